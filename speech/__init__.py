@@ -1,0 +1,1 @@
+"""What is said: the sound of a video becomes sentences with times. Writes no files."""
