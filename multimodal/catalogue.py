@@ -1,0 +1,172 @@
+"""Owns the catalogue: which videos the store knows, how each ended, and which codebook, model and index are current.
+
+SQLite in WAL mode, written by the one process that holds the store. Everything in it but the current choice can be
+found again from the immutable files beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from multimodal.store import StoreError
+
+State = Literal["new", "done", "partial", "refused"]
+
+
+def _create_videos(db: sqlite3.Connection) -> None:
+    db.execute(
+        """CREATE TABLE videos (
+            video TEXT PRIMARY KEY, name TEXT NOT NULL, path TEXT NOT NULL, bytes INTEGER NOT NULL,
+            state TEXT NOT NULL, reason TEXT NOT NULL, seconds REAL, clips INTEGER, sentences INTEGER,
+            transcript TEXT, features TEXT)"""
+    )
+
+
+def _create_current(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE current (kind TEXT PRIMARY KEY, value TEXT NOT NULL)")
+
+
+def _create_runs(db: sqlite3.Connection) -> None:
+    db.execute(
+        """CREATE TABLE runs (id INTEGER PRIMARY KEY, flow TEXT NOT NULL, options TEXT NOT NULL,
+            started TEXT NOT NULL, ended TEXT, outcome TEXT)"""
+    )
+
+
+MIGRATIONS = (_create_videos, _create_current, _create_runs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """A video of the store. ``video`` is the content's SHA-256, ``name`` a label, ``path`` where the file was last seen.
+
+    ``transcript`` and ``features`` are the recipes of the artefacts in use, ``None`` where there is none.
+    """
+
+    video: str
+    name: str
+    path: str
+    bytes: int
+    state: State = "new"
+    reason: str = ""
+    seconds: float | None = None
+    clips: int | None = None
+    sentences: int | None = None
+    transcript: str | None = None
+    features: str | None = None
+
+
+_COLUMNS = tuple(field.name for field in dataclasses.fields(Video))
+
+
+class Catalogue:
+    """Reads and writes ``catalogue.sqlite``. Raises :class:`StoreError` where a newer version made it."""
+
+    def __init__(self, path: Path):
+        self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._migrate(path)
+
+    def _migrate(self, path: Path) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
+            applied = {name for (name,) in self._db.execute("SELECT name FROM migrations")}
+            unknown = applied - {step.__name__ for step in MIGRATIONS}
+            if unknown:
+                raise StoreError(
+                    f"catalogue {path}: made by a newer version (step {sorted(unknown)[0]}); "
+                    "upgrade videobert, or name another store with --store"
+                )
+            for step in MIGRATIONS:
+                if step.__name__ not in applied:
+                    step(self._db)
+                    self._db.execute("INSERT INTO migrations VALUES (?)", (step.__name__,))
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Catalogue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def put(self, video: Video) -> None:
+        marks = ", ".join("?" for _ in _COLUMNS)
+        self._db.execute(
+            f"INSERT OR REPLACE INTO videos ({', '.join(_COLUMNS)}) VALUES ({marks})",
+            dataclasses.astuple(video),
+        )
+
+    def get(self, video: str) -> Video | None:
+        row = self._db.execute(
+            f"SELECT {', '.join(_COLUMNS)} FROM videos WHERE video = ?", (video,)
+        ).fetchone()
+        return Video(*row) if row else None
+
+    def videos(self, states: Iterable[State] = ("new", "done", "partial", "refused")) -> list[Video]:
+        """All videos in one of ``states``, by name."""
+        wanted = list(states)
+        marks = ", ".join("?" for _ in wanted)
+        rows = self._db.execute(
+            f"SELECT {', '.join(_COLUMNS)} FROM videos WHERE state IN ({marks}) ORDER BY name, video", wanted
+        )
+        return [Video(*row) for row in rows]
+
+    def find(self, label: str) -> Video:
+        """The video that ``label`` means: a digest (or its first 6 digits or more), a name, or a path.
+
+        Raises :class:`StoreError` where none or several fit.
+        """
+        resolved = str(Path(label).absolute())
+        videos = self.videos()
+        for fits in (
+            lambda v: v.video == label or v.path == resolved,
+            lambda v: v.name == label,
+            lambda v: Path(v.name).stem == label,
+            lambda v: len(label) >= 6 and v.video.startswith(label),
+        ):
+            found = [v for v in videos if fits(v)]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise StoreError(
+                    f"video {label!r}: {len(found)} videos have this name; give the digest ({', '.join(v.video[:12] for v in found)})"
+                )
+        raise StoreError(f"video {label!r}: not in this store; `videobert status` lists what is")
+
+    def set_current(self, kind: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO current VALUES (?, ?)", (kind, value))
+
+    def current(self, kind: str) -> str | None:
+        row = self._db.execute("SELECT value FROM current WHERE kind = ?", (kind,)).fetchone()
+        return row[0] if row else None
+
+    def begin_run(self, flow: str, options: dict[str, Any]) -> int:
+        """Records that a run began and returns its number. Runs that never ended were killed."""
+        self._db.execute("UPDATE runs SET ended = datetime('now'), outcome = 'killed' WHERE ended IS NULL")
+        cursor = self._db.execute(
+            "INSERT INTO runs (flow, options, started) VALUES (?, ?, datetime('now'))",
+            (flow, json.dumps(options, default=str)),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def end_run(self, run: int, outcome: str) -> None:
+        self._db.execute("UPDATE runs SET ended = datetime('now'), outcome = ? WHERE id = ?", (outcome, run))
+
+    def runs(self) -> list[dict[str, Any]]:
+        names = ("id", "flow", "options", "started", "ended", "outcome")
+        return [
+            dict(zip(names, row, strict=True)) for row in self._db.execute("SELECT * FROM runs ORDER BY id")
+        ]

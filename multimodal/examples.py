@@ -1,0 +1,244 @@
+"""Owns how segments become model input: sequences, masks, misaligned pairs, packed batches, and an order that resumes.
+
+Every random choice is a function of (seed, epoch, item), so a run that was stopped meets the same masks again
+(dynamic masking as in RoBERTa, section 4.1). The regimes are VideoBERT's (section 3.2): text alone, video alone, both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from multimodal.segments import Segment
+from multimodal.vocabulary import Vocabulary
+
+IGNORED = -100
+TEXT_TYPE, VIDEO_TYPE = 0, 1
+ALIGNED, MISALIGNED = 0, 1
+"""As in BERT's sentence pair head: 0 means that the second part belongs to the first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleOptions:
+    """``mask``: share of tokens chosen (BERT: 0.15), of which 80 % become [MASK], 10 % another token, 10 % stay.
+
+    ``join_neighbours``: chance that a sentence is read together with the one after it (VideoBERT, section 3.2).
+    ``misaligned``: share of joint examples whose video belongs to another segment; these carry no cloze, since the
+    words of a stranger's video say nothing about the masked ones. ``tail``: share of video-only examples in which the
+    last tokens are masked together, as `next` asks. ``longest``: tokens at most in a sequence.
+    """
+
+    mask: float = 0.15
+    join_neighbours: float = 0.2
+    misaligned: float = 0.5
+    tail: float = 0.5
+    longest: int = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """One model input: ``ids``, ``types`` and cloze ``labels`` (``IGNORED`` where nothing is asked), all of one length."""
+
+    ids: list[int]
+    types: list[int]
+    labels: list[int]
+    aligned: int = IGNORED
+
+
+@dataclasses.dataclass
+class Batch:
+    """Sequences packed one after the other with no padding: T tokens of S sequences.
+
+    ``ids_T``, ``types_T``, ``positions_T``; ``lengths_S``; ``asked_M`` are the places in T where a token is to be
+    found and ``labels_M`` the tokens; ``aligned_S`` is ``IGNORED``, ``ALIGNED`` or ``MISALIGNED``.
+    """
+
+    ids_T: torch.Tensor
+    types_T: torch.Tensor
+    positions_T: torch.Tensor
+    lengths_S: torch.Tensor
+    asked_M: torch.Tensor
+    labels_M: torch.Tensor
+    aligned_S: torch.Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(**{f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self)})
+
+
+def sequence(
+    vocabulary: Vocabulary, text: Sequence[int] | None, tokens: Sequence[int] | None, longest: int = 128
+) -> tuple[list[int], list[int]]:
+    """``[CLS] text [>] video [SEP]`` as ids and types; a modality that is ``None`` or empty leaves its part out.
+
+    ``text`` are word-piece ids, ``tokens`` visual tokens (leaf ids) or −1 for a masked one. Too long a sequence loses
+    the end of its longer part.
+    """
+    text, tokens = list(text or ()), list(tokens or ())
+    room = longest - 2 - bool(tokens)
+    if len(text) + len(tokens) > room:
+        fewer_tokens = min(len(tokens), max(room // 2, room - len(text)))
+        text, tokens = text[: room - fewer_tokens], tokens[:fewer_tokens]
+    video = [vocabulary.mask if t < 0 else vocabulary.first_visual + t for t in tokens]
+    middle = [vocabulary.join, *video] if video else []
+    ids = [vocabulary.cls_id, *text, *middle, vocabulary.sep]
+    types = [TEXT_TYPE] * (1 + len(text)) + [VIDEO_TYPE] * (len(middle) + 1 if middle else 1)
+    if not middle:
+        types[-1] = TEXT_TYPE
+    return ids, types
+
+
+def masked(
+    vocabulary: Vocabulary, ids: list[int], random: np.random.Generator, share: float
+) -> tuple[list[int], list[int]]:
+    """BERT's 80/10/10 on ``max(1, round(share · n))`` of the n words and visual tokens: new ids and their labels.
+
+    Specials and ``[>]`` are never chosen; a replacement comes from the same modality and is never a special.
+    """
+    places = content_places(vocabulary, ids)
+    labels = [IGNORED] * len(ids)
+    if not places:
+        return ids, labels
+    chosen = random.choice(places, size=max(1, round(share * len(places))), replace=False)
+    ids = list(ids)
+    for place, dice in zip(chosen.tolist(), random.random(len(chosen)).tolist(), strict=True):
+        labels[place] = ids[place]
+        if dice < 0.8:
+            ids[place] = vocabulary.mask
+        elif dice < 0.9 and ids[place] >= vocabulary.first_visual:
+            ids[place] = vocabulary.first_visual + int(random.integers(vocabulary.visual))
+        elif dice < 0.9:
+            ids[place] = vocabulary.replaceable_words[int(random.integers(len(vocabulary.replaceable_words)))]
+    return ids, labels
+
+
+def content_places(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
+    """The places of words and visual tokens: all but ``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]`` and ``[>]``."""
+    special = {vocabulary.cls_id, vocabulary.sep, vocabulary.mask, vocabulary.pad, vocabulary.join}
+    return [i for i, token in enumerate(ids) if token not in special]
+
+
+def pack(sequences: Sequence[Input]) -> Batch:
+    """One packed :class:`Batch` of the sequences, in order."""
+    lengths = [len(s.ids) for s in sequences]
+    labels_T = np.concatenate([s.labels for s in sequences])
+    asked_M = np.flatnonzero(labels_T != IGNORED)
+    return Batch(
+        ids_T=torch.tensor([i for s in sequences for i in s.ids]),
+        types_T=torch.tensor([t for s in sequences for t in s.types]),
+        positions_T=torch.cat([torch.arange(n) for n in lengths]),
+        lengths_S=torch.tensor(lengths),
+        asked_M=torch.from_numpy(asked_M),
+        labels_M=torch.from_numpy(labels_T[asked_M]),
+        aligned_S=torch.tensor([s.aligned for s in sequences]),
+    )
+
+
+@dataclasses.dataclass
+class Drawn:
+    """The sequences of one item by regime; ``tower`` is the segment's video alone and unmasked, for the search towers."""
+
+    text: Input | None = None
+    video: Input | None = None
+    joint: Input | None = None
+    tower: Input | None = None
+
+
+class Examples:
+    """All items that can be learned from: each spoken segment, and each run of tokens.
+
+    A spoken segment gives a text-only and, where it has tokens, a joint example; a run of tokens a video-only one.
+    Raises no error for an empty side: a corpus without speech has only video-only items.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        spoken: Sequence[Segment],
+        silent: Sequence[Segment],
+        options: ExampleOptions,
+        seed: int,
+    ):
+        self.vocabulary, self.options, self.seed = vocabulary, options, seed
+        self.spoken = [s for s in spoken if s.text]
+        self.silent = [s for s in silent if s.tokens]
+        self._words = [vocabulary.encode(s.text) for s in self.spoken]
+        self._seen = [i for i, s in enumerate(self.spoken) if s.tokens]
+
+    def __len__(self) -> int:
+        return len(self.spoken) + len(self.silent)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The epoch's permutation of the items: a function of (seed, epoch)."""
+        return np.random.default_rng((self.seed, epoch)).permutation(len(self))
+
+    def draw(self, epoch: int, item: int) -> Drawn:
+        """The sequences of one item in one epoch, always the same for the same (seed, epoch, item)."""
+        random = np.random.default_rng((self.seed, epoch, item, 1))
+        if item < len(self.spoken):
+            return self._spoken(item, random)
+        return Drawn(video=self._run(self.silent[item - len(self.spoken)], random))
+
+    def _spoken(self, item: int, random: np.random.Generator) -> Drawn:
+        words, segment, longest = list(self._words[item]), self.spoken[item], self.options.longest
+        tokens = list(segment.tokens)
+        after = item + 1
+        if (
+            random.random() < self.options.join_neighbours
+            and after < len(self.spoken)
+            and self.spoken[after].video == segment.video
+        ):
+            words += self._words[after]
+            tokens += [
+                t
+                for t, c in zip(self.spoken[after].tokens, self.spoken[after].clips, strict=True)
+                if c not in segment.clips
+            ]
+        ids, types = sequence(self.vocabulary, words, None, longest)
+        drawn = Drawn(text=Input(*self._masked_with(ids, types, random)))
+        if not tokens:
+            return drawn
+        ids, types = sequence(self.vocabulary, None, tokens, longest)
+        drawn.tower = Input(ids, types, [IGNORED] * len(ids))
+        if (
+            random.random() < self.options.misaligned
+            and (stranger := self._stranger(segment, random)) is not None
+        ):
+            ids, types = sequence(self.vocabulary, words, stranger.tokens, longest)
+            drawn.joint = Input(ids, types, [IGNORED] * len(ids), MISALIGNED)
+        else:
+            ids, types = sequence(self.vocabulary, words, tokens, longest)
+            drawn.joint = Input(*self._masked_with(ids, types, random), ALIGNED)
+        return drawn
+
+    def _masked_with(
+        self, ids: list[int], types: list[int], random: np.random.Generator
+    ) -> tuple[list[int], list[int], list[int]]:
+        ids, labels = masked(self.vocabulary, ids, random, self.options.mask)
+        return ids, types, labels
+
+    def _stranger(self, segment: Segment, random: np.random.Generator) -> Segment | None:
+        """A segment with other tokens, from another video where there is one: the video of a misaligned pair."""
+        for _ in range(8):
+            other = self.spoken[self._seen[int(random.integers(len(self._seen)))]]
+            elsewhere = (
+                other.video != segment.video or other.start >= segment.end or other.end <= segment.start
+            )
+            if elsewhere and other.tokens != segment.tokens:
+                return other
+        return None
+
+    def _run(self, segment: Segment, random: np.random.Generator) -> Input:
+        tokens = list(segment.tokens)
+        if len(tokens) > 1:
+            first = int(random.integers(min(len(tokens) - 1, 4)))
+            tokens = tokens[first:]
+        ids, types = sequence(self.vocabulary, None, tokens, self.options.longest)
+        if len(tokens) > 1 and random.random() < self.options.tail:
+            end = len(ids) - 1
+            cut = int(random.integers(max(3, end - 8), end))
+            labels = [IGNORED] * cut + ids[cut:end] + [IGNORED]
+            return Input(ids[:cut] + [self.vocabulary.mask] * (end - cut) + ids[end:], types, labels)
+        return Input(*self._masked_with(ids, types, random))

@@ -1,0 +1,230 @@
+"""Owns what is on disk: where each artefact lies, how it is written whole or not at all, and who holds the store."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+DIGEST_CHUNK = 1 << 20
+FORMAT_VERSION = 1
+
+
+class InputError(ValueError):
+    """What a person asked for cannot be done; the message is one line: name, value, rule, remedy."""
+
+
+class StoreError(InputError):
+    """The store cannot be used as it is."""
+
+
+class StoreLocked(StoreError):
+    """Another process writes to this store."""
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as 64 hex digits: what a video is known by."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(DIGEST_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def recipe(**parts: Any) -> str:
+    """The digest (12 hex digits) of the options and code version that made an artefact."""
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:12]
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces; dataclasses become objects, paths strings."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def write_whole(path: Path, data: bytes) -> Path:
+    """Writes ``data`` to ``path`` so that at any moment the old or the new file is there, never a part of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.rename(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+    return path
+
+
+@contextlib.contextmanager
+def publish_folder(final: Path) -> Iterator[Path]:
+    """A new folder that appears under its name by one rename, with ``manifest.json`` (each file's SHA-256) written last.
+
+    The body fills the folder it is given. Where ``final`` is already there with a manifest, what was made is dropped:
+    an address names its content.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    beside = final.parent / f".{final.name}.{os.getpid()}.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        files = sorted(p for p in beside.rglob("*") if p.is_file())
+        manifest = {p.relative_to(beside).as_posix(): file_digest(p) for p in files}
+        for path in files:
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+        write_whole(beside / "manifest.json", canonical_json({"files": manifest}).encode())
+        if is_published(final):
+            return
+        shutil.rmtree(final, ignore_errors=True)
+        beside.rename(final)
+        _sync_folder(final.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def is_published(folder: Path) -> bool:
+    """True where ``folder`` was published whole."""
+    return (folder / "manifest.json").is_file()
+
+
+def changed_files(folder: Path) -> list[str]:
+    """The names of a published folder's files that are missing or differ from its manifest."""
+    manifest = json.loads((folder / "manifest.json").read_text())["files"]
+    return [
+        name
+        for name, digest in manifest.items()
+        if not (folder / name).is_file() or file_digest(folder / name) != digest
+    ]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Store:
+    """The places of a store's artefacts. Opening one makes the folder and checks its format version.
+
+    Raises :class:`StoreError` where the folder cannot be made or was written by a newer version.
+    """
+
+    def __init__(self, root: Path, *, create: bool = True):
+        self.root = Path(root).absolute()
+        if not create and not self.root.is_dir():
+            raise StoreError(
+                f"store {self.root}: there is none; name another with --store, or run `videobert run VIDEOS`"
+            )
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"store {self.root}: the folder cannot be made ({error.strerror}); choose another with --store"
+            ) from error
+        version_file = self.root / "store.json"
+        if not version_file.exists():
+            try:
+                write_whole(version_file, canonical_json({"format": FORMAT_VERSION}).encode())
+            except PermissionError as error:
+                raise StoreError(
+                    f"store {self.root}: the folder cannot be written; choose another with --store"
+                ) from error
+        try:
+            version = json.loads(version_file.read_text())["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"store {self.root}: store.json is not ours to read ({error}); restore it or start a new store"
+            ) from error
+        if version > FORMAT_VERSION:
+            raise StoreError(
+                f"store {self.root}: format {version} is newer than this program's {FORMAT_VERSION}; "
+                "upgrade videobert, or name another store with --store"
+            )
+
+    @property
+    def catalogue(self) -> Path:
+        return self.root / "catalogue.sqlite"
+
+    def transcript(self, video: str, recipe: str) -> Path:
+        return self.root / "transcripts" / f"{video}.{recipe}.json"
+
+    def features(self, video: str, recipe: str) -> Path:
+        return self.root / "features" / f"{video}.{recipe}.safetensors"
+
+    def codebook(self, digest: str) -> Path:
+        return self.root / "codebooks" / digest
+
+    def tokens(self, codebook: str, video: str) -> Path:
+        return self.root / "tokens" / codebook / f"{video}.parquet"
+
+    def model(self, name: str) -> Path:
+        return self.root / "models" / name
+
+    def index(self, address: str) -> Path:
+        return self.root / "indexes" / address
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the store for one writing process; the lock goes when the process ends, however it ends.
+
+        Raises :class:`StoreLocked` where another process holds it.
+        """
+        with (self.root / ".lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                raise StoreLocked(
+                    f"store {self.root}: process {holder} writes to it; wait for that run to end, or use another --store"
+                ) from error
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            self._sweep()
+            yield
+
+    def _sweep(self) -> None:
+        """Removes what killed writers left half made; nobody else writes while the lock is held."""
+        for left in self.root.glob("**/.*.part"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+def out_of_space(error: BaseException) -> bool:
+    """True where ``error`` says that the disk is full."""
+    import errno
+
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
