@@ -16,9 +16,14 @@ from multimodal.segments import Segment
 from multimodal.vocabulary import Vocabulary
 
 IGNORED = -100
+LONGEST_TAIL = 8
+"""Clips at most that are masked together at the end: 12 s, the farthest that `next` looks."""
 TEXT_TYPE, VIDEO_TYPE = 0, 1
 ALIGNED, MISALIGNED = 0, 1
 """As in BERT's sentence pair head: 0 means that the second part belongs to the first."""
+REGIMES = ("text", "video", "joint", "tower")
+TEXT, VIDEO, JOINT, TOWER = range(len(REGIMES))
+"""What a sequence is read for; a tower is a segment's video alone and unmasked, read only for its embedding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,31 +45,41 @@ class ExampleOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """One model input: ``ids``, ``types`` and cloze ``labels`` (``IGNORED`` where nothing is asked), all of one length."""
+    """One sequence: ``ids``, ``types`` and cloze ``labels`` (``IGNORED`` where nothing is asked), all of one length."""
 
     ids: list[int]
     types: list[int]
     labels: list[int]
+    regime: int = JOINT
     aligned: int = IGNORED
 
 
 @dataclasses.dataclass
 class Batch:
-    """Sequences packed one after the other with no padding: T tokens of S sequences.
+    """S sequences packed one after the other with no padding, T tokens in all.
 
-    ``ids_T``, ``types_T``, ``positions_T``; ``lengths_S``; ``asked_M`` are the places in T where a token is to be
-    found and ``labels_M`` the tokens; ``aligned_S`` is ``IGNORED``, ``ALIGNED`` or ``MISALIGNED``.
+    ``asked_M`` are the places in T where a token is to be found, ``labels_M`` those tokens. ``aligned_S`` is
+    ``IGNORED``, ``ALIGNED`` or ``MISALIGNED``. ``pairs_P2`` are the sequences (text alone, video alone) of one segment.
     """
 
     ids_T: torch.Tensor
     types_T: torch.Tensor
     positions_T: torch.Tensor
     lengths_S: torch.Tensor
+    regime_S: torch.Tensor
+    aligned_S: torch.Tensor
     asked_M: torch.Tensor
     labels_M: torch.Tensor
-    aligned_S: torch.Tensor
+    pairs_P2: torch.Tensor
 
-    def to(self, device: torch.device) -> Batch:
+    @property
+    def sequence_T(self) -> torch.Tensor:
+        """The sequence that each token belongs to."""
+        return torch.repeat_interleave(
+            torch.arange(len(self.lengths_S), device=self.lengths_S.device), self.lengths_S
+        )
+
+    def to(self, device: torch.device | str) -> Batch:
         return Batch(**{f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self)})
 
 
@@ -120,30 +135,32 @@ def content_places(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
     return [i for i, token in enumerate(ids) if token not in special]
 
 
-def pack(sequences: Sequence[Input]) -> Batch:
-    """One packed :class:`Batch` of the sequences, in order."""
-    lengths = [len(s.ids) for s in sequences]
-    labels_T = np.concatenate([s.labels for s in sequences])
+def unmasked(ids: list[int], types: list[int], regime: int = JOINT, aligned: int = IGNORED) -> Input:
+    """An input that asks for no token."""
+    return Input(ids, types, [IGNORED] * len(ids), regime, aligned)
+
+
+def pack(inputs: Sequence[Input]) -> Batch:
+    """One packed :class:`Batch` of the inputs, in order. A tower directly after a text-only input is its pair."""
+    lengths = [len(s.ids) for s in inputs]
+    labels_T = np.concatenate([s.labels for s in inputs])
     asked_M = np.flatnonzero(labels_T != IGNORED)
+    pairs = [
+        (i - 1, i)
+        for i in range(1, len(inputs))
+        if inputs[i].regime == TOWER and inputs[i - 1].regime == TEXT
+    ]
     return Batch(
-        ids_T=torch.tensor([i for s in sequences for i in s.ids]),
-        types_T=torch.tensor([t for s in sequences for t in s.types]),
+        ids_T=torch.tensor([i for s in inputs for i in s.ids]),
+        types_T=torch.tensor([t for s in inputs for t in s.types]),
         positions_T=torch.cat([torch.arange(n) for n in lengths]),
         lengths_S=torch.tensor(lengths),
+        regime_S=torch.tensor([s.regime for s in inputs]),
+        aligned_S=torch.tensor([s.aligned for s in inputs]),
         asked_M=torch.from_numpy(asked_M),
         labels_M=torch.from_numpy(labels_T[asked_M]),
-        aligned_S=torch.tensor([s.aligned for s in sequences]),
+        pairs_P2=torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
     )
-
-
-@dataclasses.dataclass
-class Drawn:
-    """The sequences of one item by regime; ``tower`` is the segment's video alone and unmasked, for the search towers."""
-
-    text: Input | None = None
-    video: Input | None = None
-    joint: Input | None = None
-    tower: Input | None = None
 
 
 class Examples:
@@ -174,53 +191,42 @@ class Examples:
         """The epoch's permutation of the items: a function of (seed, epoch)."""
         return np.random.default_rng((self.seed, epoch)).permutation(len(self))
 
-    def draw(self, epoch: int, item: int) -> Drawn:
-        """The sequences of one item in one epoch, always the same for the same (seed, epoch, item)."""
+    def draw(self, epoch: int, item: int) -> list[Input]:
+        """The inputs of one item in one epoch, always the same for the same (seed, epoch, item)."""
         random = np.random.default_rng((self.seed, epoch, item, 1))
         if item < len(self.spoken):
             return self._spoken(item, random)
-        return Drawn(video=self._run(self.silent[item - len(self.spoken)], random))
+        return [self._run(self.silent[item - len(self.spoken)], random)]
 
-    def _spoken(self, item: int, random: np.random.Generator) -> Drawn:
-        words, segment, longest = list(self._words[item]), self.spoken[item], self.options.longest
-        tokens = list(segment.tokens)
-        after = item + 1
-        if (
-            random.random() < self.options.join_neighbours
-            and after < len(self.spoken)
-            and self.spoken[after].video == segment.video
-        ):
-            words += self._words[after]
-            tokens += [
-                t
-                for t, c in zip(self.spoken[after].tokens, self.spoken[after].clips, strict=True)
-                if c not in segment.clips
-            ]
-        ids, types = sequence(self.vocabulary, words, None, longest)
-        drawn = Drawn(text=Input(*self._masked_with(ids, types, random)))
+    def _spoken(self, item: int, random: np.random.Generator) -> list[Input]:
+        segment, words, tokens = self.spoken[item], list(self._words[item]), list(self.spoken[item].tokens)
+        if random.random() < self.options.join_neighbours and self._continues(item):
+            words += self._words[item + 1]
+            after = self.spoken[item + 1]
+            tokens += [t for t, c in zip(after.tokens, after.clips, strict=True) if c not in segment.clips]
+        text = self._masked(words, None, random, TEXT)
         if not tokens:
-            return drawn
-        ids, types = sequence(self.vocabulary, None, tokens, longest)
-        drawn.tower = Input(ids, types, [IGNORED] * len(ids))
-        if (
-            random.random() < self.options.misaligned
-            and (stranger := self._stranger(segment, random)) is not None
-        ):
-            ids, types = sequence(self.vocabulary, words, stranger.tokens, longest)
-            drawn.joint = Input(ids, types, [IGNORED] * len(ids), MISALIGNED)
+            return [text]
+        longest = self.options.longest
+        tower = unmasked(*sequence(self.vocabulary, None, tokens, longest), TOWER)
+        stranger = self._stranger(segment, random) if random.random() < self.options.misaligned else None
+        if stranger is None:
+            joint = self._masked(words, tokens, random, JOINT, ALIGNED)
         else:
-            ids, types = sequence(self.vocabulary, words, tokens, longest)
-            drawn.joint = Input(*self._masked_with(ids, types, random), ALIGNED)
-        return drawn
+            joint = unmasked(*sequence(self.vocabulary, words, stranger.tokens, longest), JOINT, MISALIGNED)
+        return [text, tower, joint]
 
-    def _masked_with(
-        self, ids: list[int], types: list[int], random: np.random.Generator
-    ) -> tuple[list[int], list[int], list[int]]:
+    def _continues(self, item: int) -> bool:
+        return item + 1 < len(self.spoken) and self.spoken[item + 1].video == self.spoken[item].video
+
+    def _masked(self, words: Sequence[int] | None, tokens: Sequence[int] | None, random: np.random.Generator,
+                regime: int, aligned: int = IGNORED) -> Input:  # fmt: skip
+        ids, types = sequence(self.vocabulary, words, tokens, self.options.longest)
         ids, labels = masked(self.vocabulary, ids, random, self.options.mask)
-        return ids, types, labels
+        return Input(ids, types, labels, regime, aligned)
 
     def _stranger(self, segment: Segment, random: np.random.Generator) -> Segment | None:
-        """A segment with other tokens, from another video where there is one: the video of a misaligned pair."""
+        """A segment with other tokens, from another video or another time: the video of a misaligned pair."""
         for _ in range(8):
             other = self.spoken[self._seen[int(random.integers(len(self._seen)))]]
             elsewhere = (
@@ -231,14 +237,11 @@ class Examples:
         return None
 
     def _run(self, segment: Segment, random: np.random.Generator) -> Input:
-        tokens = list(segment.tokens)
-        if len(tokens) > 1:
-            first = int(random.integers(min(len(tokens) - 1, 4)))
-            tokens = tokens[first:]
+        tokens = segment.tokens[int(random.integers(min(len(segment.tokens), 4))) :]
+        if len(tokens) == 1 or random.random() >= self.options.tail:
+            return self._masked(None, tokens, random, VIDEO)
         ids, types = sequence(self.vocabulary, None, tokens, self.options.longest)
-        if len(tokens) > 1 and random.random() < self.options.tail:
-            end = len(ids) - 1
-            cut = int(random.integers(max(3, end - 8), end))
-            labels = [IGNORED] * cut + ids[cut:end] + [IGNORED]
-            return Input(ids[:cut] + [self.vocabulary.mask] * (end - cut) + ids[end:], types, labels)
-        return Input(*self._masked_with(ids, types, random))
+        end = len(ids) - 1
+        cut = int(random.integers(max(end - len(tokens) + 1, end - LONGEST_TAIL), end))
+        labels = [IGNORED] * cut + ids[cut:end] + [IGNORED]
+        return Input(ids[:cut] + [self.vocabulary.mask] * (end - cut) + ids[end:], types, labels, VIDEO)

@@ -1,0 +1,106 @@
+"""Owns checkpoints: a model folder with the trainer's state, published whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from multimodal.model import JointBert
+from multimodal.store import InputError, canonical_json, changed_files, is_published, publish_folder
+from multimodal.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """``step`` updates were made of ``steps``; the next item is number ``cursor`` of ``epoch``'s permutation."""
+
+    step: int
+    steps: int
+    epoch: int
+    cursor: int
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.steps
+
+
+def step_folder(root: Path, step: int) -> Path:
+    return root / f"step-{step}"
+
+
+def save(
+    root: Path,
+    model: JointBert,
+    vocabulary: Vocabulary,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    card: dict[str, Any],
+) -> Path:
+    """Publishes ``step-<n>`` and then removes the older ones. ``card`` says what the model was made from."""
+    folder = step_folder(root, progress.step)
+    with publish_folder(folder) as beside:
+        model.save(beside)
+        vocabulary.write(beside)
+        save_file(_optimizer_tensors(model, optimizer), beside / "optimizer.safetensors")
+        (beside / "trainer.json").write_text(canonical_json(progress))
+        (beside / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True, default=str))
+    for older in _published(root):
+        if older.name != folder.name:
+            shutil.rmtree(older)
+    return folder
+
+
+def latest(root: Path) -> Path | None:
+    """The published checkpoint with the most steps, or ``None``."""
+    found = _published(root)
+    return found[-1] if found else None
+
+
+def _published(root: Path) -> list[Path]:
+    folders = [f for f in root.glob("step-*") if is_published(f) and f.name.removeprefix("step-").isdigit()]
+    return sorted(folders, key=lambda f: int(f.name.removeprefix("step-")))
+
+
+def read_progress(folder: Path) -> Progress:
+    return Progress(**json.loads((folder / "trainer.json").read_text()))
+
+
+def resume(folder: Path, model: JointBert, optimizer: torch.optim.Optimizer) -> Progress:
+    """Puts weights and optimizer back as they were. Raises :class:`InputError` where a file of the folder was changed."""
+    check(folder)
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    tensors = load_file(folder / "optimizer.safetensors")
+    for name, parameter in model.named_parameters():
+        if f"{name}.step" in tensors:
+            optimizer.state[parameter] = {
+                key: tensors[f"{name}.{key}"].to(_place(parameter, key))
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+    return read_progress(folder)
+
+
+def check(folder: Path) -> None:
+    """Raises :class:`InputError` where a published folder differs from its manifest."""
+    if changed := changed_files(folder):
+        raise InputError(
+            f"checkpoint {folder}: {changed[0]} differs from its manifest; remove the folder and run again"
+        )
+
+
+def _place(parameter: torch.Tensor, key: str) -> torch.device:
+    fused_keeps_step_beside = parameter.device.type != "cpu"
+    return parameter.device if key != "step" or fused_keeps_step_beside else torch.device("cpu")
+
+
+def _optimizer_tensors(model: JointBert, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{name}.{key}"] = value.detach().cpu().contiguous()
+    return tensors

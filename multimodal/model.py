@@ -1,0 +1,310 @@
+"""Owns the joint BERT: embeddings, encoder, cloze head, alignment head, in the layout of Hugging Face's BERT.
+
+The module and parameter names are those of `transformers.BertForPreTraining`, so a saved model opens there and the
+same weights give the same loss. Sequences arrive packed: every layer but attention works on the T tokens of a batch
+with no padding, and logits over the vocabulary are made only where a token is asked for.
+Shapes: T tokens, S sequences, L longest sequence, H hidden, N heads, D head size, M asked places, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from multimodal.examples import IGNORED, JOINT, TEXT, VIDEO, Batch
+
+CONTRAST_TEMPERATURE = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """The shape of the encoder; the names are those of a Hugging Face ``config.json``."""
+
+    vocab_size: int
+    hidden_size: int = 384
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 12
+    intermediate_size: int = 1536
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+
+    @classmethod
+    def load(cls, folder: Path) -> ModelOptions:
+        """From a ``config.json``; keys that do not shape the model are passed over."""
+        config = json.loads((folder / "config.json").read_text())
+        known = {f.name for f in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in config.items() if key in known})
+
+
+class Embeddings(nn.Module):
+    def __init__(self, o: ModelOptions):
+        super().__init__()
+        self.word_embeddings = nn.Embedding(o.vocab_size, o.hidden_size)
+        self.position_embeddings = nn.Embedding(o.max_position_embeddings, o.hidden_size)
+        self.token_type_embeddings = nn.Embedding(o.type_vocab_size, o.hidden_size)
+        self.LayerNorm = nn.LayerNorm(o.hidden_size, eps=o.layer_norm_eps)
+        self.dropout = nn.Dropout(o.hidden_dropout_prob)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        x_TH = self.word_embeddings(batch.ids_T) + self.position_embeddings(batch.positions_T)
+        return self.dropout(self.LayerNorm(x_TH + self.token_type_embeddings(batch.types_T)))
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, o: ModelOptions):
+        super().__init__()
+        self.heads, self.dropout = o.num_attention_heads, o.attention_probs_dropout_prob
+        self.query = nn.Linear(o.hidden_size, o.hidden_size)
+        self.key = nn.Linear(o.hidden_size, o.hidden_size)
+        self.value = nn.Linear(o.hidden_size, o.hidden_size)
+
+    def forward(self, x_TH: torch.Tensor, places: Places) -> torch.Tensor:
+        q, k, v = (places.spread(f(x_TH), self.heads) for f in (self.query, self.key, self.value))
+        y_SNLD = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=places.mask_S11L, dropout_p=self.dropout if self.training else 0.0
+        )
+        return places.gather(y_SNLD)
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where each packed token lies in the padded [S, L] grid that attention works on."""
+
+    sequence_T: torch.Tensor
+    position_T: torch.Tensor
+    mask_S11L: torch.Tensor
+
+    @classmethod
+    def of(cls, batch: Batch) -> Places:
+        longest = int(batch.lengths_S.max())
+        mask_SL = torch.arange(longest, device=batch.lengths_S.device)[None] < batch.lengths_S[:, None]
+        return cls(batch.sequence_T, batch.positions_T, mask_SL[:, None, None])
+
+    def spread(self, x_TH: torch.Tensor, heads: int) -> torch.Tensor:
+        count, longest = self.mask_S11L.shape[0], self.mask_S11L.shape[-1]
+        x_SLH = x_TH.new_zeros(count, longest, x_TH.shape[-1])
+        x_SLH = x_SLH.index_put((self.sequence_T, self.position_T), x_TH)
+        return x_SLH.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    def gather(self, y_SNLD: torch.Tensor) -> torch.Tensor:
+        return y_SNLD.transpose(1, 2).flatten(2)[self.sequence_T, self.position_T]
+
+
+class AddAndNorm(nn.Module):
+    """Dense, dropout, residual, LayerNorm: the second half of both parts of a BERT layer."""
+
+    def __init__(self, width: int, o: ModelOptions):
+        super().__init__()
+        self.dense = nn.Linear(width, o.hidden_size)
+        self.LayerNorm = nn.LayerNorm(o.hidden_size, eps=o.layer_norm_eps)
+        self.dropout = nn.Dropout(o.hidden_dropout_prob)
+
+    def forward(self, y: torch.Tensor, residual_TH: torch.Tensor) -> torch.Tensor:
+        return self.LayerNorm(self.dropout(self.dense(y)) + residual_TH)
+
+
+class Layer(nn.Module):
+    def __init__(self, o: ModelOptions):
+        super().__init__()
+        self.attention = nn.ModuleDict({"self": SelfAttention(o), "output": AddAndNorm(o.hidden_size, o)})
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(o.hidden_size, o.intermediate_size)})
+        self.output = AddAndNorm(o.intermediate_size, o)
+
+    def forward(self, x_TH: torch.Tensor, places: Places) -> torch.Tensor:
+        x_TH = self.attention["output"](self.attention["self"](x_TH, places), x_TH)
+        return self.output(F.gelu(self.intermediate["dense"](x_TH)), x_TH)
+
+
+class Transform(nn.Module):
+    def __init__(self, o: ModelOptions):
+        super().__init__()
+        self.dense = nn.Linear(o.hidden_size, o.hidden_size)
+        self.LayerNorm = nn.LayerNorm(o.hidden_size, eps=o.layer_norm_eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.LayerNorm(F.gelu(self.dense(x)))
+
+
+class ClozeHead(nn.Module):
+    def __init__(self, o: ModelOptions):
+        super().__init__()
+        self.transform = Transform(o)
+        self.bias = nn.Parameter(torch.zeros(o.vocab_size))
+
+
+class JointBert(nn.Module):
+    """BERT over one vocabulary of word pieces and visual tokens (VideoBERT, section 3.2; Devlin et al. 2019).
+
+    Checked against `transformers.BertForPreTraining` with the same weights in ``tests/multimodal/test_model.py``.
+    """
+
+    def __init__(self, options: ModelOptions):
+        super().__init__()
+        self.options = options
+        encoder = nn.ModuleDict(
+            {"layer": nn.ModuleList(Layer(options) for _ in range(options.num_hidden_layers))}
+        )
+        pooler = nn.ModuleDict({"dense": nn.Linear(options.hidden_size, options.hidden_size)})
+        self.bert = nn.ModuleDict({"embeddings": Embeddings(options), "encoder": encoder, "pooler": pooler})
+        self.cls = nn.ModuleDict(
+            {"predictions": ClozeHead(options), "seq_relationship": nn.Linear(options.hidden_size, 2)}
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.cls["seq_relationship"].weight.device
+
+    def start(self, seed: int) -> JointBert:
+        """BERT's initialisation: normal of deviation 0.02, biases zero. A function of ``seed``."""
+        generator = torch.Generator().manual_seed(seed)
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                module.weight.data.normal_(0.0, 0.02, generator=generator)
+            if isinstance(module, nn.Linear):
+                module.bias.data.zero_()
+        return self
+
+    def encode(self, batch: Batch) -> torch.Tensor:
+        """The last layer's outputs, [T, H]."""
+        places = Places.of(batch)
+        x_TH = self.bert["embeddings"](batch)
+        for layer in self.bert["encoder"]["layer"]:
+            x_TH = layer(x_TH, places)
+        return x_TH
+
+    def cloze(self, x_MH: torch.Tensor) -> torch.Tensor:
+        """Logits over the vocabulary, [M, V]; the decoder is tied to the word embeddings."""
+        head = self.cls["predictions"]
+        return F.linear(head.transform(x_MH), self.bert["embeddings"].word_embeddings.weight, head.bias)
+
+    def alignment(self, x_TH: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Logits [S, 2] of ``ALIGNED`` and ``MISALIGNED`` from each sequence's ``[CLS]``."""
+        first_S = batch.lengths_S.cumsum(0) - batch.lengths_S
+        return self.cls["seq_relationship"](torch.tanh(self.bert["pooler"]["dense"](x_TH[first_S])))
+
+    def embed(self, x_TH: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The mean of each sequence's outputs, of length one: [S, H] (Sentence-BERT's pooling)."""
+        sums_SH = x_TH.new_zeros(len(batch.lengths_S), x_TH.shape[1], dtype=torch.float32)
+        sums_SH = sums_SH.index_add(0, batch.sequence_T, x_TH.float())
+        return F.normalize(sums_SH, dim=-1)
+
+    def save(self, folder: Path) -> None:
+        """``model.safetensors`` and ``config.json`` as `transformers` reads them."""
+        tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        config = {
+            "architectures": ["BertForPreTraining"],
+            "model_type": "bert",
+            "hidden_act": "gelu",
+            "pad_token_id": 0,
+        }
+        (folder / "config.json").write_text(json.dumps(config | dataclasses.asdict(self.options), indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> JointBert:
+        model = cls(ModelOptions.load(folder))
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        return model.eval()
+
+
+@dataclasses.dataclass(frozen=True)
+class LossWeights:
+    """The weights of the sum. The paper does not publish its own; ``contrast`` is ours, for search (0 turns it off)."""
+
+    text: float = 1.0
+    video: float = 1.0
+    joint: float = 1.0
+    alignment: float = 1.0
+    contrast: float = 1.0
+
+
+def losses(model: JointBert, batch: Batch) -> dict[str, torch.Tensor]:
+    """The terms of the loss that the batch asks for, each a mean: cloze by regime, alignment, contrast.
+
+    Cloze and alignment are those of BERT's pre-training; contrast is the symmetric in-batch cross entropy between the
+    text-only and the video-only embedding of a segment (Sentence-BERT's towers, InfoNCE).
+    """
+    x_TH = model.encode(batch)
+    terms: dict[str, torch.Tensor] = {}
+    if len(batch.asked_M):
+        found_M = F.cross_entropy(model.cloze(x_TH[batch.asked_M]).float(), batch.labels_M, reduction="none")
+        regime_M = batch.regime_S[batch.sequence_T[batch.asked_M]]
+        for name, regime in (("text", TEXT), ("video", VIDEO), ("joint", JOINT)):
+            if (regime_M == regime).any():
+                terms[name] = found_M[regime_M == regime].mean()
+    if (batch.aligned_S != IGNORED).any():
+        terms["alignment"] = F.cross_entropy(
+            model.alignment(x_TH, batch).float(), batch.aligned_S, ignore_index=IGNORED
+        )
+    if len(batch.pairs_P2) > 1:
+        e_SH = model.embed(x_TH, batch)
+        scores_PP = e_SH[batch.pairs_P2[:, 0]] @ e_SH[batch.pairs_P2[:, 1]].T / CONTRAST_TEMPERATURE
+        own_P = torch.arange(len(scores_PP), device=scores_PP.device)
+        terms["contrast"] = (F.cross_entropy(scores_PP, own_P) + F.cross_entropy(scores_PP.T, own_P)) / 2
+    return terms
+
+
+def start_from(
+    checkpoint: Path, words: int, centroids_KD: torch.Tensor, seed: int, **shape: int
+) -> JointBert:
+    """A joint BERT that starts from a BERT text checkpoint: its word rows, then ``[>]``, then one row a visual token.
+
+    ``checkpoint`` is a folder in Hugging Face layout (``config.json``, ``model.safetensors``). ``centroids_KD`` are the
+    codebook's leaves; where their width D is not the model's H they are centred and sent through a random orthogonal
+    projection (distances kept in expectation), then scaled to the spread of the word rows. Leaves that the codebook
+    does not use (NaN) and heads that the checkpoint lacks start at random.
+    """
+    config = json.loads((checkpoint / "config.json").read_text())
+    known = {f.name for f in dataclasses.fields(ModelOptions)}
+    options = ModelOptions(
+        **{k: v for k, v in config.items() if k in known}
+        | {"vocab_size": words + 1 + len(centroids_KD)}
+        | shape
+    )
+    model = JointBert(options).start(seed)
+    given = load_file(checkpoint / "model.safetensors")
+    given = {
+        name if name.startswith(("bert.", "cls.")) else f"bert.{name}": tensor.float()
+        for name, tensor in given.items()
+    }
+    state = model.state_dict()
+    words_name = "bert.embeddings.word_embeddings.weight"
+    table_WH = given.pop(words_name)
+    assert table_WH.shape == (words, options.hidden_size), (
+        f"{checkpoint}: {tuple(table_WH.shape)} word rows, {words} in its vocabulary"
+    )
+    state[words_name][:words] = table_WH
+    state[words_name][words + 1 :] = visual_rows(centroids_KD, options.hidden_size, table_WH, seed)
+    for name, tensor in given.items():
+        if name in state and state[name].shape == tensor.shape:
+            state[name].copy_(tensor)
+        elif name == "cls.predictions.bias":
+            state[name][:words] = tensor
+    return model
+
+
+def visual_rows(centroids_KD: torch.Tensor, hidden: int, words_WH: torch.Tensor, seed: int) -> torch.Tensor:
+    """Embedding rows [K, H] for the visual tokens; see :func:`start_from`."""
+    generator = torch.Generator().manual_seed(seed)
+    used_K = centroids_KD.isfinite().all(1)
+    rows_KH = torch.randn(len(centroids_KD), hidden, generator=generator)
+    if used_K.sum() > 1:
+        x = centroids_KD[used_K].float()
+        x = x - x.mean(0)
+        if x.shape[1] != hidden:
+            larger, smaller = max(x.shape[1], hidden), min(x.shape[1], hidden)
+            basis, _ = torch.linalg.qr(torch.randn(larger, smaller, generator=generator))
+            x = x @ (basis if x.shape[1] == larger else basis.T)
+        rows_KH[used_K] = x / x.std().clamp_min(1e-6)
+    assert math.isfinite(float(rows_KH.sum()))
+    return rows_KH * words_WH.std() + words_WH.mean(0)
