@@ -1,0 +1,360 @@
+"""What is said in a sound, and when: Whisper over the stretches in which somebody speaks."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import whisper
+from torch import Tensor
+from whisper.audio import CHUNK_LENGTH, FRAMES_PER_SECOND, N_FRAMES, log_mel_spectrogram, pad_or_trim
+from whisper.decoding import DecodingOptions, DecodingResult
+from whisper.timing import find_alignment, merge_punctuations
+from whisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
+
+from speech import activity
+from speech.activity import ActivityOptions
+from speech.audio import SAMPLE_RATE, Sound
+from speech.repetition import without_repetition
+from speech.sentences import SentenceOptions, Transcript, Word, sentences
+
+CHECKPOINTS = {name: url.rsplit("/", 2)[1:] for name, url in whisper._MODELS.items()}
+OPENING_MARKS = "\"'“¿([{-"
+CLOSING_MARKS = "\"'.。,，!！?？:：”)]}、"
+LANGUAGES_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
+
+class SpeechModelError(ValueError):
+    """A Whisper model that cannot be had; the message names it, the place and the remedy."""
+
+
+class TranscribeError(ValueError):
+    """Options that the model cannot follow."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpeechModel:
+    """A loaded Whisper with the name and SHA-256 of its weights."""
+
+    whisper: whisper.Whisper
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TranscribeOptions:
+    """How Whisper is run. Greedy, hence the same sound gives the same words.
+
+    `language`: a code such as "de"; None means English for an English model, else what the model detects.
+    `longest_silence`: a silence of more seconds is never given to Whisper, which invents words for it.
+    `beam_size`: beams of the second try for a stretch whose greedy words repeat (text compresses more than
+    `compression_ratio` times) or are improbable (mean log-probability below `log_probability`); 0 for no second
+    try. A stretch that Whisper calls silent (`no_speech`) and improbable is left out.
+    `bf16_encoder`: run the encoder in bfloat16 on a CPU that has it; quicker, and a word may change.
+    `batch`: stretches of at most 30 s decoded together.
+    """
+
+    language: str | None = None
+    longest_silence: float = 2.0
+    no_speech: float = 0.6
+    log_probability: float = -1.0
+    compression_ratio: float = 2.4
+    beam_size: int = 5
+    bf16_encoder: bool = False
+    batch: int = 8
+    activity: ActivityOptions = field(default_factory=ActivityOptions)
+    sentences: SentenceOptions = field(default_factory=SentenceOptions)
+
+    def __post_init__(self):
+        if self.batch < 1:
+            raise TranscribeError(f"batch={self.batch}: must be at least 1")
+        if self.beam_size < 0:
+            raise TranscribeError(f"beam_size={self.beam_size}: must be 0 (no second try) or more")
+        if not 0 < self.longest_silence < CHUNK_LENGTH:
+            raise TranscribeError(
+                f"longest_silence={self.longest_silence}: must be above 0 and below {CHUNK_LENGTH} seconds"
+            )
+
+
+def load(name_or_path: str | Path, folder: str | Path | None, device: str | torch.device) -> SpeechModel:
+    """A Whisper model by its name (its file, as published, lies in `folder`) or by the path of its file.
+
+    A named model's SHA-256 must be the published one. Nothing is downloaded and no pickle is run. Raises
+    SpeechModelError.
+    """
+    name = str(name_or_path)
+    if name in CHECKPOINTS:
+        digest, file_name = CHECKPOINTS[name]
+        file = Path(folder or "") / file_name
+    else:
+        digest, file = None, Path(name)
+    if not file.is_file():
+        known = ", ".join(CHECKPOINTS)
+        raise SpeechModelError(
+            f"{name}: no Whisper weights at {file}; give a file, or put one there for: {known}"
+        )
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if digest is None:
+        named = {sha: known for known, (sha, _) in CHECKPOINTS.items()}.get(found)
+    elif found != digest:
+        raise SpeechModelError(f"{file}: its SHA-256 is {found}, not {digest} as published; fetch it again")
+    else:
+        named = name
+    try:
+        if named and file.name == CHECKPOINTS[named][1]:
+            model = whisper.load_model(named, device=device, download_root=str(file.parent))
+        else:
+            model = whisper.load_model(str(file), device=device)
+            if named:
+                model.set_alignment_heads(whisper._ALIGNMENT_HEADS[named])
+    except (KeyError, TypeError, RuntimeError, EOFError, ValueError) as error:
+        raise SpeechModelError(
+            f"{file}: is not a Whisper checkpoint ({_first_line(error)}); fetch it again"
+        ) from error
+    return SpeechModel(model.eval(), named or file.stem, found)
+
+
+def transcribe(
+    sound: Sound,
+    model: SpeechModel,
+    options: TranscribeOptions | None = None,
+    *,
+    progress: Callable[[float, float], None] | None = None,
+) -> Transcript:
+    """The words of `sound` as sentences, with times on the container's timeline.
+
+    The sound is cut at silences into stretches of at most 30 s; each is decoded once, without earlier text.
+    `progress` is called with the seconds done and the seconds in all. Raises TranscribeError.
+    """
+    options = options or TranscribeOptions()
+    _check_language(model, options.language)
+    speech_probability = activity.probabilities(sound.samples)
+    spoken = activity.regions(speech_probability, sound.seconds, options.activity)
+    stretches = _stretches(spoken, speech_probability, options.longest_silence)
+    run = _Run(model.whisper, options)
+    notes = list(sound.problems)
+    heard: list[Word] = []
+    repeated = silent = 0
+    with torch.inference_mode():
+        for first in range(0, len(stretches), options.batch):
+            batch = stretches[first : first + options.batch]
+            for stretch, words in zip(batch, run.hear(sound.samples, batch), strict=True):
+                silent += words is None
+                kept, dropped = without_repetition(words or [])
+                repeated += dropped
+                heard += [_within_speech(word, spoken) for word in kept]
+                if progress:
+                    progress(stretch[1], sound.seconds)
+    if progress:
+        progress(sound.seconds, sound.seconds)
+    if not stretches:
+        notes.append("no speech found")
+    elif not heard:
+        notes.append("no speech found: sounds like speech, but no words were understood")
+    if silent and heard:
+        notes.append(f"{silent} of {len(stretches)} stretches that sound like speech held no words")
+    if repeated:
+        notes.append(f"{repeated} repeated words dropped")
+    words = _on_timeline(heard, sound)
+    return Transcript(
+        run.language, _source(model, options, words), sentences(words, options.sentences), tuple(notes)
+    )
+
+
+def _stretches(
+    spoken: Sequence[tuple[float, float]], probability: np.ndarray, longest_silence: float
+) -> list[tuple[float, float]]:
+    """Neighbouring speech regions joined into stretches that fit Whisper's window of 30 s."""
+    stretches: list[tuple[float, float]] = []
+    for start, end in spoken:
+        if (
+            stretches
+            and end - stretches[-1][0] <= CHUNK_LENGTH
+            and start - stretches[-1][1] <= longest_silence
+        ):
+            stretches[-1] = (stretches[-1][0], end)
+            continue
+        while end - start > CHUNK_LENGTH:
+            cut = _quietest(probability, start + CHUNK_LENGTH * 2 / 3, start + CHUNK_LENGTH)
+            stretches.append((start, cut))
+            start = cut
+        stretches.append((start, end))
+    return stretches
+
+
+def _quietest(probability: np.ndarray, start: float, end: float) -> float:
+    first, last = (int(time / activity.FRAME_SECONDS) for time in (start, end))
+    return (first + int(np.argmin(probability[first:last]))) * activity.FRAME_SECONDS
+
+
+class _Run:
+    """One pass of Whisper over a sound: its decoding options, tokenizer and, once known, language."""
+
+    def __init__(self, model: whisper.Whisper, options: TranscribeOptions):
+        self.model = model
+        self.options = options
+        self.language = options.language or (None if model.is_multilingual else "en")
+        self.half = model.device.type == "cuda"
+
+    def hear(self, samples: np.ndarray, stretches: Sequence[tuple[float, float]]) -> list[list[Word] | None]:
+        """For each stretch its words, in seconds from the sound's start; None where Whisper hears no speech."""
+        features = torch.cat([self._encode(samples, *stretch) for stretch in stretches])
+        if self.language is None:
+            self.language = self._detect(features)
+        results = self._decode(features)
+        tokenizer = get_tokenizer(
+            self.model.is_multilingual,
+            num_languages=self.model.num_languages,
+            language=self.language,
+            task="transcribe",
+        )
+        return [
+            None if self._is_silence(result) else self._words(result, encoded, stretch, tokenizer)
+            for result, encoded, stretch in zip(results, features, stretches, strict=True)
+        ]
+
+    def _encode(self, samples: np.ndarray, start: float, end: float) -> Tensor:
+        """float [1, 1500, state]."""
+        part = torch.from_numpy(samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)])
+        mel = log_mel_spectrogram(part.to(self.model.device), self.model.dims.n_mels)
+        mel = pad_or_trim(mel, N_FRAMES)[None]
+        if self.half:
+            return self.model.encoder(mel.half())
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.options.bf16_encoder):
+            return self.model.encoder(mel).float()
+
+    def _detect(self, features: Tensor) -> str:
+        _, each = self.model.detect_language(features)
+        return max(each[0], key=lambda code: sum(stretch[code] for stretch in each))
+
+    def _decode(self, features: Tensor) -> list[DecodingResult]:
+        decoding = DecodingOptions(language=self.language, without_timestamps=True, fp16=self.half)
+        results = self.model.decode(features, decoding)
+        again = [
+            n for n, result in enumerate(results) if self._is_poor(result) and not self._is_silence(result)
+        ]
+        if again and self.options.beam_size:
+            beams = dataclasses.replace(decoding, beam_size=self.options.beam_size)
+            for n, second in zip(again, self.model.decode(features[again], beams), strict=True):
+                if (not self._repeats(second), second.avg_logprob) > (
+                    not self._repeats(results[n]),
+                    results[n].avg_logprob,
+                ):
+                    results[n] = second
+        return results
+
+    def _repeats(self, result: DecodingResult) -> bool:
+        return result.compression_ratio > self.options.compression_ratio
+
+    def _is_poor(self, result: DecodingResult) -> bool:
+        return self._repeats(result) or result.avg_logprob < self.options.log_probability
+
+    def _is_silence(self, result: DecodingResult) -> bool:
+        return (
+            result.no_speech_prob > self.options.no_speech
+            and result.avg_logprob < self.options.log_probability
+        )
+
+    def _words(
+        self, result: DecodingResult, encoded: Tensor, stretch: tuple[float, float], tokenizer: Tokenizer
+    ) -> list[Word]:
+        start, end = stretch
+        text_tokens = [token for token in result.tokens if token < tokenizer.eot]
+        frames = min(N_FRAMES, round((end - start) * FRAMES_PER_SECOND))
+        # The encoder has run: the alignment needs its features only, in place of a spectrogram.
+        timings = find_alignment(_Encoded(self.model, encoded), tokenizer, text_tokens, encoded, frames)
+        merge_punctuations(timings, OPENING_MARKS, CLOSING_MARKS)
+        words: list[Word] = []
+        for timing in timings:
+            text = timing.word.strip()
+            if not text:
+                continue
+            word = Word(
+                start + float(timing.start), start + float(timing.end), text, float(timing.probability)
+            )
+            # Whisper cuts "3.5" and "self-made" in two; only a part with a space before it is a new word.
+            joins = not timing.word.startswith(" ") and self.language not in LANGUAGES_WITHOUT_SPACES
+            if words and joins:
+                word = Word(
+                    words[-1].start,
+                    word.end,
+                    words[-1].text + text,
+                    min(words[-1].probability, word.probability),
+                )
+                words[-1] = word
+            else:
+                words.append(word)
+        return words
+
+
+class _Encoded:
+    """A Whisper whose encoder has already run, as much of one as whisper's aligner asks for."""
+
+    def __init__(self, model: whisper.Whisper, features: Tensor):
+        self.dims, self.device, self.decoder = model.dims, model.device, model.decoder
+        self.alignment_heads = model.alignment_heads
+        self._features = features
+
+    def __call__(self, _mel: Tensor, tokens: Tensor) -> Tensor:
+        return self.decoder(tokens, self._features[None])
+
+
+def _within_speech(word: Word, spoken: Sequence[tuple[float, float]]) -> Word:
+    """The word without the silence that the alignment gave it."""
+    overlaps = [(min(word.end, end) - max(word.start, start), start, end) for start, end in spoken]
+    overlap, start, end = max(overlaps)
+    if overlap <= 0:
+        return word
+    return dataclasses.replace(word, start=max(word.start, start), end=min(word.end, end))
+
+
+def _on_timeline(words: Sequence[Word], sound: Sound) -> list[Word]:
+    """Shifted by the sound's start, in order, within the sound, in whole milliseconds."""
+    placed, earliest = [], sound.start
+    for word in words:
+        start = min(max(sound.start + word.start, earliest), sound.end)
+        end = min(max(sound.start + word.end, start), sound.end)
+        earliest = end
+        placed.append(
+            Word(
+                round(start, 3),
+                round(end, 3),
+                word.text,
+                None if word.probability is None else round(word.probability, 4),
+            )
+        )
+    return placed
+
+
+def _source(model: SpeechModel, options: TranscribeOptions, words: Sequence[Word]) -> dict:
+    return {
+        "kind": "whisper",
+        "model": model.name,
+        "sha256": model.sha256,
+        "options": dataclasses.asdict(options),
+        "version": whisper.__version__,
+        "confidence": round(float(np.mean([word.probability for word in words])), 4) if words else None,
+    }
+
+
+def _check_language(model: SpeechModel, language: str | None) -> None:
+    if language is None:
+        return
+    if language not in LANGUAGES:
+        raise TranscribeError(
+            f"language={language!r}: Whisper has no such language; give a code such as 'en' or 'de'"
+        )
+    if language != "en" and not model.whisper.is_multilingual:
+        raise TranscribeError(
+            f"language={language!r}: {model.name} knows English only; choose a model without '.en'"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
