@@ -1,0 +1,235 @@
+"""Owns the taking in of one video: probe it, hear it, see it, and say how it ended.
+
+Decoding runs in the sandbox; what is heard and seen is written under an address made of the video's content and the
+recipe, so a video taken in before costs nothing, and one that was interrupted costs only what is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import safetensors.numpy
+import torch
+from safetensors import safe_open
+
+from multimodal import sandbox, weights
+from multimodal.catalogue import State, Video
+from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
+from speech import audio, captions, transcribe
+from speech.audio import AudioError, Sound
+from speech.sentences import Transcript
+from vision import backbones, clips, features
+from vision.clips import Clip, ReadReport
+from vision.media import AudioStream, Media, MediaError, VideoStream, probe
+
+VERSION = 1
+"""Raise it when the same options would give another result."""
+
+Hook = Callable[[float], None]
+"""Called with the share of the video that is done, 0 to 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class IngestOptions:
+    """``whisper`` and ``backbone`` by name. ``language``: a code such as ``en``, or ``None`` to detect it.
+
+    ``captions``: a ``.vtt`` or ``.srt`` beside a video stands in for Whisper. ``seconds`` may pass without a decoder
+    giving a result; ``memory`` bytes of address space are the decoder's.
+    """
+
+    whisper: str = "tiny.en"
+    backbone: str = "i3d"
+    language: str | None = None
+    captions: bool = False
+    seconds: float = sandbox.DEADLINE_SECONDS
+    memory: int = sandbox.MEMORY_BYTES
+
+
+@dataclasses.dataclass(frozen=True)
+class Fate:
+    """How a video ended, in the words of the catalogue."""
+
+    video: str
+    state: State
+    reason: str
+    seconds: float | None = None
+    clips: int | None = None
+    sentences: int | None = None
+    transcript: str | None = None
+    features: str | None = None
+
+    def applied_to(self, video: Video) -> Video:
+        """``video`` with this fate."""
+        return dataclasses.replace(video, **dataclasses.asdict(self))
+
+
+def ingest(
+    store: Store,
+    video: Video,
+    options: IngestOptions,
+    device: str,
+    *,
+    threads: int | None = None,
+    hook: Hook = lambda share: None,
+) -> Fate:
+    """Takes in one video and returns its fate; a bad file is a fate, not an error.
+
+    Raises :class:`~multimodal.weights.WeightsError` where a model cannot be had.
+    """
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    limits = sandbox.Limits(options.seconds, options.memory)
+    try:
+        media = sandbox.call(
+            probe, Path(video.path), types=(Media, VideoStream, AudioStream, MediaError), limits=limits
+        )
+    except (MediaError, sandbox.SandboxError) as error:
+        return Fate(video.video, "refused", str(error))
+    problems: list[str] = list(media.notes)
+    heard = _hear(store, video, media, options, device, limits, problems, lambda share: hook(share / 2))
+    seen = _see(store, video, media, options, device, limits, problems, lambda share: hook((1 + share) / 2))
+    hook(1.0)
+    sentences, count = (heard[1] if heard else 0), (seen[1] if seen else 0)
+    found = {"seconds": media.duration, "clips": count, "sentences": sentences,
+             "transcript": heard and heard[0], "features": seen and seen[0]}  # fmt: skip
+    if not sentences and not count:
+        return Fate(video.video, "refused", "; ".join(problems) or "nothing to see and nothing said", **found)
+    quiet = "no speech found" if heard and not sentences else ""
+    return Fate(
+        video.video,
+        "partial" if problems else "done",
+        "; ".join([*problems, *([quiet] if quiet else [])]),
+        **found,
+    )
+
+
+def _hear(
+    store: Store,
+    video: Video,
+    media: Media,
+    options: IngestOptions,
+    device: str,
+    limits: sandbox.Limits,
+    problems: list[str],
+    hook: Hook,
+) -> tuple[str, int] | None:
+    """The transcript's recipe and how many sentences it has; ``None`` where there is no sound to hear."""
+    sidecar = captions.sidecar(Path(video.path)) if options.captions else None
+    if sidecar is not None:
+        made = recipe(version=VERSION, captions=file_digest(sidecar))
+    elif media.audio is None:
+        problems.append("no sound: nothing could be heard")
+        return None
+    else:
+        made = recipe(version=VERSION, whisper=options.whisper, options=_hearing(options),
+                      library=importlib.metadata.version("openai-whisper"))  # fmt: skip
+    path = store.transcript(video.video, made)
+    if not path.exists():
+        try:
+            if sidecar is not None:
+                source = {"kind": "captions", "file": sidecar.name, "sha256": file_digest(sidecar)}
+                transcript = captions.transcript(captions.read(sidecar), source)
+                found: dict[str, Any] = transcript.to_dict() | {"problems": []}
+            else:
+                sound = sandbox.call(audio.read, Path(video.path), types=(Sound, AudioError), limits=limits)
+                transcript = transcribe.transcribe(
+                    sound,
+                    _whisper(options.whisper, device),
+                    _hearing(options),
+                    progress=lambda done, total: hook(done / total if total else 1.0),
+                )
+                found = transcript.to_dict() | {"problems": list(sound.problems)}
+        except (AudioError, captions.CaptionError, sandbox.SandboxError) as error:
+            problems.append(f"sound: {error}")
+            return None
+        write_whole(path, canonical_json(found).encode())
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    problems += stored["problems"]
+    return made, len(Transcript.from_dict(stored).sentences)
+
+
+def _hearing(options: IngestOptions) -> transcribe.TranscribeOptions:
+    return transcribe.TranscribeOptions(language=options.language)
+
+
+def _see(
+    store: Store,
+    video: Video,
+    media: Media,
+    options: IngestOptions,
+    device: str,
+    limits: sandbox.Limits,
+    problems: list[str],
+    hook: Hook,
+) -> tuple[str, int] | None:
+    """The features' recipe and how many clips they hold; ``None`` where there is no picture to see."""
+    if media.video is None:
+        problems.append("no picture: nothing could be seen")
+        return None
+    backbone = _backbone(options.backbone, device)
+    made = recipe(version=VERSION, backbone=backbone.recipe, clips=[clips.FPS, clips.FRAMES_PER_CLIP])
+    path = store.features(video.video, made)
+    if not path.exists():
+        expected = max(1.0, media.video.duration / clips.CLIP_SECONDS)
+        seen = iter(range(1, 1 << 62))
+        report: list[ReadReport] = []
+        try:
+            stream = _reported(
+                sandbox.stream(clips.read_clips, media, types=(Clip, ReadReport, MediaError), limits=limits),
+                report,
+            )
+            found = features.extract(
+                stream, backbone, on_clip=lambda *_: hook(min(1.0, next(seen) / expected))
+            )
+        except (MediaError, sandbox.SandboxError) as error:
+            problems.append(f"picture: {error}")
+            return None
+        blob = safetensors.numpy.save(
+            {"values": found.values, "starts": found.starts},
+            metadata={"problems": json.dumps(report[0].problems), "recipe": canonical_json(backbone.recipe)},
+        )
+        write_whole(path, blob)
+    with safe_open(path, "numpy") as file:
+        problems += json.loads(file.metadata()["problems"])
+        return made, file.get_slice("starts").get_shape()[0]
+
+
+def _reported(stream: Any, report: list[ReadReport]) -> Iterator[Clip]:
+    report.append((yield from stream))
+
+
+_models = threading.local()
+"""Each worker thread has models of its own: Whisper's key-value cache hooks into the model while it decodes."""
+
+
+def _whisper(name: str, device: str) -> Any:
+    key = ("whisper", name, device)
+    if key not in _models.__dict__.setdefault("loaded", {}):
+        folder = weights.cache_folder() / "whisper"
+        if f"whisper-{name}" in weights.WEIGHTS:
+            folder = weights.fetch(f"whisper-{name}").parent
+        try:
+            _models.loaded[key] = transcribe.load(name, folder, device)
+        except (RuntimeError, OSError) as error:
+            raise InputError(
+                f"--whisper {name}: cannot be had ({error}); `tiny.en` can, or put the file into {folder}"
+            ) from error
+    return _models.loaded[key]
+
+
+BACKBONE_WEIGHTS = {"i3d": "i3d-kinetics-400", "s3d": "s3d-kinetics-400"}
+
+
+def _backbone(name: str, device: str) -> backbones.Backbone:
+    if name not in BACKBONE_WEIGHTS:
+        raise InputError(f"--backbone {name}: not known; choose one of {', '.join(BACKBONE_WEIGHTS)}")
+    key = ("backbone", name, device)
+    if key not in _models.__dict__.setdefault("loaded", {}):
+        _models.loaded[key] = backbones.load(name, weights.fetch(BACKBONE_WEIGHTS[name]), device)
+    return _models.loaded[key]
