@@ -1,0 +1,290 @@
+"""Decodes the frames of a file's picture, found by time stamp: decord first, PyAV where decord cannot.
+
+Both readers index frames by a `Timeline` read from the packets, so a frame has the same number and the same time
+stamp in both. Both scale the picture as shown (upright, square pixels) to the short side 8/7 of `side` and cut
+the middle out. Their pixels agree within MEAN_TOLERANCE grey levels on average over a frame; larger differences
+stand only at edges of colour, where the two FFmpeg versions place chroma samples differently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+
+from vision.media import MAX_SECONDS, Media, MediaError, VideoStream, open_container
+
+SIDE = 224
+SHORT_SIDE = (
+    256  # scaled to this, then SIDE is cut out: the geometry that the Kinetics networks were trained with
+)
+MEAN_TOLERANCE = 3.5
+READERS = ("auto", "decord", "pyav")
+TICK = 1e-6  # time stamps are compared to this many seconds: finer than any time base, coarser than rounding
+_DECORD_CONTAINERS = {"mov", "mp4", "matroska", "webm"}  # where its seek to the first frame is exact
+_DECORD_LEAVES = {"av1"}
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When each frame is shown: `times` float64 [n] ascending, seconds on the container's timeline; `end`.
+
+    `file_end` is where the last packet of any stream ends. `plain` is False where a reader that counts packets
+    would go wrong: hidden packets, repeated or missing time stamps, a first packet that is no key frame.
+    """
+
+    times: np.ndarray
+    end: float
+    file_end: float
+    plain: bool
+
+
+def read_timeline(media: Media) -> Timeline:
+    """The timeline of the picture from its packets, without decoding (with, where packets carry no times).
+
+    Raises MediaError where there is no picture or it has no frame.
+    """
+    if media.video is None:
+        raise MediaError(f"{media.path.name}: holds no picture")
+    stamps, spans, plain, file_end, timed = [], [], True, 0.0, True
+    with open_container(media.path) as container:
+        picture = container.streams[media.video.index]
+        with contextlib.suppress(av.FFmpegError):
+            for packet in container.demux(picture, *container.streams.audio):
+                if packet.size == 0:
+                    continue
+                if packet.pts is not None:
+                    file_end = max(file_end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                if packet.stream.index != picture.index:
+                    continue
+                plain = plain and (bool(stamps) or packet.is_keyframe) and not packet.is_discard
+                if packet.is_discard:
+                    continue
+                timed = timed and packet.pts is not None
+                stamps.append(packet.pts if packet.pts is not None else 0)
+                spans.append(packet.duration or 0)
+        base = float(picture.time_base)
+    if not timed:
+        return _decoded_timeline(media)
+    if not stamps:
+        raise MediaError(f"{media.path.name}: its picture has no frame")
+    order = np.argsort(stamps, kind="stable")
+    ticks = np.asarray(stamps)[order]
+    last = int(np.asarray(spans)[order][-1]) * base or _usual_step(media.video, ticks * base)
+    return _checked(media, Timeline(np.unique(ticks) * base, float(ticks[-1] * base + last), file_end, plain))
+
+
+def _usual_step(video: VideoStream, times: np.ndarray) -> float:
+    if video.average_rate:
+        return 1 / video.average_rate
+    return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+
+
+def _decoded_timeline(media: Media) -> Timeline:
+    """For files whose packets carry no time stamps (AVI, raw streams): those that the decoder works out."""
+    times: list[float] = []
+    step = 1 / (media.video.average_rate or 25)
+    for frame, _ in decode(media, None):
+        if frame is not None:
+            times.append(frame.time if frame.time is not None else (times[-1] + step if times else 0.0))
+    if not times:
+        raise MediaError(f"{media.path.name}: no frame of its picture can be decoded")
+    shown = np.unique(times)
+    end = float(shown[-1]) + step
+    return _checked(media, Timeline(shown, end, end, False))
+
+
+def _checked(media: Media, line: Timeline) -> Timeline:
+    if line.end - line.times[0] > MAX_SECONDS:
+        raise MediaError(
+            f"{media.path.name}: the picture spans {line.end - line.times[0]:.0f} s: "
+            f"at most {MAX_SECONDS:.0f} s are admitted"
+        )
+    return line
+
+
+def decode(media: Media, seconds: float | None) -> Iterator[tuple[av.VideoFrame | None, float | None]]:
+    """(frame, None) as decoded, in order, or (None, second) where a packet cannot be decoded.
+
+    With `seconds`, starts at the key frame before it where the container can seek.
+    """
+    with open_container(media.path) as container:
+        stream = container.streams[media.video.index]
+        stream.codec_context.thread_count = 1
+        if seconds is not None:
+            container.seek(int(seconds / stream.time_base), stream=stream, backward=True)
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError:
+                return
+            if packet is None:
+                return
+            try:
+                for frame in packet.decode():
+                    yield frame, None
+            except av.FFmpegError:
+                yield None, None if packet.pts is None else float(packet.pts * packet.time_base)
+
+
+def scaled_size(video: VideoStream, short_side: int) -> tuple[int, int]:
+    """Width and height of the picture as shown when its shorter side is `short_side`."""
+    width, height = video.display_size
+    scale = short_side / min(width, height)
+    return max(round(width * scale), short_side), max(round(height * scale), short_side)
+
+
+def upright(frame: av.VideoFrame, video: VideoStream, short_side: int) -> np.ndarray:
+    """uint8 [height, width, 3]: the whole frame as shown, scaled so that its shorter side is `short_side`."""
+    width, height = scaled_size(video, short_side)
+    if video.rotation % 180:
+        width, height = height, width
+    scaled = frame.reformat(width, height, format="rgb24", interpolation="BILINEAR").to_ndarray()
+    return np.rot90(scaled, video.rotation // 90)
+
+
+def _middle(frames: np.ndarray, side: int) -> np.ndarray:
+    """[..., height, width, 3] cut to [..., side, side, 3]."""
+    top, left = (frames.shape[-3] - side) // 2, (frames.shape[-2] - side) // 2
+    return frames[..., top : top + side, left : left + side, :]
+
+
+class Frames:
+    """Frames by their number in a timeline, asked for in ascending order; the base of both readers.
+
+    `missing` holds the numbers that could not be decoded, whose place the frame shown before them takes;
+    `damage` the seconds at which packets could not be decoded.
+    """
+
+    name: str
+
+    def __init__(self, media: Media, line: Timeline, side: int) -> None:
+        self.media, self.line, self.side = media, line, side
+        self.short_side = round(side * SHORT_SIDE / SIDE)
+        self.missing: set[int] = set()
+        self.damage: list[float] = []
+        self._last: tuple[int, np.ndarray] | None = None
+
+    def read(self, numbers: Sequence[int]) -> np.ndarray:
+        """uint8 [len(numbers), side, side, 3] RGB for ascending frame numbers, repeats allowed."""
+        kept = self._last
+        wanted = [n for n in dict.fromkeys(int(n) for n in numbers) if kept is None or n != kept[0]]
+        images = {} if kept is None else {kept[0]: kept[1]}
+        images |= zip(wanted, self._decode(wanted), strict=True) if wanted else {}
+        self._last = int(numbers[-1]), images[int(numbers[-1])]
+        return np.stack([images[int(n)] for n in numbers])
+
+    def _decode(self, numbers: list[int]) -> np.ndarray | list[np.ndarray]:
+        raise NotImplementedError
+
+
+class DecordFrames(Frames):
+    """decord, every frame in turn; raises MediaError where it cannot.
+
+    Its skipping and seeking are not used: they lose count at open groups of pictures and return frames one off.
+    """
+
+    name = "decord"
+
+    def __init__(self, media: Media, line: Timeline, side: int) -> None:
+        super().__init__(media, line, side)
+        import decord
+
+        decord.logging.set_level(decord.logging.QUIET)
+        width, height = scaled_size(media.video, self.short_side)
+        try:
+            self._reader = decord.VideoReader(str(media.path), width=width, height=height, num_threads=1)
+            own = self._reader.get_frame_timestamp(range(len(self._reader)))[:, 0]
+        except (decord.DECORDError, RuntimeError, IndexError) as error:
+            raise MediaError(f"{media.path.name}: decord cannot open it") from error
+        rebased = line.times - line.times[0]
+        close = 1e-3 + 1e-6 * rebased[-1]  # decord's time stamps are float32
+        if len(own) != len(rebased) or np.abs(own - rebased).max() > close:
+            raise MediaError(f"{media.path.name}: decord sees other frames than the file holds")
+        self._error, self._next = decord.DECORDError, 0
+
+    def _decode(self, numbers: list[int]) -> list[np.ndarray]:
+        kept = []
+        for number in numbers:
+            while self._next <= number:
+                frame = self._step()
+            kept.append(np.ascontiguousarray(_middle(frame.asnumpy(), self.side)))
+        return kept
+
+    def _step(self) -> Any:
+        try:
+            frame = self._reader.next()
+        except (self._error, RuntimeError, StopIteration) as error:
+            second = self.line.times[self._next]
+            raise MediaError(f"{self.media.path.name}: decord cannot decode at {second:.2f} s") from error
+        self._next += 1
+        return frame
+
+
+class PyAVFrames(Frames):
+    """PyAV; walks the file forward once and keeps the frame on display."""
+
+    name = "pyav"
+
+    def __init__(self, media: Media, line: Timeline, side: int) -> None:
+        super().__init__(media, line, side)
+        self._walk: Iterator[av.VideoFrame] | None = None
+        self._shown: av.VideoFrame | None = None
+        self._ahead: av.VideoFrame | None = None
+
+    def _frames(self) -> Iterator[av.VideoFrame]:
+        for frame, damaged in decode(self.media, None):
+            if frame is None:
+                self.damage.append(self.line.times[0] if damaged is None else damaged)
+            else:
+                if frame.is_corrupt:
+                    self.damage.append(frame.time or 0.0)
+                yield frame
+
+    def _decode(self, numbers: list[int]) -> list[np.ndarray]:
+        if self._walk is None:
+            self._walk = self._frames()
+            self._ahead = next(self._walk, None)
+            if self._ahead is None:
+                raise MediaError(f"{self.media.path.name}: no frame of its picture can be decoded")
+        return [self._at(number) for number in numbers]
+
+    def _at(self, number: int) -> np.ndarray:
+        wanted = self.line.times[number]
+        while self._ahead is not None and (self._shown is None or self._time(self._ahead) <= wanted + TICK):
+            self._shown, self._ahead = self._ahead, next(self._walk, None)
+        if abs(self._time(self._shown) - wanted) > TICK:
+            self.missing.add(number)
+        return np.ascontiguousarray(
+            _middle(upright(self._shown, self.media.video, self.short_side), self.side)
+        )
+
+    def _time(self, frame: av.VideoFrame) -> float:
+        return frame.time if frame.time is not None else self.line.times[0]
+
+
+def open_frames(media: Media, line: Timeline, side: int, reader: str) -> Frames:
+    """The reader called `reader`; `auto` is decord unless it cannot be trusted with this file, then PyAV."""
+    if reader not in READERS:
+        raise MediaError(f"reader {reader!r} is not known: choose one of {', '.join(READERS)}")
+    if reader == "pyav":
+        return PyAVFrames(media, line, side)
+    if reader == "auto" and not _suits_decord(media, line):
+        return PyAVFrames(media, line, side)
+    try:
+        return DecordFrames(media, line, side)
+    except (MediaError, ImportError):
+        if reader == "decord":
+            raise
+        return PyAVFrames(media, line, side)
+
+
+def _suits_decord(media: Media, line: Timeline) -> bool:
+    """Several video streams are left to PyAV because decord chooses among them by a rule of its own."""
+    known = bool(set(media.container.split(",")) & _DECORD_CONTAINERS)
+    return known and line.plain and media.video.streams == 1 and media.video.codec not in _DECORD_LEAVES
