@@ -94,8 +94,10 @@ class SentenceOptions:
             )
 
 
-# Marks that end a sentence, then what may close it.
-SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’»)\]」』]*$")
+END_MARKS = ".!?…。！？"
+CERTAIN_MARKS = frozenset("!?。！？")
+OPENERS = "\"'“‘«(["
+CLOSERS = "\"'”’»)]」』"
 ABBREVIATIONS = re.compile(
     r"dr|mr|mrs|ms|prof|st|vs|e\.g|i\.e|cf|approx|dept|est|gen|capt|lt|rev|hon|ca|jan|feb|apr|aug|sept?|oct|nov|dec"
 )
@@ -141,15 +143,20 @@ def _gap(words: Sequence[Word], n: int) -> float:
     return words[n + 1].start - words[n].end
 
 
+def _end_mark(word: str) -> tuple[str, str]:
+    """The word without its closing marks, and those of them that end a sentence."""
+    body = word.rstrip(CLOSERS)
+    stem = body.rstrip(END_MARKS)
+    return stem, body[len(stem) :]
+
+
 def _ends_sentence(words: Sequence[Word], n: int) -> bool:
-    word, following = words[n].text, words[n + 1].text
-    mark = SENTENCE_END.search(word)
-    if not mark:
-        return False
-    if set(mark[0]) & set("!?。！？"):
-        return True
-    stem = word[: mark.start()].lstrip("\"'“‘«([").casefold()
-    capital = following.lstrip("\"'“‘«([")[:1].isupper()
+    following = words[n + 1].text.lstrip(OPENERS)
+    stem, mark = _end_mark(words[n].text)
+    if not mark or not CERTAIN_MARKS.isdisjoint(mark):
+        return bool(mark)
+    stem = stem.lstrip(OPENERS).casefold()
+    capital = following[:1].isupper()
     if CAN_CLOSE.fullmatch(stem):
         return capital
     if BEFORE_NUMBER.fullmatch(stem):
@@ -157,15 +164,15 @@ def _ends_sentence(words: Sequence[Word], n: int) -> bool:
     if ABBREVIATIONS.fullmatch(stem) or INITIALS.fullmatch(stem + "."):
         return False
     # A number that opens a sentence, "1." or "2.", counts an item of a list.
-    if stem.isdigit() and (n == 0 or SENTENCE_END.search(words[n - 1].text)):
+    if stem.isdigit() and (n == 0 or _end_mark(words[n - 1].text)[1]):
         return False
-    return not following[:1].islower() or mark[0] == "."
+    return mark == "." or not following[:1].islower()
 
 
 def _shorten(words: Sequence[Word], options: SentenceOptions) -> list[Sequence[Word]]:
     """Cut a run of words that is too long, at its longest pause not near its ends, until no part is."""
     parts, waiting = [], [words]
-    marked = SENTENCE_END.search(words[-1].text) is not None
+    marked = bool(_end_mark(words[-1].text)[1])
     while waiting:
         run = waiting.pop()
         cut = None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,30 +18,19 @@ from whisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
 from speech import activity
 from speech.activity import ActivityOptions
 from speech.audio import SAMPLE_RATE, Sound
+from speech.models import SpeechModel, SpeechModelError, load
 from speech.repetition import without_repetition
 from speech.sentences import SentenceOptions, Transcript, Word, sentences
 
-CHECKPOINTS = {name: url.rsplit("/", 2)[1:] for name, url in whisper._MODELS.items()}
+__all__ = ["SpeechModel", "SpeechModelError", "TranscribeError", "TranscribeOptions", "load", "transcribe"]
+
 OPENING_MARKS = "\"'“¿([{-"
 CLOSING_MARKS = "\"'.。,，!！?？:：”)]}、"
 LANGUAGES_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 
-class SpeechModelError(ValueError):
-    """A Whisper model that cannot be had; the message names it, the place and the remedy."""
-
-
 class TranscribeError(ValueError):
     """Options that the model cannot follow."""
-
-
-@dataclass(frozen=True, eq=False)
-class SpeechModel:
-    """A loaded Whisper with the name and SHA-256 of its weights."""
-
-    whisper: whisper.Whisper
-    name: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -81,45 +68,6 @@ class TranscribeOptions:
             )
 
 
-def load(name_or_path: str | Path, folder: str | Path | None, device: str | torch.device) -> SpeechModel:
-    """A Whisper model by its name (its file, as published, lies in `folder`) or by the path of its file.
-
-    A named model's SHA-256 must be the published one. Nothing is downloaded and no pickle is run. Raises
-    SpeechModelError.
-    """
-    name = str(name_or_path)
-    if name in CHECKPOINTS:
-        digest, file_name = CHECKPOINTS[name]
-        file = Path(folder or "") / file_name
-    else:
-        digest, file = None, Path(name)
-    if not file.is_file():
-        known = ", ".join(CHECKPOINTS)
-        raise SpeechModelError(
-            f"{name}: no Whisper weights at {file}; give a file, or put one there for: {known}"
-        )
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if digest is None:
-        named = {sha: known for known, (sha, _) in CHECKPOINTS.items()}.get(found)
-    elif found != digest:
-        raise SpeechModelError(f"{file}: its SHA-256 is {found}, not {digest} as published; fetch it again")
-    else:
-        named = name
-    try:
-        if named and file.name == CHECKPOINTS[named][1]:
-            model = whisper.load_model(named, device=device, download_root=str(file.parent))
-        else:
-            model = whisper.load_model(str(file), device=device)
-            if named:
-                model.set_alignment_heads(whisper._ALIGNMENT_HEADS[named])
-    except (KeyError, TypeError, RuntimeError, EOFError, ValueError) as error:
-        raise SpeechModelError(
-            f"{file}: is not a Whisper checkpoint ({_first_line(error)}); fetch it again"
-        ) from error
-    return SpeechModel(model.eval(), named or file.stem, found)
-
-
 def transcribe(
     sound: Sound,
     model: SpeechModel,
@@ -133,7 +81,7 @@ def transcribe(
     `progress` is called with the seconds done and the seconds in all. Raises TranscribeError.
     """
     options = options or TranscribeOptions()
-    _check_language(model, options.language)
+    _check(model, options)
     speech_probability = activity.probabilities(sound.samples)
     spoken = activity.regions(speech_probability, sound.seconds, options.activity)
     stretches = _stretches(spoken, speech_probability, options.longest_silence)
@@ -144,13 +92,14 @@ def transcribe(
     with torch.inference_mode():
         for first in range(0, len(stretches), options.batch):
             batch = stretches[first : first + options.batch]
-            for stretch, words in zip(batch, run.hear(sound.samples, batch), strict=True):
+            for (start, end), words in zip(batch, run.hear(sound.samples, batch), strict=True):
                 silent += words is None
                 kept, dropped = without_repetition(words or [])
                 repeated += dropped
-                heard += [_within_speech(word, spoken) for word in kept]
-                if progress:
-                    progress(stretch[1], sound.seconds)
+                within = [region for region in spoken if region[0] < end and region[1] > start]
+                heard += [_within_speech(word, within) for word in kept]
+            if progress:
+                progress(batch[-1][1], sound.seconds)
     if progress:
         progress(sound.seconds, sound.seconds)
     if not stretches:
@@ -343,7 +292,12 @@ def _source(model: SpeechModel, options: TranscribeOptions, words: Sequence[Word
     }
 
 
-def _check_language(model: SpeechModel, language: str | None) -> None:
+def _check(model: SpeechModel, options: TranscribeOptions) -> None:
+    language = options.language
+    if options.bf16_encoder and model.whisper.device.type != "cpu":
+        raise TranscribeError(
+            f"bf16_encoder=True: is for a CPU, and {model.name} is on {model.whisper.device}; leave it off"
+        )
     if language is None:
         return
     if language not in LANGUAGES:
@@ -354,7 +308,3 @@ def _check_language(model: SpeechModel, language: str | None) -> None:
         raise TranscribeError(
             f"language={language!r}: {model.name} knows English only; choose a model without '.en'"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,69 @@
+"""Whisper models: weights whose digest is known, loaded from a file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import whisper
+
+# name -> the published SHA-256 and file name, both parts of the address.
+CHECKPOINTS = {name: tuple(url.rsplit("/", 2)[1:]) for name, url in whisper._MODELS.items()}
+
+
+class SpeechModelError(ValueError):
+    """A Whisper model that cannot be had; the message names it, the place and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpeechModel:
+    """A loaded Whisper with the name and SHA-256 of its weights."""
+
+    whisper: whisper.Whisper
+    name: str
+    sha256: str
+
+
+def load(name_or_path: str | Path, folder: str | Path | None, device: str | torch.device) -> SpeechModel:
+    """A Whisper model by its name (its file, as published, lies in `folder`) or by the path of its file.
+
+    A named model's SHA-256 must be the published one. Nothing is downloaded and no pickle is run. Raises
+    SpeechModelError.
+    """
+    name = str(name_or_path)
+    if name in CHECKPOINTS:
+        digest, file_name = CHECKPOINTS[name]
+        file = Path(folder or "") / file_name
+    else:
+        digest, file = None, Path(name)
+    if not file.is_file():
+        known = ", ".join(CHECKPOINTS)
+        raise SpeechModelError(
+            f"{name}: no Whisper weights at {file}; give a file, or put one there for: {known}"
+        )
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if digest is None:
+        named = {sha: known for known, (sha, _) in CHECKPOINTS.items()}.get(found)
+    elif found != digest:
+        raise SpeechModelError(f"{file}: its SHA-256 is {found}, not {digest} as published; fetch it again")
+    else:
+        named = name
+    try:
+        if named and file.name == CHECKPOINTS[named][1]:
+            model = whisper.load_model(named, device=device, download_root=str(file.parent))
+        else:
+            model = whisper.load_model(str(file), device=device)
+            if named:
+                model.set_alignment_heads(whisper._ALIGNMENT_HEADS[named])
+    except (KeyError, TypeError, RuntimeError, EOFError, ValueError) as error:
+        raise SpeechModelError(
+            f"{file}: is not a Whisper checkpoint ({_first_line(error)}); fetch it again"
+        ) from error
+    return SpeechModel(model.eval(), named or file.stem, found)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
