@@ -138,34 +138,37 @@ def has_fast_bf16() -> bool:
     return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-class Same(nn.Module):
-    """Pads as TensorFlow's "SAME" does, the odd one at the end, then applies `inner`."""
+def _same(size: int, kernel: int, stride: int) -> int:
+    """How many places TensorFlow's "SAME" adds to a side of `size`; the odd one goes to the end."""
+    return max((-(-size // stride) - 1) * stride + kernel - size, 0)
 
-    def __init__(self, inner: nn.Module, kernel: Sequence[int], stride: Sequence[int]) -> None:
-        super().__init__()
-        self.inner, self.kernel, self.stride = inner, kernel, stride
+
+class SameConv3d(nn.Conv3d):
+    """A strided convolution with "SAME" padding."""
 
     def forward(self, x_NCTHW: torch.Tensor) -> torch.Tensor:
         pads = []
-        for size, kernel, stride in zip(x_NCTHW.shape[2:], self.kernel, self.stride, strict=True):
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        for size, kernel, stride in zip(x_NCTHW.shape[2:], self.kernel_size, self.stride, strict=True):
+            total = _same(size, kernel, stride)
             pads = [total // 2, total - total // 2, *pads]
-        return self.inner(functional.pad(x_NCTHW, pads) if any(pads) else x_NCTHW)
+        return super().forward(functional.pad(x_NCTHW, pads))
+
+
+class SameMaxPool3d(nn.MaxPool3d):
+    """Max pooling with "SAME" padding: what is odd at the end is what `ceil_mode` adds."""
+
+    def forward(self, x_NCTHW: torch.Tensor) -> torch.Tensor:
+        sides = zip(x_NCTHW.shape[2:], self.kernel_size, self.stride, strict=True)
+        before = [_same(*side) // 2 for side in sides]
+        return functional.max_pool3d(x_NCTHW, self.kernel_size, self.stride, before, ceil_mode=True)
 
 
 def _convolution(channels_in: int, channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    sizes = (kernel,) * 3
     if stride == 1:
         return nn.Sequential(
             nn.Conv3d(channels_in, channels, kernel, padding=kernel // 2), nn.ReLU(inplace=True)
         )
-    inner = nn.Conv3d(channels_in, channels, kernel, stride)
-    return nn.Sequential(Same(inner, sizes, (stride,) * 3), nn.ReLU(inplace=True))
-
-
-def _pool(kernel: Sequence[int], stride: Sequence[int]) -> Same:
-    """Zeros do as padding because every input has passed a ReLU."""
-    return Same(nn.MaxPool3d(kernel, stride), kernel, stride)
+    return nn.Sequential(SameConv3d(channels_in, channels, kernel, stride), nn.ReLU(inplace=True))
 
 
 class Mixed(nn.Module):
@@ -198,15 +201,15 @@ class I3D(nn.Sequential):
     def __init__(self) -> None:
         super().__init__()
         self.add_module("Conv3d_1a_7x7", _convolution(3, 64, 7, 2))
-        self.add_module("MaxPool3d_2a_3x3", _pool((1, 3, 3), (1, 2, 2)))
+        self.add_module("MaxPool3d_2a_3x3", SameMaxPool3d((1, 3, 3), (1, 2, 2)))
         self.add_module("Conv3d_2b_1x1", _convolution(64, 64, 1))
         self.add_module("Conv3d_2c_3x3", _convolution(64, 192, 3))
-        self.add_module("MaxPool3d_3a_3x3", _pool((1, 3, 3), (1, 2, 2)))
+        self.add_module("MaxPool3d_3a_3x3", SameMaxPool3d((1, 3, 3), (1, 2, 2)))
         for name, (channels_in, channels) in _INCEPTION.items():
             if name == "Mixed_4b":
-                self.add_module("MaxPool3d_4a_3x3", _pool((3, 3, 3), (2, 2, 2)))
+                self.add_module("MaxPool3d_4a_3x3", SameMaxPool3d((3, 3, 3), (2, 2, 2)))
             if name == "Mixed_5b":
-                self.add_module("MaxPool3d_5a_2x2", _pool((2, 2, 2), (2, 2, 2)))
+                self.add_module("MaxPool3d_5a_2x2", SameMaxPool3d((2, 2, 2), (2, 2, 2)))
             self.add_module(name, Mixed(channels_in, channels))
 
 
@@ -216,7 +219,7 @@ def _i3d(weights: Path) -> tuple[nn.Module, nn.Linear, Sequence[float], Sequence
     trunk = I3D()
     for name, module in trunk.named_modules():
         if isinstance(module, nn.Conv3d):
-            place = "/".join(part for part in name.split(".") if part not in ("0", "inner"))
+            place = "/".join(part for part in name.split(".") if part != "0")
             norm = f"{place}/BatchNorm_0"
             mean, variance = (arrays[f"batch_stats/{norm}/{what}"].reshape(-1) for what in ("mean", "var"))
             scale = 1 / np.sqrt(variance + BATCH_NORM_EPSILON)
