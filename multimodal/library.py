@@ -73,16 +73,18 @@ def _unreadable(error: OSError) -> None:
     ) from error
 
 
-def register(catalogue: Catalogue, files: Iterable[Path]) -> list[Video]:
-    """Each file's content in the catalogue, once however many names it has; files that cannot be read are refused there."""
+def register(catalogue: Catalogue, files: Iterable[Path]) -> tuple[list[Video], list[Video]]:
+    """Each file's content in the catalogue, once however many names it has; and those refused as they cannot be read."""
     videos: dict[str, Video] = {}
+    unread: list[Video] = []
     for file in files:
         path = str(file.absolute())
         try:
             digest, size = file_digest(file), file.stat().st_size
         except OSError as error:
             reason = f"{file.name}: the file cannot be read ({error.strerror})"
-            catalogue.put(Video(f"unread:{path}", file.name, path, 0, "refused", reason))
+            unread.append(Video(f"unread:{path}", file.name, path, 0, "refused", reason))
+            catalogue.put(unread[-1])
             continue
         if digest in videos:
             continue
@@ -94,7 +96,7 @@ def register(catalogue: Catalogue, files: Iterable[Path]) -> list[Video]:
         )
         catalogue.put(video)
         videos[digest] = video
-    return list(videos.values())
+    return list(videos.values()), unread
 
 
 @dataclasses.dataclass(frozen=True)

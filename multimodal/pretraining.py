@@ -24,7 +24,7 @@ TEXT_STARTS = ("minilm-l6",)
 
 @dataclasses.dataclass(frozen=True)
 class PretrainOptions:
-    """``text_start``: the BERT checkpoint that the encoder and the word rows begin with."""
+    """``text_start``: the BERT checkpoint that the encoder and the word rows begin with; see :func:`text_start`."""
 
     text_start: str = "minilm-l6"
     examples: ExampleOptions = ExampleOptions()
@@ -75,7 +75,7 @@ def pretrain(
         )
     learned, held_out = learned_and_held_out(store, videos, codebook)
     name = model_name(store, videos, codebook, options)
-    start = weights.fetch(options.text_start).parent
+    start = text_start(options.text_start)
     centroids_KD = torch.from_numpy(load_codebook(store, codebook).leaf_centroids())
     vocabulary = Vocabulary.from_file(start / "vocab.txt", len(centroids_KD))
     seed = options.training.seed
@@ -100,6 +100,23 @@ def pretrain(
         device=torch.device(device), card=card, report=report,
     )  # fmt: skip
     return name, folder
+
+
+def text_start(name: str) -> Path:
+    """The folder of a BERT checkpoint: known by name, or a folder in Hugging Face layout.
+
+    Raises :class:`InputError` where it is neither.
+    """
+    if name in TEXT_STARTS:
+        return weights.fetch(name).parent
+    folder = Path(name)
+    missing = [f for f in ("config.json", "model.safetensors", "vocab.txt") if not (folder / f).is_file()]
+    if missing:
+        raise InputError(
+            f"--text-start {name}: {missing[0]} is not there; name {' or '.join(TEXT_STARTS)}, or a folder with a BERT's "
+            "config.json, model.safetensors and vocab.txt"
+        )
+    return folder
 
 
 def gather(

@@ -18,6 +18,10 @@ DIGEST_CHUNK = 1 << 20
 FORMAT_VERSION = 1
 
 
+_held: set[Path] = set()
+"""The stores that this process holds."""
+
+
 class InputError(ValueError):
     """What a person asked for cannot be done; the message is one line: name, value, rule, remedy."""
 
@@ -187,6 +191,9 @@ class Store:
     def index(self, address: str) -> Path:
         return self.root / "indexes" / address
 
+    def evaluation(self, address: str) -> Path:
+        return self.root / "evaluations" / f"{address}.json"
+
     @property
     def report(self) -> Path:
         return self.root / "report.html"
@@ -195,8 +202,11 @@ class Store:
     def writing(self) -> Iterator[None]:
         """Holds the store for one writing process; the lock goes when the process ends, however it ends.
 
-        Raises :class:`StoreLocked` where another process holds it.
+        A holder may enter again. Raises :class:`StoreLocked` where another process holds it.
         """
+        if self.root in _held:
+            yield
+            return
         with (self.root / ".lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,7 +220,11 @@ class Store:
             lock.write(str(os.getpid()))
             lock.flush()
             self._sweep()
-            yield
+            _held.add(self.root)
+            try:
+                yield
+            finally:
+                _held.discard(self.root)
 
     def _sweep(self) -> None:
         """Removes what killed writers left half made; nobody else writes while the lock is held."""

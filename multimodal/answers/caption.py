@@ -69,7 +69,7 @@ def fill(trained: Trained, template: str, tokens: Sequence[int]) -> tuple[str, f
     ids = template_ids(trained, template)
     whole = torch.tensor(
         [
-            not trained.vocabulary.words[i][0] == "#" and trained.vocabulary.words[i].isalpha()
+            trained.vocabulary.words[i][0] != "#" and trained.vocabulary.words[i].isalpha()
             for i in range(len(trained.vocabulary.words))
         ]
     )

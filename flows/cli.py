@@ -1,0 +1,283 @@
+"""Owns the command line: each command is a thin call of one function. Answers on standard output, all else on standard error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from flows.settings import DEFAULT_STORE, Settings, StoreOption
+from multimodal.catalogue import Catalogue
+from multimodal.store import InputError, Store, StoreLocked, out_of_space
+from multimodal.weights import WeightsError
+
+BAD_INPUT, LOCKED = 2, 3
+JsonOption = Annotated[bool, Parameter(name="--json", help="One JSON document for programs.", negative=())]
+Videos = Annotated[
+    list[Path], Parameter(help="Video files, or folders that are searched through.", negative=())
+]
+At = Annotated[float | None, Parameter(help="The second of the video that is meant.")]
+Device = Annotated[str, Parameter(help="Where the model runs: cpu or cuda.")]
+
+app = App(
+    name="videobert",
+    help="Turns a folder of narrated videos into a joint model of what is said and what is seen, and answers questions with it.",
+    help_epilogue='First: `videobert run VIDEOS`. Then: `videobert search "TEXT"`. `videobert COMMAND --help` says more of each.',
+    version_flags=["--version"],
+)
+
+
+@app.command
+def run(videos: Videos, settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
+    """Everything: ingest, codebook, pretrain, index, evaluate, report. A second run does only what is left."""
+    from flows.pipeline import pipeline
+
+    report = _flow(pipeline, videos, settings)
+    store = Store(settings.store)
+    if json_:
+        _print_json({"report": str(report), "figures": _figures(store)} | _status(store))
+    else:
+        _print_figures(store)
+        _print_videos(store)
+        print(f"\nReport: {report}")
+
+
+@app.command
+def ingest(videos: Videos, settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
+    """Transcripts and features of videos."""
+    from flows.ingest import with_workers
+
+    _flow(with_workers(settings), videos, settings)
+    status(settings.store, json_=json_)
+
+
+@app.command
+def codebook(settings: Settings = Settings()) -> None:
+    """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
+    from flows.codebook import make_tokens
+
+    print(_flow(make_tokens, settings))
+
+
+@app.command
+def pretrain(settings: Settings = Settings()) -> None:
+    """The joint model, from its last checkpoint where a run was stopped."""
+    from flows.pretrain import pretrain_model
+
+    print(_flow(pretrain_model, settings))
+
+
+@app.command
+def index(settings: Settings = Settings()) -> None:
+    """Every moment of the store put where search finds it."""
+    from flows.index import index_videos
+
+    print(f"{_flow(index_videos, settings)} videos were new to the index")
+
+
+@app.command
+def evaluate(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
+    """What the model learned, on the videos held out, each figure with its 95 % interval and chance; and the report."""
+    from flows.evaluate import evaluate_model
+
+    report = _flow(evaluate_model, settings)
+    store = Store(settings.store)
+    if json_:
+        _print_json(_figures(store))
+    else:
+        _print_figures(store)
+        print(f"\nReport: {report}")
+
+
+@app.command
+def search(
+    text: Annotated[str, Parameter(help="What is said or shown in the moment that you look for.")],
+    *,
+    store: StoreOption = DEFAULT_STORE,
+    top: Annotated[int, Parameter(help="How many moments.")] = 5,
+    device: Device = "cpu",
+    json_: JsonOption = False,
+) -> None:
+    """The moments of all videos that a text calls for, best first."""
+    from multimodal.answers.session import open_index, open_trained
+
+    opened = Store(store, create=False)
+    with Catalogue(opened.catalogue) as catalogue:
+        hits = open_index(opened, catalogue, open_trained(opened, catalogue, device)).search(text, top)
+    if json_:
+        _print_json({"query": text, "hits": [dataclasses.asdict(h) for h in hits]})
+        return
+    for n, hit in enumerate(hits, 1):
+        print(
+            f"{n}. {hit.name} {_clock(hit.start)}–{_clock(hit.end)}  heard {hit.heard:.4f} + seen {hit.seen:.4f}  {hit.text or '(nobody speaks)'}"
+        )
+
+
+@app.command(name="next")
+def next_(
+    video: Annotated[str, Parameter(help="A video of the store: its name, path or digest.")],
+    *,
+    at: Annotated[float, Parameter(help="The second from which the coming clips are asked for.")],
+    store: StoreOption = DEFAULT_STORE,
+    top: Annotated[int, Parameter(help="How many visual tokens for each horizon.")] = 3,
+    device: Device = "cpu",
+    json_: JsonOption = False,
+) -> None:
+    """What comes next: the likeliest visual tokens 1.5, 3, 6 and 12 seconds ahead, with a picture of each."""
+    from multimodal.answers.forecast import forecast
+    from multimodal.answers.session import material, open_trained
+    from multimodal.tokens import picture_of
+    from multimodal.vocabulary import visual_name
+
+    opened = Store(store, create=False)
+    with Catalogue(opened.catalogue) as catalogue:
+        trained = open_trained(opened, catalogue, device)
+        asked = material(opened, catalogue, trained, video)
+        horizons = forecast(trained, asked, at, top)
+
+    def shown(token: int, probability: float) -> dict[str, Any]:
+        picture = picture_of(opened, trained.codebook, token)
+        return {"token": visual_name(token), "probability": probability, "picture": picture and str(picture)}
+
+    found = [{"seconds": h.seconds, "tokens": [shown(*t) for t in h.tokens]} for h in horizons]
+    if json_:
+        _print_json({"video": asked.video.video, "at": at, "horizons": found})
+        return
+    for horizon in found:
+        for token in horizon["tokens"]:
+            print(
+                f"+{horizon['seconds']:4.1f} s  {token['token']}  {token['probability']:6.1%}  {token['picture'] or 'no picture'}"
+            )
+
+
+@app.command
+def caption(
+    video: Annotated[str, Parameter(help="A video of the store: its name, path or digest.")],
+    *,
+    at: At = None,
+    template: Annotated[
+        str | None, Parameter(help="A sentence with [MASK] where words are to be found.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    device: Device = "cpu",
+    json_: JsonOption = False,
+) -> None:
+    """What a video shows, in words: a caption for each of its moments, from what is seen alone."""
+    from multimodal.answers import caption as captions
+    from multimodal.answers.session import material, open_trained
+
+    opened = Store(store, create=False)
+    with Catalogue(opened.catalogue) as catalogue:
+        trained = open_trained(opened, catalogue, device)
+        asked = material(opened, catalogue, trained, video)
+        found = captions.caption(trained, asked, at=at, template=template or captions.TEMPLATE)
+    if json_:
+        _print_json({"video": asked.video.video, "captions": [dataclasses.asdict(c) for c in found]})
+        return
+    for c in found:
+        print(f"{_clock(c.start)}–{_clock(c.end)}  {c.score:.2f}  {c.text}")
+
+
+@app.command
+def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> None:
+    """What the store holds: each video's state, and the reason where something is missing."""
+    opened = Store(store, create=False)
+    if json_:
+        _print_json(_status(opened))
+    else:
+        _print_videos(opened)
+
+
+def _status(store: Store) -> dict[str, Any]:
+    fields = ("video", "name", "state", "reason", "seconds", "clips", "sentences")
+    with Catalogue(store.catalogue) as catalogue:
+        videos = [{f: getattr(v, f) for f in fields} for v in catalogue.videos()]
+        current = {kind: catalogue.current(kind) for kind in ("codebook", "model")}
+        return {"videos": videos, **current, "runs": catalogue.runs()}
+
+
+def _print_videos(store: Store) -> None:
+    print()
+    for v in _status(store)["videos"]:
+        held = f"{v['seconds'] or 0:7.1f} s {v['clips'] or 0:4d} clips {v['sentences'] or 0:4d} sentences"
+        print(f"{v['state']:<8}{held}  {v['name']}{'  (' + v['reason'] + ')' if v['reason'] else ''}")
+
+
+def _figures(store: Store) -> dict[str, Any]:
+    with Catalogue(store.catalogue) as catalogue:
+        name = catalogue.current("evaluation")
+    return json.loads((store.root / "evaluations" / name).read_text()) if name else {}
+
+
+def _print_figures(store: Store) -> None:
+    figures = _figures(store)
+    if not figures:
+        print("No figures: fewer than ten videos could be seen, so none was held out to judge by.")
+        return
+    print(
+        f"{'On videos held out':<44}{'value':>7}  {'95 % interval':^15}{'chance':>7}{'× chance':>9}{'n':>6}"
+    )
+    for name, f in figures.items():
+        ratio = f"{f['value'] / f['chance']:.1f}" if f["chance"] else "–"
+        print(
+            f"{name.replace('_', ' '):<44}{f['value']:7.3f}  {f['low']:6.3f} – {f['high']:5.3f} {f['chance']:7.3f}{ratio:>9}{f['n']:6d}"
+        )
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, ensure_ascii=False))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes)}:{rest:04.1f}"
+
+
+def _flow(flow: Any, *args: Any) -> Any:
+    """Runs a flow here, on Prefect's embedded server where no other is set up."""
+    return flow(*args)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
+def main() -> None:
+    """The command `videobert`: 0 done, 2 bad input, 3 the store is held by another, 130 and 143 for signals."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
+        code = 0
+    except StoreLocked as error:
+        code = _complain(error, LOCKED)
+    except (InputError, WeightsError, CycloptsError) as error:
+        code = _complain(error, BAD_INPUT)
+    except (OSError, sqlite3.OperationalError) as error:
+        if not out_of_space(error):
+            raise
+        code = _complain(
+            f"disk full: {error}; free some space and run again, what was done is kept", BAD_INPUT
+        )
+    except KeyboardInterrupt:
+        code = _complain("stopped; run again to go on", 130)
+    except _Terminated:
+        code = _complain("stopped; run again to go on", 143)
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _complain(error: object, code: int) -> int:
+    print(f"videobert: {' '.join(str(error).split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,61 @@
+"""The flow `codebook`: the features of a store become visual tokens; fitted once, then kept until a refit is asked for."""
+
+from __future__ import annotations
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import progress
+from flows.settings import DEFAULT_HELD_OUT, Settings
+from multimodal.catalogue import Catalogue, Video
+from multimodal.library import split, usable
+from multimodal.store import InputError, Store, is_published
+from multimodal.tokens import describe, encode_videos, fit_codebook
+from multimodal.truth import read_truth
+
+
+@task(name="fit codebook", cache_policy=NO_CACHE, persist_result=False)
+def fit(videos: list[Video], settings: Settings) -> str:
+    """The digest of the codebook over all videos but those held out."""
+    learned, kept_out = split(videos, _held_out(settings))
+    with progress.stage("codebook") as report:
+        return fit_codebook(Store(settings.store), learned, kept_out, settings.tokens, report)
+
+
+def _held_out(settings: Settings) -> float | frozenset[str]:
+    if settings.truth is not None and settings.held_out is None:
+        return read_truth(settings.truth).held_out
+    return DEFAULT_HELD_OUT if settings.held_out is None else settings.held_out
+
+
+@task(name="encode", cache_policy=NO_CACHE, persist_result=False)
+def encode(codebook: str, videos: list[Video], settings: Settings) -> None:
+    """The tokens of every video that has none yet."""
+    with progress.stage("tokens") as report:
+        encode_videos(Store(settings.store), codebook, videos, report)
+
+
+@flow(name="codebook")
+def make_tokens(settings: Settings = Settings()) -> str:
+    """Visual tokens for every video of the store; returns the codebook's digest.
+
+    The codebook in use is kept, so that tokens and model stay what they were; ``refit`` fits a new one over all videos
+    that the store holds by now. Raises :class:`InputError` where the features were made in another way since.
+    """
+    store = Store(settings.store)
+    with store.writing(), Catalogue(store.catalogue) as catalogue:
+        settings = settings.at(catalogue)
+        videos = usable(catalogue)
+        codebook = catalogue.current("codebook")
+        if codebook is None or settings.refit or not is_published(store.codebook(codebook)):
+            codebook = fit(videos, settings)
+            catalogue.set_current("codebook", codebook)
+        fitted_on = {features for _, features in describe(store, codebook)["videos"]}
+        changed = next((v for v in videos if v.clips and v.features not in fitted_on), None)
+        if changed is not None:
+            raise InputError(
+                f"video {changed.name}: its features were made by another recipe ({changed.features}) than the codebook's; "
+                "run with --refit, or with the --backbone of before"
+            )
+        encode(codebook, videos, settings)
+        return codebook

@@ -1,0 +1,109 @@
+"""The flow `ingest`: every video becomes a transcript and features; one bad video never stops the others."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter
+from pathlib import Path
+
+from prefect import Flow, flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import progress
+from flows.settings import Settings
+from multimodal.catalogue import Catalogue, Video
+from multimodal.ingest import Fate, ingest
+from multimodal.library import find, register
+from multimodal.store import InputError, Store, out_of_space
+from multimodal.weights import WeightsError
+
+log = logging.getLogger(__name__)
+
+
+class _Shares:
+    """How far each video under way is; the tasks' threads report here."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._done: dict[str, float] = {}
+        self._report: progress.Report | None = None
+        self._total = 0
+
+    def begin(self, report: progress.Report, total: int) -> None:
+        self._done, self._report, self._total = {}, report, total
+
+    def put(self, video: Video, share: float) -> None:
+        with self._lock:
+            self._done[video.video] = share
+            if self._report:
+                self._report(sum(self._done.values()), self._total, video.name)
+
+
+_shares = _Shares()
+
+
+@task(name="take in", task_run_name="take in {video.name}", cache_policy=NO_CACHE, persist_result=False)
+def take_in(video: Video, settings: Settings) -> Fate:
+    """One video into the store; only immutable files are written, so any machine that shares the store can do it."""
+    at_once = settings.at_once
+    return ingest(
+        Store(settings.store), video, settings.ingest, settings.torch_device,
+        threads=1 if at_once > 1 else None, hook=lambda share: _shares.put(video, share),
+    )  # fmt: skip
+
+
+@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count()))
+def ingest_videos(videos: list[Path], settings: Settings = Settings()) -> list[str]:
+    """Takes in videos and folders of them; returns the digests of those that can be used.
+
+    Raises :class:`InputError` where there is nothing to take in or nothing of it can be used.
+    """
+    store = Store(settings.store)
+    with store.writing(), Catalogue(store.catalogue) as catalogue, progress.stage("ingest") as report:
+        settings = settings.at(catalogue)
+        found = find(videos)
+        registered, unread = register(catalogue, found.files)
+        _shares.begin(report, len(registered))
+        waiting = {take_in.submit(video, settings): video for video in registered}
+        ended = list(unread)
+        for future in as_completed(list(waiting)):
+            video = waiting[future]
+            ended.append(_fate(future, video).applied_to(video))
+            catalogue.put(ended[-1])
+            _shares.put(video, 1.0)
+        counts = Counter(v.state for v in ended)
+        words = ", ".join(
+            f"{counts[state]} {state}" for state in ("done", "partial", "refused") if counts[state]
+        )
+        if found.passed_over:
+            words += f"; passed over {', '.join(f'{n} {ending}' for ending, n in sorted(found.passed_over.items()))}"
+        report(len(registered), len(registered), words)
+    used = [v.video for v in ended if v.state != "refused"]
+    if not used:
+        reasons = "; ".join(v.reason for v in ended)
+        raise InputError(
+            f"{', '.join(map(str, videos))}: no video can be used ({reasons}); give at least one that plays"
+        )
+    return used
+
+
+def with_workers(settings: Settings) -> Flow:
+    """The flow with as many videos at a time as the settings say."""
+    return ingest_videos.with_options(task_runner=ThreadPoolTaskRunner(max_workers=settings.at_once))
+
+
+def _fate(future, video: Video) -> Fate:
+    """What became of the video; a mistake of ours in one video is written down and does not stop the others."""
+    try:
+        return future.result(raise_on_failure=True)
+    except (InputError, WeightsError):
+        raise
+    except Exception as error:
+        if out_of_space(error):
+            raise
+        log.exception("%s: could not be taken in", video.name)
+        return Fate(video.video, "refused", f"{video.name}: an unexpected {type(error).__name__}: {error}")

@@ -1,0 +1,32 @@
+"""The flow `pipeline`: everything, from a folder of videos to answers; each stage does only what is left."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from prefect import flow
+
+from flows.codebook import make_tokens
+from flows.evaluate import evaluate_model
+from flows.index import index_videos
+from flows.ingest import with_workers
+from flows.pretrain import pretrain_model
+from flows.settings import Settings
+from multimodal.catalogue import Catalogue
+from multimodal.store import Store
+
+
+@flow(name="pipeline")
+def pipeline(videos: list[Path], settings: Settings = Settings()) -> Path:
+    """Ingest, codebook, pretrain, index, evaluate; returns the report's path. Raises what its stages raise."""
+    store = Store(settings.store)
+    with store.writing(), Catalogue(store.catalogue) as catalogue:
+        run = catalogue.begin_run("pipeline", dataclasses.asdict(settings))
+        with_workers(settings)(videos, settings)
+        make_tokens(settings)
+        pretrain_model(settings)
+        index_videos(settings)
+        report = evaluate_model(settings)
+        catalogue.end_run(run, "done")
+    return report

@@ -1,0 +1,43 @@
+"""The flow `pretrain`: segments of words and visual tokens become a joint model."""
+
+from __future__ import annotations
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import progress
+from flows.settings import Settings
+from multimodal.catalogue import Catalogue, Video
+from multimodal.library import usable
+from multimodal.pretraining import pretrain
+from multimodal.store import InputError, Store
+
+
+@task(name="train", cache_policy=NO_CACHE, persist_result=False)
+def train(videos: list[Video], codebook: str, settings: Settings) -> str:
+    """The name of the trained model; a run that was stopped goes on from its last checkpoint."""
+    with progress.stage("pretrain") as report:
+        name, _ = pretrain(
+            Store(settings.store), videos, codebook, settings.pretrain, settings.torch_device, report
+        )
+    return name
+
+
+@flow(name="pretrain")
+def pretrain_model(settings: Settings = Settings()) -> str:
+    """Pretrains the joint model of the store's codebook; returns its name. Costs nothing where that model is trained.
+
+    Raises :class:`InputError` where the store has no codebook.
+    """
+    store = Store(settings.store)
+    with store.writing(), Catalogue(store.catalogue) as catalogue:
+        settings = settings.at(catalogue)
+        codebook = catalogue.current("codebook")
+        if codebook is None:
+            raise InputError(
+                f"store {store.root}: has no codebook yet; run `videobert codebook` first, or `videobert run VIDEOS`"
+            )
+        name = train(usable(catalogue), codebook, settings)
+        catalogue.set_current("model", name)
+        catalogue.set_current("model_codebook", codebook)
+        return name

@@ -1,0 +1,64 @@
+"""Owns what a person sees of a stage under way: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+Report = Callable[[float, float, str], None]
+SECONDS_BETWEEN_LINES = 10.0
+_console = Console(stderr=True)
+
+
+def say(line: str) -> None:
+    """A line for people, on standard error."""
+    _console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def stage(name: str) -> Iterator[Report]:
+    """Shows how far the stage is. The report takes what is done, what there is to do, and a few words."""
+    began = time.monotonic()
+    last = ""
+    if _console.is_terminal:
+        columns = (
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[words]}"),
+        )
+        with Progress(*columns, console=_console, transient=True) as bar:
+            task = bar.add_task(name, total=None, words="")
+
+            def show(done: float, total: float, words: str) -> None:
+                nonlocal last
+                last = words
+                bar.update(task, completed=done, total=total, words=words)
+
+            yield show
+    else:
+        said = began
+
+        def show(done: float, total: float, words: str) -> None:
+            nonlocal said, last
+            last = words
+            if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                print(f"{name}: {done:.0f} of {total:.0f}, {words}", file=sys.stderr, flush=True)
+
+        yield show
+    say(f"{name:<9} {time.monotonic() - began:6.1f} s  {last or 'nothing left to do'}")

@@ -1,0 +1,174 @@
+"""Owns the settings of a run: one dial, `size`, derives the rest, and each part can be chosen alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from cyclopts import Parameter
+
+from multimodal.catalogue import Catalogue
+from multimodal.ingest import IngestOptions
+from multimodal.pretraining import PretrainOptions
+from multimodal.store import InputError
+from multimodal.tokens import TokenOptions
+from multimodal.training import TrainingOptions
+
+Size = Literal["demo", "small", "base", "paper"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sized:
+    """What a size stands for (docs/design.md, Sizes)."""
+
+    whisper: str
+    backbone: str
+    largest: tuple[int, int]
+    text_start: str
+    epochs: int
+    least_steps: int
+
+
+SIZES: dict[Size, Sized] = {
+    "demo": Sized("tiny.en", "i3d", (12, 2), "minilm-l6", 40, 300),
+    "small": Sized("tiny.en", "i3d", (12, 3), "minilm-l6", 40, 300),
+    "base": Sized("small", "s3d", (12, 4), "bert-base-uncased", 10, 2000),
+    "paper": Sized("large-v3-turbo", "s3d", (12, 4), "bert-large-uncased", 8, 10_000),
+}
+
+REMEMBERED = (
+    "size",
+    "whisper",
+    "language",
+    "captions",
+    "backbone",
+    "k",
+    "depth",
+    "text_start",
+    "epochs",
+    "held_out",
+    "truth",
+    "seed",
+)
+DEFAULT_HELD_OUT = 0.1
+DEFAULT_STORE = Path(os.environ.get("VIDEOBERT_STORE", "store"))
+StoreOption = Annotated[Path, Parameter(help="The folder that everything is kept in (or $VIDEOBERT_STORE).")]
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings of a run. ``None`` takes what the store was made with, else what the size says.
+
+    Raises :class:`InputError` for a value out of its range.
+    """
+
+    store: StoreOption = DEFAULT_STORE
+    size: Annotated[
+        Size | None, Parameter(help="What the parts are chosen for; the store's own size, else small.")
+    ] = None
+    whisper: Annotated[
+        str | None, Parameter(help="Whisper model by name, e.g. tiny.en, base.en, large-v3-turbo.")
+    ] = None
+    language: Annotated[str | None, Parameter(help="Spoken language, e.g. en; detected where not given.")] = (
+        None
+    )
+    captions: Annotated[
+        bool, Parameter(help="Take a .vtt or .srt beside a video in place of Whisper.", negative=())
+    ] = False
+    backbone: Annotated[str | None, Parameter(help="CNN that turns clips into features: i3d or s3d.")] = None
+    k: Annotated[int | None, Parameter(help="Children of a node of the codebook; grows with the data.")] = (
+        None
+    )
+    depth: Annotated[int | None, Parameter(help="Levels of the codebook; grows with the data.")] = None
+    text_start: Annotated[
+        str | None, Parameter(help="BERT to start from: minilm-l6, or a folder in Hugging Face layout.")
+    ] = None
+    epochs: Annotated[int | None, Parameter(help="Passes over the segments in pretraining.")] = None
+    held_out: Annotated[
+        float | None,
+        Parameter(help="Share of the videos kept from learning, to judge by; 0.1 where not given."),
+    ] = None
+    truth: Annotated[
+        Path | None, Parameter(help="A truth file: its split and its names are used in the figures.")
+    ] = None
+    seed: Annotated[int | None, Parameter(help="The same seed gives the same result; 0 where not given.")] = (
+        None
+    )
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Parameter(help="Where models run; auto takes a GPU where there is one."),
+    ] = "auto"
+    workers: Annotated[
+        int | None, Parameter(help="Videos taken in at a time; one a core, or 1 on a GPU.")
+    ] = None
+    refit: Annotated[
+        bool,
+        Parameter(help="Fit a new codebook over all videos of the store and pretrain anew.", negative=()),
+    ] = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("k", 2), ("depth", 1), ("epochs", 1), ("workers", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"--{name} {value}: at least {least}; leave it out to let the size choose")
+        if self.held_out is not None and not 0 <= self.held_out < 1:
+            raise InputError(
+                f"--held-out {self.held_out:g}: a share from 0 to below 1; 0.1 keeps a tenth of the videos"
+            )
+
+    def at(self, catalogue: Catalogue) -> Settings:
+        """These settings with what the store was made with where they say nothing; what they do say is remembered."""
+        kept = json.loads(catalogue.current("settings") or "{}")
+        said = {name: getattr(self, name) for name in REMEMBERED if getattr(self, name) is not None}
+        kept |= {
+            name: str(value.absolute()) if isinstance(value, Path) else value for name, value in said.items()
+        }
+        catalogue.set_current("settings", json.dumps(kept))
+        if "truth" in kept:
+            kept["truth"] = Path(kept["truth"])
+        return dataclasses.replace(self, **kept)
+
+    @property
+    def sized(self) -> Sized:
+        return SIZES[self.size or "small"]
+
+    @property
+    def ingest(self) -> IngestOptions:
+        return IngestOptions(
+            whisper=self.whisper or self.sized.whisper,
+            backbone=self.backbone or self.sized.backbone,
+            language=self.language,
+            captions=bool(self.captions),
+        )
+
+    @property
+    def tokens(self) -> TokenOptions:
+        return TokenOptions(k=self.k, depth=self.depth, largest=self.sized.largest, seed=self.seed or 0)
+
+    @property
+    def pretrain(self) -> PretrainOptions:
+        training = TrainingOptions(
+            epochs=self.epochs or self.sized.epochs,
+            least_steps=self.sized.least_steps if self.epochs is None else 1,
+            seed=self.seed or 0,
+        )
+        return PretrainOptions(text_start=self.text_start or self.sized.text_start, training=training)
+
+    @property
+    def torch_device(self) -> str:
+        """``cpu`` or ``cuda``. Raises :class:`InputError` where a GPU is asked for and there is none."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError(
+                "--device cuda: PyTorch finds no GPU; use --device cpu, or `videobert doctor` to see why"
+            )
+        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+    @property
+    def at_once(self) -> int:
+        """How many videos are taken in at a time."""
+        return self.workers or (1 if self.torch_device == "cuda" else os.cpu_count() or 1)
