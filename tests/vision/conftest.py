@@ -54,6 +54,7 @@ def write_painted(
     options: dict[str, str] | None = None,
     last: float = 0.05,
     base: int = 90_000,
+    container: dict[str, str] | None = None,
 ) -> Path:
     """A video that shows a frame at each of `times`, seconds; the file's own time base may round them.
 
@@ -61,10 +62,8 @@ def write_painted(
     """
     width, height = size
     steps = np.diff([*times, times[-1] + last])
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(
-            codec, rate=Fraction(1 / float(np.median(steps))).limit_denominator(1001)
-        )
+    with av.open(str(path), "w", options=container or {}) as output:
+        stream = output.add_stream(codec, rate=Fraction(1 / float(np.median(steps))).limit_denominator(1001))
         stream.width, stream.height = (height, width) if rotation % 180 else (width // squeeze, height)
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, base)
@@ -84,8 +83,8 @@ def write_painted(
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = round(time * base), Fraction(1, base)
             frame.duration = round(step * base)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
     return path
 
 

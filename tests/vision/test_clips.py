@@ -1,0 +1,247 @@
+"""Every sampled frame is the one on display at its time: checked on frames that paint their own time stamp."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vision.clips import CLIP_SECONDS, FPS, FRAMES_PER_CLIP, clip_starts, exact_div, frame_at, read_clips
+from vision.media import MediaError, probe
+from vision.readers import read_timeline
+
+READERS = ["decord", "pyav"]
+MILLISECOND = 0.001
+
+
+def uneven(seconds: float) -> list[float]:
+    """30 and 10 frames per second in turn, half a second each."""
+    times, now = [], 0.0
+    while now < seconds:
+        times.append(now)
+        now += 1 / 30 if int(now * 2) % 2 == 0 else 1 / 10
+    return times
+
+
+CASES = {
+    "30 fps": {"times": [i / 30 for i in range(140)]},
+    "24 fps": {"times": [i / 24 for i in range(100)]},
+    "60 fps, odd size": {"times": [i / 60 for i in range(200)], "size": (242, 178)},
+    "slide show": {"times": [0.0, 0.31, 2.9, 4.0], "last": 1.0},
+    "variable rate": {"times": uneven(6.0)},
+    "late start": {"times": [0.7 + i / 25 for i in range(80)]},
+    "turned left": {"times": [i / 30 for i in range(50)], "rotation": 90, "size": (120, 160)},
+    "turned right": {"times": [i / 30 for i in range(50)], "rotation": -90, "size": (120, 160)},
+    "upside down": {"times": [i / 30 for i in range(50)], "rotation": 180},
+    "wide pixels": {"times": [i / 30 for i in range(50)], "squeeze": 2, "size": (320, 240)},
+    "shorter than a clip": {"times": [i / 30 for i in range(9)]},
+    "two clips exactly": {"times": [i / 30 for i in range(90)], "last": 1 / 30},
+    "one frame": {"times": [0.0]},
+    "frames in another order": {
+        "times": [i / 30 for i in range(140)],
+        "options": {"g": "12", "bf": "3", "preset": "veryfast"},
+    },
+    "open groups of pictures": {
+        "times": [i / 30 for i in range(140)],
+        "options": {"g": "12", "bf": "3", "preset": "veryfast", "x264-params": "open-gop=1:keyint_min=3"},
+    },
+}
+
+SUFFIXES = [".mp4", ".mkv"]
+
+
+def fits(case: str, suffix: str) -> bool:
+    """PyAV writes no rotation into Matroska."""
+    return suffix == ".mp4" or "rotation" not in CASES[case]
+
+
+DECORD_CANNOT = {("slide show", ".mkv"), ("one frame", ".mkv")}
+
+
+def drain(clips):
+    """The clips and the report."""
+    found = []
+    while True:
+        try:
+            found.append(next(clips))
+        except StopIteration as end:
+            return found, end.value
+
+
+def wrong_frames(clips, times, code) -> int:
+    """How many frames are not the ones shown at their time by the list of times that the test wrote."""
+    wrong = 0
+    for clip in clips:
+        for slot, frame in enumerate(clip.frames):
+            now = clip.start + slot / FPS
+            shown = max((t for t in times if t <= now + 1.5 * MILLISECOND), default=times[0])
+            before = max((t for t in times if t <= now - 1.5 * MILLISECOND), default=times[0])
+            seen = code(frame) / 1000
+            wrong += min(abs(seen - shown), abs(seen - before)) > 1.5 * MILLISECOND
+    return wrong
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("case, suffix", [(c, s) for c in CASES for s in SUFFIXES if fits(c, s)])
+def test_each_frame_is_the_one_on_display(painted, code, tmp_path, case, suffix, reader):
+    options = dict(CASES[case])
+    path = painted(tmp_path / f"v{suffix}", **options)
+    if reader == "decord" and (case, suffix) in DECORD_CANNOT:
+        with pytest.raises(MediaError, match="decord"):
+            drain(read_clips(path, reader="decord"))
+        assert drain(read_clips(path))[1].reader == "pyav"
+        return
+    clips, report = drain(read_clips(path, reader=reader))
+    times = options["times"]
+    assert clips and report.clips == len(clips) and report.reader == reader and not report.problems
+    assert clips[0].start == pytest.approx(times[0], abs=MILLISECOND)
+    assert all(clip.frames.shape == (FRAMES_PER_CLIP, 224, 224, 3) for clip in clips)
+    assert all(clip.frames.dtype == np.uint8 for clip in clips)
+    assert wrong_frames(clips, times, code) == 0
+
+
+def careless(path, times, side_clips):
+    """The control: frame number = seconds × average rate, as scripts with decord do."""
+    decord = pytest.importorskip("decord")
+    reader = decord.VideoReader(str(path), width=256, height=256)
+    rate = reader.get_avg_fps()
+    for clip in side_clips:
+        numbers = [
+            min(int((clip.start - times[0] + j / FPS) * rate), len(reader) - 1)
+            for j in range(FRAMES_PER_CLIP)
+        ]
+        yield type(clip)(clip.start, reader.get_batch(numbers).asnumpy()[:, 16:240, 16:240], 0)
+
+
+def test_the_control_an_index_from_the_rate_shows_wrong_frames(painted, code, tmp_path):
+    times = uneven(6.0)
+    path = painted(tmp_path / "v.mp4", times, size=(160, 160))
+    clips, _ = drain(read_clips(path, reader="decord"))
+    assert wrong_frames(clips, times, code) == 0
+    assert wrong_frames(careless(path, times, clips), times, code) > 30
+
+
+def test_the_control_decord_skipping_loses_count(painted, code, tmp_path):
+    """Why the decord reader takes every frame in turn; when this fails, decord may be allowed to skip."""
+    decord = pytest.importorskip("decord")
+    times = [0.7 + i / 25 for i in range(234)]
+    options = {"g": "12", "bf": "3", "x264-params": "open-gop=1:keyint_min=3"}
+    path = painted(tmp_path / "v.mkv", times, size=(160, 160), options=options)
+    reader = decord.VideoReader(str(path), width=256, height=256)
+    numbers = [n for n in range(len(times)) if n % 5]
+    frames = np.concatenate(
+        [reader.get_batch(numbers[i : i + 30]).asnumpy() for i in range(0, len(numbers), 30)]
+    )
+    seen = [code(frame[16:240, 16:240]) / 1000 for frame in frames]
+    assert sum(abs(a - times[n]) > 2 * MILLISECOND for a, n in zip(seen, numbers, strict=True)) > 10
+    clips, _ = drain(read_clips(path, reader="decord"))
+    assert wrong_frames(clips, times, code) == 0
+
+
+@pytest.mark.parametrize(
+    "end, count",
+    [(0.0, 1), (0.1, 1), (1.5, 1), (2.2, 1), (2.25, 2), (3.0, 2), (3.7, 2), (3.76, 3), (15.0, 10)],
+)
+def test_tail_policy(end, count):
+    assert len(clip_starts(0.0, end)) == count
+
+
+@given(st.floats(-10, 1e5), st.floats(0, 5000))
+def test_clips_cover_the_picture_but_for_less_than_half_a_clip(start, seconds):
+    starts = clip_starts(start, start + seconds)
+    assert starts[0] == start and np.allclose(np.diff(starts), CLIP_SECONDS)
+    covered = len(starts) * CLIP_SECONDS
+    assert covered > seconds - CLIP_SECONDS / 2 - 1e-5
+    assert len(starts) == 1 or covered < seconds + CLIP_SECONDS / 2 + 1e-5
+
+
+@pytest.mark.parametrize("start, end", [(1.0, 0.5), (0.0, math.nan), (math.inf, math.inf)])
+def test_times_that_are_no_span_are_refused(start, end):
+    with pytest.raises(MediaError):
+        clip_starts(start, end)
+
+
+def test_constants_fit():
+    assert FRAMES_PER_CLIP == 30
+    with pytest.raises(AssertionError):
+        exact_div(20 * 1.53, 1)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_the_tail_repeats_its_last_frame_and_says_how_often(painted, code, tmp_path, reader):
+    path = painted(tmp_path / "v.mp4", [i / 20 for i in range(50)])
+    clips, report = drain(read_clips(path, reader=reader))
+    assert [clip.repeated for clip in clips] == [0, 10]
+    assert {code(frame) for frame in clips[1].frames[-11:]} == {2450}
+    assert report.decoded_seconds == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_cut_off_file_names_what_is_missing(painted, code, tmp_path, suffix):
+    times = [i / 30 for i in range(300)]
+    whole = painted(tmp_path / f"whole{suffix}", times, size=(320, 240), container={"movflags": "faststart"})
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    clips, report = drain(read_clips(cut))
+    assert 0 < len(clips) < 6 and report.declared_seconds == pytest.approx(10, abs=0.1)
+    assert wrong_frames(clips[:-1], times, code) == 0
+    (problem,) = [p for p in report.problems if "missing at the end" in p]
+    missing = float(problem.split(" s are missing")[0].split()[-1])
+    assert missing == pytest.approx(report.declared_seconds - report.decoded_seconds, abs=0.11)
+    _, sound = drain(read_clips(whole))
+    assert not sound.problems, "the control: the whole file has no problem"
+
+
+def test_damage_is_named_by_its_second_and_costs_only_its_clips(painted, code, tmp_path):
+    times = [i / 30 for i in range(270)]
+    path = painted(tmp_path / "v.mkv", times, size=(320, 240), options={"g": "15"})
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + len(data) // 10] = bytes(len(data) // 10)
+    path.write_bytes(data)
+    clips, report = drain(read_clips(path))
+    assert report.problems
+    assert wrong_frames([clips[0], clips[1]], times, code) == 0
+
+
+def test_constant_memory(painted, tmp_path):
+    """Reading is lazy: the first clip comes long before the last frame is decoded."""
+    path = painted(tmp_path / "v.mp4", [i / 30 for i in range(600)])
+    clips = read_clips(path)
+    assert next(clips).start == 0
+    clips.close()
+
+
+def test_what_has_no_picture_is_refused(videos):
+    with pytest.raises(MediaError, match="holds no picture"):
+        next(read_clips(videos / "awkward/audio_only.mov"))
+    with pytest.raises(MediaError, match="choose one of"):
+        next(read_clips(videos / "no_speech/bikes.mp4", reader="ffmpeg"))
+
+
+@pytest.mark.parametrize(
+    "case", ["30 fps", "variable rate", "late start", "turned left", "wide pixels", "one frame"]
+)
+def test_frame_at_shows_the_whole_frame_of_that_second(painted, code, tmp_path, case):
+    options = CASES[case]
+    path = painted(tmp_path / "v.mp4", **options)
+    media, times = probe(path), options["times"]
+    for second in (times[0] - 1, times[0], times[-1] * 0.6, times[-1] + 0.001, times[-1] + 100):
+        frame = frame_at(media, second, short_side=240)
+        height, width = frame.shape[:2]
+        assert min(height, width) == 240
+        assert width / height == pytest.approx(
+            options.get("size", (160, 120))[0] / options.get("size", (160, 120))[1], rel=0.02
+        )
+        edge = round(240 * 7 / 8)
+        top, left = (height - edge) // 2, (width - edge) // 2
+        shown = max((t for t in times if t <= second + MILLISECOND), default=times[0])
+        assert code(frame[top : top + edge, left : left + edge]) / 1000 == pytest.approx(
+            shown, abs=1.5 * MILLISECOND
+        )
+
+
+def test_timeline_of_a_file_with_hidden_frames_leaves_them_out(videos):
+    line = read_timeline(probe(videos / "awkward/vfr_2fps_120tb.mov"))
+    assert line.times[0] >= 0 and not line.plain and len(line.times) == 21

@@ -1,0 +1,129 @@
+"""A file is opened only when it is what we admit, and what it holds is told right."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from vision.media import MAX_PIXELS, MediaError, probe
+
+TIMES = [i / 30 for i in range(60)]
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(MediaError) as refused:
+        probe(path)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_streams_times_and_shape_are_told(videos):
+    media = probe(videos / "narrated/googlework_short.mp4")
+    assert (media.video.codec, media.video.width, media.video.height) == ("h264", 320, 180)
+    assert media.video.start == pytest.approx(0.834) and media.audio.start == 0
+    assert media.video.duration == pytest.approx(34.2342) and media.audio.rate == 44_100
+    sound_first = probe(videos / "narrated/ds4200_congress_screencast.mp4")
+    assert (sound_first.audio.index, sound_first.video.index) == (0, 1)
+    assert sound_first.audio.channels == 1
+    several = probe(videos / "narrated/nasa_13013.mp4")
+    assert several.video.index == 3 and len(several.notes) == 2
+
+
+@pytest.mark.parametrize("name, turned", [("rot_90.mov", 270), ("rot_270.mov", 90), ("rotate_-90.mp4", 270)])
+def test_rotation_is_told_counter_clockwise(videos, name, turned):
+    assert probe(videos / "awkward" / name).video.rotation == turned
+
+
+def test_a_file_without_a_duration_is_measured(videos):
+    media = probe(videos / "awkward/no_duration.webm")
+    assert media.duration == pytest.approx(4.938) and media.video.duration == pytest.approx(4.938)
+
+
+@pytest.mark.parametrize("name", ["audio_only.mov", "audio_only_speech.mp4", "two_aac_tracks_no_video.mp4"])
+def test_sound_alone_is_admitted(videos, name):
+    media = probe(videos / "awkward" / name)
+    assert media.video is None and media.audio.codec == "aac" and media.audio.duration > 5
+
+
+@pytest.mark.parametrize(
+    "name", ["-v.mp4", "http:x.mp4", "a b'\"%03d;$(x).mp4", "näher\n2.mp4", "concat:a|b.mp4", "💥.mp4"]
+)
+def test_odd_names_work(painted, tmp_path, name, monkeypatch):
+    painted(tmp_path / "plain.mp4", TIMES).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert probe(Path(name)).video.frames == len(TIMES)
+
+
+def test_what_is_no_video_is_refused_with_its_reason(tmp_path):
+    assert "no such file" in refusal(tmp_path / "none.mp4")
+    assert "not a regular file" in refusal(tmp_path)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert "not a regular file" in refusal(tmp_path / "pipe.mp4")
+    (tmp_path / "empty.mp4").touch()
+    assert "empty" in refusal(tmp_path / "empty.mp4")
+    (tmp_path / "text.mp4").write_text("this is text\n" * 100)
+    assert "not a video" in refusal(tmp_path / "text.mp4")
+
+
+def test_files_that_point_at_other_files_are_refused(painted, tmp_path):
+    painted(tmp_path / "real.mp4", TIMES)
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {tmp_path}/real.mp4\n")
+    (tmp_path / "hls.mp4").write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nreal.mp4\n#EXT-X-ENDLIST\n"
+    )
+    (tmp_path / "dash.mp4").write_text('<?xml version="1.0"?><MPD><Period></Period></MPD>')
+    for name in ("list.mp4", "hls.mp4", "dash.mp4"):
+        assert "not a video" in refusal(tmp_path / name)
+
+
+def encode(path: Path, codec: str, pixel_format: str, size: tuple[int, int]) -> Path:
+    """Two grey frames."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(10))
+        (stream.width, stream.height), stream.pix_fmt = size, pixel_format
+        for _ in range(2):
+            image = np.full((size[1], size[0], 3), 128, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_codec_that_is_not_admitted_is_named(tmp_path):
+    path = encode(tmp_path / "m.avi", "magicyuv", "yuv420p", (64, 64))
+    assert "magicyuv is not admitted" in refusal(path)
+
+
+def test_a_container_that_is_not_admitted_is_refused(tmp_path):
+    assert "not a video" in refusal(encode(tmp_path / "x.gif", "gif", "rgb8", (64, 64)))
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"x{number}.png"), np.zeros((64, 64, 3), np.uint8))
+    assert "not a video" in refusal(tmp_path / "x0.png")
+    assert "no such file" in refusal(tmp_path / "x%d.png")
+
+
+def test_a_picture_too_large_or_too_thin_is_refused(tmp_path):
+    side = int(MAX_PIXELS**0.5) // 2 * 2 + 64
+    assert "too large" in refusal(encode(tmp_path / "big.mkv", "mjpeg", "yuvj420p", (side, side)))
+    assert "20 to 1" in refusal(encode(tmp_path / "thin.mkv", "mjpeg", "yuvj420p", (2048, 32)))
+
+
+def test_a_cover_picture_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "song.mp4"), "w") as container:
+        sound = container.add_stream("aac", rate=16_000)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width = cover.height = 64
+        cover.pix_fmt = "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.float32), format="fltp", layout="mono")
+        silence.sample_rate = 16_000
+        image = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+        container.mux(cover.encode(image))
+        container.mux(sound.encode(silence))
+        container.mux(cover.encode())
+        container.mux(sound.encode())
+    media = probe(tmp_path / "song.mp4")
+    assert media.video is None and media.audio.codec == "aac"
