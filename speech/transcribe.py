@@ -190,16 +190,17 @@ class _Run:
         ]
         if again and self.options.beam_size:
             beams = dataclasses.replace(decoding, beam_size=self.options.beam_size)
-            for n, second in zip(again, self.model.decode(features[again], beams), strict=True):
-                if (not self._repeats(second), second.avg_logprob) > (
-                    not self._repeats(results[n]),
-                    results[n].avg_logprob,
-                ):
-                    results[n] = second
+            for n in again:
+                # One at a time: whisper's beam search takes a single stretch only.
+                second = self.model.decode(features[n], beams)
+                results[n] = max(results[n], second, key=self._merit)
         return results
 
     def _repeats(self, result: DecodingResult) -> bool:
         return result.compression_ratio > self.options.compression_ratio
+
+    def _merit(self, result: DecodingResult) -> tuple[bool, float]:
+        return not self._repeats(result), result.avg_logprob
 
     def _is_poor(self, result: DecodingResult) -> bool:
         return self._repeats(result) or result.avg_logprob < self.options.log_probability
