@@ -137,13 +137,12 @@ def frame_at(media: Media | Path | str, seconds: float, *, short_side: int = SID
         raise MediaError(f"{media.path.name}: second {seconds} is not a time")
     for begin in (seconds, None):
         shown = None
-        for frame, _ in decode(media, begin):
-            if frame is None or frame.time is None:
-                continue
-            if frame.time > seconds + TICK and (shown is not None or begin is not None):
+        for frame, second in decode(media, begin):
+            late = second > seconds + TICK
+            if late and (shown is not None or begin is not None):
                 break
-            shown = frame
-            if frame.time > seconds + TICK:
+            shown = shown if frame is None else frame
+            if late and shown is not None:
                 break
         if shown is not None:
             return np.ascontiguousarray(upright(shown, media.video, short_side))

@@ -23,6 +23,7 @@ SHORT_SIDE = (
     256  # scaled to this, then SIDE is cut out: the geometry that the Kinetics networks were trained with
 )
 MEAN_TOLERANCE = 3.5
+HOLE_SECONDS = 0.5  # packets further apart than they claim to last may have lost some between them
 READERS = ("auto", "decord", "pyav")
 TICK = 1e-6  # time stamps are compared to this many seconds: finer than any time base, coarser than rounding
 _DECORD_CONTAINERS = {"mov", "mp4", "matroska", "webm"}  # where its seek to the first frame is exact
@@ -34,7 +35,7 @@ class Timeline:
     """When each frame is shown: `times` float64 [n] ascending, seconds on the container's timeline; `end`.
 
     `file_end` is where the last packet of any stream ends. `plain` is False where a reader that counts packets
-    would go wrong: hidden packets, repeated or missing time stamps, a first packet that is no key frame.
+    would go wrong or would not tell: hidden packets, missing time stamps, a first packet that is no key frame, holes.
     """
 
     times: np.ndarray
@@ -68,14 +69,18 @@ def read_timeline(media: Media) -> Timeline:
                 stamps.append(packet.pts if packet.pts is not None else 0)
                 spans.append(packet.duration or 0)
         base = float(picture.time_base)
-    if not timed:
+    if not timed or media.container == "avi":
         return _decoded_timeline(media)
     if not stamps:
         raise MediaError(f"{media.path.name}: its picture has no frame")
     order = np.argsort(stamps, kind="stable")
-    ticks = np.asarray(stamps)[order]
-    last = int(np.asarray(spans)[order][-1]) * base or _usual_step(media.video, ticks * base)
-    return _checked(media, Timeline(np.unique(ticks) * base, float(ticks[-1] * base + last), file_end, plain))
+    ticks, spans = np.asarray(stamps)[order], np.asarray(spans)[order]
+    holes = (ticks[1:] - ticks[:-1] - spans[:-1]) * base > HOLE_SECONDS
+    last = int(spans[-1]) * base or _usual_step(media.video, ticks * base)
+    line = Timeline(
+        np.unique(ticks) * base, float(ticks[-1] * base + last), file_end, plain and not holes.any()
+    )
+    return _checked(media, line)
 
 
 def _usual_step(video: VideoStream, times: np.ndarray) -> float:
@@ -85,17 +90,12 @@ def _usual_step(video: VideoStream, times: np.ndarray) -> float:
 
 
 def _decoded_timeline(media: Media) -> Timeline:
-    """For files whose packets carry no time stamps (AVI, raw streams): those that the decoder works out."""
-    times: list[float] = []
-    step = 1 / (media.video.average_rate or 25)
-    for frame, _ in decode(media, None):
-        if frame is not None:
-            times.append(frame.time if frame.time is not None else (times[-1] + step if times else 0.0))
+    """For files whose packets carry no time stamps, or wrong ones (AVI): those that the decoder works out."""
+    times = [seconds for frame, seconds in decode(media, None) if frame is not None]
     if not times:
         raise MediaError(f"{media.path.name}: no frame of its picture can be decoded")
-    shown = np.unique(times)
-    end = float(shown[-1]) + step
-    return _checked(media, Timeline(shown, end, end, False))
+    end = times[-1] + _usual_step(media.video, np.asarray(times))
+    return _checked(media, Timeline(np.unique(times), end, end, False))
 
 
 def _checked(media: Media, line: Timeline) -> Timeline:
@@ -107,8 +107,8 @@ def _checked(media: Media, line: Timeline) -> Timeline:
     return line
 
 
-def decode(media: Media, seconds: float | None) -> Iterator[tuple[av.VideoFrame | None, float | None]]:
-    """(frame, None) as decoded, in order, or (None, second) where a packet cannot be decoded.
+def decode(media: Media, seconds: float | None) -> Iterator[tuple[av.VideoFrame | None, float]]:
+    """Each frame with the second at which it is shown, never before the last; None where a packet is damaged.
 
     With `seconds`, starts at the key frame before it where the container can seek.
     """
@@ -117,7 +117,7 @@ def decode(media: Media, seconds: float | None) -> Iterator[tuple[av.VideoFrame 
         stream.codec_context.thread_count = 1
         if seconds is not None:
             container.seek(int(seconds / stream.time_base), stream=stream, backward=True)
-        packets = container.demux(stream)
+        packets, shown = container.demux(stream), float("-inf")
         while True:
             try:
                 packet = next(packets, None)
@@ -126,10 +126,20 @@ def decode(media: Media, seconds: float | None) -> Iterator[tuple[av.VideoFrame 
             if packet is None:
                 return
             try:
-                for frame in packet.decode():
-                    yield frame, None
+                frames = packet.decode()
             except av.FFmpegError:
-                yield None, None if packet.pts is None else float(packet.pts * packet.time_base)
+                yield None, media.video.start if packet.pts is None else float(packet.pts * packet.time_base)
+                continue
+            for frame in frames:
+                if frame.time is not None:
+                    shown = max(shown, frame.time)
+                else:
+                    shown = (
+                        media.video.start
+                        if np.isinf(shown)
+                        else shown + _usual_step(media.video, np.empty(0))
+                    )
+                yield frame, shown
 
 
 def scaled_size(video: VideoStream, short_side: int) -> tuple[int, int]:
@@ -233,22 +243,19 @@ class PyAVFrames(Frames):
 
     def __init__(self, media: Media, line: Timeline, side: int) -> None:
         super().__init__(media, line, side)
-        self._walk: Iterator[av.VideoFrame] | None = None
-        self._shown: av.VideoFrame | None = None
-        self._ahead: av.VideoFrame | None = None
+        self._walk = self._frames()
+        self._shown: tuple[av.VideoFrame, float] | None = None
+        self._ahead: tuple[av.VideoFrame, float] | None = None
 
-    def _frames(self) -> Iterator[av.VideoFrame]:
-        for frame, damaged in decode(self.media, None):
-            if frame is None:
-                self.damage.append(self.line.times[0] if damaged is None else damaged)
-            else:
-                if frame.is_corrupt:
-                    self.damage.append(frame.time or 0.0)
-                yield frame
+    def _frames(self) -> Iterator[tuple[av.VideoFrame, float]]:
+        for frame, seconds in decode(self.media, None):
+            if frame is None or frame.is_corrupt:
+                self.damage.append(seconds)
+            if frame is not None:
+                yield frame, seconds
 
     def _decode(self, numbers: list[int]) -> list[np.ndarray]:
-        if self._walk is None:
-            self._walk = self._frames()
+        if self._shown is None:
             self._ahead = next(self._walk, None)
             if self._ahead is None:
                 raise MediaError(f"{self.media.path.name}: no frame of its picture can be decoded")
@@ -256,16 +263,12 @@ class PyAVFrames(Frames):
 
     def _at(self, number: int) -> np.ndarray:
         wanted = self.line.times[number]
-        while self._ahead is not None and (self._shown is None or self._time(self._ahead) <= wanted + TICK):
+        while self._ahead is not None and (self._shown is None or self._ahead[1] <= wanted + TICK):
             self._shown, self._ahead = self._ahead, next(self._walk, None)
-        if abs(self._time(self._shown) - wanted) > TICK:
+        frame, seconds = self._shown
+        if abs(seconds - wanted) > TICK:
             self.missing.add(number)
-        return np.ascontiguousarray(
-            _middle(upright(self._shown, self.media.video, self.short_side), self.side)
-        )
-
-    def _time(self, frame: av.VideoFrame) -> float:
-        return frame.time if frame.time is not None else self.line.times[0]
+        return np.ascontiguousarray(_middle(upright(frame, self.media.video, self.short_side), self.side))
 
 
 def open_frames(media: Media, line: Timeline, side: int, reader: str) -> Frames:
