@@ -224,4 +224,10 @@ def _checked(features_ND: np.ndarray, width: int | None = None, least: int = 1) 
         raise CodebookError(
             f"{len(bad)} features hold NaN or infinity, the first in row {bad[0]}: leave them out"
         )
-    return x_ND
+    return directions(x_ND)
+
+
+def directions(x_ND: np.ndarray) -> np.ndarray:
+    """float32 [n, d]: every row scaled to length 1; a row of zeros stays as it is."""
+    lengths_N = np.linalg.norm(x_ND.astype(np.float64), axis=1, keepdims=True)
+    return (x_ND / np.where(lengths_N > 0, lengths_N, 1)).astype(np.float32)
