@@ -63,7 +63,9 @@ def read(path: str | Path, *, stream: int | None = None) -> Sound:
     try:
         # "file:" keeps a name such as "concat:a|b" a name.
         container = av.open(
-            f"file:{path.absolute()}", options={"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+            f"file:{path.absolute()}",
+            options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+            metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError) as error:
         raise AudioError(

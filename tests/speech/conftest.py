@@ -1,0 +1,108 @@
+"""Real videos, the real Whisper tiny.en, and sound files made with PyAV whose clicks are at known times."""
+
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+
+from multimodal import weights
+from speech import transcribe
+
+VIDEOS = Path(__file__).parents[2].parent / "shared/videos"
+
+
+def absent(what: str, message: str) -> None:
+    """Skip, or fail where VIDEOBERT_REQUIRE names what is absent."""
+    if what in os.environ.get("VIDEOBERT_REQUIRE", ""):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def videos() -> Path:
+    """The folder of real videos."""
+    if not VIDEOS.is_dir():
+        absent("videos", f"no real videos at {VIDEOS.resolve()}")
+    return VIDEOS
+
+
+@pytest.fixture(scope="session")
+def tiny_en_file() -> Path:
+    try:
+        return weights.fetch("whisper-tiny.en")
+    except weights.WeightsError as error:
+        absent("weights", f"no place answers: {error}")
+
+
+@pytest.fixture(scope="session")
+def tiny_en(tiny_en_file) -> transcribe.SpeechModel:
+    return transcribe.load("tiny.en", tiny_en_file.parent, "cpu")
+
+
+def click_track(clicks: Sequence[float], seconds: float, rate: int) -> np.ndarray:
+    """float32 [n]: silence with a burst of 10 ms of 1 kHz that is loudest at each of `clicks`, in seconds."""
+    samples = np.zeros(round(seconds * rate), np.float32)
+    length = rate // 100
+    burst = 0.8 * np.hanning(length) * np.sin(2 * np.pi * 1000 * np.arange(length) / rate)
+    for click in clicks:
+        first = round(click * rate) - length // 2
+        samples[first : first + length] += burst
+    return samples
+
+
+def heard_clicks(samples: np.ndarray, rate: int = 16_000) -> list[float]:
+    """When the clicks are loudest, in seconds from the first sample."""
+    loud = np.convolve(np.abs(samples), np.ones(rate // 100) / (rate // 100), "same")
+    times = []
+    while loud.max() > 0.1:
+        peak = int(loud.argmax())
+        times.append(peak / rate)
+        loud[max(0, peak - rate // 5) : peak + rate // 5] = 0
+    return sorted(times)
+
+
+def write_sound(
+    path: Path,
+    parts: Sequence[tuple[float, np.ndarray]],
+    *,
+    rate: int = 44_100,
+    layout: str = "mono",
+    codec: str = "aac",
+    picture_seconds: float = 0,
+) -> Path:
+    """A file whose sound has each of `parts`, (time of its first sample in seconds, float32 [n] or
+    [channels, n]), with black pictures from 0 on for `picture_seconds`."""
+    with av.open(str(path), "w") as container:
+        if picture_seconds:
+            picture = container.add_stream("mpeg4", rate=10)
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream(codec, rate=rate, layout=layout)
+        if picture_seconds:
+            for n in range(round(picture_seconds * 10)):
+                frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")
+                frame.pts, frame.time_base = n, Fraction(1, 10)
+                container.mux(picture.encode(frame))
+            container.mux(picture.encode(None))
+        size = 1024
+        for start, samples in parts:
+            planes = np.atleast_2d(samples).astype(np.float32)
+            for first in range(0, planes.shape[1], size):
+                frame = av.AudioFrame.from_ndarray(
+                    np.ascontiguousarray(planes[:, first : first + size]), "fltp", layout
+                )
+                frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+                frame.pts = round(start * rate) + first
+                container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session")
+def clicks() -> SimpleNamespace:
+    """`track` makes clicks, `write` puts them into a file, `heard` finds them in samples."""
+    return SimpleNamespace(track=click_track, write=write_sound, heard=heard_clicks)

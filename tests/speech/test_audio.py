@@ -1,0 +1,210 @@
+"""Sound keeps its time on the container's timeline, whatever the file does."""
+
+import pickle
+import subprocess
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speech import audio
+from speech.audio import SAMPLE_RATE, AudioError
+
+CLICKS = [2.5, 3.0, 5.25, 7.9]
+START = 1.98
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "picture_seconds"),
+    [
+        ("late.mp4", "aac", 44_100, 9),
+        ("late.mp4", "libmp3lame", 44_100, 9),
+        ("late.mkv", "pcm_s16le", 32_000, 9),
+        ("late.webm", "libopus", 48_000, 0),
+        ("late.ts", "aac", 44_100, 9),
+    ],
+)
+def test_a_late_start_keeps_every_click_in_its_place(tmp_path, clicks, name, codec, rate, picture_seconds):
+    track = clicks.track([click - START for click in CLICKS], 7, rate)
+    file = clicks.write(
+        tmp_path / name, [(START, track)], rate=rate, codec=codec, picture_seconds=picture_seconds
+    )
+    sound = audio.read(file)
+    assert sound.start == pytest.approx(START, abs=0.03)
+    assert np.add(clicks.heard(sound.samples), sound.start) == pytest.approx(CLICKS, abs=0.01)
+    assert sound.problems == ()
+
+
+def test_gaps_between_packets_are_silence_of_their_length(tmp_path, clicks):
+    track = clicks.track([0.5, 1.5], 2, 44_100)
+    file = clicks.write(tmp_path / "gaps.mkv", [(0.5, track), (3.7, track), (9, track)], codec="pcm_s16le")
+    sound = audio.read(file)
+    assert np.add(clicks.heard(sound.samples), sound.start) == pytest.approx(
+        [1.0, 2.0, 4.2, 5.2, 9.5, 10.5], abs=0.003
+    )
+    assert sound.end == pytest.approx(11, abs=0.002)
+
+
+def test_a_time_stamp_beyond_the_end_of_the_file_is_no_gap(clicks):
+    samples = clicks.track([0.5], 1, SAMPLE_RATE)[None]
+    placer = audio._Placer(0.0, declared_end=3.0)
+    for position in (0, 10**9, 10**9 + SAMPLE_RATE):
+        frame = av.AudioFrame.from_ndarray(samples, "fltp", "mono")
+        frame.sample_rate, frame.time_base, frame.pts = SAMPLE_RATE, Fraction(1, SAMPLE_RATE), position
+        placer.add(frame)
+    assert clicks.heard(placer.finish()) == pytest.approx([0.5, 1.5, 2.5], abs=0.01)
+    assert "leap" in placer.problems[0]
+
+
+def filtered(path, stream) -> np.ndarray:
+    """What FFmpeg's filters make of the whole track: the conversion that the ffmpeg program puts before 16-bit
+    mono output, as openai-whisper asks for it."""
+    with av.open(str(path)) as container:
+        track = container.streams[stream]
+        graph = av.filter.Graph()
+        source = graph.add_abuffer(template=track)
+        shape = graph.add("aformat", "sample_fmts=s16:channel_layouts=mono:sample_rates=16000")
+        sink = graph.add("abuffersink")
+        source.link_to(shape)
+        shape.link_to(sink)
+        graph.configure()
+        samples = []
+
+        def pull():
+            while True:
+                try:
+                    samples.append(graph.pull().to_ndarray()[0])
+                except (av.error.BlockingIOError, av.error.EOFError):
+                    return
+
+        for frame in container.decode(track):
+            graph.push(frame)
+            pull()
+        graph.push(None)
+        pull()
+    return np.concatenate(samples).astype(np.float32) / 2**15
+
+
+@pytest.mark.parametrize(
+    ("name", "stream", "seconds"),
+    [
+        ("awkward/failing_audio.mp4", 1, 11.234),
+        ("awkward/audio_only_speech.mp4", 0, 8.522),
+        ("awkward/two_aac_tracks_no_video.mp4", 0, 5.013),
+        ("awkward/two_aac_tracks_no_video.mp4", 1, 5.013),
+        ("awkward/rotate_-90.mp4", 1, 2.005),
+        ("awkward/no_duration.webm", 1, 4.860),
+        ("narrated/nasa_13013.mp4", 1, 13.056),
+    ],
+)
+def test_samples_are_those_of_ffmpegs_own_conversion(videos, name, stream, seconds):
+    sound = audio.read(videos / name, stream=stream)
+    assert sound.seconds == pytest.approx(seconds, abs=0.001)
+    assert sound.samples.dtype == np.float32
+    assert np.array_equal(sound.samples, filtered(videos / name, stream))
+    assert sound.problems == ()
+
+
+def test_the_track_that_ffmpeg_prefers_is_read_by_default(videos):
+    file = videos / "narrated/nasa_13013.mp4"
+    assert np.array_equal(audio.read(file).samples, audio.read(file, stream=4).samples)
+    assert not np.array_equal(audio.read(file).samples, audio.read(file, stream=1).samples)
+
+
+def test_every_channel_of_surround_sound_is_in_the_mix(tmp_path, clicks):
+    names = [channel.name for channel in av.AudioLayout("5.1").channels]
+    planes = np.zeros((6, 6 * 44_100), np.float32)
+    for n in range(6):
+        planes[n] = clicks.track([n + 0.5], 6, 44_100)
+    file = clicks.write(tmp_path / "surround.mka", [(0, planes)], layout="5.1", codec="flac")
+    samples = audio.read(file).samples
+    loudness = [np.abs(samples[n * SAMPLE_RATE : (n + 1) * SAMPLE_RATE]).max() for n in range(6)]
+    quiet = {name for name, peak in zip(names, loudness, strict=True) if peak < 0.02}
+    # FFmpeg's mix leaves the channel of low rumble out, and only that.
+    assert quiet == {"LFE"}
+
+
+def test_a_file_cut_short_gives_what_is_there_and_says_so(tmp_path, clicks):
+    track = clicks.track([0.5, 1.5, 2.5, 9.5], 10, 44_100)
+    whole = clicks.write(tmp_path / "whole.mkv", [(0, track)], codec="pcm_s16le")
+    data = whole.read_bytes()
+    short = tmp_path / "short.mkv"
+    short.write_bytes(data[: len(data) * 4 // 10])
+    sound = audio.read(short)
+    assert clicks.heard(sound.samples) == pytest.approx([0.5, 1.5, 2.5], abs=0.003)
+    assert sound.declared_seconds == pytest.approx(10, abs=0.1)
+    assert any(problem.startswith("the sound ends at ") for problem in sound.problems)
+
+
+def test_damaged_packets_are_silence_and_later_sound_keeps_its_time(tmp_path, clicks):
+    track = clicks.track([0.5, 9.5], 10, 44_100)
+    file = clicks.write(tmp_path / "whole.mka", [(0, track)], codec="flac")
+    with av.open(str(file)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(container.streams.audio[0])]
+    data = bytearray(file.read_bytes())
+    for position, size in packets[40:44]:
+        # The position is that of the block, whose own header of 4 bytes stays.
+        data[position + 4 : position + 4 + size] = bytes(size)
+    file.write_bytes(data)
+    sound = audio.read(file)
+    assert clicks.heard(sound.samples) == pytest.approx([0.5, 9.5], abs=0.003)
+    assert any("damaged" in problem for problem in sound.problems)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_file_with_bytes_overwritten_is_read_or_refused(tmp_path_factory, videos, data):
+    original = (videos / "awkward/audio_only_speech.mp4").read_bytes()
+    damaged = bytearray(original)
+    for _ in range(data.draw(st.integers(1, 8))):
+        at = data.draw(st.integers(0, len(original) - 1))
+        damaged[at : at + 16] = data.draw(st.binary(min_size=16, max_size=16))
+    file = tmp_path_factory.mktemp("damaged") / "damaged.mp4"
+    file.write_bytes(damaged[: len(original)])
+    try:
+        sound = audio.read(file)
+    except AudioError as error:
+        assert str(error).startswith("damaged.mp4")
+    else:
+        assert np.isfinite(sound.samples).all()
+        assert np.isfinite(sound.start)
+        assert sound.seconds <= audio.LONGEST_SOUND + 60
+
+
+@pytest.mark.parametrize(
+    ("name", "stream", "message"),
+    [
+        ("awkward/video_only.mov", None, "video_only.mov: has no sound track; give a caption file"),
+        ("awkward/not_a_video.mp4", None, "not_a_video.mp4: cannot be opened as a sound or video file"),
+        ("awkward/nothing_here.mp4", None, "nothing_here.mp4: cannot be opened"),
+        ("narrated/nasa_13013.mp4", 0, "stream 0 is not a sound track; its sound tracks are: 1, 4"),
+    ],
+)
+def test_a_file_without_the_sound_asked_for_is_refused_in_words(videos, name, stream, message):
+    with pytest.raises(AudioError, match=message.replace(".", r"\.")) as caught:
+        audio.read(videos / name, stream=stream)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_playlist_cannot_name_another_file(tmp_path, clicks):
+    track = clicks.track([0.5], 1, 44_100)
+    clicks.write(tmp_path / "private.ts", [(0, track)])
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nprivate.ts\n#EXT-X-ENDLIST\n")
+    with av.open(str(playlist)) as container:
+        assert container.format.name == "hls"
+    with pytest.raises(AudioError, match="cannot be opened"):
+        audio.read(playlist)
+
+
+def test_it_travels_between_processes_and_needs_no_torch():
+    sound = audio.Sound(np.zeros(4, np.float32), 1.5, ("a problem",), 2.0)
+    again = pickle.loads(pickle.dumps(sound))
+    assert (again.start, again.problems, again.declared_seconds) == (1.5, ("a problem",), 2.0)
+    assert pickle.loads(pickle.dumps(audio.read)) is audio.read
+    command = "import sys, speech.audio; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
