@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import nn
 from torch.nn import functional
@@ -118,7 +120,7 @@ def load(name: str, weights: Path, device: str | torch.device = "cpu", precision
     weights = Path(weights)
     try:
         trunk, head, mean, deviation = _BUILDERS[name](weights)
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BackboneError(f"backbone {name!r}: {weights} does not hold its weights ({reason})") from error
     kind = torch.bfloat16 if precision == "bf16" else torch.float32

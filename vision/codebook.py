@@ -18,6 +18,7 @@ import numpy as np
 
 CLIPS_PER_LEAF = 5
 MAX_LEAVES = 1 << 20
+BLOCK = 8192
 
 
 class CodebookError(ValueError):
@@ -172,11 +173,10 @@ def cluster(x_ND: np.ndarray, k: int, iterations: int, seed: int) -> tuple[np.nd
     """
     first = {row.tobytes(): index for index, row in reversed(list(enumerate(x_ND)))}
     distinct = x_ND[sorted(first.values())]
-    if len(distinct) <= k:
-        return distinct, _nearest(x_ND, distinct)
-    centroids = lloyd(x_ND, _spread_out(distinct, k, seed), iterations, seed)
-    ids = _nearest(x_ND, centroids)
-    live, ids = np.unique(ids, return_inverse=True)
+    centroids = (
+        distinct if len(distinct) <= k else lloyd(x_ND, _spread_out(distinct, k, seed), iterations, seed)
+    )
+    live, ids = np.unique(_nearest(x_ND, centroids), return_inverse=True)
     return centroids[live], ids
 
 
@@ -203,11 +203,15 @@ def _spread_out(x_ND: np.ndarray, k: int, seed: int) -> np.ndarray:
 
 
 def _nearest(x_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
-    """int64 [n]: the nearest centroid of each row, the first of equals; in blocks, to bound memory."""
-    norms_K = (centroids_KD.astype(np.float64) ** 2).sum(1)
+    """int64 [n]: the nearest centroid of each row, the first of equals; in blocks, to bound memory.
+
+    In float64, so that a row is told from its neighbour whatever rows stand beside it in the block.
+    """
+    centroids_KD = centroids_KD.astype(np.float64)
+    norms_K = (centroids_KD**2).sum(1)
     ids_N = np.empty(len(x_ND), np.int64)
-    for begin in range(0, len(x_ND), 65_536):
-        block = x_ND[begin : begin + 65_536]
+    for begin in range(0, len(x_ND), BLOCK):
+        block = x_ND[begin : begin + BLOCK].astype(np.float64)
         ids_N[begin : begin + len(block)] = (norms_K - 2.0 * (block @ centroids_KD.T)).argmin(1)
     return ids_N
 
