@@ -57,10 +57,7 @@ def read(text_or_path: str | Path) -> list[Cue]:
         )
     if re.match(r"WEBVTT(?:[ \t]|$)", lines[0]):
         return _read_vtt(lines, name)
-    cues = _read_srt(lines, name)
-    if not cues:
-        raise CaptionError(f"{name}, line 1: is neither WEBVTT nor an SRT cue; give a .vtt or .srt file")
-    return cues
+    return _read_srt(lines, name)
 
 
 def write(cues: Sequence[Cue], format: str) -> str:
@@ -163,8 +160,10 @@ def _read_vtt(lines: Sequence[str], name: str) -> list[Cue]:
 def _read_srt(lines: Sequence[str], name: str) -> list[Cue]:
     """Cues begin at lines of times: empty lines within a text, as some programs write them, do no harm."""
     timings = [n for n, line in enumerate(lines) if "-->" in line]
+    if not timings:
+        raise CaptionError(f"{name}, line 1: is neither WEBVTT nor an SRT cue; give a .vtt or .srt file")
     heads = [n - 1 if n and re.fullmatch(r"\s*[0-9]+\s*", lines[n - 1]) else n for n in timings]
-    if heads and any(line.strip() for line in lines[: heads[0]]):
+    if any(line.strip() for line in lines[: heads[0]]):
         raise CaptionError(
             f"{name}, line 1: {_shown(lines[0])} stands before the first cue; an SRT file begins with a cue's number"
         )
@@ -254,7 +253,7 @@ def _new_lines(cues: Sequence[Cue]) -> tuple[list[tuple[Cue, list[str]]], int]:
         repeats = next((k for k in range(longest, 0, -1) if shown[-k:] == texts[:k]), 0)
         again += repeats > 0
         rows.append((cue, lines[repeats:]))
-        shown = texts or shown
+        shown = texts
     return rows, again
 
 

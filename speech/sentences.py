@@ -163,10 +163,16 @@ def _ends_sentence(words: Sequence[Word], n: int) -> bool:
         return not following[:1].isdigit()
     if ABBREVIATIONS.fullmatch(stem) or INITIALS.fullmatch(stem + "."):
         return False
-    # A number that opens a sentence, "1." or "2.", counts an item of a list.
-    if stem.isdigit() and (n == 0 or _end_mark(words[n - 1].text)[1]):
-        return False
+    if stem.isdigit() and _opens_sentence(words, n):
+        return False  # "1." counts an item of a list
     return mark == "." or not following[:1].islower()
+
+
+def _opens_sentence(words: Sequence[Word], n: int) -> bool:
+    if n == 0:
+        return True
+    stem, mark = _end_mark(words[n - 1].text)
+    return bool(mark) and not BEFORE_NUMBER.fullmatch(stem.casefold())
 
 
 def _shorten(words: Sequence[Word], options: SentenceOptions) -> list[Sequence[Word]]:
