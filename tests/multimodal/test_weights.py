@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from multimodal import weights
+from multimodal import downloads, weights
 from multimodal.weights import WEIGHTS, WeightsError, fetch
 
 
@@ -116,7 +116,7 @@ def test_a_silent_publisher_costs_seconds(tmp_path, monkeypatch):
     import time
 
     monkeypatch.setenv("VIDEOBERT_CACHE", str(tmp_path))
-    monkeypatch.setattr(weights, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(downloads, "PATIENCE_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         file = weights.File("w.bin", "0" * 64, 10, f"http://127.0.0.1:{silent.getsockname()[1]}/w.bin")
         monkeypatch.setitem(WEIGHTS, "silent", weights.Weights("silent", "silent", (file,), "MIT"))
