@@ -16,7 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import progress
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
-from multimodal.ingest import Fate, ingest
+from multimodal.ingest import Fate, ingest, settled
 from multimodal.library import find, register
 from multimodal.store import InputError, Store, out_of_space
 from multimodal.weights import WeightsError
@@ -67,9 +67,10 @@ def ingest_videos(videos: list[Path], settings: Settings = Settings()) -> list[s
         settings = settings.at(catalogue)
         found = find(videos)
         registered, unread = register(catalogue, found.files)
-        _shares.begin(report, len(registered))
-        waiting = {take_in.submit(video, settings): video for video in registered}
-        ended = list(unread)
+        left = [v for v in registered if not settled(store, v, settings.ingest)]
+        ended = [*unread, *(v for v in registered if v not in left)]
+        _shares.begin(report, len(left))
+        waiting = {take_in.submit(video, settings): video for video in left}
         for future in as_completed(list(waiting)):
             video = waiting[future]
             ended.append(_fate(future, video).applied_to(video))
@@ -81,7 +82,7 @@ def ingest_videos(videos: list[Path], settings: Settings = Settings()) -> list[s
         )
         if found.passed_over:
             words += f"; passed over {', '.join(f'{n} {ending}' for ending, n in sorted(found.passed_over.items()))}"
-        report(len(registered), len(registered), words)
+        report(len(left), len(left), words)
     used = [v.video for v in ended if v.state != "refused"]
     if not used:
         reasons = "; ".join(v.reason for v in ended)

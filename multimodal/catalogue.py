@@ -38,14 +38,19 @@ def _create_runs(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS = (_create_videos, _create_current, _create_runs)
+def _remember_recipe(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE videos ADD COLUMN recipe TEXT")
+
+
+MIGRATIONS = (_create_videos, _create_current, _create_runs, _remember_recipe)
 
 
 @dataclasses.dataclass(frozen=True)
 class Video:
     """A video of the store. ``video`` is the content's SHA-256, ``name`` a label, ``path`` where the file was last seen.
 
-    ``transcript`` and ``features`` are the recipes of the artefacts in use, ``None`` where there is none.
+    ``transcript`` and ``features`` are the recipes of the artefacts in use, ``None`` where there is none. ``recipe`` is
+    that of the whole taking in, ``None`` where another try could end differently (a decoder that ran out of time).
     """
 
     video: str
@@ -59,19 +64,28 @@ class Video:
     sentences: int | None = None
     transcript: str | None = None
     features: str | None = None
+    recipe: str | None = None
 
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Video))
 
 
 class Catalogue:
-    """Reads and writes ``catalogue.sqlite``. Raises :class:`StoreError` where a newer version made it."""
+    """Reads and writes ``catalogue.sqlite``. Raises :class:`StoreError` where a newer version made it, or it is damaged."""
 
     def __init__(self, path: Path):
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._migrate(path)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._migrate(path)
+        except BaseException as error:
+            self._db.close()
+            if type(error) is sqlite3.DatabaseError:
+                raise StoreError(
+                    f"catalogue {path}: {error}; restore it, or take it away and run again: what was made is found again"
+                ) from error
+            raise
 
     def _migrate(self, path: Path) -> None:
         self._db.execute("BEGIN IMMEDIATE")

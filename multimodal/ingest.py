@@ -64,10 +64,28 @@ class Fate:
     sentences: int | None = None
     transcript: str | None = None
     features: str | None = None
+    recipe: str | None = None
 
     def applied_to(self, video: Video) -> Video:
         """``video`` with this fate."""
         return dataclasses.replace(video, **dataclasses.asdict(self))
+
+
+def settled(store: Store, video: Video, options: IngestOptions) -> bool:
+    """True where taking the video in again with these options would change nothing."""
+    files = [store.transcript(video.video, video.transcript)] if video.transcript else []
+    files += [store.features(video.video, video.features)] if video.features else []
+    return video.recipe == _whole_recipe(video, options) and all(file.exists() for file in files)
+
+
+def _whole_recipe(video: Video, options: IngestOptions) -> str:
+    sidecar = _sidecar(video, options)
+    return recipe(version=VERSION, options=dataclasses.replace(options, seconds=0, memory=0), captions=sidecar and file_digest(sidecar),
+                  libraries=[importlib.metadata.version(name) for name in ("openai-whisper", "av", "torch")])  # fmt: skip
+
+
+def _sidecar(video: Video, options: IngestOptions) -> Path | None:
+    return captions.sidecar(Path(video.path)) if options.captions else None
 
 
 def ingest(
@@ -85,28 +103,39 @@ def ingest(
     """
     torch.set_num_threads(threads or os.cpu_count() or 1)
     limits = sandbox.Limits(options.seconds, options.memory)
+    made = _whole_recipe(video, options)
     try:
         media = sandbox.call(
             probe, Path(video.path), types=(Media, VideoStream, AudioStream, MediaError), limits=limits
         )
-    except (MediaError, sandbox.SandboxError) as error:
+    except MediaError as error:
+        return Fate(video.video, "refused", str(error), recipe=made)
+    except sandbox.SandboxError as error:
         return Fate(video.video, "refused", str(error))
-    problems: list[str] = list(media.notes)
-    heard = _hear(store, video, media, options, device, limits, problems, lambda share: hook(share / 2))
-    seen = _see(store, video, media, options, device, limits, problems, lambda share: hook((1 + share) / 2))
-    hook(1.0)
+    trouble = _Trouble()
+    heard = _hear(store, video, media, options, device, limits, trouble, lambda share: hook(share / 2))
+    seen = _see(store, video, media, options, device, limits, trouble, lambda share: hook((1 + share) / 2))
     sentences, count = (heard[1] if heard else 0), (seen[1] if seen else 0)
-    found = {"seconds": media.duration, "clips": count, "sentences": sentences,
-             "transcript": heard and heard[0], "features": seen and seen[0]}  # fmt: skip
+    state: State = "partial" if trouble.problems else "done"
     if not sentences and not count:
-        return Fate(video.video, "refused", "; ".join(problems) or "nothing to see and nothing said", **found)
-    quiet = "no speech found" if heard and not sentences else ""
+        state = "refused"
+    words = [*trouble.problems, *media.notes, *(["no speech found"] if heard and not sentences else [])]
     return Fate(
-        video.video,
-        "partial" if problems else "done",
-        "; ".join([*problems, *([quiet] if quiet else [])]),
-        **found,
-    )
+        video.video, state, "; ".join(words), media.duration, count, sentences, heard and heard[0], seen and seen[0],
+        None if trouble.passing else made,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass
+class _Trouble:
+    """What is missing of a video, in words; ``passing`` where another try could do better."""
+
+    problems: list[str] = dataclasses.field(default_factory=list)
+    passing: bool = False
+
+    def met(self, what: str, error: Exception) -> None:
+        self.problems.append(f"{what}: {error}")
+        self.passing = self.passing or isinstance(error, sandbox.SandboxError)
 
 
 def _hear(
@@ -116,15 +145,15 @@ def _hear(
     options: IngestOptions,
     device: str,
     limits: sandbox.Limits,
-    problems: list[str],
+    trouble: _Trouble,
     hook: Hook,
 ) -> tuple[str, int] | None:
     """The transcript's recipe and how many sentences it has; ``None`` where there is no sound to hear."""
-    sidecar = captions.sidecar(Path(video.path)) if options.captions else None
+    sidecar = _sidecar(video, options)
     if sidecar is not None:
         made = recipe(version=VERSION, captions=file_digest(sidecar))
     elif media.audio is None:
-        problems.append("no sound: nothing could be heard")
+        trouble.problems.append("no sound: nothing could be heard")
         return None
     else:
         made = recipe(version=VERSION, whisper=options.whisper, options=_hearing(options),
@@ -146,11 +175,11 @@ def _hear(
                 )
                 found = transcript.to_dict() | {"problems": list(sound.problems)}
         except (AudioError, captions.CaptionError, sandbox.SandboxError) as error:
-            problems.append(f"sound: {error}")
+            trouble.met("sound", error)
             return None
         write_whole(path, canonical_json(found).encode())
     stored = json.loads(path.read_text(encoding="utf-8"))
-    problems += stored["problems"]
+    trouble.problems += stored["problems"]
     return made, len(Transcript.from_dict(stored).sentences)
 
 
@@ -165,12 +194,12 @@ def _see(
     options: IngestOptions,
     device: str,
     limits: sandbox.Limits,
-    problems: list[str],
+    trouble: _Trouble,
     hook: Hook,
 ) -> tuple[str, int] | None:
     """The features' recipe and how many clips they hold; ``None`` where there is no picture to see."""
     if media.video is None:
-        problems.append("no picture: nothing could be seen")
+        trouble.problems.append("no picture: nothing could be seen")
         return None
     backbone = _backbone(options.backbone, device)
     made = recipe(version=VERSION, backbone=backbone.recipe, clips=[clips.FPS, clips.FRAMES_PER_CLIP])
@@ -188,7 +217,7 @@ def _see(
                 stream, backbone, on_clip=lambda *_: hook(min(1.0, next(seen) / expected))
             )
         except (MediaError, sandbox.SandboxError) as error:
-            problems.append(f"picture: {error}")
+            trouble.met("picture", error)
             return None
         blob = safetensors.numpy.save(
             {"values": found.values, "starts": found.starts},
@@ -196,7 +225,7 @@ def _see(
         )
         write_whole(path, blob)
     with safe_open(path, "numpy") as file:
-        problems += json.loads(file.metadata()["problems"])
+        trouble.problems += json.loads(file.metadata()["problems"])
         return made, file.get_slice("starts").get_shape()[0]
 
 
