@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.segments import Segment
+from multimodal.segments import Segment, joined
 from multimodal.vocabulary import Vocabulary
 
 IGNORED = -100
@@ -31,8 +31,8 @@ class ExampleOptions:
     """``mask``: share of tokens chosen (BERT: 0.15), of which 80 % become [MASK], 10 % another token, 10 % stay.
 
     ``join_neighbours``: chance that a sentence is read together with the one after it (VideoBERT, section 3.2).
-    ``misaligned``: share of joint examples whose video belongs to another segment; these carry no cloze, since the
-    words of a stranger's video say nothing about the masked ones. ``tail``: share of video-only examples in which the
+    ``misaligned``: share of joint examples whose video belongs to another segment; these ask for no token, since a
+    stranger's video says nothing about the masked words, but are masked all the same: else a mask would mean aligned. ``tail``: share of video-only examples in which the
     last tokens are masked together, as `next` asks. ``longest``: tokens at most in a sequence.
     """
 
@@ -130,8 +130,15 @@ def masked(
 
 
 def content_places(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
-    """The places of words and visual tokens: all but ``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]`` and ``[>]``."""
-    special = {vocabulary.cls_id, vocabulary.sep, vocabulary.mask, vocabulary.pad, vocabulary.join}
+    """The places of words and visual tokens: all but ``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]``, ``[UNK]`` and ``[>]``."""
+    special = {
+        vocabulary.cls_id,
+        vocabulary.sep,
+        vocabulary.mask,
+        vocabulary.pad,
+        vocabulary.unknown,
+        vocabulary.join,
+    }
     return [i for i, token in enumerate(ids) if token not in special]
 
 
@@ -199,22 +206,27 @@ class Examples:
         return [self._run(self.silent[item - len(self.spoken)], random)]
 
     def _spoken(self, item: int, random: np.random.Generator) -> list[Input]:
-        segment, words, tokens = self.spoken[item], list(self._words[item]), list(self.spoken[item].tokens)
-        if random.random() < self.options.join_neighbours and self._continues(item):
-            words += self._words[item + 1]
-            after = self.spoken[item + 1]
-            tokens += [t for t, c in zip(after.tokens, after.clips, strict=True) if c not in segment.clips]
+        neighbours = random.random() < self.options.join_neighbours
+        words, segment = self._read(item, neighbours)
         text = self._masked(words, None, random, TEXT)
-        if not tokens:
+        if not segment.tokens:
             return [text]
-        longest = self.options.longest
-        tower = unmasked(*sequence(self.vocabulary, None, tokens, longest), TOWER)
-        stranger = self._stranger(segment, random) if random.random() < self.options.misaligned else None
-        if stranger is None:
-            joint = self._masked(words, tokens, random, JOINT, ALIGNED)
-        else:
-            joint = unmasked(*sequence(self.vocabulary, words, stranger.tokens, longest), JOINT, MISALIGNED)
+        tower = unmasked(*sequence(self.vocabulary, None, segment.tokens, self.options.longest), TOWER)
+        stranger = (
+            self._stranger(segment, neighbours, random) if random.random() < self.options.misaligned else None
+        )
+        joint = self._masked(
+            words, (stranger or segment).tokens, random, JOINT, ALIGNED if stranger is None else MISALIGNED
+        )
+        if stranger is not None:
+            joint = dataclasses.replace(joint, labels=[IGNORED] * len(joint.ids))
         return [text, tower, joint]
+
+    def _read(self, item: int, neighbours: bool) -> tuple[list[int], Segment]:
+        """A segment and its word-piece ids, together with the one after it where ``neighbours`` and there is one."""
+        if neighbours and self._continues(item):
+            return self._words[item] + self._words[item + 1], joined(self.spoken[item], self.spoken[item + 1])
+        return self._words[item], self.spoken[item]
 
     def _continues(self, item: int) -> bool:
         return item + 1 < len(self.spoken) and self.spoken[item + 1].video == self.spoken[item].video
@@ -225,14 +237,15 @@ class Examples:
         ids, labels = masked(self.vocabulary, ids, random, self.options.mask)
         return Input(ids, types, labels, regime, aligned)
 
-    def _stranger(self, segment: Segment, random: np.random.Generator) -> Segment | None:
-        """A segment with other tokens, from another video or another time: the video of a misaligned pair."""
+    def _stranger(self, segment: Segment, neighbours: bool, random: np.random.Generator) -> Segment | None:
+        """What shows other tokens, in another video or other clips of it: the video of a misaligned pair.
+
+        It is read with its neighbour where the segment was, so that length does not give it away.
+        """
         for _ in range(8):
-            other = self.spoken[self._seen[int(random.integers(len(self._seen)))]]
-            elsewhere = (
-                other.video != segment.video or other.start >= segment.end or other.end <= segment.start
-            )
-            if elsewhere and other.tokens != segment.tokens:
+            _, other = self._read(self._seen[int(random.integers(len(self._seen)))], neighbours)
+            elsewhere = other.video != segment.video or not set(other.clips) & set(segment.clips)
+            if elsewhere and set(other.tokens) != set(segment.tokens):
                 return other
         return None
 
@@ -241,7 +254,7 @@ class Examples:
         if len(tokens) == 1 or random.random() >= self.options.tail:
             return self._masked(None, tokens, random, VIDEO)
         ids, types = sequence(self.vocabulary, None, tokens, self.options.longest)
-        end = len(ids) - 1
-        cut = int(random.integers(max(end - len(tokens) + 1, end - LONGEST_TAIL), end))
+        end, second = len(ids) - 1, 3
+        cut = int(random.integers(max(second, end - LONGEST_TAIL), end))
         labels = [IGNORED] * cut + ids[cut:end] + [IGNORED]
         return Input(ids[:cut] + [self.vocabulary.mask] * (end - cut) + ids[end:], types, labels, VIDEO)

@@ -52,6 +52,19 @@ def spoken_segments(
     return segments
 
 
+def joined(segment: Segment, after: Segment) -> Segment:
+    """A segment and the one that follows it in the same video as one; a clip that is in both is kept once."""
+    new = [(t, c) for t, c in zip(after.tokens, after.clips, strict=True) if c not in segment.clips]
+    return Segment(
+        segment.video,
+        segment.start,
+        max(segment.end, after.end),
+        f"{segment.text} {after.text}",
+        (*segment.tokens, *(t for t, _ in new)),
+        (*segment.clips, *(c for _, c in new)),
+    )
+
+
 def silent_segments(video: str, starts: np.ndarray, tokens: np.ndarray) -> list[Segment]:
     """The whole video in runs of 16 visual tokens, whether or not anybody speaks: what the video-only regime reads."""
     return [
