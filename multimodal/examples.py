@@ -32,8 +32,9 @@ class ExampleOptions:
 
     ``join_neighbours``: chance that a sentence is read together with the one after it (VideoBERT, section 3.2).
     ``misaligned``: share of joint examples whose video belongs to another segment; these ask for no token, since a
-    stranger's video says nothing about the masked words, but are masked all the same: else a mask would mean aligned. ``tail``: share of video-only examples in which the
-    last tokens are masked together, as `next` asks. ``longest``: tokens at most in a sequence.
+    stranger's video says nothing about the masked words, but are masked all the same: else a mask would mean aligned.
+    ``tail``: share of video-only examples in which the last tokens are masked together, as `next` asks. ``longest``:
+    tokens at most in a sequence.
     """
 
     mask: float = 0.15
