@@ -13,7 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from vision.media import Media, MediaError, probe
-from vision.readers import SIDE, TICK, PyAVFrames, Timeline, decode, open_frames, read_timeline, upright
+from vision.readers import (
+    SIDE,
+    TICK,
+    Frames,
+    PyAVFrames,
+    Timeline,
+    decode,
+    open_frames,
+    read_timeline,
+    upright,
+)
 
 
 def exact_div(dividend: float, divisor: float) -> int:
@@ -97,7 +107,12 @@ def read_clips(
     if not clips:
         raise MediaError(f"{media.path.name}: too little of its picture can be decoded for one clip")
     end = line.end if last + 1 == len(line.times) or not left_out else float(line.times[last + 1])
-    problems = (*_damage(frames.damage), *_left_out(left_out), *_shortfall(media, line, end))
+    problems = (
+        *_damage(frames.damage),
+        *_undecoded(frames, line),
+        *_left_out(left_out),
+        *_shortfall(media, line, end),
+    )
     declared = media.video.duration
     return ReadReport(clips, end - float(line.times[0]), declared, problems, frames.name)
 
@@ -106,6 +121,13 @@ def _damage(seconds: list[float]) -> Iterator[str]:
     if seconds:
         few = ", ".join(f"{second:.2f}" for second in seconds[:3])
         yield f"picture: damaged at second {few}{' and on' if len(seconds) > 3 else ''} ({len(seconds)} places)"
+
+
+def _undecoded(frames: Frames, line: Timeline) -> Iterator[str]:
+    """Frames that never come though no packet is damaged, such as those before the first key frame."""
+    if frames.missing and not frames.damage:
+        first = line.times[min(frames.missing)]
+        yield f"picture: {len(frames.missing)} frames do not decode, the first at {first:.2f} s: others stand in"
 
 
 def _left_out(starts: list[float]) -> Iterator[str]:

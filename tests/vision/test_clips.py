@@ -2,6 +2,7 @@
 
 import math
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -227,6 +228,22 @@ def test_damage_is_named_by_its_second_and_costs_only_its_clips(painted, code, t
     second = float(problem.split("damaged at second ")[1].split()[0].strip(","))
     assert second == pytest.approx(4.5, abs=0.6)
     assert wrong_frames([*clips[:2], clips[-1]], times, code) == 0
+
+
+def test_frames_before_the_first_key_frame_are_named_and_the_rest_is_read(painted, code, tmp_path):
+    """A file cut without re-encoding begins in the middle of a group of pictures; decord reads none of it."""
+    times = [i / 30 for i in range(150)]
+    whole = painted(tmp_path / "whole.mp4", times, options={"g": "30", "bf": "0"})
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "cut.mkv"), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for packet in [packet for packet in source.demux(video=0) if packet.size][10:]:
+            packet.stream = stream
+            output.mux(packet)
+    clips, report = drain(read_clips(tmp_path / "cut.mkv"))
+    (problem,) = report.problems
+    assert "14 frames do not decode, the first at 0.33 s" in problem
+    assert [clip.repeated for clip in clips] == [14, 0, 0]
+    assert wrong_frames(clips[1:], times, code) == 0
 
 
 def test_constant_memory(painted, tmp_path):
