@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,18 +14,21 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from actions import ACTIONS, Look, Stage, film, tools_for
+from actions import ACTIONS, Stage, film
 from canvas import HEIGHT, WIDTH, Camera
+from corners import corner
 from recipes import Recipe, recipes
-from things import THINGS, corner
-from voices import SAMPLE_RATE, VOICES, Spoken
+from things import THINGS
+from tools import Look, tools_for
+from voices import SAMPLE_RATE, VOICES, Spoken, voice
 
 FRAMES_PER_SECOND = 25
 CLIP_SECONDS = 1.5
 SHORTEST_STEP = 2 * CLIP_SECONDS
 BEFORE_SPEECH, AFTER_SPEECH = 0.25, 0.35  # least silence, in seconds
 AUDIO_FRAME = 1024  # samples
-VIDEO_OPTIONS = {"crf": "34", "preset": "veryslow", "threads": "1"}
+VIDEO_OPTIONS = {"crf": "34", "threads": "1"}
+PRESETS = ("veryslow", "medium", "ultrafast")  # of x264: slower is smaller
 AUDIO_BITS_PER_SECOND = 32_000
 
 HANDS = ((250, 214, 184), (228, 180, 140), (186, 130, 92), (122, 80, 56))
@@ -63,7 +67,7 @@ class Options:
             )
 
 
-def _filmed(recipe: Recipe, lengths: list[float], rng: np.random.Generator):
+def _filmed(recipe: Recipe, lengths: list[float], rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield the pictures `[240, 320, 3]` uint8 of a whole video."""
     camera = Camera(rng.uniform(0.97, 1.05), rng.uniform(-6, 6), rng.uniform(-4, 4))
     look = Look(HANDS[rng.integers(len(HANDS))], SLEEVES[rng.integers(len(SLEEVES))], camera)
@@ -83,11 +87,13 @@ def _step_seconds(spoken: Spoken) -> float:
     return max(SHORTEST_STEP, math.ceil(needed / CLIP_SECONDS) * CLIP_SECONDS)
 
 
-def _encode(path: Path, frames, samples: np.ndarray) -> str:
+def _encode(path: Path, frames: Iterator[np.ndarray], samples: np.ndarray, preset: str) -> str:
     """Write the video; the digest of its pictures before encoding."""
     digest = hashlib.sha256()
     with av.open(str(path), "w") as container:
-        picture = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=VIDEO_OPTIONS)
+        picture = container.add_stream(
+            "libx264", rate=FRAMES_PER_SECOND, options={**VIDEO_OPTIONS, "preset": preset}
+        )
         picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         sound.bit_rate = AUDIO_BITS_PER_SECOND
@@ -112,14 +118,14 @@ def _stamp(seconds: float) -> str:
     return f"{int(minutes // 60):02d}:{int(minutes % 60):02d}:{rest:06.3f}"
 
 
-def make_video(numbered: tuple[int, Recipe], options: Options, out: Path) -> dict:
+def make_video(numbered: tuple[int, Recipe], options: Options, out: Path, preset: str) -> dict:
     """Speak, film and write one video (and its captions); its entry in the truth file."""
     number, recipe = numbered
     cv2.setNumThreads(1)
     rng = np.random.default_rng([options.seed, 3, number])
-    voice = VOICES[options.voices]()
+    speaker = voice(options.voices)
     pace = rng.uniform(0.98, 1.1)
-    spoken = [voice.say(step.sentence, pace) for step in recipe.steps]
+    spoken = [speaker.say(step.sentence, pace) for step in recipe.steps]
     lengths = [_step_seconds(one) for one in spoken]
     samples = np.zeros(round(sum(lengths) * SAMPLE_RATE), np.float32)
     steps, start = [], 0.0
@@ -134,7 +140,7 @@ def make_video(numbered: tuple[int, Recipe], options: Options, out: Path) -> dic
         steps.append({**times, **asdict(planned), **said})
         start += seconds
     path = out / f"kitchen-{number:03d}.mp4"
-    pictures = _encode(path, _filmed(recipe, lengths, rng), samples)
+    pictures = _encode(path, _filmed(recipe, lengths, rng), samples, preset)
     if options.voices == "captions":
         cues = [
             f"{_stamp(s['spoken_start'])} --> {_stamp(s['spoken_end'])}\n{s['sentence']}\n" for s in steps
@@ -145,16 +151,18 @@ def make_video(numbered: tuple[int, Recipe], options: Options, out: Path) -> dic
     return {**known, "seconds": start, "steps": steps}
 
 
-def make(options: Options, out: Path, jobs: int = 1) -> dict:
+def make(options: Options, out: Path, jobs: int = 1, preset: str = PRESETS[0]) -> dict:
     """Write the videos and `truth.json` into `out`; the truth.
 
-    Raises VoiceMissingError before anything is written when the voice is not installed.
+    Raises VoiceMissingError or BadOptionError before anything is written.
     """
-    VOICES[options.voices]()
+    if jobs < 1:
+        raise BadOptionError(f"--jobs {jobs}: must be at least 1; choose the number of processor cores")
+    voice(options.voices)
     out.mkdir(parents=True, exist_ok=True)
     actions, things = list(ACTIONS)[: options.actions], list(THINGS)[: options.things]
     planned = list(enumerate(recipes(actions, things, options.videos, options.seed)))
-    one = partial(make_video, options=options, out=out)
+    one = partial(make_video, options=options, out=out, preset=preset)
     videos = []
     with ProcessPoolExecutor(jobs) as pool:
         for video in map(one, planned) if jobs == 1 else pool.map(one, planned):
@@ -177,10 +185,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=Options.seed, metavar="S")
     parser.add_argument("--voices", choices=list(VOICES), default=Options.voices)
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="videos made at the same time")
+    parser.add_argument("--preset", choices=PRESETS, default=PRESETS[0], help="of x264: slower is smaller")
     given = vars(parser.parse_args())
-    out, jobs = given.pop("out"), given.pop("jobs")
+    out, jobs, preset = given.pop("out"), given.pop("jobs"), given.pop("preset")
     try:
-        make(Options(**given), out, jobs)
+        make(Options(**given), out, jobs, preset)
     except ValueError as error:
         print(f"make_corpus: {error}", file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
 """Owns how a sentence becomes sound (the piper voice) or only takes its time (captions)."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -69,3 +70,9 @@ class Piper:
 
 
 VOICES: dict[str, type[Piper] | type[Captions]] = {"piper": Piper, "captions": Captions}
+
+
+@cache
+def voice(name: str) -> Voice:
+    """The voice of that name, loaded once in a process. Raises VoiceMissingError."""
+    return VOICES[name]()
