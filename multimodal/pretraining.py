@@ -18,7 +18,7 @@ from multimodal.tokens import describe, load_codebook
 from multimodal.training import Report, TrainingOptions, train
 from multimodal.vocabulary import Vocabulary
 
-VERSION = 1
+VERSION = 2
 TEXT_STARTS = ("minilm-l6",)
 
 
@@ -144,4 +144,5 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     folder = checkpoints.latest(store.model(name))
     if folder is None:
         raise InputError(f"model {name}: not in store {store.root}; run `videobert pretrain`")
+    checkpoints.check(folder)
     return Trained(name, folder, JointBert.load(folder).to(device), Vocabulary.load(folder), codebook)

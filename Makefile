@@ -1,0 +1,42 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both make .venv first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STORE ?= demo-store
+SAMPLES := tests/samples
+VIDEOBERT := $(BIN)/videobert
+FAISS ?= cpu
+
+.PHONY: demo test check faults bench clean
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(FAISS),test]'
+	touch $@
+
+demo: $(VENV)/ready  ## the whole main job on the sample corpus, ending in answers
+	$(VIDEOBERT) run $(SAMPLES) --store $(STORE) --size demo --truth $(SAMPLES)/truth.json
+	@for query in "chop the carrot" "peel the banana" "wash the tomato"; do \
+	  echo; echo "videobert search \"$$query\""; \
+	  $(VIDEOBERT) search "$$query" --store $(STORE) --top 3 || exit; done
+	@echo; echo "videobert caption kitchen-020 --at 8"
+	@$(VIDEOBERT) caption kitchen-020 --at 8 --store $(STORE)
+	@echo; echo "videobert next kitchen-020 --at 9"
+	@$(VIDEOBERT) next kitchen-020 --at 9 --store $(STORE)
+	@echo; echo "The page with all of it: $(abspath $(STORE))/report.html"
+
+test: $(VENV)/ready check  ## the tests, under 10 minutes on 2 cores
+	$(BIN)/python -m pytest
+
+check: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+faults: $(VENV)/ready  ## the long loop of kills
+	VIDEOBERT_FAULTS=60 $(BIN)/python -m pytest tests/faults
+
+bench: $(VENV)/ready  ## the figures of docs/log.md
+	for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark || exit; done
+
+clean:
+	rm -rf $(VENV) $(STORE)
