@@ -23,7 +23,7 @@ from vision.codebook import Codebook, CodebookOptions, shape_for
 
 Report = Callable[[int, int, str], None]
 PICTURE_SIDE = 160
-VERSION = 1
+VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,8 @@ import numpy as np
 CLIPS_PER_LEAF = 5
 MAX_LEAVES = 1 << 20
 BLOCK = 8192
+RESTARTS = 5
+FEW_POINTS = 10_000  # up to here a node's k-means is so quick that the best of five draws costs nothing to speak of
 
 
 class CodebookError(ValueError):
@@ -169,15 +171,23 @@ def cluster(x_ND: np.ndarray, k: int, iterations: int, seed: int) -> tuple[np.nd
     """k-means in one node: centroids float32 [m, d] with m <= k, all of them with points, and ids int64 [n].
 
     With at most k distinct points each is a centroid. Else faiss runs Lloyd's iterations from k points drawn by
-    k-means++, splits a large cluster where one runs empty, and what is empty in the end is dropped.
+    k-means++, splits a large cluster where one runs empty, and what is empty in the end is dropped. A node of few
+    points is tried from several draws, and the one of least error is kept.
     """
     first = {row.tobytes(): index for index, row in reversed(list(enumerate(x_ND)))}
     distinct = x_ND[sorted(first.values())]
-    centroids = (
-        distinct if len(distinct) <= k else lloyd(x_ND, _spread_out(distinct, k, seed), iterations, seed)
-    )
+    if len(distinct) <= k:
+        centroids = distinct
+    else:
+        tries = RESTARTS if len(x_ND) <= FEW_POINTS else 1
+        drawn = [lloyd(x_ND, _spread_out(distinct, k, seed + n), iterations, seed) for n in range(tries)]
+        centroids = min(drawn, key=lambda tried: _error(x_ND, tried)) if tries > 1 else drawn[0]
     live, ids = np.unique(_nearest(x_ND, centroids), return_inverse=True)
     return centroids[live], ids
+
+
+def _error(x_ND: np.ndarray, centroids_KD: np.ndarray) -> float:
+    return float(((x_ND - centroids_KD[_nearest(x_ND, centroids_KD)]) ** 2).sum(dtype=np.float64))
 
 
 def lloyd(x_ND: np.ndarray, initial_KD: np.ndarray, iterations: int, seed: int) -> np.ndarray:
