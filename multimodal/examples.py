@@ -207,7 +207,7 @@ class Examples:
         return [self._run(self.silent[item - len(self.spoken)], random)]
 
     def _spoken(self, item: int, random: np.random.Generator) -> list[Input]:
-        neighbours = random.random() < self.options.join_neighbours
+        neighbours = random.random() < self.options.join_neighbours and self._continues(item)
         words, segment = self._read(item, neighbours)
         text = self._masked(words, None, random, TEXT)
         if not segment.tokens:
@@ -246,7 +246,7 @@ class Examples:
         for _ in range(8):
             _, other = self._read(self._seen[int(random.integers(len(self._seen)))], neighbours)
             elsewhere = other.video != segment.video or not set(other.clips) & set(segment.clips)
-            if elsewhere and set(other.tokens) != set(segment.tokens):
+            if elsewhere and not set(other.tokens) <= set(segment.tokens):
                 return other
         return None
 

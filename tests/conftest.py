@@ -1,0 +1,45 @@
+"""What tests of every room may need and not find: real videos, real weights."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+VIDEOS = Path(__file__).parents[1].parent / "shared/videos"
+
+
+def absent(what: str, message: str) -> NoReturn:
+    """Skips the test, or fails it where VIDEOBERT_REQUIRE names what is absent."""
+    if what in os.environ.get("VIDEOBERT_REQUIRE", ""):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[[str, str], NoReturn]:
+    """`require(what, message)`: a skip with its reason, or a failure where the run must have `what`."""
+    return absent
+
+
+@pytest.fixture(scope="session")
+def videos() -> Path:
+    """The folder of real videos."""
+    if not VIDEOS.is_dir():
+        absent("videos", f"no real videos at {VIDEOS.resolve()}")
+    return VIDEOS
+
+
+@pytest.fixture(scope="session")
+def weights_or_skip() -> Callable[[str], Path]:
+    """`weights_or_skip(name)`: the path of pretrained weights."""
+    from multimodal.weights import WeightsError, fetch
+
+    def fetched(name: str) -> Path:
+        try:
+            return fetch(name)
+        except WeightsError as error:
+            absent("weights", f"no place answers: {error}")
+
+    return fetched

@@ -1,0 +1,84 @@
+"""A small kitchen without videos: a vocabulary, segments whose words and visual tokens belong together, tiny models."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from multimodal.catalogue import Video
+from multimodal.examples import ExampleOptions, Examples
+from multimodal.library import Material
+from multimodal.model import JointBert, ModelOptions
+from multimodal.pretraining import Trained
+from multimodal.segments import Segment
+from multimodal.training import TrainingOptions
+from multimodal.vocabulary import Vocabulary
+from speech.sentences import Sentence, Transcript
+from vision.clips import CLIP_SECONDS
+
+ACTIONS = ("cut", "stir", "wash", "peel")
+THINGS = ("onion", "carrot", "potato", "apple")
+VISUAL = len(ACTIONS) * len(THINGS)
+"""A visual token for each action on each thing."""
+WORDS = (
+    "[PAD] [unused0] [unused1] [UNK] [CLS] [SEP] [MASK] . , ' ! [ ] > - now let me show you how to the we then and in a "
+    "bowl slow ##ly mask v ##0 ##1 ##2 un ##k"
+).split()
+CLIPS_A_STEP = 3
+
+
+def vocabulary(visual: int = VISUAL) -> Vocabulary:
+    return Vocabulary((*WORDS, *ACTIONS, *THINGS), visual)
+
+
+def options(**shape: int) -> ModelOptions:
+    small = {"vocab_size": vocabulary().size, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "intermediate_size": 64, "max_position_embeddings": 128}  # fmt: skip
+    return ModelOptions(**small | shape)
+
+
+def model(seed: int = 0, **shape: int) -> JointBert:
+    return JointBert(options(**shape)).start(seed).eval()
+
+
+def trained(folder: Path, seed: int = 0) -> Trained:
+    """A model that knows nothing."""
+    return Trained("untrained", folder / "step-0", model(seed), vocabulary(), "codebook")
+
+
+def material(video: str, steps: list[tuple[int, int]]) -> Material:
+    """A video in which each step, (action, thing), is said once and shown for three clips."""
+    seconds = CLIPS_A_STEP * CLIP_SECONDS
+    sentences = tuple(
+        Sentence(i * seconds, (i + 1) * seconds, f"now {ACTIONS[a]} the {THINGS[t]}.", ())
+        for i, (a, t) in enumerate(steps)
+    )
+    tokens = np.repeat([a * len(THINGS) + t for a, t in steps], CLIPS_A_STEP)
+    starts = np.arange(len(tokens)) * CLIP_SECONDS
+    about = Video(video, f"{video}.mp4", f"/videos/{video}.mp4", 1, "done", "", len(tokens) * CLIP_SECONDS,
+                  len(tokens), len(sentences))  # fmt: skip
+    return Material(about, Transcript("en", {"kind": "sample"}, sentences), starts, tokens)
+
+
+def materials(videos: int = 8, steps: int = 6, seed: int = 0) -> list[Material]:
+    """Videos of random steps, no step twice in one video."""
+    random = np.random.default_rng(seed)
+    every = list(itertools.product(range(len(ACTIONS)), range(len(THINGS))))
+    return [
+        material(f"{n:064x}", [every[i] for i in random.permutation(len(every))[:steps]])
+        for n in range(1, videos + 1)
+    ]
+
+
+def segments(found: list[Material]) -> tuple[list[Segment], list[Segment]]:
+    return [s for m in found for s in m.spoken()], [s for m in found for s in m.silent()]
+
+
+def examples(seed: int = 0, wanted: ExampleOptions = ExampleOptions(), videos: int = 8) -> Examples:  # noqa: B008
+    return Examples(vocabulary(), *segments(materials(videos)), wanted, seed)
+
+
+def training(**wanted) -> TrainingOptions:
+    """Few steps, in full precision."""
+    few = {"items": 8, "epochs": 1, "least_steps": 1, "precision": "fp32", "learning_rate": 1e-3}
+    return TrainingOptions(**few | wanted)

@@ -1,0 +1,279 @@
+"""Segments as model input: masks, strangers, tails, order; each a function of (seed, epoch, item)."""
+
+import dataclasses
+import math
+from collections import Counter
+
+import joint_samples
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multimodal.examples import (
+    ALIGNED,
+    IGNORED,
+    JOINT,
+    LONGEST_TAIL,
+    MISALIGNED,
+    TEXT,
+    TEXT_TYPE,
+    TOWER,
+    VIDEO,
+    VIDEO_TYPE,
+    ExampleOptions,
+    Examples,
+    content_places,
+    masked,
+    pack,
+    sequence,
+)
+from multimodal.segments import Segment
+
+V = joint_samples.vocabulary()
+SPECIAL = {V.pad, V.cls_id, V.sep, V.mask, V.unknown, V.join}
+word = st.sampled_from([i for i in V.replaceable_words])
+leaf = st.integers(0, V.visual - 1)
+
+
+def unjoined(**wanted) -> ExampleOptions:
+    return ExampleOptions(join_neighbours=0.0, **wanted)
+
+
+@given(st.lists(word, max_size=60), st.lists(leaf, max_size=60), st.integers(8, 64))
+def test_the_form_of_a_sequence(text, tokens, longest):
+    ids, types = sequence(V, text, tokens, longest)
+    assert len(ids) == len(types) <= longest
+    assert ids[0] == V.cls_id and ids[-1] == V.sep and ids.count(V.sep) == 1
+    assert ids.count(V.join) == bool(tokens)
+    words = [i for i in ids[1:-1] if i < V.join]
+    seen = [i - V.first_visual for i in ids if i >= V.first_visual]
+    assert words == text[: len(words)] and seen == tokens[: len(seen)]
+    if len(text) + len(tokens) + 2 + bool(tokens) <= longest:
+        assert words == text and seen == tokens
+    else:
+        assert len(ids) == longest
+        assert not tokens or seen
+        assert not text or words
+    assert types == sorted(types)
+    assert all(
+        t == (VIDEO_TYPE if i >= V.join else TEXT_TYPE) for i, t in list(zip(ids, types, strict=True))[:-1]
+    )
+
+
+@given(
+    st.lists(word, max_size=40), st.lists(leaf, max_size=40), st.integers(0, 1 << 30), st.floats(0.01, 0.9)
+)
+def test_masks(text, tokens, seed, share):
+    ids, _ = sequence(V, text, tokens, 100)
+    new, labels = masked(V, ids, np.random.default_rng(seed), share)
+    asked = [i for i, label in enumerate(labels) if label != IGNORED]
+    n = len(text) + len(tokens)
+    assert len(asked) == (max(1, round(share * n)) if n else 0)
+    assert set(asked) <= set(content_places(V, ids))
+    for i, (old, now) in enumerate(zip(ids, new, strict=True)):
+        if i not in asked:
+            assert now == old
+        else:
+            assert labels[i] == old and old not in SPECIAL
+            same_modality = (now >= V.first_visual) == (old >= V.first_visual)
+            assert now == V.mask or (same_modality and now not in SPECIAL)
+            assert not V.name(now).startswith("[unused")
+
+
+def within(successes: int, trials: int, share: float) -> bool:
+    """Five deviations of a binomial: a right program fails once in about two million."""
+    return abs(successes - trials * share) < 5 * math.sqrt(trials * share * (1 - share))
+
+
+def test_eighty_ten_ten():
+    big = dataclasses.replace(V, visual=5000)
+    ids, _ = sequence(big, None, list(range(0, 4000, 40)), 200)
+    fate = Counter()
+    for seed in range(1000):
+        new, labels = masked(big, ids, np.random.default_rng(seed), 0.15)
+        for old, now, label in zip(ids, new, labels, strict=True):
+            if label != IGNORED:
+                fate["mask" if now == big.mask else "same" if now == old else "other"] += 1
+    trials = sum(fate.values())
+    assert trials == 15_000
+    assert within(fate["mask"], trials, 0.8)
+    assert within(fate["other"], trials, 0.1) and within(fate["same"], trials, 0.1)
+
+
+def test_every_place_is_asked_as_often():
+    ids, _ = sequence(V, V.encode("now cut the onion"), [1, 2, 3], 100)
+    asked = Counter()
+    for seed in range(2000):
+        asked.update(
+            i
+            for i, label in enumerate(masked(V, ids, np.random.default_rng(seed), 0.15)[1])
+            if label != IGNORED
+        )
+    assert sum(asked.values()) == 2000 and len(asked) == 7
+    assert all(within(n, 2000, 1 / 7) for n in asked.values())
+
+
+def test_an_unknown_word_is_never_asked_for():
+    ids, _ = sequence(V, V.encode("cut the zucchini"), None)
+    assert V.unknown in ids
+    assert all(
+        masked(V, ids, np.random.default_rng(s), 1.0)[1][ids.index(V.unknown)] == IGNORED for s in range(5)
+    )
+    assert masked(V, [V.cls_id, V.unknown, V.sep], np.random.default_rng(0), 0.15)[1] == [IGNORED] * 3
+
+
+def test_draws_are_a_function_of_seed_epoch_and_item():
+    one, same, other = (joint_samples.examples(seed) for seed in (3, 3, 4))
+    every = range(len(one))
+    assert [one.draw(5, i) for i in every] == [same.draw(5, i) for i in reversed(every)][::-1]
+    assert sum(one.draw(5, i) != one.draw(6, i) for i in every) > 0.9 * len(one)
+    assert sum(one.draw(5, i) != other.draw(5, i) for i in every) > 0.9 * len(one)
+
+
+@given(seed=st.integers(0, 1 << 30), epoch=st.integers(0, 1000))
+def test_the_order_is_a_permutation_and_a_function_of_seed_and_epoch(seed, epoch):
+    one = joint_samples.examples(seed, videos=4)
+    assert sorted(one.order(epoch)) == list(range(len(one)))
+    assert np.array_equal(one.order(epoch), joint_samples.examples(seed, videos=4).order(epoch))
+    assert not np.array_equal(one.order(epoch), one.order(epoch + 1))
+
+
+def test_a_spoken_item_gives_words_alone_video_alone_and_both():
+    examples = joint_samples.examples(wanted=unjoined(misaligned=0.0))
+    for item, segment in enumerate(examples.spoken):
+        text, tower, joint = examples.draw(0, item)
+        assert (text.regime, tower.regime, joint.regime) == (TEXT, TOWER, JOINT)
+        assert joint.aligned == ALIGNED and text.aligned == tower.aligned == IGNORED
+        assert set(tower.labels) == {IGNORED} and V.mask not in tower.ids
+        assert max(text.ids) < V.join and any(i != IGNORED for i in text.labels)
+        whole = [i if label == IGNORED else label for i, label in zip(joint.ids, joint.labels, strict=True)]
+        assert whole == sequence(V, V.encode(segment.text), segment.tokens)[0]
+    runs = [examples.draw(0, i) for i in range(len(examples.spoken), len(examples))]
+    assert all(len(r) == 1 and r[0].regime == VIDEO for r in runs)
+
+
+def shown(ids: list[int]) -> list[int]:
+    return [i for i in ids if i >= V.first_visual]
+
+
+def test_misaligned_pairs_are_misaligned_and_ask_for_no_token():
+    examples = joint_samples.examples(
+        wanted=ExampleOptions(mask=0.01, misaligned=0.5, join_neighbours=0.5), videos=3
+    )
+    pairs = Counter()
+    for epoch in range(60):
+        for item, segment in enumerate(examples.spoken):
+            _, tower, joint = examples.draw(epoch, item)
+            pairs[joint.aligned] += 1
+            if joint.aligned == MISALIGNED:
+                assert set(joint.labels) == {IGNORED}
+                most_of_it = Counter(shown(joint.ids)) - Counter(shown(tower.ids))
+                assert most_of_it, f"{segment.text}: all that is shown belongs to it"
+    assert within(pairs[MISALIGNED], sum(pairs.values()), 0.5)
+
+
+def test_a_mask_does_not_give_away_whether_a_pair_is_aligned():
+    examples = joint_samples.examples(wanted=unjoined())
+    masks = {ALIGNED: [], MISALIGNED: []}
+    for epoch in range(40):
+        for item in range(len(examples.spoken)):
+            joint = examples.draw(epoch, item)[2]
+            masks[joint.aligned].append(joint.ids.count(V.mask))
+    aligned, misaligned = (np.array(masks[kind]) for kind in (ALIGNED, MISALIGNED))
+    deviation = math.hypot(aligned.std() / len(aligned) ** 0.5, misaligned.std() / len(misaligned) ** 0.5)
+    assert abs(aligned.mean() - misaligned.mean()) < 5 * deviation
+
+
+def test_the_neighbour_that_was_joined_is_no_stranger():
+    two = [
+        Segment("v", 0, 3, "now cut the onion", (1, 1), (0, 1)),
+        Segment("v", 3, 6, "stir", (2, 2), (2, 3)),
+    ]
+    joining = ExampleOptions(join_neighbours=1.0, misaligned=1.0)
+    examples = Examples(V, two, [], joining, 0)
+    assert {examples.draw(epoch, 0)[2].aligned for epoch in range(50)} == {ALIGNED}
+    with_another = Examples(V, [*two, Segment("w", 0, 3, "wash", (3,), (0,))], [], joining, 0)
+    drawn = [with_another.draw(epoch, 0)[2] for epoch in range(50)]
+    strangers = [set(shown(d.ids)) for d in drawn if d.aligned == MISALIGNED]
+    assert strangers and all(len(s) <= 1 for s in strangers), "only the video w, or its mask's replacement"
+
+
+def test_a_clip_that_both_show_makes_no_stranger():
+    two = [Segment("v", 0, 0.4, "cut", (1,), (0,)), Segment("v", 0.4, 3, "stir", (1, 2), (0, 1))]
+    examples = Examples(V, two, [], unjoined(misaligned=1.0), 0)
+    assert {examples.draw(e, i)[2].aligned for e in range(50) for i in (0, 1)} == {ALIGNED}
+
+
+def test_where_all_show_the_same_nothing_is_misaligned():
+    same = [Segment(f"v{i}", 0, 3 + i, "cut", (4,) * (1 + i), tuple(range(1 + i))) for i in range(4)]
+    examples = Examples(V, same, [], unjoined(misaligned=1.0), 0)
+    assert {examples.draw(e, i)[2].aligned for e in range(20) for i in range(4)} == {ALIGNED}
+
+
+def test_joined_neighbours_are_of_one_video():
+    examples = joint_samples.examples(wanted=ExampleOptions(join_neighbours=1.0))
+    last = joint_samples.materials()[0].spoken()[-1]
+    own = len(sequence(V, V.encode(last.text), None)[0])
+    for item, segment in enumerate(examples.spoken):
+        is_last = item + 1 == len(examples.spoken) or examples.spoken[item + 1].video != segment.video
+        assert (len(examples.draw(0, item)[0].ids) == own) == is_last
+
+
+@given(st.integers(1, 40), st.integers(5, 40), st.integers(0, 10_000))
+def test_tails(tokens, longest, epoch):
+    run = Segment("v", 0, 1, "", tuple(i % V.visual for i in range(tokens)), tuple(range(tokens)))
+    examples = Examples(V, [], [run], ExampleOptions(tail=1.0, longest=longest), 0)
+    (found,) = examples.draw(epoch, 0)
+    asked = [i for i, label in enumerate(found.labels) if label != IGNORED]
+    assert found.ids[:2] == [V.cls_id, V.join] and found.ids[-1] == V.sep and len(found.ids) <= longest
+    assert asked and min(asked) >= 2
+    if len(found.ids) > 4:
+        end = len(found.ids) - 1
+        assert asked == list(range(asked[0], end)), "the asked ones are the last"
+        assert asked[0] > 2, "at least one token stays to go by"
+        assert len(asked) <= LONGEST_TAIL
+        assert {found.ids[i] for i in asked} == {V.mask}
+    whole = [i if label == IGNORED else label for i, label in zip(found.ids, found.labels, strict=True)]
+    leaves = [i - V.first_visual for i in whole[2:-1]]
+    assert any(leaves == list(run.tokens[o : o + len(leaves)]) for o in range(4))
+
+
+def test_tails_reach_as_far_as_next_looks():
+    run = Segment("v", 0, 1, "", tuple(range(16)), tuple(range(16)))
+    examples = Examples(V, [], [run], ExampleOptions(tail=1.0), 0)
+    lengths = {sum(label != IGNORED for label in examples.draw(epoch, 0)[0].labels) for epoch in range(300)}
+    assert lengths == set(range(1, LONGEST_TAIL + 1))
+
+
+def test_long_items_are_cut_to_the_longest():
+    long = Segment("v", 0, 90, " ".join(["stir the bowl"] * 60), tuple([1, 2] * 30), tuple(range(60)))
+    other = Segment("w", 0, 90, "cut", (5,) * 60, tuple(range(60)))
+    examples = Examples(V, [long, other], [long], ExampleOptions(longest=48), 0)
+    found = [i for epoch in range(20) for item in range(3) for i in examples.draw(epoch, item)]
+    assert max(len(i.ids) for i in found) == 48
+
+
+def test_a_corpus_of_one_kind_only():
+    spoken, silent = joint_samples.segments(joint_samples.materials(2))
+    no_words = Examples(V, [], silent, ExampleOptions(), 0)
+    assert {i.regime for n in range(len(no_words)) for i in no_words.draw(0, n)} == {VIDEO}
+    no_picture = Examples(
+        V, [dataclasses.replace(s, tokens=(), clips=()) for s in spoken], [], ExampleOptions(), 0
+    )
+    assert {i.regime for n in range(len(no_picture)) for i in no_picture.draw(0, n)} == {TEXT}
+    assert len(Examples(V, [], [], ExampleOptions(), 0)) == 0
+
+
+def test_a_packed_batch_says_where_everything_lies():
+    examples = joint_samples.examples(wanted=unjoined())
+    inputs = [i for item in (0, 1, len(examples) - 1) for i in examples.draw(0, item)]
+    batch = pack(inputs)
+    assert batch.ids_T.tolist() == [i for s in inputs for i in s.ids]
+    assert batch.sequence_T.tolist() == [n for n, s in enumerate(inputs) for _ in s.ids]
+    assert batch.positions_T.tolist() == [p for s in inputs for p in range(len(s.ids))]
+    labels = [label for s in inputs for label in s.labels]
+    assert batch.asked_M.tolist() == [i for i, label in enumerate(labels) if label != IGNORED]
+    assert batch.labels_M.tolist() == [label for label in labels if label != IGNORED]
+    assert batch.pairs_P2.tolist() == [[0, 1], [3, 4]]
+    assert pytest.approx(batch.lengths_S.sum()) == len(batch.ids_T)
