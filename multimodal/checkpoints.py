@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,15 @@ def save(
         (beside / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True, default=str))
     for older in _published(root):
         if older.name != folder.name:
-            shutil.rmtree(older)
+            _remove(older)
     return folder
+
+
+def _remove(folder: Path) -> None:
+    """By one rename out of sight, so that a kill leaves no half of a checkpoint under its name."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    folder.rename(aside)
+    shutil.rmtree(aside)
 
 
 def latest(root: Path) -> Path | None:
@@ -72,8 +80,7 @@ def read_progress(folder: Path) -> Progress:
 
 
 def resume(folder: Path, model: JointBert, optimizer: torch.optim.Optimizer) -> Progress:
-    """Puts weights and optimizer back as they were. Raises :class:`InputError` where a file of the folder was changed."""
-    check(folder)
+    """Puts weights and optimizer back as they were in a folder that passed :func:`check`."""
     model.load_state_dict(load_file(folder / "model.safetensors"))
     tensors = load_file(folder / "optimizer.safetensors")
     for name, parameter in model.named_parameters():
@@ -87,9 +94,13 @@ def resume(folder: Path, model: JointBert, optimizer: torch.optim.Optimizer) -> 
 
 def check(folder: Path) -> None:
     """Raises :class:`InputError` where a published folder differs from its manifest."""
-    if changed := changed_files(folder):
+    try:
+        changed = changed_files(folder)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        changed = ["manifest.json"]
+    if changed:
         raise InputError(
-            f"checkpoint {folder}: {changed[0]} differs from its manifest; remove the folder and run again"
+            f"checkpoint {folder}: {changed[0]} is not as it was written; remove the folder and run again"
         )
 
 

@@ -134,6 +134,7 @@ def _cloze(
     tokens = Counter(vocabulary.first_visual + t for s in before for t in s.tokens)
     usual = {i for counter in (words, tokens) for i, _ in counter.most_common(1)}
     named = {vocabulary.encode(w)[0] for w in (*truth.actions, *truth.things)} if truth else set()
+    most = {i for i, _ in Counter({i: n for i, n in words.items() if i in named}).most_common(1)}
     found: dict[str, Answers] = {}
     for other in ("with", "without"):
         questions, about = [], []
@@ -150,9 +151,8 @@ def _cloze(
             kind = f"video_cloze_{other}_text" if visual else f"text_cloze_{other}_video"
             found.setdefault(kind, Answers()).add(video, guess == ids[place], ids[place] in usual)
             if ids[place] in named:
-                most = Counter({i: n for i, n in words.items() if i in named}).most_common(1)[0][0]
                 found.setdefault(f"action_and_thing_{kind}", Answers()).add(
-                    video, guess == ids[place], ids[place] == most
+                    video, guess == ids[place], ids[place] in most
                 )
     return found
 

@@ -25,11 +25,23 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
+from safetensors import SafetensorError
 
 DEADLINE_SECONDS = 120.0
 MEMORY_BYTES = 6 << 30
 LARGEST_MESSAGE = 2 << 30
+SECONDS_TO_END = 10.0
+"""A child that closed its side of the wire has this long to be gone."""
 _LENGTH = struct.Struct("<Q")
+_UNREADABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    struct.error,
+    SafetensorError,
+)
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -63,6 +75,7 @@ def stream(
             "args": list(args),
             "kwargs": kwargs,
             "memory": limits.memory,
+            "parent": os.getpid(),
             "generator": True,
         }
     )
@@ -83,6 +96,7 @@ def call(
             "args": list(args),
             "kwargs": kwargs,
             "memory": limits.memory,
+            "parent": os.getpid(),
             "generator": False,
         }
     )
@@ -97,7 +111,7 @@ def call(
 def _run(request: bytes, types: tuple[type, ...], limits: Limits) -> Generator[Any, None, Any]:
     known = {t.__name__: t for t in types}
     environment = os.environ | {
-        "PYTHONPATH": str(_ROOT),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
         "OMP_NUM_THREADS": "1",
         "OPENCV_FFMPEG_LOGLEVEL": "-8",
     }
@@ -112,24 +126,27 @@ def _run(request: bytes, types: tuple[type, ...], limits: Limits) -> Generator[A
                 child.stdin.flush()
             while True:
                 message = _receive(child, limits, complaints)
-                kind, value = message["kind"], message.get("value")
-                if kind == "item":
-                    yield _revive(value, known)
-                elif kind == "end":
+                kind, value = message["kind"], message["value"]
+                if kind == "error":
+                    raise _error(message, known, limits)
+                if kind == "end":
                     return _revive(value, known)
-                elif message["error"] in known:
-                    raise known[message["error"]](message["text"])
-                else:
-                    raise SandboxError(
-                        _memory_words(limits)
-                        if message["error"] == "MemoryError"
-                        else f"{message['error']}: {message['text']}"
-                    )
+                yield _revive(value, known)
         finally:
             child.kill()
             child.wait()
             child.stdin.close()
             child.stdout.close()
+
+
+def _error(message: dict[str, Any], known: dict[str, type], limits: Limits) -> Exception:
+    """The child's exception as itself where its type was asked for, else a :class:`SandboxError` with its words."""
+    name, text = str(message["error"]), str(message["value"])
+    if name == "MemoryError":
+        return SandboxError(_memory_words(limits))
+    if name in known and issubclass(known[name], Exception):
+        return known[name](text)
+    return SandboxError(f"{name}: {text}")
 
 
 def _memory_words(limits: Limits) -> str:
@@ -147,18 +164,34 @@ def _receive(child: subprocess.Popen, limits: Limits, complaints: Any) -> dict[s
     blob = _read_exactly(child, size, due)
     if blob is None:
         raise SandboxError(_last_words(child, limits, complaints))
-    return _decode(blob)
+    return _message(blob)
+
+
+def _message(blob: bytes) -> dict[str, Any]:
+    """What the child says. A child may be in strange hands: whatever does not have the form is a :class:`SandboxError`."""
+    try:
+        message = _decode(blob)
+        if message["kind"] not in ("item", "end", "error") or "value" not in message:
+            raise ValueError(f"kind {str(message['kind'])[:20]!r}")
+        if message["kind"] == "error" and "error" not in message:
+            raise ValueError("an error without its name")
+    except _UNREADABLE as error:
+        raise SandboxError(
+            f"the decoder answered with what cannot be read ({type(error).__name__})"
+        ) from error
+    return message
 
 
 def _read_exactly(child: subprocess.Popen, size: int, due: float) -> bytes | None:
     """``size`` bytes of the child's answer, or ``None`` where it ended first."""
     parts = bytearray()
-    descriptor = child.stdout.fileno()
+    poll = select.poll()
+    poll.register(child.stdout, select.POLLIN)
     while len(parts) < size:
         left = due - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+        if left <= 0 or not poll.poll(left * 1000):
             raise SandboxError("the decoder did not finish in time")
-        chunk = os.read(descriptor, min(size - len(parts), 1 << 20))
+        chunk = os.read(child.stdout.fileno(), min(size - len(parts), 1 << 20))
         if not chunk:
             return None
         parts += chunk
@@ -166,7 +199,10 @@ def _read_exactly(child: subprocess.Popen, size: int, due: float) -> bytes | Non
 
 
 def _last_words(child: subprocess.Popen, limits: Limits, complaints: Any) -> str:
-    status = child.wait(timeout=10)
+    try:
+        status = child.wait(timeout=SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        return "the decoder stopped answering"
     complaints.seek(0, os.SEEK_END)
     complaints.seek(max(0, complaints.tell() - 4096))
     said = complaints.read().decode(errors="replace").strip().splitlines()
@@ -223,10 +259,13 @@ def _decode(blob: bytes) -> dict[str, Any]:
 
 def _revive(item: Any, known: dict[str, type]) -> Any:
     if isinstance(item, dict) and "@type" in item:
-        name = item["@type"].rpartition(":")[2]
-        if name not in known:
+        name = str(item["@type"]).rpartition(":")[2]
+        if not dataclasses.is_dataclass(known.get(name)):
             raise SandboxError(f"the decoder answered with a {name}, which was not asked for")
-        return known[name](**{key: _revive(part, known) for key, part in item["fields"].items()})
+        fields = item.get("fields")
+        if not isinstance(fields, dict) or set(fields) != {f.name for f in dataclasses.fields(known[name])}:
+            raise SandboxError(f"the decoder answered with a {name} of other fields")
+        return known[name](**{key: _revive(part, known) for key, part in fields.items()})
     if isinstance(item, dict):
         return {key: _revive(part, known) for key, part in item.items()}
     return tuple(_revive(part, known) for part in item) if isinstance(item, tuple) else item
@@ -247,6 +286,8 @@ def _serve() -> None:
     os.dup2(2, 1)
     (size,) = _LENGTH.unpack(sys.stdin.buffer.read(_LENGTH.size))
     request = _decode(sys.stdin.buffer.read(size))
+    if os.getppid() != request["parent"]:
+        return
     resource.setrlimit(resource.RLIMIT_AS, (request["memory"], request["memory"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -267,7 +308,8 @@ def _serve() -> None:
     except BrokenPipeError:
         os._exit(1)
     except Exception as error:  # noqa: BLE001 - whatever went wrong is told to the parent, by name
-        send({"kind": "error", "error": type(error).__name__, "text": str(error)})
+        name = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__
+        send({"kind": "error", "error": name, "value": str(error)})
 
 
 def _send_all(items: Iterator[Any], send: Callable[[dict[str, Any]], None]) -> Any:

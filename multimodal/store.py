@@ -98,6 +98,8 @@ def publish_folder(final: Path) -> Iterator[Path]:
         for path in files:
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
+        for folder in (p for p in beside.rglob("*") if p.is_dir()):
+            _sync_folder(folder)
         write_whole(beside / "manifest.json", canonical_json({"files": manifest}).encode())
         if is_published(final):
             return
@@ -150,15 +152,15 @@ class Store:
                 f"store {self.root}: the folder cannot be made ({error.strerror}); choose another with --store"
             ) from error
         version_file = self.root / "store.json"
-        if not version_file.exists():
-            try:
-                write_whole(version_file, canonical_json({"format": FORMAT_VERSION}).encode())
-            except PermissionError as error:
-                raise StoreError(
-                    f"store {self.root}: the folder cannot be written; choose another with --store"
-                ) from error
         try:
-            version = json.loads(version_file.read_text())["format"]
+            if not version_file.exists():
+                write_whole(version_file, canonical_json({"format": FORMAT_VERSION}).encode())
+            version = int(json.loads(version_file.read_text())["format"])
+        except OSError as error:
+            raise StoreError(
+                f"store {self.root}: store.json cannot be read or written ({error.strerror}); "
+                "give yourself the right to, or choose another with --store"
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"store {self.root}: store.json is not ours to read ({error}); restore it or start a new store"
@@ -228,8 +230,8 @@ class Store:
 
     def _sweep(self) -> None:
         """Removes what killed writers left half made; nobody else writes while the lock is held."""
-        for left in self.root.glob("**/.*.part"):
-            if left.is_dir():
+        for left in list(self.root.glob("**/.*.part")):
+            if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)

@@ -94,12 +94,15 @@ def train(
     """Trains in ``root`` until all steps are made, from the last checkpoint where there is one; returns the last one.
 
     ``begin`` makes the model of step 0. Metrics go to ``root/metrics.jsonl``, a line a step, each step once however
-    often the run was stopped. Raises :class:`DivergedError` before a loss or gradient that is not finite does harm.
+    often the run was stopped. Raises :class:`DivergedError` before a loss or gradient that is not finite does harm,
+    :class:`~multimodal.store.InputError` where a file of the last checkpoint was changed.
     """
     root.mkdir(parents=True, exist_ok=True)
     last = checkpoints.latest(root)
-    if last is not None and checkpoints.read_progress(last).finished:
-        return last
+    if last is not None:
+        checkpoints.check(last)
+        if checkpoints.read_progress(last).finished:
+            return last
     torch.set_num_threads(os.cpu_count() or 1)
     model = (begin() if last is None else JointBert.load(last)).to(device)
     optimizer = _optimizer(model, options)

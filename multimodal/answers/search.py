@@ -181,7 +181,7 @@ class Index:
         """The moments that share a word (by its stem) with the text, by BM25."""
         query = " OR ".join(f'"{word}"' for word in re.findall(r"\w+", text))
         rows = self._words.execute(
-            "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rank", (query,)
+            "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rank, rowid", (query,)
         ).fetchall()
         return np.array([row for (row,) in rows], np.int64)
 
