@@ -1,7 +1,190 @@
-"""Owns the report."""
+"""Owns the report: one page of HTML that says what a store holds, what its model learned, and how it answers."""
 
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import io
+import math
 from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from multimodal import checkpoints
+from multimodal.answers.session import open_index, open_trained
+from multimodal.catalogue import Catalogue, Video
+from multimodal.library import read_material, usable
+from multimodal.pictures import data_url
+from multimodal.pretraining import Trained, learned_and_held_out
+from multimodal.store import Store, write_whole
+from multimodal.tokens import load_codebook, picture_of
+from multimodal.training import Report
+from multimodal.vocabulary import visual_name
+from multimodal.web import charts, figures, samples
+from vision.clips import CLIP_SECONDS
+
+TEMPLATE = "report.html"
+ATLAS_MOST = 256
+"""Tokens in the atlas at most, the most frequent ones: more cannot be told apart on a page."""
+ATLAS_HEIGHT = 0.62
+"""Of the atlas's width."""
+THUMBNAIL_SIDE = 80
+THUMBNAIL_QUALITY = 70
 
 
-def write_report(store, catalogue, device, report) -> Path:
-    return store.report
+@dataclasses.dataclass(frozen=True)
+class Spot:
+    """A visual token on the atlas: ``x`` and ``y`` from 0 to 1, ``count`` clips of the learned videos."""
+
+    token: int
+    count: int
+    x: float
+    y: float
+
+
+def write_report(store: Store, catalogue: Catalogue, device: str, report: Report) -> Path:
+    """Writes ``report.html``, whole or not at all, and returns its path.
+
+    Frames whose files moved away are missing and the page says so. Raises :class:`InputError` where the store has no
+    model or no index yet.
+    """
+    trained = open_trained(store, catalogue, device)
+    used = usable(catalogue)
+    learned, held_out = learned_and_held_out(store, used, trained.codebook)
+    stages = 6
+    report(0, stages, "searches")
+    found = samples.searches(open_index(store, catalogue, trained))
+    report(1, stages, "captions")
+    materials = [read_material(store, trained.codebook, v) for v in samples.choose(used, held_out)]
+    captioned = samples.captions(trained, materials)
+    report(2, stages, "next clips")
+    forecasts = samples.forecasts(trained, materials)
+    report(3, stages, "frames")
+    shots = [f.shot for _, hits in found for f in hits] + [c.shot for c in captioned]
+    shots += [s for f in forecasts for s in (f.now, *(a.shot for a in f.ahead)) if s]
+    frames = samples.take(
+        used, shots, lambda done, of, name: report(3 + done / of, stages, f"frames of {name}")
+    )
+    report(4, stages, "atlas of the visual tokens")
+    spots, unshown = atlas(store, trained)
+    expected = {t for f in forecasts for a in f.ahead for t, _ in a.horizon.tokens}
+    thumbnails = {t: thumbnail(store, trained.codebook, t) for t in expected | {s.token for s in spots}}
+    report(5, stages, "page")
+    evaluation = figures.read_figures(store, catalogue)
+    page = _environment().get_template(TEMPLATE).render(
+        head=head(store, catalogue, trained, learned, held_out),
+        answered=figures.answered(evaluation or {}),
+        why_none=figures.why_none(evaluation, used, len(held_out)),
+        searches=found,
+        captions=captioned,
+        forecasts=forecasts,
+        frames=frames,
+        thumbnails=thumbnails,
+        spots=spots,
+        unshown=unshown,
+        tile=tile_width(len(spots)),
+        atlas_height=ATLAS_HEIGHT,
+        charts=charts.charts(charts.read_metrics(store.model(trained.name) / "metrics.jsonl")),
+        chart_size=charts,
+        videos=catalogue.videos(),
+        by_digest={v.video: v for v in used},
+        role={v.video: "learned from" for v in learned} | {v.video: "held out" for v in held_out},
+    )  # fmt: skip
+    path = write_whole(store.report, page.encode("utf-8", "replace"))
+    report(stages, stages, str(path))
+    return path
+
+
+def head(
+    store: Store, catalogue: Catalogue, trained: Trained, learned: list[Video], held_out: list[Video]
+) -> dict[str, Any]:
+    """What the store holds, in numbers."""
+    videos, used = catalogue.videos(), usable(catalogue)
+    codebook = load_codebook(store, trained.codebook)
+    progress = checkpoints.read_progress(trained.folder)
+    return {
+        "videos": len(videos),
+        "used": len(used),
+        "states": {s: sum(v.state == s for v in videos) for s in ("done", "partial", "refused", "new")},
+        "seconds": math.fsum(v.seconds or 0 for v in used),
+        "clips": sum(v.clips or 0 for v in used),
+        "clip_seconds": CLIP_SECONDS,
+        "sentences": sum(v.sentences or 0 for v in used),
+        "tokens_used": int(codebook.used_.sum()),
+        "k": codebook.options.k,
+        "depth": codebook.options.depth,
+        "model": trained.name,
+        "parameters": sum(p.numel() for p in trained.model.parameters()),
+        "step": progress.step,
+        "steps": progress.steps,
+        "learned": len(learned),
+        "held_out": len(held_out),
+        "made": datetime.datetime.now(datetime.UTC).strftime("%-d %B %Y, %H:%M UTC"),
+    }
+
+
+def atlas(store: Store, trained: Trained) -> tuple[list[Spot], int]:
+    """The most frequent tokens at their places, and how many more are in use."""
+    codebook = load_codebook(store, trained.codebook)
+    used = np.flatnonzero(codebook.used_)
+    shown = np.sort(used[np.argsort(-codebook.counts_[used], kind="stable")[:ATLAS_MOST]])
+    wide = tile_width(len(shown))
+    xy = charts.places(codebook.leaf_centroids()[shown], wide / (1 - wide), wide / (ATLAS_HEIGHT - wide))
+    spots = [
+        Spot(int(t), int(codebook.counts_[t]), float(x), float(y)) for t, (x, y) in zip(shown, xy, strict=True)
+    ]
+    return spots, len(used) - len(shown)
+
+
+def tile_width(tokens: int) -> float:
+    """The width of a token's picture as a share of the atlas's: together they fill about a third of it."""
+    return min(0.12, math.sqrt(ATLAS_HEIGHT / 3 / max(tokens, 1)))
+
+
+def thumbnail(store: Store, codebook: str, token: int) -> str | None:
+    """The token's picture as a small square data URL; ``None`` where it has none."""
+    path = picture_of(store, codebook, token)
+    if path is None:
+        return None
+    with Image.open(path, formats=["JPEG"]) as picture:
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        square = picture.crop((left, top, left + side, top + side))
+        buffer = io.BytesIO()
+        square.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE)).save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
+    return data_url(buffer.getvalue())
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "clock": clock,
+        "spoken": spoken,
+        "percent": "{:.1%}".format,
+        "thousands": "{:,}".format,
+        "token": visual_name,
+    }
+    return environment
+
+
+def clock(seconds: float) -> str:
+    """``75.25`` is ``1:15``, and an hour on ``1:01:15``: as players show it."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def spoken(seconds: float) -> str:
+    """``435.0`` is ``7 min 15 s``, and from an hour on ``1 h 12 min``."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours:,} h {minute} min" if hours else f"{minute} min {second} s"
