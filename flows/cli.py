@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 import json
 import os
 import signal
 import sqlite3
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
+from flows import progress
+from flows.errors import FOR_PEOPLE
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
 from multimodal.catalogue import Catalogue
-from multimodal.store import InputError, Store, StoreLocked, out_of_space
-from multimodal.weights import WeightsError
+from multimodal.library import find
+from multimodal.store import Store, StoreLocked, out_of_space
 
 BAD_INPUT, LOCKED = 2, 3
 JsonOption = Annotated[bool, Parameter(name="--json", help="One JSON document for programs.", negative=())]
@@ -37,10 +43,12 @@ app = App(
 @app.command
 def run(videos: Videos, settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """Everything: ingest, codebook, pretrain, index, evaluate, report. A second run does only what is left."""
-    from flows.pipeline import pipeline
-
-    report = _flow(pipeline, videos, settings)
+    find(videos)
     store = Store(settings.store)
+    with store.writing():
+        from flows.pipeline import pipeline
+
+        report = _flow(pipeline, videos, settings)
     if json_:
         _print_json({"report": str(report), "figures": _figures(store)} | _status(store))
     else:
@@ -52,43 +60,49 @@ def run(videos: Videos, settings: Settings = Settings(), *, json_: JsonOption = 
 @app.command
 def ingest(videos: Videos, settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """Transcripts and features of videos."""
-    from flows.ingest import with_workers
+    find(videos)
+    with Store(settings.store).writing():
+        from flows.ingest import ingest_with_workers
 
-    _flow(with_workers(settings), videos, settings)
+        _flow(ingest_with_workers, videos, settings)
     status(settings.store, json_=json_)
 
 
 @app.command
 def codebook(settings: Settings = Settings()) -> None:
     """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
-    from flows.codebook import make_tokens
+    with Store(settings.store, create=False).writing():
+        from flows.codebook import make_tokens
 
-    print(_flow(make_tokens, settings))
+        print(_flow(make_tokens, settings))
 
 
 @app.command
 def pretrain(settings: Settings = Settings()) -> None:
     """The joint model, from its last checkpoint where a run was stopped."""
-    from flows.pretrain import pretrain_model
+    with Store(settings.store, create=False).writing():
+        from flows.pretrain import pretrain_model
 
-    print(_flow(pretrain_model, settings))
+        print(_flow(pretrain_model, settings))
 
 
 @app.command
 def index(settings: Settings = Settings()) -> None:
     """Every moment of the store put where search finds it."""
-    from flows.index import index_videos
+    with Store(settings.store, create=False).writing():
+        from flows.index import index_videos
 
-    print(f"{_flow(index_videos, settings)} videos were new to the index")
+        print(f"{_flow(index_videos, settings)} videos were new to the index")
 
 
 @app.command
 def evaluate(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """What the model learned, on the videos held out, each figure with its 95 % interval and chance; and the report."""
-    from flows.evaluate import evaluate_model
+    store = Store(settings.store, create=False)
+    with store.writing():
+        from flows.evaluate import evaluate_model
 
-    report = _flow(evaluate_model, settings)
-    store = Store(settings.store)
+        report = _flow(evaluate_model, settings)
     if json_:
         _print_json(_figures(store))
     else:
@@ -240,44 +254,65 @@ def _clock(seconds: float) -> str:
     return f"{int(minutes)}:{rest:04.1f}"
 
 
-def _flow(flow: Any, *args: Any) -> Any:
-    """Runs a flow here, on Prefect's embedded server where no other is set up."""
-    return flow(*args)
+def _flow(flow: Callable[..., Any], *args: Any) -> Any:
+    """Runs a flow, on an embedded server where the user has set up none.
+
+    The flow has a thread of its own: a signal then ends the process at once, whatever the flow waits for. That is safe,
+    as what is stored is whole or absent.
+    """
+    from flows.server import ensure_server
+
+    ensure_server()
+    outcome: Future = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(flow(*args))
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            outcome.set_exception(error)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
+    return outcome.result()
 
 
-class _Terminated(BaseException):
-    """SIGTERM came."""
+class _Stopped(BaseException):
+    """A signal asked us to stop."""
 
 
-def _terminate(*_: object) -> None:
-    raise _Terminated
+def _stop(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)
+    raise _Stopped(number)
 
 
 def main() -> None:
     """The command `videobert`: 0 done, 2 bad input, 3 the store is held by another, 130 and 143 for signals."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
+        sys.stdout.flush()
         code = 0
     except StoreLocked as error:
         code = _complain(error, LOCKED)
-    except (InputError, WeightsError, CycloptsError) as error:
+    except (*FOR_PEOPLE, CycloptsError) as error:
         code = _complain(error, BAD_INPUT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
     except (OSError, sqlite3.OperationalError) as error:
         if not out_of_space(error):
             raise
         code = _complain(
             f"disk full: {error}; free some space and run again, what was done is kept", BAD_INPUT
         )
-    except KeyboardInterrupt:
-        code = _complain("stopped; run again to go on", 130)
-    except _Terminated:
-        code = _complain("stopped; run again to go on", 143)
-    sys.stdout.flush()
+    except _Stopped as stopped:
+        progress.give_back_terminal()
+        code = _complain("stopped; run again to go on", 128 + stopped.args[0])
+        os._exit(code)
     sys.exit(code)
 
 
 def _complain(error: object, code: int) -> int:
-    print(f"videobert: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"videobert: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
     return code

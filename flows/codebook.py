@@ -43,8 +43,7 @@ def make_tokens(settings: Settings = Settings()) -> str:
     that the store holds by now. Raises :class:`InputError` where the features were made in another way since.
     """
     store = Store(settings.store)
-    with store.writing(), Catalogue(store.catalogue) as catalogue:
-        settings = settings.at(catalogue)
+    with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
         videos = usable(catalogue)
         codebook = catalogue.current("codebook")
         if codebook is None or settings.refit or not is_published(store.codebook(codebook)):

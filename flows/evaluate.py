@@ -56,7 +56,6 @@ def report_page(settings: Settings) -> Path:
 def evaluate_model(settings: Settings = Settings()) -> Path:
     """Makes the figures and the report; returns the report's path."""
     store = Store(settings.store)
-    with store.writing(), Catalogue(store.catalogue) as catalogue:
-        settings = settings.at(catalogue)
+    with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
         figures(settings)
         return report_page(settings)

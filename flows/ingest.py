@@ -8,18 +8,18 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from prefect import Flow, flow, task
+from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import progress
+from flows.errors import PART_MISSING
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
 from multimodal.ingest import Fate, ingest, settled
 from multimodal.library import find, register
 from multimodal.store import InputError, Store, out_of_space
-from multimodal.weights import WeightsError
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +62,14 @@ def ingest_videos(videos: list[Path], settings: Settings = Settings()) -> list[s
 
     Raises :class:`InputError` where there is nothing to take in or nothing of it can be used.
     """
+    found = find(videos)
     store = Store(settings.store)
-    with store.writing(), Catalogue(store.catalogue) as catalogue, progress.stage("ingest") as report:
-        settings = settings.at(catalogue)
-        found = find(videos)
+    with (
+        store.writing(),
+        Catalogue(store.catalogue) as catalogue,
+        settings.at(catalogue) as settings,
+        progress.stage("ingest") as report,
+    ):
         registered, unread = register(catalogue, found.files)
         left = [v for v in registered if not settled(store, v, settings.ingest)]
         ended = [*unread, *(v for v in registered if v not in left)]
@@ -92,16 +96,17 @@ def ingest_videos(videos: list[Path], settings: Settings = Settings()) -> list[s
     return used
 
 
-def with_workers(settings: Settings) -> Flow:
+def ingest_with_workers(videos: list[Path], settings: Settings) -> list[str]:
     """The flow with as many videos at a time as the settings say."""
-    return ingest_videos.with_options(task_runner=ThreadPoolTaskRunner(max_workers=settings.at_once))
+    runner = ThreadPoolTaskRunner(max_workers=settings.at_once)
+    return ingest_videos.with_options(task_runner=runner)(videos, settings)
 
 
 def _fate(future, video: Video) -> Fate:
     """What became of the video; a mistake of ours in one video is written down and does not stop the others."""
     try:
         return future.result(raise_on_failure=True)
-    except (InputError, WeightsError):
+    except PART_MISSING:
         raise
     except Exception as error:
         if out_of_space(error):

@@ -10,7 +10,7 @@ from prefect import flow
 from flows.codebook import make_tokens
 from flows.evaluate import evaluate_model
 from flows.index import index_videos
-from flows.ingest import with_workers
+from flows.ingest import ingest_with_workers
 from flows.pretrain import pretrain_model
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
@@ -21,9 +21,9 @@ from multimodal.store import Store
 def pipeline(videos: list[Path], settings: Settings = Settings()) -> Path:
     """Ingest, codebook, pretrain, index, evaluate; returns the report's path. Raises what its stages raise."""
     store = Store(settings.store)
-    with store.writing(), Catalogue(store.catalogue) as catalogue:
+    with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
         run = catalogue.begin_run("pipeline", dataclasses.asdict(settings))
-        with_workers(settings)(videos, settings)
+        ingest_with_workers(videos, settings)
         make_tokens(settings)
         pretrain_model(settings)
         index_videos(settings)

@@ -30,8 +30,7 @@ def pretrain_model(settings: Settings = Settings()) -> str:
     Raises :class:`InputError` where the store has no codebook.
     """
     store = Store(settings.store)
-    with store.writing(), Catalogue(store.catalogue) as catalogue:
-        settings = settings.at(catalogue)
+    with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
         codebook = catalogue.current("codebook")
         if codebook is None:
             raise InputError(

@@ -27,6 +27,11 @@ def say(line: str) -> None:
     _console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def give_back_terminal() -> None:
+    """Shows the cursor again that a bar had hidden."""
+    _console.show_cursor(True)
+
+
 @contextlib.contextmanager
 def stage(name: str) -> Iterator[Report]:
     """Shows how far the stage is. The report takes what is done, what there is to do, and a few words."""

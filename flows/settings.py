@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 from cyclopts import Parameter
 
+from flows.errors import FOR_PEOPLE
 from multimodal.catalogue import Catalogue
 from multimodal.ingest import IngestOptions
 from multimodal.pretraining import PretrainOptions
 from multimodal.store import InputError
 from multimodal.tokens import TokenOptions
 from multimodal.training import TrainingOptions
+from multimodal.truth import read_truth
 
 Size = Literal["demo", "small", "base", "paper"]
 
@@ -78,8 +82,8 @@ class Settings:
         None
     )
     captions: Annotated[
-        bool, Parameter(help="Take a .vtt or .srt beside a video in place of Whisper.", negative=())
-    ] = False
+        bool | None, Parameter(help="Take a .vtt or .srt beside a video in place of Whisper.")
+    ] = None
     backbone: Annotated[str | None, Parameter(help="CNN that turns clips into features: i3d or s3d.")] = None
     k: Annotated[int | None, Parameter(help="Children of a node of the codebook; grows with the data.")] = (
         None
@@ -112,7 +116,7 @@ class Settings:
     ] = False
 
     def __post_init__(self) -> None:
-        for name, least in (("k", 2), ("depth", 1), ("epochs", 1), ("workers", 1)):
+        for name, least in (("k", 2), ("depth", 1), ("epochs", 1), ("workers", 1), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"--{name} {value}: at least {least}; leave it out to let the size choose")
@@ -120,18 +124,30 @@ class Settings:
             raise InputError(
                 f"--held-out {self.held_out:g}: a share from 0 to below 1; 0.1 keeps a tenth of the videos"
             )
+        self._ingest_options()
 
-    def at(self, catalogue: Catalogue) -> Settings:
-        """These settings with what the store was made with where they say nothing; what they do say is remembered."""
-        kept = json.loads(catalogue.current("settings") or "{}")
+    @contextlib.contextmanager
+    def at(self, catalogue: Catalogue) -> Iterator[Settings]:
+        """These settings with what the store was made with where they say nothing.
+
+        What they do say is remembered, but not where it cannot be had: a slip would haunt the runs that follow.
+        Raises :class:`InputError` for a truth file that is not one.
+        """
+        if self.truth is not None:
+            read_truth(self.truth)
+        before = catalogue.current("settings") or "{}"
         said = {name: getattr(self, name) for name in REMEMBERED if getattr(self, name) is not None}
-        kept |= {
+        kept = json.loads(before) | {
             name: str(value.absolute()) if isinstance(value, Path) else value for name, value in said.items()
         }
         catalogue.set_current("settings", json.dumps(kept))
         if "truth" in kept:
             kept["truth"] = Path(kept["truth"])
-        return dataclasses.replace(self, **kept)
+        try:
+            yield dataclasses.replace(self, **kept)
+        except FOR_PEOPLE:
+            catalogue.set_current("settings", before)
+            raise
 
     @property
     def sized(self) -> Sized:
@@ -139,6 +155,9 @@ class Settings:
 
     @property
     def ingest(self) -> IngestOptions:
+        return self._ingest_options()
+
+    def _ingest_options(self) -> IngestOptions:
         return IngestOptions(
             whisper=self.whisper or self.sized.whisper,
             backbone=self.backbone or self.sized.backbone,

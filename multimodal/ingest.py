@@ -24,10 +24,13 @@ from multimodal.catalogue import State, Video
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
 from speech import audio, captions, transcribe
 from speech.audio import AudioError, Sound
+from speech.models import CHECKPOINTS, SpeechModelError
 from speech.sentences import Transcript
 from vision import backbones, clips, features
 from vision.clips import Clip, ReadReport
 from vision.media import AudioStream, Media, MediaError, VideoStream, probe
+
+BACKBONE_WEIGHTS = {"i3d": "i3d-kinetics-400", "s3d": "s3d-kinetics-400"}
 
 VERSION = 1
 """Raise it when the same options would give another result."""
@@ -41,7 +44,8 @@ class IngestOptions:
     """``whisper`` and ``backbone`` by name. ``language``: a code such as ``en``, or ``None`` to detect it.
 
     ``captions``: a ``.vtt`` or ``.srt`` beside a video stands in for Whisper. ``seconds`` may pass without a decoder
-    giving a result; ``memory`` bytes of address space are the decoder's.
+    giving a result; ``memory`` bytes of address space are the decoder's. Raises :class:`InputError` for a part that is
+    not known.
     """
 
     whisper: str = "tiny.en"
@@ -50,6 +54,20 @@ class IngestOptions:
     captions: bool = False
     seconds: float = sandbox.DEADLINE_SECONDS
     memory: int = sandbox.MEMORY_BYTES
+
+    def __post_init__(self) -> None:
+        if self.whisper not in CHECKPOINTS and not Path(self.whisper).is_file():
+            raise InputError(
+                f"--whisper {self.whisper}: not known; choose one of {', '.join(CHECKPOINTS)}, or name a file"
+            )
+        if self.backbone not in BACKBONE_WEIGHTS:
+            raise InputError(
+                f"--backbone {self.backbone}: not known; choose one of {', '.join(BACKBONE_WEIGHTS)}"
+            )
+        if self.language is not None and self.language not in transcribe.LANGUAGES:
+            raise InputError(
+                f"--language {self.language}: Whisper has no such language; give a code such as en or de"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,19 +263,14 @@ def _whisper(name: str, device: str) -> Any:
             folder = weights.fetch(f"whisper-{name}").parent
         try:
             _models.loaded[key] = transcribe.load(name, folder, device)
-        except (RuntimeError, OSError) as error:
+        except (SpeechModelError, RuntimeError, OSError) as error:
             raise InputError(
-                f"--whisper {name}: cannot be had ({error}); `tiny.en` can, or put the file into {folder}"
+                f"--whisper {name}: cannot be had ({error}); put its file into {folder}, or choose tiny.en"
             ) from error
     return _models.loaded[key]
 
 
-BACKBONE_WEIGHTS = {"i3d": "i3d-kinetics-400", "s3d": "s3d-kinetics-400"}
-
-
 def _backbone(name: str, device: str) -> backbones.Backbone:
-    if name not in BACKBONE_WEIGHTS:
-        raise InputError(f"--backbone {name}: not known; choose one of {', '.join(BACKBONE_WEIGHTS)}")
     key = ("backbone", name, device)
     if key not in _models.__dict__.setdefault("loaded", {}):
         _models.loaded[key] = backbones.load(name, weights.fetch(BACKBONE_WEIGHTS[name]), device)

@@ -1,0 +1,106 @@
+"""Owns Prefect's embedded server: a child process that starts quietly, is left alone by Ctrl-C, and ends when we end.
+
+The server that Prefect itself would start outlives a killed run, and a Ctrl-C on the terminal reaches it before us.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import IO
+
+from multimodal.store import InputError
+
+HOST = "127.0.0.1"
+SECONDS_TO_START = 120.0
+SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_TO_STOP = 10.0
+PR_SET_PDEATHSIG = 1
+_ROOT = str(Path(__file__).resolve().parents[1])
+
+
+def ensure_server() -> None:
+    """Starts a server for this process and its children where the user has set up none (``PREFECT_API_URL``).
+
+    Raises :class:`InputError` where it does not start.
+    """
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import PREFECT_API_URL
+
+    if not PREFECT_API_URL.value():
+        os.environ["PREFECT_API_URL"] = _start()
+        refresh_global_settings_context()
+
+
+def _start() -> str:
+    """The address of a new server that answers."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryFile() as complaints:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "flows.server", str(port), str(os.getpid())],
+            stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints, start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))},
+        )  # fmt: skip
+        atexit.register(_stop, child)
+        url = f"http://{HOST}:{port}/api"
+        due = time.monotonic() + SECONDS_TO_START
+        while not _answers(url):
+            if child.poll() is not None or time.monotonic() > due:
+                _stop(child)
+                raise InputError(
+                    f"Prefect's embedded server did not start ({_last_line(complaints)}); "
+                    "run again, or run `prefect server start` and set PREFECT_API_URL to its address"
+                )
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    return url
+
+
+def _answers(url: str) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"{url}/health", timeout=5) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _stop(child: subprocess.Popen) -> None:
+    child.terminate()
+    try:
+        child.wait(SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _last_line(complaints: IO[bytes]) -> str:
+    complaints.seek(0)
+    lines = complaints.read().decode(errors="replace").split("\n")
+    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def _serve(port: int, parent: int) -> None:
+    """The child's side: a server until it is told to stop or the process that started it is gone."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    uvicorn.run(create_app(ephemeral=True, final=True), host=HOST, port=port, log_level="error")
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]))
