@@ -19,7 +19,9 @@ def fit(videos: list[Video], settings: Settings) -> str:
     """The digest of the codebook over all videos but those held out."""
     learned, kept_out = split(videos, _held_out(settings))
     with progress.stage("codebook") as report:
-        return fit_codebook(Store(settings.store), learned, kept_out, settings.tokens, report)
+        return fit_codebook(
+            Store(settings.store), learned, kept_out, settings.tokens, report, settings.torch_device
+        )
 
 
 def _held_out(settings: Settings) -> float | frozenset[str]:

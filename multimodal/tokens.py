@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pyarrow.parquet as pq
 import safetensors.numpy
@@ -47,10 +48,16 @@ def codebook_digest(videos: Sequence[Video], held_out: Sequence[Video], options:
 
 
 def fit_codebook(
-    store: Store, videos: Sequence[Video], held_out: Sequence[Video], options: TokenOptions, report: Report
+    store: Store,
+    videos: Sequence[Video],
+    held_out: Sequence[Video],
+    options: TokenOptions,
+    report: Report,
+    device: str = "cpu",
 ) -> str:
     """Fits the codebook over all clips of ``videos`` and publishes it with a picture for each token; returns its digest.
 
+    On ``cuda`` k-means runs on the GPU where faiss is built for it; the report says so where it is not.
     ``held_out`` videos are only written down: neither the codebook nor a model made with it learns from them.
     Raises :class:`InputError` where no video has a clip.
     """
@@ -67,8 +74,10 @@ def fit_codebook(
     read = [read_features(store, v) for v in videos]
     values = np.concatenate([v for v, _ in read]).astype(np.float32)
     k, depth = options.shape(len(values))
-    report(0, 2, f"{len(values)} clips into {k}^{depth} = {k**depth} tokens")
-    codebook = Codebook(CodebookOptions(k=k, depth=depth, seed=options.seed)).fit(values)
+    gpu = device == "cuda" and faiss.get_num_gpus() > 0
+    where = " on the CPU, as faiss here has no GPU" if device == "cuda" and not gpu else ""
+    report(0, 2, f"{len(values)} clips into {k}^{depth} = {k**depth} tokens{where}")
+    codebook = Codebook(CodebookOptions(k=k, depth=depth, seed=options.seed)).fit(values, gpu=gpu)
     report(1, 2, f"{int(codebook.used_.sum())} of {k**depth} tokens used; a picture for each")
     whose = np.concatenate([np.full(len(starts), i) for i, (_, starts) in enumerate(read)])
     when = np.concatenate([starts for _, starts in read])
@@ -93,7 +102,7 @@ def fit_codebook(
             "without_picture": sorted(set(examples) - set(shown)),
         }
         (beside / "codebook.json").write_text(json.dumps(description, indent=1))
-    report(2, 2, f"{int(codebook.used_.sum())} of {k**depth} tokens used")
+    report(2, 2, f"{int(codebook.used_.sum())} of {k**depth} tokens used{where}")
     return digest
 
 

@@ -20,7 +20,9 @@ CLIPS_PER_LEAF = 5
 MAX_LEAVES = 1 << 20
 BLOCK = 8192
 RESTARTS = 5
-FEW_POINTS = 10_000  # up to here a node's k-means is so quick that the best of five draws costs nothing to speak of
+FEW_POINTS = (
+    10_000  # up to here a node's k-means is so quick that the best of five draws costs nothing to speak of
+)
 
 
 class CodebookError(ValueError):
@@ -74,8 +76,11 @@ class Codebook:
     def __init__(self, options: CodebookOptions = CodebookOptions()) -> None:
         self.options = options
 
-    def fit(self, features_ND: np.ndarray) -> Codebook:
-        """Learns the tree from float [n, d], n >= 1. Same features, options and versions give the same tree."""
+    def fit(self, features_ND: np.ndarray, *, gpu: bool = False) -> Codebook:
+        """Learns the tree from float [n, d], n >= 1. Same features, options and versions give the same tree.
+
+        With `gpu` faiss runs k-means there (it must be built for one): near centroids, not the same to the bit.
+        """
         x_ND = _checked(features_ND)
         k, depth = self.options.k, self.options.depth
         self.centroids_ = [np.zeros((k**level, x_ND.shape[1]), np.float32) for level in range(1, depth + 1)]
@@ -86,7 +91,7 @@ class Codebook:
             for node in np.unique(ids_N):
                 rows = np.flatnonzero(ids_N == node)
                 seed = np.random.SeedSequence([self.options.seed, level, int(node)]).generate_state(1)[0]
-                centroids_KD, own = cluster(x_ND[rows], k, self.options.iterations, int(seed) >> 1)
+                centroids_KD, own = cluster(x_ND[rows], k, self.options.iterations, int(seed) >> 1, gpu)
                 first = int(node) * k
                 self.centroids_[level][first : first + len(centroids_KD)] = centroids_KD
                 self.used_levels_[level][first : first + len(centroids_KD)] = True
@@ -167,7 +172,9 @@ class Codebook:
         return codebook
 
 
-def cluster(x_ND: np.ndarray, k: int, iterations: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def cluster(
+    x_ND: np.ndarray, k: int, iterations: int, seed: int, gpu: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """k-means in one node: centroids float32 [m, d] with m <= k, all of them with points, and ids int64 [n].
 
     With at most k distinct points each is a centroid. Else faiss runs Lloyd's iterations from k points drawn by
@@ -180,7 +187,7 @@ def cluster(x_ND: np.ndarray, k: int, iterations: int, seed: int) -> tuple[np.nd
         centroids = distinct
     else:
         tries = RESTARTS if len(x_ND) <= FEW_POINTS else 1
-        drawn = [lloyd(x_ND, _spread_out(distinct, k, seed + n), iterations, seed) for n in range(tries)]
+        drawn = [lloyd(x_ND, _spread_out(distinct, k, seed + n), iterations, seed, gpu) for n in range(tries)]
         centroids = min(drawn, key=lambda tried: _error(x_ND, tried)) if tries > 1 else drawn[0]
     live, ids = np.unique(_nearest(x_ND, centroids), return_inverse=True)
     return centroids[live], ids
@@ -190,11 +197,13 @@ def _error(x_ND: np.ndarray, centroids_KD: np.ndarray) -> float:
     return float(((x_ND - centroids_KD[_nearest(x_ND, centroids_KD)]) ** 2).sum(dtype=np.float64))
 
 
-def lloyd(x_ND: np.ndarray, initial_KD: np.ndarray, iterations: int, seed: int) -> np.ndarray:
+def lloyd(
+    x_ND: np.ndarray, initial_KD: np.ndarray, iterations: int, seed: int, gpu: bool = False
+) -> np.ndarray:
     """float32 [k, d]: faiss's k-means from given centroids, on all points."""
     kmeans = faiss.Kmeans(
         x_ND.shape[1], len(initial_KD), niter=iterations, seed=seed, min_points_per_centroid=1,
-        max_points_per_centroid=max(len(x_ND), 1), verbose=False,
+        max_points_per_centroid=max(len(x_ND), 1), verbose=False, gpu=gpu,
     )  # fmt: skip
     kmeans.train(x_ND, init_centroids=initial_KD)
     return np.asarray(kmeans.centroids, np.float32).reshape(initial_KD.shape)
