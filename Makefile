@@ -7,7 +7,7 @@ SAMPLES := tests/samples
 VIDEOBERT := $(BIN)/videobert
 FAISS ?= cpu
 
-.PHONY: demo test check faults bench clean
+.PHONY: demo test check faults story bench clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,9 @@ check: $(VENV)/ready
 
 faults: $(VENV)/ready  ## the long loop of kills
 	VIDEOBERT_FAULTS=60 $(BIN)/python -m pytest tests/faults
+
+story: $(VENV)/ready  ## `make demo` and its figures, as a test
+	VIDEOBERT_SLOW=1 $(BIN)/python -m pytest tests/story
 
 bench: $(VENV)/ready  ## the figures of docs/log.md
 	for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark || exit; done
