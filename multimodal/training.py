@@ -103,7 +103,7 @@ def train(
         checkpoints.check(last)
         if checkpoints.read_progress(last).finished:
             return last
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
     model = (begin() if last is None else JointBert.load(last)).to(device)
     optimizer = _optimizer(model, options)
     steps = options.steps(len(examples))

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 VIDEOS = Path(__file__).parents[1].parent / "shared/videos"
 
 

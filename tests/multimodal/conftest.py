@@ -11,8 +11,10 @@ HELPERS = Path(__file__).parent / "helpers"
 sys.path.insert(0, str(HELPERS))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def one_thread():
+    """What is tested here is small: threads that wait for each other would cost more than they give."""
+    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
 
@@ -21,5 +23,4 @@ def child_environment(monkeypatch) -> dict[str, str]:
     """The environment in which a child process finds the project and the helpers."""
     path = os.pathsep.join([str(Path(__file__).parents[2]), str(HELPERS)])
     monkeypatch.setenv("PYTHONPATH", path)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return dict(os.environ)

@@ -32,7 +32,7 @@ from multimodal.segments import Segment
 
 V = joint_samples.vocabulary()
 SPECIAL = {V.pad, V.cls_id, V.sep, V.mask, V.unknown, V.join}
-word = st.sampled_from([i for i in V.replaceable_words])
+word = st.sampled_from(list(V.replaceable_words))
 leaf = st.integers(0, V.visual - 1)
 
 

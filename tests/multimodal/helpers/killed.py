@@ -1,0 +1,70 @@
+"""A training run that kills itself with SIGKILL: `python killed.py ROOT STEPS MOMENT STEP [CHECKPOINT_SECONDS]`.
+
+MOMENT `never`; `saved`: when the checkpoint of STEP is published; `stepping`: in the middle of STEP's update, when its
+loss is known and half the gradients are written; `saving:NAME`: in STEP's checkpoint, when its file NAME is there.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import joint_samples
+import torch
+
+from multimodal import checkpoints, training
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at(moment: str, step: int) -> None:
+    """Arranges the end."""
+    now = {"step": 0}
+    update, save = training._step, checkpoints.save
+
+    def counted(model, optimizer, batch, options, dtype, progress):
+        now["step"] = progress.step
+        if moment == "stepping" and progress.step == step:
+            model.bert["encoder"]["layer"][0].output.dense.weight.register_hook(lambda _: die())
+        return update(model, optimizer, batch, options, dtype, progress)
+
+    def saved(root, model, vocabulary, optimizer, progress, card):
+        folder = save(root, model, vocabulary, optimizer, progress, card)
+        if moment == "saved" and progress.step == step:
+            die()
+        return folder
+
+    def watch(event: str, arguments: tuple) -> None:
+        file = moment.removeprefix("saving:")
+        if event == "open" and now["step"] == step and ".part" in str(arguments[0]):
+            there = [p.name for p in Path(arguments[0]).parent.glob("*")]
+            if file in there and not str(arguments[0]).endswith(file):
+                die()
+
+    training._step, checkpoints.save = counted, saved
+    if moment.startswith("saving:"):
+        sys.addaudithook(watch)
+
+
+def run(root: Path, steps: int, checkpoint_seconds: float) -> Path:
+    return training.train(
+        root,
+        joint_samples.vocabulary(),
+        lambda: joint_samples.model(7),
+        joint_samples.examples(1, videos=2),
+        joint_samples.examples(2, videos=1),
+        joint_samples.training(
+            items=5, least_steps=steps, most_steps=steps, seed=3, checkpoint_seconds=checkpoint_seconds
+        ),
+        device=torch.device("cpu"),
+        card={"for": "a test"},
+        report=lambda *_: None,
+    )
+
+
+if __name__ == "__main__":
+    place, count, when, which, *seconds = sys.argv[1:]
+    at(when, int(which))
+    run(Path(place), int(count), float(seconds[0]) if seconds else 0.0)

@@ -1,0 +1,210 @@
+"""Training that can be killed at any step and ends the same, stops before harm, and learns."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import joint_samples
+import killed
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from multimodal import checkpoints, training
+from multimodal.answers.search import alignment
+from multimodal.examples import ALIGNED, ExampleOptions, pack
+from multimodal.model import JointBert, losses
+from multimodal.pretraining import Trained
+from multimodal.training import DivergedError, TrainingOptions, schedule, train
+
+STEPS = 12
+
+
+def child(environment: dict, root: Path, *arguments: object) -> int:
+    command = [sys.executable, killed.__file__, root, STEPS, *arguments]
+    return subprocess.run([str(c) for c in command], env=environment, timeout=120).returncode
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def equal(a: Path, b: Path) -> bool:
+    one, other = weights(a), weights(b)
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def metrics(root: Path) -> list[dict]:
+    return [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def in_one_go(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("in_one_go")
+    return killed.run(root, STEPS, 1e9).parent
+
+
+def test_in_one_go(in_one_go):
+    assert [f.name for f in in_one_go.glob("step-*")] == [f"step-{STEPS}"]
+    lines = metrics(in_one_go)
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    assert all(math.isfinite(line["loss"]) and "held_out" in line for line in lines)
+    terms = {"text", "video", "joint", "alignment", "contrast"}
+    assert all(
+        line["loss"] == pytest.approx(sum(line[t] for t in terms & line.keys()), rel=1e-5) for line in lines
+    )
+
+
+@pytest.mark.parametrize(
+    ("moment", "step"),
+    [("saved", 5), ("stepping", 6), ("saving:config.json", 7), ("saved", STEPS)],
+)
+def test_killed_and_resumed_is_bit_identical(in_one_go, tmp_path, child_environment, moment, step):
+    assert child(child_environment, tmp_path, moment, step) == -signal.SIGKILL
+    last = checkpoints.latest(tmp_path)
+    assert last is not None and checkpoints.read_progress(last).step == step - (moment != "saved")
+    assert child(child_environment, tmp_path, "never", 0) == 0
+    assert equal(tmp_path / f"step-{STEPS}", in_one_go / f"step-{STEPS}")
+    assert metrics(tmp_path) == metrics(in_one_go)
+
+
+def test_killed_before_the_first_checkpoint(in_one_go, tmp_path, child_environment):
+    assert child(child_environment, tmp_path, "stepping", 9, 1e9) == -signal.SIGKILL
+    assert checkpoints.latest(tmp_path) is None
+    assert equal(killed.run(tmp_path, STEPS, 1e9), in_one_go / f"step-{STEPS}")
+    assert metrics(tmp_path) == metrics(in_one_go)
+
+
+def test_a_half_written_line_of_metrics_is_dropped(in_one_go, tmp_path, child_environment):
+    assert child(child_environment, tmp_path, "saved", 5) == -signal.SIGKILL
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 6, "loss": 1.0}\n{"step": 7, "lo')
+    assert equal(killed.run(tmp_path, STEPS, 1e9), in_one_go / f"step-{STEPS}")
+    assert metrics(tmp_path) == metrics(in_one_go)
+
+
+@pytest.mark.parametrize("forgotten", ["optimizer", "cursor"])
+def test_a_careless_resume_would_be_seen(in_one_go, tmp_path, child_environment, monkeypatch, forgotten):
+    assert child(child_environment, tmp_path, "saved", 5) == -signal.SIGKILL
+    careful = checkpoints.resume
+
+    def careless(folder, model, optimizer):
+        at = careful(folder, model, optimizer)
+        if forgotten == "optimizer":
+            optimizer.state.clear()
+            return at
+        return checkpoints.Progress(at.step, at.steps, 0, 0)
+
+    monkeypatch.setattr(checkpoints, "resume", careless)
+    assert not equal(killed.run(tmp_path, STEPS, 1e9), in_one_go / f"step-{STEPS}")
+
+
+def test_the_place_and_number_of_checkpoints_changes_nothing(in_one_go, tmp_path):
+    assert equal(killed.run(tmp_path, STEPS, 0.0), in_one_go / f"step-{STEPS}")
+
+
+def test_a_finished_training_is_not_done_again(in_one_go):
+    before = (in_one_go / "metrics.jsonl").stat().st_mtime_ns
+    assert killed.run(in_one_go, STEPS, 0.0) == in_one_go / f"step-{STEPS}"
+    assert (in_one_go / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def go(root: Path, model: JointBert, **options) -> Path:
+    return train(root, joint_samples.vocabulary(), lambda: model, joint_samples.examples(), None,
+                 joint_samples.training(**options), device=torch.device("cpu"), card={}, report=lambda *_: None)  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_loss_that_is_no_number_stops_before_the_weights_move(tmp_path, where):
+    model = joint_samples.model(0)
+    if where == "loss":
+        model.cls["predictions"].bias.data[3] = torch.nan
+    else:
+        model.cls["seq_relationship"].weight.register_hook(lambda g: g * torch.inf)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(DivergedError, match="step 1: the .* is nan|step 1: the gradient is"):
+        go(tmp_path, model)
+    assert all(torch.equal(before[n], t) or n.endswith("bias") for n, t in model.state_dict().items())
+    assert all(torch.equal(before[n].nan_to_num(), t.nan_to_num()) for n, t in model.state_dict().items())
+    assert checkpoints.latest(tmp_path) is None and (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+def test_the_schedule():
+    factors = [schedule(step, 100, 0.1) for step in range(1, 101)]
+    assert factors[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
+    assert factors[9] == 1.0 == max(factors)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[-1] == pytest.approx(1 / 91) and min(factors) > 0
+    assert [schedule(s, 4, 0.0) for s in range(1, 5)] == [1.0, 0.75, 0.5, 0.25]
+
+
+def test_how_many_steps():
+    asked = TrainingOptions(items=32, epochs=20, least_steps=200, most_steps=1000)
+    assert [asked.steps(n) for n in (1, 320, 321, 640, 10**6)] == [200, 200, 220, 400, 1000]
+
+
+def test_only_matrices_decay():
+    model = joint_samples.model()
+    decayed, plain = training._optimizer(model, TrainingOptions()).param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.01, 0.0)
+    names = {id(p): n for n, p in model.named_parameters()}
+    assert len(decayed["params"]) + len(plain["params"]) == len(names)
+    for p in plain["params"]:
+        assert names[id(p)].endswith("bias") or "LayerNorm" in names[id(p)]
+    assert all(names[id(p)].endswith("weight") and "LayerNorm" not in names[id(p)] for p in decayed["params"])
+
+
+def test_one_step_is_that_of_torch():
+    """The update as AdamW with clipped gradients makes it, worked out beside the loop."""
+    options = TrainingOptions(learning_rate=1e-2, precision="fp32")
+    plain = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    ours, expected = joint_samples.model(1, **plain), joint_samples.model(1, **plain)
+    examples = joint_samples.examples()
+    batch = pack([i for item in range(6) for i in examples.draw(0, item)])
+    training._step(ours, training._optimizer(ours, options), batch, options, torch.float32,
+                   checkpoints.Progress(5, 100, 0, 0))  # fmt: skip
+    sum(losses(expected, batch).values()).backward()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in expected.parameters()])
+    for mine, p in zip(ours.parameters(), expected.parameters(), strict=True):
+        g = p.grad * min(1.0, 1.0 / (norm.item() + 1e-6))
+        rate, decay = 1e-2 * 0.5, 0.01 * (p.ndim > 1)
+        after = p.data * (1 - rate * decay) - rate * g / (g.abs() + 1e-6)
+        torch.testing.assert_close(mine.data, after, atol=2e-5, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> tuple[Path, Trained]:
+    """A model that read 24 small videos whose words and tokens belong together."""
+    root = tmp_path_factory.mktemp("learned")
+    wanted = joint_samples.training(
+        items=32, least_steps=300, most_steps=300, learning_rate=2e-3, checkpoint_seconds=1e9
+    )
+    examples = joint_samples.examples(0, ExampleOptions(join_neighbours=0.0), videos=24)
+    folder = train(root, joint_samples.vocabulary(), lambda: joint_samples.model(0), examples, None, wanted,
+                   device=torch.device("cpu"), card={}, report=lambda *_: None)  # fmt: skip
+    return root, Trained("learned", folder, JointBert.load(folder), joint_samples.vocabulary(), "codebook")
+
+
+def test_what_can_be_learned_is_learned(learned):
+    root, model = learned
+    lines = metrics(root)
+    first, last = (
+        {t: sum(line[t] for line in part) / len(part) for t in ("loss", "text", "video", "joint", "contrast")}
+        for part in (lines[:10], lines[-10:])
+    )
+    assert last["loss"] < 0.6 * first["loss"]
+    assert last["contrast"] < 0.6 * first["contrast"]
+    assert last["joint"] < last["text"], "the picture tells the words"
+    unseen = [s for m in joint_samples.materials(6, seed=99) for s in m.spoken()]
+    strangers = [
+        next(o for o in unseen[i + 1 :] + unseen if o.tokens != s.tokens) for i, s in enumerate(unseen)
+    ]
+    texts = [s.text for s in unseen]
+    own = alignment(model, texts, [s.tokens for s in unseen])
+    other = alignment(model, texts, [s.tokens for s in strangers])
+    right = [*(own > 0.5), *(other <= 0.5)]
+    assert ALIGNED == 0 and sum(right) / len(right) > 0.75
