@@ -132,7 +132,9 @@ def _apart(xy_N2: np.ndarray, size_2: np.ndarray, rounds: int = 200) -> np.ndarr
             break
         along_x = overlap[..., 0] / size_2[0] <= overlap[..., 1] / size_2[1]
         axis = np.stack([along_x, ~along_x], -1)
-        side = np.where(difference == 0, np.sign(order[:, None] - order[None])[..., None], np.sign(difference))
+        side = np.where(
+            difference == 0, np.sign(order[:, None] - order[None])[..., None], np.sign(difference)
+        )
         push = (axis * side * overlap * touching[..., None] * 0.35).sum(1)
         xy_N2 = np.clip(xy_N2 + push, 0, 1)
     return xy_N2

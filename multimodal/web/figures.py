@@ -147,9 +147,7 @@ def answered(figures: dict[str, dict[str, float]]) -> list[Answered]:
     asked = (*QUESTIONS, Question("Other figures", "As the evaluation names them.", others))
     found = []
     for question in asked:
-        sides = tuple(
-            Side(name, given, **figures[name]) for name, given in question.sides if name in figures
-        )
+        sides = tuple(Side(name, given, **figures[name]) for name, given in question.sides if name in figures)
         if sides:
             found.append(Answered(question.title, question.explained, sides, _compare(question, sides)))
     return found

@@ -134,7 +134,8 @@ def atlas(store: Store, trained: Trained) -> tuple[list[Spot], int]:
     wide = tile_width(len(shown))
     xy = charts.places(codebook.leaf_centroids()[shown], wide / (1 - wide), wide / (ATLAS_HEIGHT - wide))
     spots = [
-        Spot(int(t), int(codebook.counts_[t]), float(x), float(y)) for t, (x, y) in zip(shown, xy, strict=True)
+        Spot(int(t), int(codebook.counts_[t]), float(x), float(y))
+        for t, (x, y) in zip(shown, xy, strict=True)
     ]
     return spots, len(used) - len(shown)
 

@@ -137,9 +137,7 @@ def forecasts(trained: Trained, materials: Sequence[Material]) -> list[Forecast]
         last = max(min(len(material.starts) // 2, len(material.starts) - 1 - max(HORIZONS)), 0)
         at = float(material.starts[last]) + CLIP_SECONDS
         ahead = tuple(_ahead(material, at, h) for h in forecast(trained, material, at))
-        found.append(
-            Forecast(material.video, at, Shot(material.video.video, at - CLIP_SECONDS / 2), ahead)
-        )
+        found.append(Forecast(material.video, at, Shot(material.video.video, at - CLIP_SECONDS / 2), ahead))
     return found
 
 

@@ -1,0 +1,349 @@
+"""The report of a tiny store made of real parts: painted videos, a fitted codebook, a small model, its index."""
+
+import base64
+import io
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from multimodal import checkpoints
+from multimodal.answers.search import index
+from multimodal.catalogue import Catalogue, Video
+from multimodal.checkpoints import Progress
+from multimodal.library import usable
+from multimodal.model import JointBert, ModelOptions
+from multimodal.pretraining import load_trained
+from multimodal.store import InputError, Store, canonical_json, file_digest
+from multimodal.tokens import TokenOptions, encode_videos, fit_codebook
+from multimodal.vocabulary import SPECIALS, Vocabulary
+from multimodal.web import charts, figures, samples
+from multimodal.web.report import write_report
+from vision.clips import CLIP_SECONDS
+
+COLOURS = [(200, 30, 30), (30, 160, 40), (40, 60, 210), (210, 190, 40)]
+BAD_NAME = '<script>alert("name")</script>.mp4'
+BAD_REASON = "its sound stops </table><img src=x onerror=alert(1)>"
+BAD_WORDS = "peel the <b onmouseover=alert(2)>onion</b> & \u202eso {{ 7 * 7 }}"
+WORDS = "now let me show you how to peel chop wash the onion carrot egg and stir it . ' , a b so".split()
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+TALK = ["chop the carrot", "wash the egg", "chop the carrot and stir it"]
+
+
+def quiet(done: float, total: float, words: str) -> None:
+    assert 0 <= done <= total and words
+
+
+def paint(path: Path, clips: list[int]) -> Path:
+    """A video at 10 fps that shows one of the colours during each clip."""
+    with av.open(str(path), "w", format="mp4") as file:
+        stream = file.add_stream("libx264", 10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for clip in clips:
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), COLOURS[clip], np.uint8), "rgb24")
+            for _ in range(15):
+                frame.pts = None
+                file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
+
+
+def add(store: Store, catalogue: Catalogue, file: Path, clips: list[int], said: list[str], **more) -> Video:
+    """A video as ingest leaves it: features near its colours' corners, a sentence every two clips."""
+    digest, seconds = file_digest(file), CLIP_SECONDS * max(len(clips), 2 * len(said))
+    starts = np.arange(len(clips)) * CLIP_SECONDS
+    if clips:
+        noise = np.random.default_rng(len(clips)).normal(0, 0.05, (len(clips), 16))
+        values = (np.eye(16)[clips] + noise).astype(np.float16)
+        path = store.features(digest, "f")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(safetensors.numpy.save({"values": values, "starts": starts}))
+    sentences = [
+        {"start": 3.0 * i, "end": 3.0 * i + 2.5, "text": text,
+         "words": [{"start": 3.0 * i, "end": 3.0 * i + 2.5, "text": text, "probability": 0.9}]}
+        for i, text in enumerate(said)
+    ]  # fmt: skip
+    if said:
+        path = store.transcript(digest, "t")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"language": "en", "source": {"kind": "test"}, "sentences": sentences}))
+    made = {"name": file.name, "state": "done", "reason": ""} | more
+    video = Video(
+        digest, path=str(file), bytes=file.stat().st_size, seconds=seconds, clips=len(clips),
+        sentences=len(said), transcript="t" if said else None, features="f" if clips else None, **made,
+    )  # fmt: skip
+    catalogue.put(video)
+    return video
+
+
+def finish(store: Store, catalogue: Catalogue, held_out: list[Video]) -> None:
+    """Codebook, tokens, a model of random weights with a record of its steps, and the index."""
+    videos = usable(catalogue)
+    learned = [v for v in videos if v not in held_out]
+    codebook = fit_codebook(store, learned, held_out, TokenOptions(k=4, depth=1), lambda *_: None)
+    encode_videos(store, codebook, videos, lambda *_: None)
+    vocabulary = Vocabulary((*SPECIALS, *WORDS), 4)
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    model = JointBert(ModelOptions(vocab_size=vocabulary.size, **shape)).start(0)
+    optimizer = torch.optim.AdamW(model.parameters())
+    checkpoints.save(store.model("m"), model, vocabulary, optimizer, Progress(40, 40, 2, 0), {})
+    with (store.model("m") / "metrics.jsonl").open("w") as log:
+        for step in range(1, 41):
+            line = {"step": step, "learning_rate": 1e-4, "loss": 9 - step / 8, "text": 4 - step / 20}
+            log.write(json.dumps(line | ({"held_out": {"text": 4.5}} if step % 10 == 0 else {})) + "\n")
+        log.write('{"step": 41, "lo')
+    catalogue.set_current("model", "m")
+    catalogue.set_current("model_codebook", codebook)
+    index(store, load_trained(store, "m", codebook, "cpu"), videos, lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Store:
+    """Five videos: hostile in name and words, silent, held out, sound only, refused. Not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("report")
+    store = Store(folder / "store")
+    with Catalogue(store.catalogue) as catalogue:
+        add(store, catalogue, paint(folder / "a.mp4", [0, 1, 0, 1]), [0, 1, 0, 1], [BAD_WORDS, TALK[0]],
+            name=BAD_NAME, state="partial", reason=BAD_REASON)  # fmt: skip
+        add(store, catalogue, paint(folder / "silent.mp4", [2, 3] * 2), [2, 3] * 2, [])
+        kept = add(
+            store, catalogue, paint(folder / "kept.mp4", [0, 2, 1, 3] * 3), [0, 2, 1, 3] * 3, TALK[:2] * 3
+        )
+        (folder / "talk.mp3").write_bytes(b"sound")
+        add(
+            store,
+            catalogue,
+            folder / "talk.mp3",
+            [],
+            ["boil the rice"] * 3,
+            state="partial",
+            reason="no picture",
+        )
+        catalogue.put(Video("ff" * 32, "broken.mp4", "/nowhere", 3, "refused", "broken.mp4: not a video"))
+        finish(store, catalogue, [kept])
+    return store
+
+
+@pytest.fixture
+def store(made, tmp_path) -> Store:
+    """A copy of the store; its videos stay where they are."""
+    return Store(shutil.copytree(made.root, tmp_path / "store"))
+
+
+class Page(HTMLParser):
+    """A parsed page; refuses one whose elements do not nest."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.html = path.read_text(encoding="utf-8")
+        self.tags: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.words = ""
+        self.feed(self.html)
+        assert not self.open
+        self.words = " ".join(self.words.split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.words += " "
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+        self.words += " "
+
+    def handle_data(self, data):
+        self.words += data
+
+    def pictures(self) -> list[Image.Image]:
+        urls = [a["src"] for tag, a in self.tags if tag == "img"]
+        return [Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1]))) for url in urls]
+
+
+def page_of(store: Store) -> Page:
+    with Catalogue(store.catalogue) as catalogue:
+        return Page(write_report(store, catalogue, "cpu", quiet))
+
+
+@pytest.fixture(scope="module")
+def page(made, tmp_path_factory) -> Page:
+    return page_of(Store(shutil.copytree(made.root, tmp_path_factory.mktemp("page") / "store")))
+
+
+def test_the_page_asks_nothing_of_anybody(page):
+    """No script, nothing loaded: every picture is in the page, every link stays on it."""
+    assert not {"script", "link", "iframe", "object", "base", "form"} & {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+        assert attributes.get("src", "data:image/jpeg;base64,").startswith("data:image/jpeg;base64,")
+        assert attributes.get("href", "#").startswith("#")
+    assert "url(" not in page.html and "@import" not in page.html
+    assert len(page.pictures()) > 20
+
+
+def test_what_people_wrote_is_shown_and_never_run(page):
+    for text in (BAD_NAME, BAD_REASON, BAD_WORDS):
+        assert text in page.words
+        assert text not in page.html
+    assert not [a for tag, a in page.tags if tag == "img" and a["src"] == "x"]
+
+
+def test_every_video_has_its_fate(page):
+    table = page.words[page.words.index("Each video's fate") :]
+    for words in ("silent.mp4", "kept.mp4", "judge by", "talk.mp3", "no picture", "broken.mp4: not a video"):
+        assert words in table
+    assert [table.count(f"{mark} ") for mark in "✓◐✕"] == [2, 2, 1]
+    assert "4 of 5 videos in use, 2 of them in part; 1 refused" in page.words
+
+
+def test_answers_come_with_frames_and_words(page):
+    for words in (
+        "the model says",
+        "Now let me show you how to",
+        "really came: v0000",
+        "really said",
+        "% likely",
+    ):
+        assert words in page.words
+    assert "moved away" not in page.words
+    assert page.words.count("✓ right") >= 1
+    assert "learned from this video" in page.words
+
+
+def test_a_frame_is_the_one_on_display(made):
+    with Catalogue(made.catalogue) as catalogue:
+        videos = usable(catalogue)
+    kept = next(v for v in videos if v.name == "kept.mp4")
+    shots = [samples.Shot(kept.video, CLIP_SECONDS * (clip + 0.5)) for clip in range(4)]
+    taken = samples.take(videos, shots, quiet)
+    for shot, clip in zip(shots, [0, 2, 1, 3], strict=True):
+        with Image.open(io.BytesIO(base64.b64decode(taken[shot].split(",", 1)[1]))) as picture:
+            assert np.abs(np.asarray(picture).mean((0, 1)) - COLOURS[clip]).max() < 12
+
+
+def test_files_that_moved_away_or_changed_leave_a_gap(store, tmp_path):
+    (tmp_path / "other.mp4").write_bytes(b"another video by now")
+    with Catalogue(store.catalogue) as catalogue:
+        for video in usable(catalogue):
+            path = tmp_path / ("other.mp4" if video.name == "kept.mp4" else "gone.mp4")
+            catalogue.put(Video(**(vars(video) | {"path": str(path)})))
+    page = page_of(store)
+    assert "no frame: the video file moved away or changed" in page.words
+    assert all(picture.size == (80, 80) for picture in page.pictures())
+
+
+def test_figures_stand_side_by_side_with_chance_and_interval(store):
+    given = {
+        "text_cloze_with_video": {"value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.125, "n": 1234},
+        "text_cloze_without_video": {"value": 0.25, "low": 0.2, "high": 0.3, "chance": 0.0, "n": 1234},
+        "next_token": {"value": 0.1, "low": 0.05, "high": 0.3, "chance": 0.2, "n": 9},
+        "a_new_<figure>": {"value": 0.75, "low": 0.7, "high": 0.8, "chance": 0.5, "n": 8},
+    }
+    path = store.evaluation("m.step-40.x")
+    path.parent.mkdir()
+    path.write_text(canonical_json(given))
+    with Catalogue(store.catalogue) as catalogue:
+        catalogue.set_current("evaluation", path.name)
+    page = page_of(store)
+    for words in (
+        "seeing the picture 50.0% 95 % interval 40.0% to 60.0% chance 12.5% against chance 4.0 times, above chance questions 1,234 words alone 25.0%",
+        "chance is never right",
+        "Seeing the picture helps: 25.0 points more",
+        "against chance 0.5 times, not told apart from chance",
+        "a new <figure> 75.0%",
+    ):
+        assert words in page.words, words
+    marks = [a["style"] for tag, a in page.tags if tag == "i" and a["class"] == "chance"]
+    assert "left:12.50%" in marks
+
+
+def test_no_figures_says_why(page, made):
+    assert "`videobert evaluate` does it" in page.words
+    few = [Video(str(i), "", "", 1, clips=3) for i in range(4)]
+    assert "fewer than 10 videos (4 here)" in figures.why_none({}, few, 0)
+    assert "none was held out" in figures.why_none({}, few * 3, 0)
+    assert "nothing that could be asked" in figures.why_none({}, few, 1)
+
+
+@pytest.mark.parametrize("said", [[], ["boil the rice"] * 3])
+def test_a_store_of_one_picture_with_speech_or_none(tmp_path, said):
+    """One clip that nobody speaks in, beside it nothing or a recording without a picture."""
+    store = Store(tmp_path / "store")
+    with Catalogue(store.catalogue) as catalogue:
+        add(store, catalogue, paint(tmp_path / "mute.mp4", [0]), [0], [])
+        if said:
+            (tmp_path / "talk.mp3").write_bytes(b"sound")
+            add(store, catalogue, tmp_path / "talk.mp3", [], said)
+        finish(store, catalogue, [])
+    page = page_of(store)
+    assert "nobody speaks here" in page.words and "no next one to name" in page.words
+    assert ("no phrase of their own" in page.words) == (not said)
+    assert ("searched for boil the rice" in page.words) == bool(said)
+    assert ("sound only: there is no picture" in page.words) == bool(said)
+
+
+def test_a_report_that_fails_leaves_the_one_before(store):
+    page_of(store)
+    before = store.report.read_bytes()
+    with Catalogue(store.catalogue) as catalogue:
+        catalogue.set_current("model", "gone")
+        with pytest.raises(InputError, match="gone"):
+            write_report(store, catalogue, "cpu", quiet)
+    assert store.report.read_bytes() == before
+    assert not list(store.root.glob(".*.part"))
+
+
+def test_queries_are_the_corpus_s_own_telling_phrases():
+    said = [(str(i % 3), text) for i, text in enumerate(["you know it is time"] * 3 + TALK * 2 + [""])]
+    found = samples.queries(said, 2)
+    assert found == samples.queries(said[::-1], 2)
+    assert set(found) == {"chop the carrot", "wash the egg"}
+    assert samples.queries([("a", "Onion!")], 4) == ["onion"]
+    assert samples.queries([("a", "")], 4) == []
+
+
+def test_loss_curves_follow_the_record(made):
+    loss, text = charts.charts(charts.read_metrics(made.model("m") / "metrics.jsonl"))
+    assert (loss.title, text.title) == ("All together", "Hidden words")
+    assert (loss.first, loss.last, loss.held, loss.held_last) == (8.875, 4.0, "", None)
+    height = [float(point.split(",")[1]) for point in loss.learned.split()]
+    assert len(height) == 40 and height == sorted(height)
+    assert [words for *_, words in text.dots] == [f"step {n}: 4.500" for n in (10, 20, 30, 40)]
+    assert charts.charts([]) == [] == charts.read_metrics(Path("none"))
+
+
+@given(st.floats(1e-9, 1e9))
+def test_ticks_are_few_and_reach_the_largest(largest):
+    found = charts.ticks(largest)
+    assert found[0] == 0 and len(found) <= 7
+    assert found[-1] >= largest * (1 - 1e-6) and found[-2] < largest
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 2, 3, 4, 40])
+def test_the_atlas_has_a_place_for_each_token(tokens):
+    """Two kinds far from each other in feature space stay apart on the map, and no picture covers another."""
+    random = np.random.default_rng(0)
+    kind = np.arange(tokens) % 2
+    centroids = random.normal(0, 0.1, (tokens, 8)) + 5 * kind[:, None]
+    xy = charts.places(centroids, 0.05, 0.08)
+    assert xy.shape == (tokens, 2) and ((xy >= 0) & (xy <= 1)).all()
+    assert (xy == charts.places(centroids, 0.05, 0.08)).all()
+    if tokens == 40:
+        gap = np.abs(xy[:, None] - xy[None])
+        gap[np.arange(40), np.arange(40)] = 1
+        assert ((gap[..., 0] > 0.045) | (gap[..., 1] > 0.072)).all()
+        nearest = gap.sum(-1).argmin(1)
+        assert (kind[nearest] == kind).mean() > 0.9
