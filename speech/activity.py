@@ -38,7 +38,7 @@ class ActivityOptions:
     release: float = 0.35
     shortest_speech: float = 0.25
     shortest_silence: float = 0.1
-    margin: float = 0.2
+    margin: float = 0.4
 
     def __post_init__(self):
         if not 0 < self.release <= self.threshold < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def load(name_or_path: str | Path, folder: str | Path | None, device: str | torc
             model = whisper.load_model(str(file), device=device)
             if named:
                 model.set_alignment_heads(whisper._ALIGNMENT_HEADS[named])
-    except (KeyError, TypeError, RuntimeError, EOFError, ValueError) as error:
+    except (pickle.UnpicklingError, KeyError, TypeError, RuntimeError, EOFError, ValueError) as error:
         raise SpeechModelError(
             f"{file}: is not a Whisper checkpoint ({_first_line(error)}); fetch it again"
         ) from error

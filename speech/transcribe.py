@@ -26,6 +26,8 @@ __all__ = ["SpeechModel", "SpeechModelError", "TranscribeError", "TranscribeOpti
 
 OPENING_MARKS = "\"'“¿([{-"
 CLOSING_MARKS = "\"'.。,，!！?？:：”)]}、"
+# Whisper is given more of the silence around speech than a word may keep, so that no soft beginning is lost.
+WORD_MARGIN = 0.1
 LANGUAGES_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 
@@ -84,6 +86,9 @@ def transcribe(
     _check(model, options)
     speech_probability = activity.probabilities(sound.samples)
     spoken = activity.regions(speech_probability, sound.seconds, options.activity)
+    voiced = activity.regions(
+        speech_probability, sound.seconds, dataclasses.replace(options.activity, margin=WORD_MARGIN)
+    )
     stretches = _stretches(spoken, speech_probability, options.longest_silence)
     run = _Run(model.whisper, options)
     notes = list(sound.problems)
@@ -96,7 +101,7 @@ def transcribe(
                 silent += words is None
                 kept, dropped = without_repetition(words or [])
                 repeated += dropped
-                within = [region for region in spoken if region[0] < end and region[1] > start]
+                within = [region for region in voiced if region[0] < end and region[1] > start]
                 heard += [_within_speech(word, within) for word in kept]
             if progress:
                 progress(batch[-1][1], sound.seconds)
@@ -255,10 +260,10 @@ class _Encoded:
         return self.decoder(tokens, self._features[None])
 
 
-def _within_speech(word: Word, spoken: Sequence[tuple[float, float]]) -> Word:
+def _within_speech(word: Word, voiced: Sequence[tuple[float, float]]) -> Word:
     """The word without the silence that the alignment gave it."""
-    overlaps = [(min(word.end, end) - max(word.start, start), start, end) for start, end in spoken]
-    overlap, start, end = max(overlaps)
+    overlaps = [(min(word.end, end) - max(word.start, start), start, end) for start, end in voiced]
+    overlap, start, end = max(overlaps, default=(0, 0, 0))
     if overlap <= 0:
         return word
     return dataclasses.replace(word, start=max(word.start, start), end=min(word.end, end))
