@@ -170,7 +170,7 @@ def why_none(figures: dict[str, dict[str, float]] | None, used: Sequence[Video],
     seen = sum(1 for video in used if video.clips)
     none = "A model is judged on videos that it has not learned from, and none was held out."
     if figures is None:
-        return "The model has not been judged yet; `videobert evaluate` does it."
+        return "The model has not been judged yet; videobert evaluate does it."
     if held_out:
         return "The videos held out to judge by hold nothing that could be asked: neither speech nor two clips in a row."
     if seen < LEAST_TO_SPLIT:

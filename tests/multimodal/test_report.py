@@ -271,7 +271,7 @@ def test_figures_stand_side_by_side_with_chance_and_interval(store):
 
 
 def test_no_figures_says_why(page, made):
-    assert "`videobert evaluate` does it" in page.words
+    assert "videobert evaluate does it" in page.words
     few = [Video(str(i), "", "", 1, clips=3) for i in range(4)]
     assert "fewer than 10 videos (4 here)" in figures.why_none({}, few, 0)
     assert "none was held out" in figures.why_none({}, few * 3, 0)
