@@ -100,6 +100,7 @@ def open_container(path: Path) -> InputContainer:
     try:
         container = av.open(
             "file:" + str(path.absolute()),
+            metadata_errors="replace",
             container_options={
                 "protocol_whitelist": "file",
                 "format_whitelist": ",".join(sorted(CONTAINERS | SOUND_CONTAINERS)),
