@@ -127,3 +127,16 @@ def test_a_cover_picture_is_no_video(tmp_path):
         container.mux(sound.encode())
     media = probe(tmp_path / "song.mp4")
     assert media.video is None and media.audio.codec == "aac"
+
+
+def test_a_tag_that_is_not_utf8_does_no_harm(tmp_path):
+    path = tmp_path / "tagged.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "a plain title"
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        frames = [av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8)) for _ in range(30)]
+        container.mux([packet for frame in [*frames, None] for packet in stream.encode(frame)])
+    path.write_bytes(path.read_bytes().replace(b"a plain title", b"a \xff\xfeain title"))
+    assert probe(path).video.width == 64
