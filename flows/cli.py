@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextvars
 import dataclasses
 import json
+import logging
 import os
 import signal
-import sqlite3
 import sys
 import threading
 from collections.abc import Callable
@@ -22,9 +22,12 @@ from flows.errors import FOR_PEOPLE
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
 from multimodal.catalogue import Catalogue
 from multimodal.library import find
-from multimodal.store import Store, StoreLocked, out_of_space
+from multimodal.store import InputError, Store, StoreLocked, out_of_space
 
 BAD_INPUT, LOCKED = 2, 3
+PREFECTS_OWN_LOGGERS = ("EventsWorker", "APILogWorker")
+"""Those that PREFECT_LOGGING_LEVEL does not reach; they speak up when a machine is slow."""
+
 JsonOption = Annotated[bool, Parameter(name="--json", help="One JSON document for programs.", negative=())]
 Videos = Annotated[
     list[Path], Parameter(help="Video files, or folders that are searched through.", negative=())
@@ -260,6 +263,8 @@ def _flow(flow: Callable[..., Any], *args: Any) -> Any:
     The flow has a thread of its own: a signal then ends the process at once, whatever the flow waits for. That is safe,
     as what is stored is whole or absent.
     """
+    import httpx
+
     from flows.server import ensure_server
 
     ensure_server()
@@ -272,7 +277,12 @@ def _flow(flow: Callable[..., Any], *args: Any) -> Any:
             outcome.set_exception(error)
 
     threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
-    return outcome.result()
+    try:
+        return outcome.result()
+    except httpx.TransportError as error:
+        raise InputError(
+            f"Prefect's server went away ({error}); start it and run again, what was done is kept"
+        ) from error
 
 
 class _Stopped(BaseException):
@@ -287,6 +297,8 @@ def _stop(number: int, _: object) -> NoReturn:
 def main() -> None:
     """The command `videobert`: 0 done, 2 bad input, 3 the store is held by another, 130 and 143 for signals."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    for name in PREFECTS_OWN_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
@@ -300,7 +312,7 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
-    except (OSError, sqlite3.OperationalError) as error:
+    except Exception as error:
         if not out_of_space(error):
             raise
         code = _complain(

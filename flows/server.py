@@ -24,6 +24,7 @@ from multimodal.store import InputError
 HOST = "127.0.0.1"
 SECONDS_TO_START = 120.0
 SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_TO_ANSWER = 10.0
 SECONDS_TO_STOP = 10.0
 PR_SET_PDEATHSIG = 1
 _ROOT = str(Path(__file__).resolve().parents[1])
@@ -32,14 +33,18 @@ _ROOT = str(Path(__file__).resolve().parents[1])
 def ensure_server() -> None:
     """Starts a server for this process and its children where the user has set up none (``PREFECT_API_URL``).
 
-    Raises :class:`InputError` where it does not start.
+    Raises :class:`InputError` where it does not start, or the user's own does not answer.
     """
     from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL
 
-    if not PREFECT_API_URL.value():
+    if not (url := PREFECT_API_URL.value()):
         os.environ["PREFECT_API_URL"] = _start()
         refresh_global_settings_context()
+    elif not _answers(url, urllib.request.build_opener()):
+        raise InputError(
+            f"PREFECT_API_URL {url}: no server answers there; start it, or unset the variable to run without one"
+        )
 
 
 def _start() -> str:
@@ -56,7 +61,8 @@ def _start() -> str:
         atexit.register(_stop, child)
         url = f"http://{HOST}:{port}/api"
         due = time.monotonic() + SECONDS_TO_START
-        while not _answers(url):
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while not _answers(url, direct):
             if child.poll() is not None or time.monotonic() > due:
                 _stop(child)
                 raise InputError(
@@ -67,12 +73,13 @@ def _start() -> str:
     return url
 
 
-def _answers(url: str) -> bool:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def _answers(url: str, opener: urllib.request.OpenerDirector) -> bool:
     try:
-        with direct.open(f"{url}/health", timeout=5) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
+        with opener.open(f"{url}/health", timeout=SECONDS_TO_ANSWER):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
         return False
 
 

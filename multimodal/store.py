@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
@@ -13,6 +14,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 DIGEST_CHUNK = 1 << 20
 FORMAT_VERSION = 1
@@ -237,10 +240,14 @@ class Store:
                 left.unlink(missing_ok=True)
 
 
-def out_of_space(error: BaseException) -> bool:
-    """True where ``error`` says that the disk is full."""
-    import errno
-
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
+def out_of_space(error: BaseException | None) -> bool:
+    """True where ``error``, or one that led to it, says that the disk is full; SQLite and safetensors say so in words."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        if isinstance(error, sqlite3.OperationalError) and str(error).endswith(("is full", "disk I/O error")):
+            return True
+        if isinstance(error, SafetensorError) and f"os error {errno.ENOSPC}" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
