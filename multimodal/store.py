@@ -119,12 +119,13 @@ def is_published(folder: Path) -> bool:
 
 
 def changed_files(folder: Path) -> list[str]:
-    """The names of a published folder's files that are missing or differ from its manifest."""
+    """The names of a published folder's files that are missing, differ from its manifest, or are not in it."""
     manifest = json.loads((folder / "manifest.json").read_text())["files"]
+    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
     return [
         name
-        for name, digest in manifest.items()
-        if not (folder / name).is_file() or file_digest(folder / name) != digest
+        for name in sorted(there | set(manifest))
+        if name not in there or file_digest(folder / name) != manifest.get(name)
     ]
 
 

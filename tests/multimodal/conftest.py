@@ -10,12 +10,33 @@ import torch
 HELPERS = Path(__file__).parent / "helpers"
 sys.path.insert(0, str(HELPERS))
 
+import joint_samples  # noqa: E402
+
+from multimodal.examples import ExampleOptions, Examples  # noqa: E402
+from multimodal.model import JointBert  # noqa: E402
+from multimodal.pretraining import Trained  # noqa: E402
+from multimodal.training import train  # noqa: E402
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """What is tested here is small: threads that wait for each other would cost more than they give."""
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory):
+    """A model that read 24 small videos of 6 kinds of steps, whose words and tokens belong together."""
+    root = tmp_path_factory.mktemp("learned")
+    spoken, silent = joint_samples.segments(joint_samples.materials(24, kinds=6))
+    examples = Examples(joint_samples.vocabulary(), spoken, silent, ExampleOptions(join_neighbours=0.0), 0)
+    options = joint_samples.training(
+        items=16, least_steps=200, most_steps=200, learning_rate=4e-3, checkpoint_seconds=1e9
+    )
+    folder = train(root, joint_samples.vocabulary(), joint_samples.quick_model, examples, None, options,
+                   device=torch.device("cpu"), card={}, report=lambda *_: None)  # fmt: skip
+    return Trained("learned", folder, JointBert.load(folder), joint_samples.vocabulary(), "codebook")
 
 
 @pytest.fixture
