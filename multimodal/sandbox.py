@@ -217,7 +217,7 @@ def _encode(value: Any) -> bytes:
 
     def plain(item: Any) -> Any:
         if isinstance(item, np.ndarray):
-            arrays[str(len(arrays))] = np.ascontiguousarray(item)
+            arrays[str(len(arrays))] = np.asarray(item, order="C")
             return {"@array": str(len(arrays) - 1)}
         if isinstance(item, np.generic):
             return item.item()
