@@ -78,12 +78,14 @@ def register(catalogue: Catalogue, files: Iterable[Path]) -> tuple[list[Video], 
     videos: dict[str, Video] = {}
     unread: list[Video] = []
     for file in files:
-        path = str(file.absolute())
+        path, name = (os.fsencode(p).decode(errors="replace") for p in (file.absolute(), file.name))
+        reason = "" if path == str(file.absolute()) else f"{name}: the path is not UTF-8; rename it"
         try:
             digest, size = file_digest(file), file.stat().st_size
         except OSError as error:
-            reason = f"{file.name}: the file cannot be read ({error.strerror})"
-            unread.append(Video(f"unread:{path}", file.name, path, 0, "refused", reason))
+            reason = f"{name}: the file cannot be read ({error.strerror})"
+        if reason:
+            unread.append(Video(f"unread:{path}", name, path, 0, "refused", reason))
             catalogue.put(unread[-1])
             continue
         if digest in videos:

@@ -95,7 +95,7 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """The word-piece ids of ``text``, with no specials around it and none read out of it."""
         parts = self._pieces._tokenizer
-        normal = parts.normalizer.normalize_str(text)
+        normal = parts.normalizer.normalize_str(text.encode(errors="replace").decode())
         ids: list[int] = []
         for word, _ in parts.pre_tokenizer.pre_tokenize_str(normal):
             ids += [token.id for token in parts.model.tokenize(word)]

@@ -32,6 +32,11 @@ VERSION = 1
 RERANKED = 50
 RANK_OFFSET = 60
 """Of reciprocal rank fusion: 1 / (60 + rank) (Cormack, Clarke, Büttcher 2009)."""
+WORDS_WEIGHT = 3
+"""What was really said outweighs what the model takes for near: the first 30 moments that share a word with the text
+come before all that share none, seen or not."""
+COMMON = 0.25
+"""A word said in more than this share of the moments tells little: it is asked for only where the text has no rarer one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,8 +163,8 @@ class Index:
         if not re.search(r"\w", text):
             raise InputError(f"TEXT {text!r}: has no word in it; say what you look for")
         heard, seen = np.zeros(len(self.moments)), np.zeros(len(self.moments))
-        for ranked in (self.by_words(text), self.by_saying(text)):
-            heard[ranked] += 1 / (RANK_OFFSET + 1 + np.arange(len(ranked)))
+        for weight, ranked in ((WORDS_WEIGHT, self.by_words(text)), (1, self.by_saying(text))):
+            heard[ranked] += weight / (RANK_OFFSET + 1 + np.arange(len(ranked)))
         by_sight = self.by_sight(text)
         seen[by_sight] = 1 / (RANK_OFFSET + 1 + np.arange(len(by_sight)))
         best = np.argsort(-(heard + seen), kind="stable")[:top]
@@ -179,11 +184,19 @@ class Index:
 
     def by_words(self, text: str) -> np.ndarray:
         """The moments that share a word (by its stem) with the text, by BM25."""
-        query = " OR ".join(f'"{word}"' for word in re.findall(r"\w+", text))
+        said = {word: self._moments_with(word) for word in dict.fromkeys(re.findall(r"\w+", text))}
+        rare = [word for word, n in said.items() if 0 < n <= max(1, COMMON * len(self.moments))]
+        query = " OR ".join(f'"{word}"' for word in rare or said)
         rows = self._words.execute(
             "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rank, rowid", (query,)
         ).fetchall()
         return np.array([row for (row,) in rows], np.int64)
+
+    def _moments_with(self, word: str) -> int:
+        (count,) = self._words.execute(
+            "SELECT count(*) FROM words WHERE words MATCH ?", (f'"{word}"',)
+        ).fetchone()
+        return count
 
     def by_saying(self, text: str) -> np.ndarray:
         """The moments whose words mean something near, by the text-only embedding."""

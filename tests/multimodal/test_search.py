@@ -1,0 +1,200 @@
+"""Search over a store's moments: words first, any query, one file a video."""
+
+import dataclasses
+import os
+
+import joint_samples
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from multimodal.answers.search import Hit, Index, embed, index
+from multimodal.catalogue import Video
+from multimodal.examples import pack, sequence, unmasked
+from multimodal.library import Material, tokens_table
+from multimodal.segments import Segment
+from multimodal.store import InputError, Store, canonical_json, write_whole
+from speech.sentences import Transcript
+
+
+def put(store: Store, material: Material) -> Video:
+    """The material in the store, as ingest and the codebook leave it."""
+    video = dataclasses.replace(material.video, transcript="t", features="f")
+    write_whole(store.transcript(video.video, "t"), canonical_json(material.transcript.to_dict()).encode())
+    path = store.tokens("codebook", video.video)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(tokens_table(material.starts, material.tokens), path)
+    return video
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    return joint_samples.trained(tmp_path_factory.mktemp("model"))
+
+
+def of(trained, moments: list[Segment]) -> Index:
+    return Index(trained, [f"{m.video}.mp4" for m in moments], moments,
+                 embed(trained, texts=[m.text for m in moments]), embed(trained, tokens=[m.tokens for m in moments]))  # fmt: skip
+
+
+MOMENTS = [
+    Segment("a", 0, 3, "now cut the onion", (1, 1)),
+    Segment("a", 3, 6, "then we stir slowly", (2, 3)),
+    Segment("a", 6, 9, "", (4,)),
+    Segment("b", 0, 3, "wash the potato, and peel", ()),
+    Segment("b", 3, 6, "peeled apples in a bowl", (5, 6)),
+    Segment("b", 6, 9, '"quoted" NOT (this) AND that* OR NEAR', (5,)),
+    *(Segment("c", i, i + 1, "now show me", (i,)) for i in range(10)),
+]
+
+
+@pytest.fixture(scope="module")
+def found(untrained) -> Index:
+    return of(untrained, MOMENTS)
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("onion", 0),
+        ("STIRRING", 1),
+        ("wash potatoes", 3),
+        ("bowl of apples", 4),
+        ("quoted", 5),
+        ("potatoes!", 3),
+    ],
+)
+def test_a_moment_whose_words_match_comes_first(found, query, first):
+    hits = found.search(query)
+    assert (hits[0].start, hits[0].text) == (MOMENTS[first].start, MOMENTS[first].text)
+
+
+@pytest.mark.parametrize("shown", [(3, 4), ()])
+def test_words_come_first_among_many_moments_too(untrained, shown):
+    random = np.random.default_rng(0)
+    many = [
+        Segment("m", i, i + 1, "then we stir the bowl", tuple(random.integers(16, size=3)))
+        for i in range(300)
+    ]
+    many[217] = Segment("m", 217, 218, "slowly peel an apple", shown)
+    hits = of(untrained, many).search("how to peel the apples")
+    assert hits[0].start == 217
+
+
+def test_a_query_of_common_words_only_is_still_looked_up(found):
+    assert sorted(found.by_words("now me")) == [0, *range(6, 16)]
+
+
+def test_what_a_hit_says(found):
+    hits = found.search("onion", top=len(MOMENTS))
+    assert len(hits) == len(MOMENTS) and all(isinstance(h, Hit) for h in hits)
+    assert len({(h.video, h.start) for h in hits}) == len(MOMENTS), "each moment once"
+    assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
+    for h in hits:
+        assert h.score == pytest.approx(h.heard + h.seen) and h.name == f"{h.video}.mp4"
+        assert (h.heard == 0) == (not h.text)
+        assert (h.seen == 0) == (h.video == "b" and h.start == 0)
+    assert len(found.search("onion", top=3)) == 3
+
+
+@pytest.mark.parametrize(
+    "query",
+    ['"a', '"onion', "onion*", "NEAR(onion, 2)", "NEAR(", "-onion", "onion -cut", "NOT onion", "AND", "a AND", "(onion",
+     "text:onion", "^onion", "{text}: onion", "'; DROP TABLE words; --", "onion\x00cut", "_", "x" * 5000,
+     "onion " * 3000, "\ud83c onion", "数据 onion", "[MASK] onion", "v00001 onion", "ὀνίον ² ½", "🥕 1"],
+)  # fmt: skip
+def test_no_query_breaks_it(found, query):
+    hits = found.search(query)
+    assert len(hits) == 10
+    if "onion" in query and "x00" not in repr(query):
+        assert hits[0].text == "now cut the onion"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(st.text(max_size=30) | st.text("\"*()-^:{}+ 'NEARORT_abc", max_size=30))
+def test_any_text_is_an_answer_or_an_error_in_words(found, query):
+    try:
+        assert len(found.search(query, 3)) == 3
+    except InputError as error:
+        assert "has no word in it" in str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("query", ["", "  ", "?!", '"" **', "\n"])
+def test_a_query_without_a_word_is_an_error(found, query):
+    with pytest.raises(InputError, match="has no word in it; say what you look for"):
+        found.search(query)
+
+
+def test_by_words_takes_only_what_shares_a_word(found):
+    assert found.by_words("onions").tolist() == [0]
+    assert found.by_words("zebra").tolist() == []
+    assert sorted(found.by_words("now")) == [0, *range(6, 16)]
+
+
+def test_embeddings_are_those_of_the_model(untrained):
+    texts = ["now cut the onion", "", "stir"]
+    vectors = embed(untrained, texts=texts)
+    assert vectors.dtype == np.float32 and not vectors[1].any()
+    batch = pack([unmasked(*sequence(untrained.vocabulary, untrained.vocabulary.encode(texts[2]), None))])
+    with torch.no_grad():
+        alone = untrained.model.embed(untrained.model.encode(batch), batch)[0]
+    assert vectors[2] == pytest.approx(alone.numpy(), abs=1e-5)
+    assert np.linalg.norm(embed(untrained, tokens=[(1, 2), ()]), axis=1) == pytest.approx([1, 0], abs=1e-5)
+
+
+def test_a_new_video_touches_only_its_own_file(tmp_path, untrained):
+    store = Store(tmp_path)
+    materials = joint_samples.materials(4)
+    videos = [put(store, m) for m in materials]
+    seen = []
+    assert index(store, untrained, videos[:3], lambda *x: seen.append(x)) == 3
+    assert [s[:2] for s in seen] == [(1, 3), (2, 3), (3, 3)]
+    folder = store.index("untrained.step-0")
+    before = {p.name: p.stat() for p in folder.iterdir()}
+    assert len(before) == 3
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))
+    with pytest.raises(InputError, match="not in the index of model untrained; run `videobert index`"):
+        Index.load(store, untrained, videos)
+    assert index(store, untrained, videos, lambda *_: None) == 1
+    assert {p.stat().st_mtime for p in folder.iterdir() if p.name in before} == {1}
+    assert len(list(folder.iterdir())) == 4
+    assert index(store, untrained, videos, lambda *_: None) == 0
+    loaded = Index.load(store, untrained, videos)
+    expected = [m for material in materials for m in material.moments()]
+    assert [(m.video, m.start, m.end, m.text, m.tokens) for m in loaded.moments] == [
+        (m.video, m.start, m.end, m.text, m.tokens) for m in expected
+    ]
+    fresh = of(untrained, expected)
+    for text in ("cut the onion", "peel"):
+        assert loaded.by_saying(text).tolist() == fresh.by_saying(text).tolist()
+        assert loaded.by_sight(text).tolist() == fresh.by_sight(text).tolist()
+    changed = dataclasses.replace(videos[0], transcript="t2")
+    write_whole(
+        store.transcript(changed.video, "t2"), canonical_json(Transcript("en", {}, ()).to_dict()).encode()
+    )
+    assert index(store, untrained, [changed], lambda *_: None) == 1, "another transcript is another index"
+    assert all(not m.text for m in Index.load(store, untrained, [changed]).moments)
+
+
+def test_a_video_without_moments_and_a_store_without_any(tmp_path, untrained):
+    store = Store(tmp_path)
+    empty = Video("e" * 64, "e.mp4", "/e.mp4", 1, "partial")
+    assert index(store, untrained, [empty], lambda *_: None) == 1
+    for videos in ([empty], []):
+        with pytest.raises(InputError, match="its index holds no moment"):
+            Index.load(store, untrained, videos)
+    full = put(store, joint_samples.materials(1)[0])
+    index(store, untrained, [full], lambda *_: None)
+    assert len(Index.load(store, untrained, [empty, full]).search("cut")) == 6
+
+
+def test_sight_alone_finds_what_was_learned(learned):
+    moments = [s for m in joint_samples.materials(3, seed=50, kinds=6) for s in m.spoken()]
+    ready = of(learned, moments)
+    kinds = {s.text: s.tokens for s in moments}
+    right = [moments[ready.by_sight(text)[0]].tokens == tokens for text, tokens in kinds.items()]
+    assert len(kinds) == 6 and sum(right) >= 4, "chance is 1"
