@@ -9,6 +9,9 @@ from pathlib import Path
 
 import torch
 import whisper
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from whisper.model import MultiHeadAttention
 
 # name -> the published SHA-256 and file name, both parts of the address.
 CHECKPOINTS = {name: tuple(url.rsplit("/", 2)[1:]) for name, url in whisper._MODELS.items()}
@@ -63,7 +66,43 @@ def load(name_or_path: str | Path, folder: str | Path | None, device: str | torc
         raise SpeechModelError(
             f"{file}: is not a Whisper checkpoint ({_first_line(error)}); fetch it again"
         ) from error
+    _settle_attention(model)
     return SpeechModel(model.eval(), named or file.stem, found)
+
+
+def _settle_attention(model: whisper.Whisper) -> None:
+    """Makes each layer's way of attention its own.
+
+    Whisper's aligner turns a switch of the class while it works, which other threads then see: their figures change, or
+    their weights are missing. The layers whose weights the aligner reads always show them, the others are always fast.
+    """
+    for module in model.modules():
+        if isinstance(module, MultiHeadAttention):
+            module.__class__ = _FastAttention
+    for block in model.decoder.blocks:
+        block.cross_attn.__class__ = _ShownAttention
+
+
+class _FastAttention(MultiHeadAttention):
+    def qkv_attention(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, None]:
+        q, k, v = (x.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for x in (q, k, v))
+        out = scaled_dot_product_attention(q, k, v, is_causal=mask is not None and q.shape[2] > 1)
+        return out.transpose(1, 2).flatten(2), None
+
+
+class _ShownAttention(MultiHeadAttention):
+    """Of a decoder to its encoder, where nothing is masked."""
+
+    def qkv_attention(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        q, k, v = (x.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for x in (q, k, v))
+        scale = q.shape[-1] ** -0.25
+        weights = ((q * scale) @ (k * scale).transpose(-1, -2)).float()
+        out = torch.softmax(weights, -1).to(q.dtype) @ v
+        return out.transpose(1, 2).flatten(2), weights.detach()
 
 
 def _first_line(error: Exception) -> str:

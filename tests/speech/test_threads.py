@@ -1,0 +1,66 @@
+"""Whisper in several threads: its aligner's switch, which all of them see, changes nothing."""
+
+import pytest
+import torch
+import whisper
+from whisper.model import MultiHeadAttention
+
+from speech import models
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_en_file):
+    """Whisper as it comes."""
+    return whisper.load_model(str(tiny_en_file), device="cpu").eval()
+
+
+@pytest.fixture(scope="module")
+def ours(tiny_en_file):
+    return models.load("tiny.en", tiny_en_file.parent, "cpu").whisper
+
+
+@pytest.fixture(params=[True, False], ids=["fast", "shown"])
+def switch(request, monkeypatch):
+    monkeypatch.setattr(MultiHeadAttention, "use_sdpa", request.param)
+    return request.param
+
+
+@torch.no_grad()
+def run(model, tokens: int) -> tuple[torch.Tensor, torch.Tensor, list]:
+    torch.manual_seed(0)
+    shown = []
+    hooks = [
+        b.cross_attn.register_forward_hook(lambda _, ins, outs: shown.append(outs[1]))
+        for b in model.decoder.blocks
+    ]
+    encoded = model.encoder(torch.randn(1, 80, 3000))
+    logits = model.decoder(torch.randint(0, 1000, (1, tokens)), encoded)
+    for hook in hooks:
+        hook.remove()
+    return encoded, logits, shown
+
+
+@pytest.fixture(scope="module")
+def first(ours):
+    return run(ours, 40)
+
+
+def test_the_switch_changes_no_bit_and_hides_no_weight(ours, first, switch):
+    encoded, logits, shown = run(ours, 40)
+    assert torch.equal(encoded, first[0]) and torch.equal(logits, first[1])
+    assert all(torch.equal(a, b) for a, b in zip(shown, first[2], strict=True))
+
+
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_it_is_whispers_attention(plain, ours, monkeypatch, tokens):
+    monkeypatch.setattr(MultiHeadAttention, "use_sdpa", False)
+    for found, expected in zip(run(ours, tokens)[:2], run(plain, tokens)[:2], strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
+    for found, expected in zip(run(ours, tokens)[2], run(plain, tokens)[2], strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
+
+
+def test_plain_whisper_hides_its_weights_when_another_thread_turns_the_switch(plain, monkeypatch):
+    """The control: without our layers the tests above would fail."""
+    monkeypatch.setattr(MultiHeadAttention, "use_sdpa", True)
+    assert run(plain, 4)[2] == [None] * len(plain.decoder.blocks)
