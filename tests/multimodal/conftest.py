@@ -1,7 +1,9 @@
 """Puts the helpers within reach of the tests and of the processes they start."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +20,24 @@ from multimodal.pretraining import Trained  # noqa: E402
 from multimodal.training import train  # noqa: E402
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
     """What is tested here is small: threads that wait for each other would cost more than they give."""
+    threads, wanted = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    if wanted is None:
+        del os.environ["OMP_NUM_THREADS"]
+    else:
+        os.environ["OMP_NUM_THREADS"] = wanted
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    with single_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +49,9 @@ def learned(tmp_path_factory):
     options = joint_samples.training(
         items=16, least_steps=200, most_steps=200, learning_rate=4e-3, checkpoint_seconds=1e9
     )
-    folder = train(root, joint_samples.vocabulary(), joint_samples.quick_model, examples, None, options,
-                   device=torch.device("cpu"), card={}, report=lambda *_: None)  # fmt: skip
+    with single_thread():
+        folder = train(root, joint_samples.vocabulary(), joint_samples.quick_model, examples, None, options,
+                       device=torch.device("cpu"), card={}, report=lambda *_: None)  # fmt: skip
     return Trained("learned", folder, JointBert.load(folder), joint_samples.vocabulary(), "codebook")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from multimodal import metrics
+from multimodal.answers.search import RERANKED, alignment, embed
 from multimodal.metrics import Answers, evaluate
 from multimodal.truth import Step, Truth
 
@@ -85,6 +86,23 @@ def test_a_model_that_learned_uses_the_other_modality(learned):
     assert found["alignment_accuracy"].low > 0.6
     assert found["video_cloze_with_text"].value > found["video_cloze_with_text"].chance
     assert found["search_recall_at_5"].low > found["search_recall_at_5"].chance
+
+
+def test_recall_is_the_share_of_moments_among_the_first_k(learned):
+    found = evaluate(learned, [], held_out(), None, silent)
+    said = [s for m in held_out() for s in m.spoken()]
+    texts, tokens = [s.text for s in said], [s.tokens for s in said]
+    places = []
+    for n, s in enumerate(said):
+        similar = embed(learned, tokens=tokens) @ embed(learned, texts=[s.text])[0]
+        aligned = alignment(learned, [s.text] * len(said), tokens)
+        assert len(said) <= RERANKED, "all are put in order by the alignment head"
+        places.append(sorted(range(len(said)), key=lambda i, a=aligned, e=similar: (-a[i], -e[i])).index(n))
+    assert len(texts) == 36
+    for k in (1, 5, 10):
+        recall = found[f"search_recall_at_{k}"]
+        assert recall.value == pytest.approx(np.mean([p < k for p in places]), abs=1.5 / 36)
+        assert recall.chance == pytest.approx(k / 36)
 
 
 def test_the_same_model_gives_the_same_figures(learned):
