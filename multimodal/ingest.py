@@ -239,11 +239,11 @@ def _see(
             return None
         blob = safetensors.numpy.save(
             {"values": found.values, "starts": found.starts},
-            metadata={"problems": json.dumps(report[0].problems), "recipe": canonical_json(backbone.recipe)},
+            metadata={"about": canonical_json({"problems": report[0].problems, "recipe": backbone.recipe})},
         )
         write_whole(path, blob)
     with safe_open(path, "numpy") as file:
-        trouble.problems += json.loads(file.metadata()["problems"])
+        trouble.problems += json.loads(file.metadata()["about"])["problems"]
         return made, file.get_slice("starts").get_shape()[0]
 
 
