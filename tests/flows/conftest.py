@@ -1,0 +1,50 @@
+"""One real run of the whole pipeline, which the tests of this room share."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+
+from command import Home, folder_of, prefect_server  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory) -> Home:
+    """Commands that find a Prefect server running."""
+    folder = tmp_path_factory.mktemp("prefect")
+    with prefect_server(folder) as url:
+        yield Home(folder, url)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A folder of videos, the store made of it, and how the run ended that made it."""
+
+    videos: Path
+    store: Path
+    ended: CompletedProcess
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, videos) -> Made:
+    """Two videos of one content and two others, run once on Prefect's embedded server, as a new user would."""
+    root = tmp_path_factory.mktemp("made")
+    narrated, silent = videos / "narrated", videos / "no_speech"
+    folder = folder_of(
+        {
+            "command.mpg": narrated / "grid_lwbsza.mpg",
+            "the same command.mpg": narrated / "grid_lwbsza.mpg",
+            "flower.webm": silent / "flower.webm",
+        },
+        root / "videos",
+    )
+    (folder / "notes.txt").write_text("not a video")
+    (folder / "broken.mp4").write_text("not a video either")
+    home = Home(root / "prefect")
+    ended = home.run("run", folder, "--store", root / "store", "--epochs", 1, "--json")
+    assert home.left_over() == set()
+    return Made(folder, root / "store", ended)

@@ -1,0 +1,101 @@
+"""The command line: its help, its exit statuses, what goes where."""
+
+import os
+
+import pytest
+from command import Home
+
+from flows.cli import app
+
+COMMANDS = {
+    "run": "VIDEOS",
+    "ingest": "VIDEOS",
+    "codebook": "--refit",
+    "pretrain": "--epochs",
+    "index": "--store",
+    "evaluate": "--json",
+    "search": "TEXT",
+    "next": "--at",
+    "caption": "--template",
+    "status": "--json",
+}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Home:
+    """Commands that end before they need a server: one that they start would be seen."""
+    folder = tmp_path_factory.mktemp("prefect")
+    yield Home(folder)
+    assert list(folder.iterdir()) == []
+
+
+def shown(capsys, *arguments: str) -> str:
+    app(list(arguments), result_action="return_value")
+    return capsys.readouterr().out
+
+
+def test_the_help_names_every_command(capsys):
+    text = shown(capsys, "--help")
+    assert all(f" {name} " in text for name in COMMANDS)
+    assert {name for name in app if not name.startswith("-")} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help_that_names_what_it_needs(capsys, name):
+    text = shown(capsys, name, "--help")
+    assert COMMANDS[name] in text and "Usage" in text
+    assert "--help" not in text.split("Usage")[0]
+    said = " ".join(text.split())
+    assert len(said.split("╭")[0]) > 60
+
+
+def test_help_and_version_end_well(alone):
+    for option in ("--help", "--version"):
+        ended = alone.run(option)
+        assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["frobnicate"], "frobnicate"),
+        (["search"], "--text"),
+        (["run"], "--videos"),
+        (["run", ".", "--size", "huge"], "demo"),
+        (["run", ".", "--epochs", "many"], "many"),
+        (["next", "x"], "--at"),
+        (["status", "--speed", "9"], "--speed"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_status_2(alone, arguments, says):
+    ended = alone.run(*arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("videobert: ") and says in line
+
+
+@pytest.mark.parametrize("command", ["status", "codebook", "pretrain", "index", "evaluate"])
+def test_a_store_that_is_not_there_is_not_made(alone, tmp_path, command):
+    ended = alone.run(command, "--store", tmp_path / "typo")
+    assert ended.returncode == 2 and f"{tmp_path / 'typo'}: there is none" in ended.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_reader_that_goes_away_is_no_error_of_ours(alone, made):
+    read, write = os.pipe()
+    os.close(read)
+    import subprocess
+
+    child = subprocess.run(
+        alone.command("status", "--store", made.store), env=alone.environment, stdout=write,
+        stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert child.stderr == "" and child.returncode == 141
+
+
+def test_a_server_that_does_not_answer_is_named(tmp_path, made):
+    ended = Home(tmp_path, "http://127.0.0.1:9/api").run("index", "--store", made.store)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("videobert: PREFECT_API_URL http://127.0.0.1:9/api: ")

@@ -1,0 +1,128 @@
+"""The whole job, run once for real: what a second run costs, what one new video costs, and what the answers look like."""
+
+import json
+import shutil
+
+import pytest
+import safetensors.numpy
+from command import artefacts, contents, stamps
+
+NARRATED, TWICE, SILENT, BROKEN = "command.mpg", "the same command.mpg", "flower.webm", "broken.mp4"
+STAGES = ("ingest", "codebook", "tokens", "pretrain", "index", "evaluate", "report")
+VIDEO_FIELDS = {"video", "name", "state", "reason", "seconds", "clips", "sentences"}
+
+
+def answer(home, made, *arguments) -> dict | list:
+    ended = home.run(*arguments, "--store", made.store, "--json")
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def by_name(status: dict) -> dict[str, dict]:
+    return {v["name"]: v for v in status["videos"]}
+
+
+def test_a_new_user_sees_the_stages_and_nothing_of_prefect(made):
+    assert made.ended.returncode == 0, made.ended.stderr
+    said = made.ended.stderr.splitlines()
+    assert [line.split()[0].rstrip(":") for line in said if ":" not in line.split()[0]] == list(STAGES)
+    assert all(line.split()[0].rstrip(":") in STAGES for line in said), made.ended.stderr
+
+
+def test_run_answers_with_one_document(made):
+    document = json.loads(made.ended.stdout)
+    assert document["report"] == str(made.store / "report.html")
+    assert document["figures"] == {}
+    assert set(by_name(document)) >= {SILENT, BROKEN}
+
+
+def test_every_kind_of_artefact_is_there(made):
+    kinds = {name.split("/")[0] for name in artefacts(made.store)}
+    assert kinds == {"transcripts", "features", "codebooks", "tokens", "models", "indexes", "evaluations"}
+    assert (made.store / "report.html").stat().st_size > 1000
+
+
+def test_each_video_has_its_fate_and_one_content_is_taken_in_once(home, made):
+    videos = answer(home, made, "status")["videos"]
+    assert all(set(v) >= VIDEO_FIELDS for v in videos)
+    assert len(videos) == 3
+    found = by_name({"videos": videos})
+    (command,) = [v for name, v in found.items() if name in (NARRATED, TWICE)]
+    assert (command["state"], command["clips"], command["reason"]) == ("done", 2, "")
+    assert command["sentences"] >= 1 and command["seconds"] == pytest.approx(3, abs=0.1)
+    assert (found[SILENT]["state"], found[SILENT]["reason"]) == ("done", "no speech found")
+    assert found[BROKEN]["state"] == "refused" and BROKEN in found[BROKEN]["reason"]
+
+
+def test_answers_have_the_fields_that_programs_rely_on(home, made):
+    found = answer(home, made, "search", "set white by z")
+    assert found["query"] == "set white by z"
+    assert all(
+        set(h) >= {"video", "name", "start", "end", "text", "score", "heard", "seen"} for h in found["hits"]
+    )
+    scores = [h["score"] for h in found["hits"]]
+    assert scores == sorted(scores, reverse=True)
+    assert found["hits"][0]["name"] in (NARRATED, TWICE)
+    digest = {h["name"]: h["video"] for h in found["hits"]}[SILENT]
+
+    coming = answer(home, made, "next", SILENT, "--at", "3")
+    assert (coming["video"], coming["at"]) == (digest, 3)
+    assert [h["seconds"] for h in coming["horizons"]] == [1.5, 3, 6, 12]
+    for token in (t for h in coming["horizons"] for t in h["tokens"]):
+        assert set(token) == {"token", "probability", "picture"} and 0 <= token["probability"] <= 1
+
+    captions = answer(home, made, "caption", "flower", "--at", "1")
+    assert captions["video"] == digest
+    assert set(captions["captions"][0]) >= {"start", "end", "text", "score", "route"}
+
+
+def test_answers_go_to_standard_output_and_nothing_else_does(home, made):
+    ended = home.run("search", "flower", "--store", made.store)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("1. ")
+    ended = home.run("status", "--store", made.store)
+    assert ended.stderr == "" and "no speech found" in ended.stdout
+
+
+def test_a_model_folder_is_what_others_can_open(made):
+    (folder,) = (made.store / "models").glob("*/step-*")
+    weights = safetensors.numpy.load_file(folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    assert weights["bert.embeddings.word_embeddings.weight"].shape[0] == config["vocab_size"]
+
+
+def test_a_second_run_does_no_work_twice(home, made):
+    before = stamps(made.store)
+    ended = home.run("run", made.videos, "--store", made.store)
+    assert ended.returncode == 0, ended.stderr
+    assert stamps(made.store) == before
+    for stage in ("tokens", "pretrain", "index", "evaluate"):
+        (line,) = [x for x in ended.stderr.splitlines() if x.startswith(f"{stage} ")]
+        assert line.endswith("nothing left to do")
+        assert float(line.split()[1]) < 5
+
+
+def test_one_new_video_costs_only_that_video(home, made, videos, tmp_path):
+    store, folder = tmp_path / "store", tmp_path / "videos"
+    shutil.copytree(made.store, store)
+    shutil.copytree(made.videos, folder)
+    shutil.copyfile(videos / "narrated/grid_pwij3p.mpg", folder / "another.mpg")
+    before, whole = stamps(store), contents(store)
+    ended = home.run("run", folder, "--store", store, "--json")
+    assert ended.returncode == 0, ended.stderr
+    video = by_name(json.loads(ended.stdout))["another.mpg"]["video"]
+    new = sorted(set(contents(store)) - set(whole))
+    assert {name.split("/")[0] for name in new} == {"transcripts", "features", "tokens", "indexes"}
+    assert len(new) == 4 and all(video in name for name in new)
+    assert {name: stamp for name, stamp in stamps(store).items() if name not in new} == before
+
+    hits = json.loads(home.run("search", "place white in", "--store", store, "--json").stdout)["hits"]
+    assert "another.mpg" in {h["name"] for h in hits}
+
+
+def test_settings_of_a_store_are_remembered(home, made):
+    """The run had `--epochs 1`; a later one without it asks for the same model."""
+    ended = home.run("pretrain", "--store", made.store)
+    assert ended.returncode == 0, ended.stderr
+    assert (made.store / "models" / ended.stdout.strip()).is_dir()
+    assert len(list((made.store / "models").iterdir())) == 1

@@ -1,0 +1,122 @@
+"""Settings: what a store remembers, what a size derives, which values are out of range."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.settings import REMEMBERED, SIZES, Settings
+from multimodal.catalogue import Catalogue
+from multimodal.store import InputError, Store
+
+TRUTH = Path(__file__).parents[1] / "samples/truth.json"
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    with Catalogue(Store(tmp_path / "store").catalogue) as opened:
+        yield opened
+
+
+def test_what_was_said_once_is_remembered(catalogue):
+    with Settings(size="demo", epochs=3, truth=TRUTH, captions=True).at(catalogue):
+        pass
+    with Settings().at(catalogue) as settings:
+        assert (settings.size, settings.epochs, settings.truth) == ("demo", 3, TRUTH.absolute())
+        assert settings.captions is True and settings.ingest.captions is True
+    with Settings(epochs=5, captions=False).at(catalogue) as settings:
+        assert (settings.size, settings.epochs, settings.captions) == ("demo", 5, False)
+    with Settings().at(catalogue) as settings:
+        assert (settings.epochs, settings.captions) == (5, False)
+
+
+def test_a_run_that_cannot_be_done_leaves_no_trace(catalogue):
+    with Settings(epochs=3).at(catalogue):
+        pass
+    with pytest.raises(InputError), Settings(whisper="large").at(catalogue):
+        raise InputError("--whisper large: cannot be had")
+    with Settings().at(catalogue) as settings:
+        assert (settings.epochs, settings.whisper) == (3, None)
+
+
+def test_a_killed_run_is_remembered(catalogue):
+    with pytest.raises(KeyboardInterrupt), Settings(epochs=3).at(catalogue):
+        raise KeyboardInterrupt
+    assert json.loads(catalogue.current("settings")) == {"epochs": 3}
+
+
+def test_where_and_how_many_is_not_remembered(catalogue):
+    with Settings(device="cpu", workers=7, refit=True).at(catalogue):
+        pass
+    with Settings().at(catalogue) as settings:
+        assert (settings.workers, settings.refit, settings.device) == (None, False, "auto")
+
+
+def test_every_setting_is_either_remembered_or_of_one_run():
+    names = {field.name for field in dataclasses.fields(Settings)}
+    assert names - set(REMEMBERED) == {"store", "device", "workers", "refit"}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_size_derives_the_parts_and_each_can_be_chosen_alone(size):
+    sized = SIZES[size]
+    settings = Settings(size=size)
+    assert (settings.ingest.whisper, settings.ingest.backbone) == (sized.whisper, sized.backbone)
+    assert settings.tokens.largest == sized.largest
+    assert settings.pretrain.text_start == sized.text_start
+    assert settings.pretrain.training.epochs == sized.epochs
+    other = "s3d" if sized.backbone == "i3d" else "i3d"
+    chosen = Settings(size=size, backbone=other, k=4)
+    assert (chosen.ingest.backbone, chosen.ingest.whisper) == (other, sized.whisper)
+    assert chosen.tokens.shape(10_000) == (4, chosen.tokens.shape(10_000)[1])
+
+
+def test_without_a_size_it_is_small():
+    assert Settings().sized == SIZES["small"]
+
+
+def test_epochs_that_are_asked_for_are_not_stretched():
+    assert Settings(epochs=1).pretrain.training.steps(3) == 1
+    assert Settings().pretrain.training.steps(3) == SIZES["small"].least_steps
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("k", 1, "--k 1"),
+        ("depth", 0, "--depth 0"),
+        ("epochs", 0, "--epochs 0"),
+        ("workers", 0, "--workers 0"),
+        ("seed", -1, "--seed -1"),
+        ("held_out", 1.0, "--held-out 1"),
+        ("held_out", -0.1, "--held-out -0.1"),
+        ("held_out", float("nan"), "--held-out nan"),
+        ("whisper", "tiniest", "--whisper tiniest"),
+        ("backbone", "resnet", "--backbone resnet"),
+        ("language", "klingon", "--language klingon"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_rule(name, value, said):
+    with pytest.raises(InputError) as error:
+        Settings(**{name: value})
+    message = str(error.value)
+    assert message.startswith(said + ":") and "\n" not in message
+    assert len(message.split(":", 1)[1]) > 15
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("k", 2), ("depth", 1), ("epochs", 1), ("workers", 1), ("seed", 0), ("held_out", 0.0)]
+)
+def test_the_ends_of_the_ranges_are_in(name, value):
+    assert getattr(Settings(**{name: value}), name) == value
+
+
+def test_a_truth_file_that_is_not_one_is_told_before_any_work(catalogue, tmp_path):
+    (tmp_path / "truth.json").write_text('{"videos": 3}')
+    with (
+        pytest.raises(InputError, match="not a truth file"),
+        Settings(truth=tmp_path / "truth.json").at(catalogue),
+    ):
+        pytest.fail("the work began")
+    assert catalogue.current("settings") is None
