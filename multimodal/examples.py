@@ -23,7 +23,7 @@ ALIGNED, MISALIGNED = 0, 1
 """As in BERT's sentence pair head: 0 means that the second part belongs to the first."""
 REGIMES = ("text", "video", "joint", "tower")
 TEXT, VIDEO, JOINT, TOWER = range(len(REGIMES))
-"""What a sequence is read for; a tower is a segment's video alone and unmasked, read only for its embedding."""
+"""What a sequence is read for; a tower is one side of a segment, unmasked, read only for its embedding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +31,16 @@ class ExampleOptions:
     """``mask``: share of tokens chosen (BERT: 0.15), of which 80 % become [MASK], 10 % another token, 10 % stay.
 
     ``join_neighbours``: chance that a sentence is read together with the one after it (VideoBERT, section 3.2).
-    ``misaligned``: share of joint examples whose video belongs to another segment; these ask for no token, since a
-    stranger's video says nothing about the masked words, but are masked all the same: else a mask would mean aligned.
+    ``misaligned``: chance that an aligned joint example is followed by its misaligned twin, the same words with the
+    video of another segment; a twin asks for no token, since a stranger's video says nothing about the masked words, but
+    is masked all the same: else a mask would mean aligned.
     ``tail``: share of video-only examples in which the last tokens are masked together, as `next` asks. ``longest``:
     tokens at most in a sequence.
     """
 
     mask: float = 0.15
     join_neighbours: float = 0.2
-    misaligned: float = 0.5
+    misaligned: float = 1.0
     tail: float = 0.5
     longest: int = 128
 
@@ -60,7 +61,7 @@ class Batch:
     """S sequences packed one after the other with no padding, T tokens in all.
 
     ``asked_M`` are the places in T where a token is to be found, ``labels_M`` those tokens. ``aligned_S`` is
-    ``IGNORED``, ``ALIGNED`` or ``MISALIGNED``. ``pairs_P2`` are the sequences (text alone, video alone) of one segment.
+    ``IGNORED``, ``ALIGNED`` or ``MISALIGNED``. ``pairs_P2`` are the towers (text alone, video alone) of one segment.
     """
 
     ids_T: torch.Tensor
@@ -149,15 +150,12 @@ def unmasked(ids: list[int], types: list[int], regime: int = JOINT, aligned: int
 
 
 def pack(inputs: Sequence[Input]) -> Batch:
-    """One packed :class:`Batch` of the inputs, in order. A tower directly after a text-only input is its pair."""
+    """One packed :class:`Batch` of the inputs, in order. Towers come in twos: the words of a segment, then its video."""
     lengths = [len(s.ids) for s in inputs]
     labels_T = np.concatenate([s.labels for s in inputs])
     asked_M = np.flatnonzero(labels_T != IGNORED)
-    pairs = [
-        (i - 1, i)
-        for i in range(1, len(inputs))
-        if inputs[i].regime == TOWER and inputs[i - 1].regime == TEXT
-    ]
+    towers = [i for i, given in enumerate(inputs) if given.regime == TOWER]
+    pairs = list(zip(towers[::2], towers[1::2], strict=False))
     return Batch(
         ids_T=torch.tensor([i for s in inputs for i in s.ids]),
         types_T=torch.tensor([t for s in inputs for t in s.types]),
@@ -174,8 +172,9 @@ def pack(inputs: Sequence[Input]) -> Batch:
 class Examples:
     """All items that can be learned from: each spoken segment, and each run of tokens.
 
-    A spoken segment gives a text-only and, where it has tokens, a joint example; a run of tokens a video-only one.
-    Raises no error for an empty side: a corpus without speech has only video-only items.
+    A spoken segment gives a text-only example and, where it has tokens, the two towers, an aligned and a misaligned
+    joint example; a run of tokens a video-only one, of a stretch of it drawn anew each time. Runs are long and so few:
+    each is met as often in an epoch as makes them half as many as the spoken segments. A side may be empty.
     """
 
     def __init__(
@@ -189,11 +188,12 @@ class Examples:
         self.vocabulary, self.options, self.seed = vocabulary, options, seed
         self.spoken = [s for s in spoken if s.text]
         self.silent = [s for s in silent if s.tokens]
+        self._visits = max(1, round(len(self.spoken) / 2 / max(1, len(self.silent))))
         self._words = [vocabulary.encode(s.text) for s in self.spoken]
         self._seen = [i for i, s in enumerate(self.spoken) if s.tokens]
 
     def __len__(self) -> int:
-        return len(self.spoken) + len(self.silent)
+        return len(self.spoken) + self._visits * len(self.silent)
 
     def order(self, epoch: int) -> np.ndarray:
         """The epoch's permutation of the items: a function of (seed, epoch)."""
@@ -204,24 +204,24 @@ class Examples:
         random = np.random.default_rng((self.seed, epoch, item, 1))
         if item < len(self.spoken):
             return self._spoken(item, random)
-        return [self._run(self.silent[item - len(self.spoken)], random)]
+        return [self._run(self.silent[(item - len(self.spoken)) % len(self.silent)], random)]
 
     def _spoken(self, item: int, random: np.random.Generator) -> list[Input]:
         neighbours = random.random() < self.options.join_neighbours and self._continues(item)
         words, segment = self._read(item, neighbours)
-        text = self._masked(words, None, random, TEXT)
+        inputs = [self._masked(words, None, random, TEXT)]
         if not segment.tokens:
-            return [text]
-        tower = unmasked(*sequence(self.vocabulary, None, segment.tokens, self.options.longest), TOWER)
+            return inputs
+        for side in ((words, None), (None, segment.tokens)):
+            inputs.append(unmasked(*sequence(self.vocabulary, *side, self.options.longest), TOWER))
+        inputs.append(self._masked(words, segment.tokens, random, JOINT, ALIGNED))
         stranger = (
             self._stranger(segment, neighbours, random) if random.random() < self.options.misaligned else None
         )
-        joint = self._masked(
-            words, (stranger or segment).tokens, random, JOINT, ALIGNED if stranger is None else MISALIGNED
-        )
         if stranger is not None:
-            joint = dataclasses.replace(joint, labels=[IGNORED] * len(joint.ids))
-        return [text, tower, joint]
+            twin = self._masked(words, stranger.tokens, random, JOINT, MISALIGNED)
+            inputs.append(dataclasses.replace(twin, labels=[IGNORED] * len(twin.ids)))
+        return inputs
 
     def _read(self, item: int, neighbours: bool) -> tuple[list[int], Segment]:
         """A segment and its word-piece ids, together with the one after it where ``neighbours`` and there is one."""
@@ -251,7 +251,8 @@ class Examples:
         return None
 
     def _run(self, segment: Segment, random: np.random.Generator) -> Input:
-        tokens = segment.tokens[int(random.integers(min(len(segment.tokens), 4))) :]
+        first = int(random.integers(max(1, len(segment.tokens) - 1)))
+        tokens = segment.tokens[first : first + int(random.integers(2, max(2, len(segment.tokens)) + 1))]
         if len(tokens) == 1 or random.random() >= self.options.tail:
             return self._masked(None, tokens, random, VIDEO)
         ids, types = sequence(self.vocabulary, None, tokens, self.options.longest)

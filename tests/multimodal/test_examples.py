@@ -127,8 +127,8 @@ def test_draws_are_a_function_of_seed_epoch_and_item():
     one, same, other = (joint_samples.examples(seed) for seed in (3, 3, 4))
     every = range(len(one))
     assert [one.draw(5, i) for i in every] == [same.draw(5, i) for i in reversed(every)][::-1]
-    assert sum(one.draw(5, i) != one.draw(6, i) for i in every) > 0.9 * len(one)
-    assert sum(one.draw(5, i) != other.draw(5, i) for i in every) > 0.9 * len(one)
+    assert sum(one.draw(5, i) != one.draw(6, i) for i in every) > 0.8 * len(one), "short runs may meet twice"
+    assert sum(one.draw(5, i) != other.draw(5, i) for i in every) > 0.8 * len(one)
 
 
 @given(seed=st.integers(0, 1 << 30), epoch=st.integers(0, 1000))
@@ -142,10 +142,12 @@ def test_the_order_is_a_permutation_and_a_function_of_seed_and_epoch(seed, epoch
 def test_a_spoken_item_gives_words_alone_video_alone_and_both():
     examples = joint_samples.examples(wanted=unjoined(misaligned=0.0))
     for item, segment in enumerate(examples.spoken):
-        text, tower, joint = examples.draw(0, item)
-        assert (text.regime, tower.regime, joint.regime) == (TEXT, TOWER, JOINT)
-        assert joint.aligned == ALIGNED and text.aligned == tower.aligned == IGNORED
-        assert set(tower.labels) == {IGNORED} and V.mask not in tower.ids
+        text, said, shown_alone, joint = examples.draw(0, item)
+        assert [i.regime for i in (text, said, shown_alone, joint)] == [TEXT, TOWER, TOWER, JOINT]
+        assert joint.aligned == ALIGNED and text.aligned == said.aligned == shown_alone.aligned == IGNORED
+        assert said.ids == sequence(V, V.encode(segment.text), None)[0]
+        assert shown_alone.ids == sequence(V, None, segment.tokens)[0]
+        assert set(said.labels) == set(shown_alone.labels) == {IGNORED}
         assert max(text.ids) < V.join and any(i != IGNORED for i in text.labels)
         whole = [i if label == IGNORED else label for i, label in zip(joint.ids, joint.labels, strict=True)]
         assert whole == sequence(V, V.encode(segment.text), segment.tokens)[0]
@@ -164,13 +166,16 @@ def test_misaligned_pairs_are_misaligned_and_ask_for_no_token():
     pairs = Counter()
     for epoch in range(60):
         for item, segment in enumerate(examples.spoken):
-            _, tower, joint = examples.draw(epoch, item)
-            pairs[joint.aligned] += 1
-            if joint.aligned == MISALIGNED:
-                assert set(joint.labels) == {IGNORED}
-                most_of_it = Counter(shown(joint.ids)) - Counter(shown(tower.ids))
+            _, said, tower, joint, *twin = examples.draw(epoch, item)
+            assert joint.aligned == ALIGNED
+            pairs[bool(twin)] += 1
+            for other in twin:
+                assert other.aligned == MISALIGNED
+                assert set(other.labels) == {IGNORED}
+                most_of_it = Counter(shown(other.ids)) - Counter(shown(tower.ids))
                 assert most_of_it, f"{segment.text}: all that is shown belongs to it"
-    assert within(pairs[MISALIGNED], sum(pairs.values()), 0.5)
+                assert other.types.count(TEXT_TYPE) == joint.types.count(TEXT_TYPE), "the same words"
+    assert within(pairs[True], sum(pairs.values()), 0.5)
 
 
 def test_a_mask_does_not_give_away_whether_a_pair_is_aligned():
@@ -178,8 +183,8 @@ def test_a_mask_does_not_give_away_whether_a_pair_is_aligned():
     masks = {ALIGNED: [], MISALIGNED: []}
     for epoch in range(40):
         for item in range(len(examples.spoken)):
-            joint = examples.draw(epoch, item)[2]
-            masks[joint.aligned].append(joint.ids.count(V.mask))
+            for joint in examples.draw(epoch, item)[3:]:
+                masks[joint.aligned].append(joint.ids.count(V.mask))
     aligned, misaligned = (np.array(masks[kind]) for kind in (ALIGNED, MISALIGNED))
     deviation = math.hypot(aligned.std() / len(aligned) ** 0.5, misaligned.std() / len(misaligned) ** 0.5)
     assert abs(aligned.mean() - misaligned.mean()) < 5 * deviation
@@ -192,23 +197,23 @@ def test_the_neighbour_that_was_joined_is_no_stranger():
     ]
     joining = ExampleOptions(join_neighbours=1.0, misaligned=1.0)
     examples = Examples(V, two, [], joining, 0)
-    assert {examples.draw(epoch, 0)[2].aligned for epoch in range(50)} == {ALIGNED}
+    assert all(len(examples.draw(epoch, 0)) == 4 for epoch in range(50)), "no twin"
     with_another = Examples(V, [*two, Segment("w", 0, 3, "wash", (3,), (0,))], [], joining, 0)
-    drawn = [with_another.draw(epoch, 0)[2] for epoch in range(50)]
-    strangers = [set(shown(d.ids)) for d in drawn if d.aligned == MISALIGNED]
+    twins = [twin for epoch in range(50) for twin in with_another.draw(epoch, 0)[4:]]
+    strangers = [set(shown(twin.ids)) for twin in twins]
     assert strangers and all(len(s) <= 1 for s in strangers), "only the video w, or its mask's replacement"
 
 
 def test_a_clip_that_both_show_makes_no_stranger():
     two = [Segment("v", 0, 0.4, "cut", (1,), (0,)), Segment("v", 0.4, 3, "stir", (1, 2), (0, 1))]
     examples = Examples(V, two, [], unjoined(misaligned=1.0), 0)
-    assert {examples.draw(e, i)[2].aligned for e in range(50) for i in (0, 1)} == {ALIGNED}
+    assert all(len(examples.draw(e, i)) == 4 for e in range(50) for i in (0, 1)), "no twin"
 
 
 def test_where_all_show_the_same_nothing_is_misaligned():
     same = [Segment(f"v{i}", 0, 3 + i, "cut", (4,) * (1 + i), tuple(range(1 + i))) for i in range(4)]
     examples = Examples(V, same, [], unjoined(misaligned=1.0), 0)
-    assert {examples.draw(e, i)[2].aligned for e in range(20) for i in range(4)} == {ALIGNED}
+    assert all(len(examples.draw(e, i)) == 4 for e in range(20) for i in range(4)), "no twin"
 
 
 def test_joined_neighbours_are_of_one_video():
@@ -236,7 +241,7 @@ def test_tails(tokens, longest, epoch):
         assert {found.ids[i] for i in asked} == {V.mask}
     whole = [i if label == IGNORED else label for i, label in zip(found.ids, found.labels, strict=True)]
     leaves = [i - V.first_visual for i in whole[2:-1]]
-    assert any(leaves == list(run.tokens[o : o + len(leaves)]) for o in range(4))
+    assert any(leaves == list(run.tokens[o : o + len(leaves)]) for o in range(tokens))
 
 
 def test_tails_reach_as_far_as_next_looks():
@@ -275,5 +280,5 @@ def test_a_packed_batch_says_where_everything_lies():
     labels = [label for s in inputs for label in s.labels]
     assert batch.asked_M.tolist() == [i for i, label in enumerate(labels) if label != IGNORED]
     assert batch.labels_M.tolist() == [label for label in labels if label != IGNORED]
-    assert batch.pairs_P2.tolist() == [[0, 1], [3, 4]]
+    assert batch.pairs_P2.tolist() == [[1, 2], [6, 7]]
     assert pytest.approx(batch.lengths_S.sum()) == len(batch.ids_T)
