@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections import Counter
 from pathlib import Path
 
@@ -24,35 +23,13 @@ from multimodal.store import InputError, Store, out_of_space
 log = logging.getLogger(__name__)
 
 
-class _Shares:
-    """How far each video under way is; the tasks' threads report here."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._done: dict[str, float] = {}
-        self._report: progress.Report | None = None
-        self._total = 0
-
-    def begin(self, report: progress.Report, total: int) -> None:
-        self._done, self._report, self._total = {}, report, total
-
-    def put(self, video: Video, share: float) -> None:
-        with self._lock:
-            self._done[video.video] = share
-            if self._report:
-                self._report(sum(self._done.values()), self._total, video.name)
-
-
-_shares = _Shares()
-
-
 @task(name="take in", task_run_name="take in {video.name}", cache_policy=NO_CACHE, persist_result=False)
 def take_in(video: Video, settings: Settings) -> Fate:
     """One video into the store; only immutable files are written, so any machine that shares the store can do it."""
     at_once = settings.at_once
     return ingest(
         Store(settings.store), video, settings.ingest, settings.torch_device,
-        threads=1 if at_once > 1 else None, hook=lambda share: _shares.put(video, share),
+        threads=1 if at_once > 1 else None, hook=lambda share: progress.shares.put(video.video, video.name, share),
     )  # fmt: skip
 
 
@@ -73,13 +50,13 @@ def ingest_videos(videos: list[Path], settings: Settings = Settings()) -> list[s
         registered, unread = register(catalogue, found.files)
         left = [v for v in registered if not settled(store, v, settings.ingest)]
         ended = [*unread, *(v for v in registered if v not in left)]
-        _shares.begin(report, len(left))
+        progress.shares.begin(report, len(left))
         waiting = {take_in.submit(video, settings): video for video in left}
         for future in as_completed(list(waiting)):
             video = waiting[future]
             ended.append(_fate(future, video).applied_to(video))
             catalogue.put(ended[-1])
-            _shares.put(video, 1.0)
+            progress.shares.put(video.video, video.name, 1.0)
         counts = Counter(v.state for v in ended)
         words = ", ".join(
             f"{counts[state]} {state}" for state in ("done", "partial", "refused") if counts[state]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -67,3 +68,26 @@ def stage(name: str) -> Iterator[Report]:
 
         yield show
     say(f"{name:<9} {time.monotonic() - began:6.1f} s  {last or 'nothing left to do'}")
+
+
+class Shares:
+    """How far each video under way is; the threads that take them in report here."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._done: dict[str, float] = {}
+        self._report: Report | None = None
+        self._total = 0
+
+    def begin(self, report: Report, total: int) -> None:
+        self._done, self._report, self._total = {}, report, total
+
+    def put(self, video: str, name: str, share: float) -> None:
+        with self._lock:
+            self._done[video] = share
+            if self._report:
+                self._report(sum(self._done.values()), self._total, name)
+
+
+shares = Shares()
+"""Here, and not beside the task that reports: a task is sent to other machines with what lies beside it."""
