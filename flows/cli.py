@@ -56,6 +56,7 @@ def run(videos: Videos, settings: Settings = Settings(), *, json_: JsonOption = 
         _print_json({"report": str(report), "figures": _figures(store)} | _status(store))
     else:
         _print_figures(store)
+        print()
         _print_videos(store)
         print(f"\nReport: {report}")
 
@@ -221,7 +222,6 @@ def _status(store: Store) -> dict[str, Any]:
 
 
 def _print_videos(store: Store) -> None:
-    print()
     for v in _status(store)["videos"]:
         held = f"{v['seconds'] or 0:7.1f} s {v['clips'] or 0:4d} clips {v['sentences'] or 0:4d} sentences"
         print(f"{v['state']:<8}{held}  {v['name']}{'  (' + v['reason'] + ')' if v['reason'] else ''}")

@@ -70,6 +70,28 @@ class Home:
         return found
 
 
+def run_inside(capsys, *arguments: object) -> subprocess.CompletedProcess:
+    """Runs a command in this process, which takes a tenth of the time: for calls that end before any work begins."""
+    from flows.cli import main
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    argv, environment = sys.argv, dict(os.environ)
+    sys.argv = ["videobert", *map(str, arguments)]
+    try:
+        main()
+    except SystemExit as end:
+        said = capsys.readouterr()
+        assert "flows.server" not in sys.modules, "the work began"
+        return subprocess.CompletedProcess(sys.argv, end.code, said.out, said.err)
+    finally:
+        sys.argv = argv
+        os.environ.clear()
+        os.environ.update(environment)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    raise AssertionError("main returned")
+
+
 @contextlib.contextmanager
 def prefect_server(folder: Path) -> Iterator[str]:
     """The address of a Prefect server of the tests, so that not every command needs to start one."""
