@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -111,6 +112,11 @@ def text_start(name: str) -> Path:
         raise InputError(
             f"--text-start {name}: {missing[0]} is not there; name {' or '.join(TEXT_STARTS)}, or a folder with a BERT's "
             "config.json, model.safetensors and vocab.txt"
+        )
+    activation = json.loads((folder / "config.json").read_text()).get("hidden_act", "gelu")
+    if activation != "gelu":
+        raise InputError(
+            f"--text-start {name}: its activation is {activation}; only BERTs with gelu are read"
         )
     return folder
 
