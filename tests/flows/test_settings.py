@@ -65,7 +65,7 @@ def test_a_size_derives_the_parts_and_each_can_be_chosen_alone(size):
     assert (settings.ingest.whisper, settings.ingest.backbone) == (sized.whisper, sized.backbone)
     assert settings.tokens.largest == sized.largest
     assert settings.pretrain.text_start == sized.text_start
-    assert settings.pretrain.training.epochs == sized.epochs
+    assert settings.pretrain.training == sized.training
     other = "s3d" if sized.backbone == "i3d" else "i3d"
     chosen = Settings(size=size, backbone=other, k=4)
     assert (chosen.ingest.backbone, chosen.ingest.whisper) == (other, sized.whisper)
@@ -78,7 +78,7 @@ def test_without_a_size_it_is_small():
 
 def test_epochs_that_are_asked_for_are_not_stretched():
     assert Settings(epochs=1).pretrain.training.steps(3) == 1
-    assert Settings().pretrain.training.steps(3) == SIZES["small"].least_steps
+    assert Settings().pretrain.training.steps(3) == SIZES["small"].training.least_steps
 
 
 @pytest.mark.parametrize(
