@@ -1,5 +1,6 @@
 """A disk without space: one clear line, nothing lost, and with more space the run goes on."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,17 +8,19 @@ from pathlib import Path
 import pytest
 from command import artefacts, stamps
 
-TOO_SMALL = {"catalogue": "16k", "checkpoint": "40m"}
+TOO_SMALL = {"ingest": "16k", "run": "40m"}
+"""By command: no room for the catalogue, no room for a checkpoint."""
 ENOUGH = "900m"
+MADE = {"ingest": {"transcripts", "features"}, "run": {"features", "models", "indexes"}}
 
 
 @pytest.fixture
-def disk(request, tmp_path) -> Iterator[Path]:
+def disk(command, tmp_path) -> Iterator[Path]:
     """A small file system of its own."""
     place = tmp_path / "disk"
     place.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={TOO_SMALL[request.param]}", "tmpfs", place], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={TOO_SMALL[command]}", "tmpfs", place], capture_output=True, text=True, check=False
     )  # fmt: skip
     if made.returncode:
         pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
@@ -27,19 +30,28 @@ def disk(request, tmp_path) -> Iterator[Path]:
         subprocess.run(["umount", place], check=True)
 
 
-@pytest.mark.parametrize("disk", TOO_SMALL, indirect=True)
-def test_a_full_disk_is_told_and_with_more_space_the_run_completes(disk, home, videos):
+@pytest.mark.parametrize("command", TOO_SMALL if os.environ.get("VIDEOBERT_FAULTS") else ["run"])
+def test_a_full_disk_is_told_and_with_more_space_the_run_completes(command, disk, home, videos):
     store = disk / "store"
-    command = ("run", videos / "narrated/grid_bbaf2n.mpg", "--store", store, "--epochs", 1, "--size", "demo")
-    ended = home.run(*command)
+    command_line = (
+        command,
+        videos / "narrated/grid_bbaf2n.mpg",
+        "--store",
+        store,
+        "--epochs",
+        1,
+        "--size",
+        "demo",
+    )
+    ended = home.run(*command_line)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "Traceback" not in ended.stderr
     line = ended.stderr.splitlines()[-1]
     assert line.startswith("videobert: disk full: ") and "free some space and run again" in line
     assert not list(store.rglob("*.part"))
-    before = stamps(store)
+    before = {name: stamp for name, stamp in stamps(store).items() if not name.endswith("metrics.jsonl")}
     subprocess.run(["mount", "-o", f"remount,size={ENOUGH}", disk], check=True)
-    ended = home.run(*command)
+    ended = home.run(*command_line)
     assert ended.returncode == 0, ended.stderr
     assert before.items() <= stamps(store).items()
-    assert {n.split("/")[0] for n in artefacts(store)} >= {"features", "models", "indexes"}
+    assert {n.split("/")[0] for n in artefacts(store)} >= MADE[command]

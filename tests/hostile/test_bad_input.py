@@ -158,7 +158,7 @@ def silent_store(tmp_path_factory, videos, server) -> tuple[Home, Path, Path]:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        pytest.param(["--device", "cuda"], ["--device cuda", "--device cpu"], id="no GPU", marks=pytest.mark.skipif(
+        pytest.param(["--device", "cuda"], ["--device cuda", "no GPU"], id="no GPU", marks=pytest.mark.skipif(
             torch.cuda.is_available(), reason="there is a GPU")),
         pytest.param(["--truth", "MOV"], ["--truth", "not a truth file"], id="no truth file"),
         pytest.param(["--whisper", "large-v1"], ["--whisper large-v1", "cannot be had"], id="no weights"),
