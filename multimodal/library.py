@@ -26,6 +26,7 @@ SUFFIXES = frozenset(
 
 
 LEAST_TO_SPLIT = 10
+LEAST_HELD_OUT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,14 +145,19 @@ def usable(catalogue: Catalogue) -> list[Video]:
 def split(videos: Sequence[Video], held_out: float | frozenset[str]) -> tuple[list[Video], list[Video]]:
     """The videos to learn from and those held out to judge by: a share of them by content, or the named digests.
 
-    A share of fewer than ten videos that have clips holds out none: there is too little to learn from as it is.
+    A share takes videos, in an order that only their content decides, until their clips make it up, and two at least.
+    Fewer than ten videos that have clips hold out none: there is too little to learn from as it is.
     """
     if isinstance(held_out, float):
-        order = sorted(v.video for v in videos if v.clips)
-        order.sort(key=lambda video: hashlib.sha256(video.encode()).hexdigest())
-        held_out = (
-            frozenset(order[: round(held_out * len(order))]) if len(order) >= LEAST_TO_SPLIT else frozenset()
+        seen = sorted(
+            (v for v in videos if v.clips), key=lambda v: hashlib.sha256(v.video.encode()).hexdigest()
         )
+        wanted, taken = held_out * sum(v.clips for v in seen), []
+        for video in seen if len(seen) >= LEAST_TO_SPLIT and held_out else ():
+            if len(taken) >= LEAST_HELD_OUT and sum(v.clips for v in taken) >= wanted:
+                break
+            taken.append(video)
+        held_out = frozenset(v.video for v in taken)
     return [v for v in videos if v.video not in held_out], [v for v in videos if v.video in held_out]
 
 

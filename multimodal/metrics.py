@@ -24,6 +24,7 @@ from multimodal.training import Report
 from multimodal.truth import Truth
 
 RESAMPLES = 1000
+LEAST_VIDEOS = 3
 BATCH = 128
 
 
@@ -52,7 +53,7 @@ class Answers:
         self.chance.append(float(chance))
 
     def figure(self, seed: int = 0) -> Figure | None:
-        """``None`` where nothing was asked."""
+        """``None`` where nothing was asked. About fewer than three videos nothing is sure: from 0 to 1."""
         if not self.right:
             return None
         names = sorted(set(self.video))
@@ -68,6 +69,8 @@ class Answers:
         drawn = np.random.default_rng(seed).integers(len(names), size=(RESAMPLES, len(names)))
         totals = sums[drawn].sum(1)
         low, high = np.quantile(totals[:, 0] / totals[:, 1], [0.025, 0.975])
+        if len(names) < LEAST_VIDEOS:
+            low, high = 0.0, 1.0
         return Figure(
             float(np.mean(self.right)), float(low), float(high), float(np.mean(self.chance)), len(self.right)
         )

@@ -23,6 +23,7 @@ import torch
 from multimodal.catalogue import Video
 from multimodal.examples import ALIGNED, JOINT, pack, sequence, unmasked
 from multimodal.library import read_material
+from multimodal.model import CONTRAST_TEMPERATURE
 from multimodal.pretraining import Trained
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, recipe, write_whole
@@ -30,6 +31,7 @@ from multimodal.training import Report
 
 VERSION = 1
 RERANKED = 50
+LEAST_PROBABILITY = 1e-9
 RANK_OFFSET = 60
 """Of reciprocal rank fusion: 1 / (60 + rank) (Cormack, Clarke, Büttcher 2009)."""
 WORDS_WEIGHT = 3
@@ -200,17 +202,23 @@ class Index:
 
     def by_saying(self, text: str) -> np.ndarray:
         """The moments whose words mean something near, by the text-only embedding."""
-        order = self._order(self._said, text)
+        _, order = self._order(self._said, text)
         return order[[bool(self.moments[i].text) for i in order]]
 
     def by_sight(self, text: str) -> np.ndarray:
-        """The moments that show it, by the video-only embedding; the first 50 in the alignment head's order."""
-        order = self._order(self._shown, text)
-        order = order[[bool(self.moments[i].tokens) for i in order]]
+        """The moments that show it, by the video-only embedding; the first 50 in its and the alignment head's order.
+
+        Both are log-probabilities there: the embedding's as it was trained (cosine over temperature), and the head's.
+        """
+        near, order = self._order(self._shown, text)
+        shown = np.array([bool(self.moments[i].tokens) for i in order], bool)
+        near, order = near[shown], order[shown]
         first = order[:RERANKED]
         aligned = alignment(self.trained, [text] * len(first), [self.moments[i].tokens for i in first])
-        return np.concatenate([first[np.argsort(-aligned, kind="stable")], order[RERANKED:]])
+        both = near[:RERANKED] / CONTRAST_TEMPERATURE + np.log(aligned + LEAST_PROBABILITY)
+        return np.concatenate([first[np.argsort(-both, kind="stable")], order[RERANKED:]])
 
-    def _order(self, vectors: faiss.IndexFlatIP, text: str) -> np.ndarray:
-        _, order = vectors.search(embed(self.trained, texts=[text]), len(self.moments))
-        return order[0]
+    def _order(self, vectors: faiss.IndexFlatIP, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The moments by cosine, and the cosines, best first."""
+        near, order = vectors.search(embed(self.trained, texts=[text]), len(self.moments))
+        return near[0], order[0]

@@ -1,6 +1,7 @@
 """From files to the store's videos, and back to what the store holds of each."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import (
+    LEAST_HELD_OUT,
     LEAST_TO_SPLIT,
     find,
     read_features,
@@ -105,7 +107,8 @@ videos = st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), unique=
 def test_a_split_is_by_content(found, share):
     learned, held_out = split(found, share)
     assert sorted(v.video for v in learned + held_out) == sorted(v.video for v in found)
-    assert len(held_out) == (round(share * len(found)) if len(found) >= LEAST_TO_SPLIT else 0)
+    enough = max(LEAST_HELD_OUT, math.ceil(share * len(found)))
+    assert len(held_out) == (enough if share and len(found) >= LEAST_TO_SPLIT else 0)
     assert {v.video for v in held_out} == {v.video for v in split(found[::-1], share)[1]}
 
 

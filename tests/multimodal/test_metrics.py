@@ -22,13 +22,20 @@ def held_out(seed: int = 77):
 
 def test_a_figure_by_hand():
     answers = Answers()
-    for video, right, chance in (("a", 1, 0.5), ("a", 0, 0.5), ("a", 1, 0.0), ("b", 1, 1.0)):
+    for video, right, chance in (("a", 1, 0.5), ("a", 0, 0.5), ("a", 1, 0.0), ("b", 1, 1.0), ("c", 1, 1.0)):
         answers.add(video, right, chance)
     figure = answers.figure()
-    assert (figure.value, figure.chance, figure.n) == (0.75, 0.5, 4)
-    # two videos drawn with replacement: aa 2/3, ab and ba 3/4, bb 1; each of the outer ones a quarter of the time
+    assert (figure.value, figure.chance, figure.n) == (0.8, pytest.approx(0.6), 5)
+    # three videos drawn with replacement: aaa, which gives 2/3, one time in 27, more often than one in 40
     assert (figure.low, figure.high) == (pytest.approx(2 / 3), 1.0)
     assert answers.figure() == figure
+
+
+def test_two_videos_make_nothing_sure():
+    answers = Answers()
+    for video in ("a", "b", "b"):
+        answers.add(video, 1, 0.5)
+    assert (answers.figure().low, answers.figure().high) == (0.0, 1.0)
 
 
 def test_an_interval_over_videos_is_that_of_the_bootstrap():
