@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -81,6 +83,8 @@ def register(catalogue: Catalogue, files: Iterable[Path]) -> tuple[list[Video], 
         path, name = (os.fsencode(p).decode(errors="replace") for p in (file.absolute(), file.name))
         reason = "" if path == str(file.absolute()) else f"{name}: the path is not UTF-8; rename it"
         try:
+            if not stat.S_ISREG(file.stat().st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
             digest, size = file_digest(file), file.stat().st_size
         except OSError as error:
             reason = f"{name}: the file cannot be read ({error.strerror})"
@@ -135,6 +139,16 @@ def read_features(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros((0, 1), np.float16), np.zeros(0)
     with safe_open(store.features(video.video, video.features), "numpy") as file:
         return file.get_tensor("values"), file.get_tensor("starts")
+
+
+def read_imported_tokens(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray] | None:
+    """``tokens`` int32 [n] and ``starts`` float64 [n] that came in from elsewhere; ``None`` where features did."""
+    if video.features is None:
+        return None
+    with safe_open(store.features(video.video, video.features), "numpy") as file:
+        if "tokens" not in file.keys():  # noqa: SIM118 - it is no dict
+            return None
+        return file.get_tensor("tokens"), file.get_tensor("starts")
 
 
 def usable(catalogue: Catalogue) -> list[Video]:
