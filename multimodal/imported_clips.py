@@ -15,7 +15,7 @@ def on_clips(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[
     ``values``: features [n, d], of which a clip takes the mean by time, or tokens int [n], of which it takes the one shown
     longest. A missing end (NaN) is the usual distance of the starts after the start, never past the next start. A clip of which less than half is covered is left out, but for a video that is shorter than that.
     """
-    usual = float(np.median(np.diff(starts))) if len(starts) > 1 else CLIP_SECONDS
+    usual = float(np.quantile(np.diff(starts), 0.5, method="lower")) if len(starts) > 1 else CLIP_SECONDS
     guessed = np.minimum(starts + usual, np.append(starts[1:], np.inf))
     ends = np.where(np.isnan(ends), guessed, ends)
     lengths = ends - starts

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
+from multimodal.imported_arrays import ARRAYS, ArrayFileError, read_arrays
 from multimodal.imported_clips import on_clips
 from multimodal.imported_tables import COLUMNS, TABLES, TableError, Video, read_table
+from multimodal.library import SUFFIXES as MEDIA
 from multimodal.store import canonical_json
 from speech import captions, elsewhere
 from speech.captions import CaptionError
@@ -26,19 +26,15 @@ from vision.clips import CLIP_SECONDS
 from vision.codebook import MAX_LEAVES
 
 Kind = Literal["features", "transcripts", "tokens"]
-FEATURES = (".npy", ".npz", ".safetensors")
 TRANSCRIPTS = (".vtt", ".srt", ".json")
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
-    "features": (*FEATURES, ".parquet"),
+    "features": (*ARRAYS, ".parquet"),
     "transcripts": (*TRANSCRIPTS, *TABLES),
     "tokens": TABLES,
 }
 STARTS, ENDS, VALUES = COLUMNS["start"], COLUMNS["end"], COLUMNS["features"]
-MOST_BYTES = 1 << 30
-"""Of one video's features; at 1024 float32 every 1.5 s these are four days."""
 MOST_WIDTH = 1 << 16
 MOST_ROWS = 1 << 22
-LONGEST_HEADER = 10_000
 LARGEST_TEXT = 1 << 30
 
 
@@ -75,7 +71,7 @@ def read(files: Sequence[Path], kind: Kind | None, stride: float | None) -> Iter
         try:
             for piece in _pieces(file, kind, stride):
                 yield dataclasses.replace(piece, file=number)
-        except (ImportedFileError, TableError, CaptionError, TranscriptError) as error:
+        except (ImportedFileError, ArrayFileError, TableError, CaptionError, TranscriptError) as error:
             words = str(error)
             yield Piece(
                 number, "", "", problem=words if words.startswith(file.name) else f"{file.name}: {words}"
@@ -85,11 +81,11 @@ def read(files: Sequence[Path], kind: Kind | None, stride: float | None) -> Iter
         yield Piece(number, "", "end")
 
 
-def label_of(file: Path, media: frozenset[str]) -> str:
+def label_of(file: Path) -> str:
     """The video that a file is about: its name without ending, and without the video's own or a language's before it."""
     name = Path(file.name).stem
     before, _, last = name.rpartition(".")
-    return before if before and (f".{last}".lower() in media or _language(file)) else name
+    return before if before and (f".{last}".lower() in MEDIA or _language(file)) else name
 
 
 def _language(file: Path) -> str | None:
@@ -103,17 +99,15 @@ def _language(file: Path) -> str | None:
 
 
 def _pieces(file: Path, kind: Kind | None, stride: float | None) -> Iterator[Piece]:
-    from multimodal.library import SUFFIXES as MEDIA
-
-    suffix, label = file.suffix.lower(), label_of(file, MEDIA)
+    suffix, label = file.suffix.lower(), label_of(file)
     if not file.is_file():
         raise ImportedFileError("is no regular file; name a file or a folder of them")
     if kind is not None and suffix not in SUFFIXES[kind]:
         raise ImportedFileError(
             f"--import-kind {kind}: {suffix or 'no ending'} is none of {' '.join(SUFFIXES[kind])}"
         )
-    if suffix in FEATURES:
-        yield _features(label, _arrays(file), stride)
+    if suffix in ARRAYS:
+        yield _features(label, read_arrays(file), stride)
     elif suffix in TRANSCRIPTS:
         yield Piece(0, label, "transcripts", transcript=_written(_transcript(file, suffix)))
     elif suffix in TABLES:
@@ -244,7 +238,7 @@ def _times(
     stride: float | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """``starts`` and ``ends`` float64 [count], checked; starts by the stride where there are none, ends NaN."""
-    if starts is None or np.isnan(starts).all():
+    if starts is None or (starts.dtype.kind == "f" and np.isnan(starts).all()):
         if stride is None:
             raise ImportedFileError(
                 "gives no start times; say --import-stride SECONDS or --import-fps N, or add an array or column 'start'"
@@ -270,71 +264,3 @@ def _times(
                 f"{place}: {'has no length' if end == start else 'starts when the one above does'} ({start:g} s); give it times of its own"
             )
     return starts, ends
-
-
-def _arrays(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of a .npy, .npz or .safetensors file, by name; sizes are looked at before anything is read."""
-    if file.suffix.lower() == ".safetensors":
-        return _safetensors(file)
-    if file.suffix.lower() == ".npy":
-        with file.open("rb") as stream:
-            return {VALUES[0]: _npy(stream, file.stat().st_size)}
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            if sum(member.file_size for member in members) > MOST_BYTES:
-                raise ImportedFileError(f"would unpack to more than {MOST_BYTES} bytes; split it")
-            arrays = {}
-            for member in members:
-                with archive.open(member) as stream:
-                    arrays[member.filename.removesuffix(".npy")] = _npy(stream, member.file_size)
-            return arrays
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise ImportedFileError(f"is no .npz archive that can be read ({error}); save it again") from error
-    except (ValueError, zipfile.zlib.error) as error:
-        if isinstance(error, ImportedFileError):
-            raise
-        raise ImportedFileError(f"is damaged ({error}); save it again") from error
-
-
-def _npy(stream: IO[bytes], size: int) -> np.ndarray:
-    """One array of NumPy's format, with no object in it."""
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"version {version[0]}.{version[1]}")
-        read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[
-            version[0]
-        ]
-        shape, fortran, dtype = read_header(stream, max_header_size=LONGEST_HEADER)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
-        raise ImportedFileError(
-            f"has no header of a NumPy array ({' '.join(str(error).split())[:120]}); save it with numpy.save"
-        ) from error
-    if dtype.hasobject:
-        raise ImportedFileError(
-            "holds Python objects, a pickle, which is never loaded; save an array of numbers"
-        )
-    needed = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or needed > MOST_BYTES or needed > size:
-        raise ImportedFileError(
-            f"its header promises {list(shape)} of {dtype}, {needed} bytes; the file has {size}, and {MOST_BYTES} are the most"
-        )
-    data = stream.read(needed)
-    if len(data) < needed:
-        raise ImportedFileError(f"breaks off after {len(data)} of {needed} bytes; copy it again")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-
-
-def _safetensors(file: Path) -> dict[str, np.ndarray]:
-    if file.stat().st_size > MOST_BYTES:
-        raise ImportedFileError(f"{file.stat().st_size} bytes; one video has at most {MOST_BYTES}; split it")
-    try:
-        with safe_open(file, "numpy") as opened:
-            kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118
-            odd = next((name for name, kind in kinds.items() if kind[0] not in "FIU" or "8_" in kind), None)
-            if odd is not None:
-                raise ImportedFileError(f"{odd} is {kinds[odd]}; save it as float32")
-            return {name: opened.get_tensor(name) for name in kinds}
-    except (SafetensorError, TypeError, KeyError) as error:
-        raise ImportedFileError(f"is no safetensors file ({str(error)[:120]}); save it again") from error

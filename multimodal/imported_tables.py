@@ -123,10 +123,15 @@ def _text(file: Path) -> str:
         )
     data = file.read_bytes()
     try:
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise TableError(f"line {line}: is not UTF-8 text; save the file as UTF-8") from error
+    if (at := text.find("\0")) >= 0:
+        raise TableError(
+            f"line {text.count(chr(10), 0, at) + 1}: holds a NUL, which no text does; save the file as UTF-8"
+        )
+    return text
 
 
 def _delimiter(text: str) -> str:
