@@ -218,7 +218,7 @@ def test_all_at_once_cost_nobody_else_anything(here):
         first = {v.reason.split(":")[0].split(",")[0] for v in videos if v.state == "refused"}
     assert {"good"} < {v.name for v in good} <= {"good", "a", "b"}, "a and b stand beside a bad row"
     assert first == {n for n in BAD if Path(n).suffix not in (".pt", ".pkl")} | {"gone.npy", "endless.npy"}
-    assert not (here / "loaded").exists() and len(list(store.root.glob("features/*"))) == 1
+    assert not (here / "loaded").exists() and len(list(store.root.glob("features/*"))) == 2
 
 
 def test_names_that_would_harm_a_terminal_or_a_path(here):
