@@ -84,3 +84,31 @@ def _take_in_all(found: Found, store: Store, catalogue: Catalogue, settings: Set
             catalogue.put(ended[-1])
             progress.shares.put(video.video, video.name, 1.0)
         words = _counted(ended)
+        if found.passed_over:
+            words += f"; passed over {', '.join(f'{n} {ending}' for ending, n in sorted(found.passed_over.items()))}"
+        report(len(left), len(left), words)
+    return ended
+
+
+def _counted(ended: list[Video]) -> str:
+    counts = Counter(v.state for v in ended)
+    return ", ".join(f"{counts[state]} {state}" for state in ("done", "partial", "refused") if counts[state])
+
+
+def ingest_with_workers(videos: list[Path], settings: Settings, imports: Imports = Imports()) -> list[str]:
+    """The flow with as many videos at a time as the settings say."""
+    runner = ThreadPoolTaskRunner(max_workers=settings.at_once)
+    return ingest_videos.with_options(task_runner=runner)(videos, settings, imports)
+
+
+def _fate(future, video: Video) -> Fate:
+    """What became of the video; a mistake of ours in one video is written down and does not stop the others."""
+    try:
+        return future.result(raise_on_failure=True)
+    except PART_MISSING:
+        raise
+    except Exception as error:
+        if out_of_space(error):
+            raise
+        log.exception("%s: could not be taken in", video.name)
+        return Fate(video.video, "refused", f"{video.name}: an unexpected {type(error).__name__}: {error}")

@@ -172,10 +172,9 @@ class _Import:
         return ""
 
     def _refuse(self, piece: Piece, file: Path, problem: str) -> Video:
-        path = str(file.absolute())
         name = f"{piece.label} in {file.name}" if piece.label else file.name
-        name = "".join(c if c.isprintable() else "?" for c in name)[:LONGEST_LABEL]
-        video = Video(_unread(path, piece.label), name, path, 0, "refused", problem)
+        name, path, problem = (_printable(t) for t in (name[:LONGEST_LABEL], str(file.absolute()), problem))
+        video = Video(_unread(file, piece.label), name, path, 0, "refused", problem)
         self.catalogue.put(video)
         self.refused.add(video.video)
         return video
@@ -187,7 +186,7 @@ class _Import:
             video = self._said(piece, file, before)
         else:
             video = self._seen(piece, file, before)
-        for gone in {_unread(str(file.absolute()), label) for label in (piece.label, "")} & self.refused:
+        for gone in {_unread(file, label) for label in (piece.label, "")} & self.refused:
             self.catalogue.remove(gone)
             self.refused.discard(gone)
         if video != before:
@@ -226,8 +225,8 @@ class _Import:
                 "sha256": self._digest_of(file),
                 "note": piece.note,
             }
-            blob = safetensors.numpy.save({name: values, "starts": piece.starts},
-                                          metadata={"problems": "[]", "recipe": canonical_json(about)})  # fmt: skip
+            metadata = {"about": canonical_json({"problems": [], "recipe": about})}
+            blob = safetensors.numpy.save({name: values, "starts": piece.starts}, metadata=metadata)
             write_whole(path, blob)
         transcript = before.transcript if before else None
         if before and transcript and before.video != identity:
@@ -248,7 +247,7 @@ class _Import:
             path = self.store.features(identity, features)
             with safe_open(path, "numpy") as file:
                 starts = file.get_tensor("starts")
-                notes += [note for note in [json.loads(file.metadata()["recipe"])["note"]] if note]
+                notes += [note for note in [json.loads(file.metadata()["about"])["recipe"]["note"]] if note]
             clips, end, size = len(starts), float(starts[-1]) + CLIP_SECONDS, path.stat().st_size
         if transcript:
             path = self.store.transcript(identity, transcript)
@@ -265,8 +264,13 @@ class _Import:
         )
 
 
-def _unread(path: str, label: str) -> str:
-    return f"unread:{path}#{label}" if label else f"unread:{path}"
+def _unread(file: Path, label: str) -> str:
+    return _printable(f"unread:{file.absolute()}#{label}" if label else f"unread:{file.absolute()}")
+
+
+def _printable(text: str) -> str:
+    """The text as a terminal and the catalogue can take it: what cannot be shown is a question mark."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _array_bytes(array: np.ndarray) -> bytes:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import random
 import re
@@ -210,6 +211,7 @@ def test_all_at_once_cost_nobody_else_anything(here):
     (folder / "good.npz").write_bytes(npz(features=GOOD, starts=np.arange(3) * 1.5))
     (folder / "gone.npy").symlink_to(here / "nowhere")
     (folder / "endless.npy").symlink_to("/dev/zero")
+    (folder / os.fsdecode(b"not-utf8-\xff.npz")).write_bytes(npz(features=GOOD, starts=np.arange(3) * 1.5))
     store = Store(here / "store")
     with store.writing(), Catalogue(store.catalogue) as catalogue:
         take_in_imports(store, catalogue, find_imports([folder], None), ImportOptions(), lambda *_: None)
@@ -217,7 +219,11 @@ def test_all_at_once_cost_nobody_else_anything(here):
         good = [v for v in videos if v.state != "refused"]
         first = {v.reason.split(":")[0].split(",")[0] for v in videos if v.state == "refused"}
     assert {"good"} < {v.name for v in good} <= {"good", "a", "b"}, "a and b stand beside a bad row"
-    assert first == {n for n in BAD if Path(n).suffix not in (".pt", ".pkl")} | {"gone.npy", "endless.npy"}
+    assert first == {n for n in BAD if Path(n).suffix not in (".pt", ".pkl")} | {
+        "gone.npy",
+        "endless.npy",
+        "not-utf8-?.npz",
+    }
     assert not (here / "loaded").exists() and len(list(store.root.glob("features/*"))) == 2
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
@@ -270,6 +270,7 @@ def test_options_out_of_range(bad):
     assert ImportOptions(fps=4.0).apart == 0.25
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.floats(0.05, 20), st.floats(0, 50))
 def test_clips_of_rows_without_gaps(count, stride, first):
     """Every clip lies on the grid and takes what is shown in it; a time stretch keeps a ramp a ramp."""
