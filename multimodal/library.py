@@ -76,16 +76,23 @@ def _unreadable(error: OSError) -> None:
 
 
 def register(catalogue: Catalogue, files: Iterable[Path]) -> tuple[list[Video], list[Video]]:
-    """Each file's content in the catalogue, once however many names it has; and those refused as they cannot be read."""
+    """Each file's content in the catalogue, once however many names it has; and those refused as they cannot be read.
+
+    A file is read once, however many links lead to it.
+    """
+    digests: dict[tuple[int, int, int, int], str] = {}
     videos: dict[str, Video] = {}
     unread: list[Video] = []
     for file in files:
         path, name = (os.fsencode(p).decode(errors="replace") for p in (file.absolute(), file.name))
         reason = "" if path == str(file.absolute()) else f"{name}: the path is not UTF-8; rename it"
         try:
-            if not stat.S_ISREG(file.stat().st_mode):
+            found = file.stat()
+            if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, "it is no regular file")
-            digest, size = file_digest(file), file.stat().st_size
+            same = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+            digest = digests[same] = digests.get(same) or file_digest(file)
+            size = found.st_size
         except OSError as error:
             reason = f"{name}: the file cannot be read ({error.strerror})"
         if reason:
