@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -19,8 +19,9 @@ from cyclopts import App, CycloptsError, Parameter
 
 from flows import progress
 from flows.errors import FOR_PEOPLE
-from flows.settings import DEFAULT_STORE, Settings, StoreOption
+from flows.settings import DEFAULT_STORE, Imports, Settings, StoreOption
 from multimodal.catalogue import Catalogue
+from multimodal.imports import find_imports
 from multimodal.library import find
 from multimodal.store import InputError, Store, StoreLocked, out_of_space
 
@@ -29,8 +30,9 @@ PREFECTS_OWN_LOGGERS = ("EventsWorker", "APILogWorker")
 """Those that PREFECT_LOGGING_LEVEL does not reach; they speak up when a machine is slow."""
 
 JsonOption = Annotated[bool, Parameter(name="--json", help="One JSON document for programs.", negative=())]
+NONE: tuple[Path, ...] = ()
 Videos = Annotated[
-    list[Path], Parameter(help="Video files, or folders that are searched through.", negative=())
+    tuple[Path, ...], Parameter(help="Video files, or folders that are searched through.", negative=())
 ]
 At = Annotated[float | None, Parameter(help="The second of the video that is meant.")]
 Device = Annotated[str, Parameter(help="Where the model runs: cpu or cuda.")]
@@ -44,14 +46,20 @@ app = App(
 
 
 @app.command
-def run(videos: Videos, settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
+def run(
+    videos: Videos = NONE,
+    settings: Settings = Settings(),
+    imports: Imports = Imports(),
+    *,
+    json_: JsonOption = False,
+) -> None:
     """Everything: ingest, codebook, pretrain, index, evaluate, report. A second run does only what is left."""
-    find(videos)
+    check_sources(videos, imports)
     store = Store(settings.store)
     with store.writing():
         from flows.pipeline import pipeline
 
-        report = _flow(pipeline, videos, settings)
+        report = _flow(pipeline, list(videos), settings, imports)
     if json_:
         _print_json({"report": str(report), "figures": _figures(store)} | _status(store))
     else:
@@ -62,13 +70,19 @@ def run(videos: Videos, settings: Settings = Settings(), *, json_: JsonOption = 
 
 
 @app.command
-def ingest(videos: Videos, settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
-    """Transcripts and features of videos."""
-    find(videos)
+def ingest(
+    videos: Videos = NONE,
+    settings: Settings = Settings(),
+    imports: Imports = Imports(),
+    *,
+    json_: JsonOption = False,
+) -> None:
+    """Transcripts and features of videos, or (--import) features, transcripts and tokens that were made elsewhere."""
+    check_sources(videos, imports)
     with Store(settings.store).writing():
         from flows.ingest import ingest_with_workers
 
-        _flow(ingest_with_workers, videos, settings)
+        _flow(ingest_with_workers, list(videos), settings, imports)
     status(settings.store, json_=json_)
 
 
@@ -211,6 +225,14 @@ def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> 
         _print_json(_status(opened))
     else:
         _print_videos(opened)
+
+
+def check_sources(videos: Sequence[Path], imports: Imports) -> None:
+    """Raises :class:`InputError` before anything is made where there is nothing to take in."""
+    if imports.paths:
+        find_imports(imports.paths, imports.kind)
+    if videos or not imports.paths:
+        find(videos)
 
 
 def _status(store: Store) -> dict[str, Any]:

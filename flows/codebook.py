@@ -56,7 +56,7 @@ def make_tokens(settings: Settings = Settings()) -> str:
         if changed is not None:
             raise InputError(
                 f"video {changed.name}: its features were made by another recipe ({changed.features}) than the codebook's; "
-                "run with --refit, or with the --backbone of before"
+                "run with --refit, or with the --backbone of before, or keep it in another --store"
             )
         encode(codebook, videos, settings)
         return codebook

@@ -14,12 +14,14 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import progress
 from flows.errors import PART_MISSING
-from flows.settings import Settings
+from flows.settings import Imports, Settings
 from multimodal.catalogue import Catalogue, Video
+from multimodal.imports import find_imports, take_in_imports
 from multimodal.ingest import Fate, ingest, settled
-from multimodal.library import find, register
+from multimodal.library import Found, find, register
 from multimodal.store import InputError, Store, out_of_space
 
+REASONS_TOLD = 3
 log = logging.getLogger(__name__)
 
 
@@ -33,20 +35,44 @@ def take_in(video: Video, settings: Settings) -> Fate:
     )  # fmt: skip
 
 
+@task(name="import", cache_policy=NO_CACHE, persist_result=False)
+def take_from_elsewhere(imports: Imports, settings: Settings) -> list[Video]:
+    """The videos that files made elsewhere speak of, without a file of their own."""
+    store = Store(settings.store)
+    with Catalogue(store.catalogue) as catalogue, progress.stage("import") as report:
+        files = find_imports(imports.paths, imports.kind)
+        ended = take_in_imports(store, catalogue, files, imports.options, report)
+        report(len(files), len(files), _counted(ended))
+    return ended
+
+
 @flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count()))
-def ingest_videos(videos: list[Path], settings: Settings = Settings()) -> list[str]:
-    """Takes in videos and folders of them; returns the digests of those that can be used.
+def ingest_videos(
+    videos: list[Path], settings: Settings = Settings(), imports: Imports = Imports()
+) -> list[str]:
+    """Takes in videos and folders of them, and what was made elsewhere; returns the digests of those that can be used.
 
     Raises :class:`InputError` where there is nothing to take in or nothing of it can be used.
     """
-    found = find(videos)
     store = Store(settings.store)
-    with (
-        store.writing(),
-        Catalogue(store.catalogue) as catalogue,
-        settings.at(catalogue) as settings,
-        progress.stage("ingest") as report,
-    ):
+    ended: list[Video] = []
+    with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
+        if imports.paths:
+            ended += take_from_elsewhere(imports, settings)
+        if videos or not imports.paths:
+            ended += _take_in_all(find(videos), store, catalogue, settings)
+    used = [v.video for v in ended if v.state != "refused"]
+    if not used:
+        reasons = "; ".join(v.reason for v in ended[:REASONS_TOLD])
+        more = f"; and {len(ended) - REASONS_TOLD} more" if len(ended) > REASONS_TOLD else ""
+        given = ", ".join(map(str, [*imports.paths, *videos]))
+        raise InputError(f"{given}: no video can be used ({reasons}{more}); give at least one that plays")
+    return used
+
+
+def _take_in_all(found: Found, store: Store, catalogue: Catalogue, settings: Settings) -> list[Video]:
+    """Every file found, as it ended."""
+    with progress.stage("ingest") as report:
         registered, unread = register(catalogue, found.files)
         left = [v for v in registered if not settled(store, v, settings.ingest)]
         ended = [*unread, *(v for v in registered if v not in left)]
@@ -57,26 +83,22 @@ def ingest_videos(videos: list[Path], settings: Settings = Settings()) -> list[s
             ended.append(_fate(future, video).applied_to(video))
             catalogue.put(ended[-1])
             progress.shares.put(video.video, video.name, 1.0)
-        counts = Counter(v.state for v in ended)
-        words = ", ".join(
-            f"{counts[state]} {state}" for state in ("done", "partial", "refused") if counts[state]
-        )
+        words = _counted(ended)
         if found.passed_over:
             words += f"; passed over {', '.join(f'{n} {ending}' for ending, n in sorted(found.passed_over.items()))}"
         report(len(left), len(left), words)
-    used = [v.video for v in ended if v.state != "refused"]
-    if not used:
-        reasons = "; ".join(v.reason for v in ended)
-        raise InputError(
-            f"{', '.join(map(str, videos))}: no video can be used ({reasons}); give at least one that plays"
-        )
-    return used
+    return ended
 
 
-def ingest_with_workers(videos: list[Path], settings: Settings) -> list[str]:
+def _counted(ended: list[Video]) -> str:
+    counts = Counter(v.state for v in ended)
+    return ", ".join(f"{counts[state]} {state}" for state in ("done", "partial", "refused") if counts[state])
+
+
+def ingest_with_workers(videos: list[Path], settings: Settings, imports: Imports = Imports()) -> list[str]:
     """The flow with as many videos at a time as the settings say."""
     runner = ThreadPoolTaskRunner(max_workers=settings.at_once)
-    return ingest_videos.with_options(task_runner=runner)(videos, settings)
+    return ingest_videos.with_options(task_runner=runner)(videos, settings, imports)
 
 
 def _fate(future, video: Video) -> Fate:

@@ -12,18 +12,18 @@ from flows.evaluate import evaluate_model
 from flows.index import index_videos
 from flows.ingest import ingest_with_workers
 from flows.pretrain import pretrain_model
-from flows.settings import Settings
+from flows.settings import Imports, Settings
 from multimodal.catalogue import Catalogue
 from multimodal.store import Store
 
 
 @flow(name="pipeline")
-def pipeline(videos: list[Path], settings: Settings = Settings()) -> Path:
+def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Imports = Imports()) -> Path:
     """Ingest, codebook, pretrain, index, evaluate; returns the report's path. Raises what its stages raise."""
     store = Store(settings.store)
     with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
         run = catalogue.begin_run("pipeline", dataclasses.asdict(settings))
-        ingest_with_workers(videos, settings)
+        ingest_with_workers(videos, settings, imports)
         make_tokens(settings)
         pretrain_model(settings)
         index_videos(settings)

@@ -126,6 +126,20 @@ class Catalogue:
             dataclasses.astuple(video),
         )
 
+    def remove(self, video: str) -> None:
+        self._db.execute("DELETE FROM videos WHERE video = ?", (video,))
+
+    def replace(self, old: str, video: Video) -> None:
+        """Puts ``video`` in the place of the one known as ``old``, both or neither."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self.remove(old)
+            self.put(video)
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
     def get(self, video: str) -> Video | None:
         row = self._db.execute(
             f"SELECT {', '.join(_COLUMNS)} FROM videos WHERE video = ?", (video,)

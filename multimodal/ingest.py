@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -184,14 +184,17 @@ def _hear(
                 transcript = captions.transcript(captions.read(sidecar), source)
                 found: dict[str, Any] = transcript.to_dict() | {"problems": []}
             else:
-                sound = sandbox.call(audio.read, Path(video.path), types=(Sound, AudioError), limits=limits)
+                pieces = sandbox.stream(
+                    audio.pieces, Path(video.path), types=(Sound, AudioError), limits=limits
+                )
+                problems: list[str] = []
                 transcript = transcribe.transcribe(
-                    sound,
+                    _noting(pieces, problems),
                     _whisper(options.whisper, device),
                     _hearing(options),
                     progress=lambda done, total: hook(done / total if total else 1.0),
                 )
-                found = transcript.to_dict() | {"problems": list(sound.problems)}
+                found = transcript.to_dict() | {"problems": problems}
         except (AudioError, captions.CaptionError, sandbox.SandboxError) as error:
             trouble.met("sound", error)
             return None
@@ -199,6 +202,13 @@ def _hear(
     stored = json.loads(path.read_text(encoding="utf-8"))
     trouble.problems += stored["problems"]
     return made, len(Transcript.from_dict(stored).sentences)
+
+
+def _noting(pieces: Iterable[Sound], problems: list[str]) -> Iterator[Sound]:
+    """The pieces, whose problems are written down as they pass."""
+    for piece in pieces:
+        problems += [problem for problem in piece.problems if problem not in problems]
+        yield piece
 
 
 def _hearing(options: IngestOptions) -> transcribe.TranscribeOptions:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -75,14 +77,23 @@ def _unreadable(error: OSError) -> None:
 
 
 def register(catalogue: Catalogue, files: Iterable[Path]) -> tuple[list[Video], list[Video]]:
-    """Each file's content in the catalogue, once however many names it has; and those refused as they cannot be read."""
+    """Each file's content in the catalogue, once however many names it has; and those refused as they cannot be read.
+
+    A file is read once, however many links lead to it.
+    """
+    digests: dict[tuple[int, int, int, int], str] = {}
     videos: dict[str, Video] = {}
     unread: list[Video] = []
     for file in files:
         path, name = (os.fsencode(p).decode(errors="replace") for p in (file.absolute(), file.name))
         reason = "" if path == str(file.absolute()) else f"{name}: the path is not UTF-8; rename it"
         try:
-            digest, size = file_digest(file), file.stat().st_size
+            found = file.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            same = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+            digest = digests[same] = digests.get(same) or file_digest(file)
+            size = found.st_size
         except OSError as error:
             reason = f"{name}: the file cannot be read ({error.strerror})"
         if reason:
@@ -136,6 +147,16 @@ def read_features(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros((0, 1), np.float16), np.zeros(0)
     with safe_open(store.features(video.video, video.features), "numpy") as file:
         return file.get_tensor("values"), file.get_tensor("starts")
+
+
+def read_imported_tokens(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray] | None:
+    """``tokens`` int32 [n] and ``starts`` float64 [n] that came in from elsewhere; ``None`` where features did."""
+    if video.features is None:
+        return None
+    with safe_open(store.features(video.video, video.features), "numpy") as file:
+        if "tokens" not in file.keys():  # noqa: SIM118 - it is no dict
+            return None
+        return file.get_tensor("tokens"), file.get_tensor("starts")
 
 
 def usable(catalogue: Catalogue) -> list[Video]:

@@ -16,11 +16,11 @@ import safetensors.numpy
 
 from multimodal import pictures
 from multimodal.catalogue import Video
-from multimodal.library import read_features, tokens_table
+from multimodal.library import read_features, read_imported_tokens, tokens_table
 from multimodal.store import InputError, Store, canonical_json, is_published, publish_folder, write_whole
 from multimodal.vocabulary import visual_name
 from vision.clips import CLIP_SECONDS
-from vision.codebook import Codebook, CodebookOptions, shape_for
+from vision.codebook import Codebook, CodebookError, CodebookOptions, shape_for
 
 Report = Callable[[int, int, str], None]
 PICTURE_SIDE = 160
@@ -71,7 +71,26 @@ def fit_codebook(
     folder = store.codebook(digest)
     if is_published(folder):
         return digest
+    given = {v.video: found for v in videos if (found := read_imported_tokens(store, v))}
+    if given:
+        other = next((v for v in videos if v.video not in given), None)
+        if other is not None:
+            raise InputError(
+                f"video {other.name}: has features, others have tokens made elsewhere; a codebook is of one kind, "
+                "keep them in a --store of their own"
+            )
+        held = [found for v in held_out if (found := read_imported_tokens(store, v))]
+        return _publish_given(
+            store, digest, videos, held_out, words_only, [*given.values(), *held], options, report
+        )
     read = [read_features(store, v) for v in videos]
+    widths = {values.shape[1]: v for v, (values, _) in zip(videos, read, strict=True)}
+    if len(widths) > 1:
+        one, other = sorted(widths)[:2]
+        raise InputError(
+            f"videos {widths[one].name} and {widths[other].name}: have {one} and {other} numbers a feature; a codebook is "
+            "of one kind, keep them in a --store of their own"
+        )
     values = np.concatenate([v for v, _ in read]).astype(np.float32)
     k, depth = options.shape(len(values))
     gpu = device == "cuda" and faiss.get_num_gpus() > 0
@@ -106,11 +125,54 @@ def fit_codebook(
     return digest
 
 
+def _publish_given(
+    store: Store,
+    digest: str,
+    videos: Sequence[Video],
+    held_out: Sequence[Video],
+    words_only: Sequence[str],
+    given: Sequence[tuple[np.ndarray, np.ndarray]],
+    options: TokenOptions,
+    report: Report,
+) -> str:
+    """Publishes the codebook of tokens that were made elsewhere: their number and which are used, no centroid, no picture.
+
+    ``given`` are the tokens of ``videos``, in order, then of those held out. Without ``--k`` and ``--depth`` there are as
+    many tokens as the largest of them says.
+    """
+    largest = max(int(tokens.max()) for tokens, _ in given)
+    k, depth = (options.k, options.depth or 1) if options.k else (max(2, largest + 1), 1)
+    if largest >= k**depth:
+        raise InputError(
+            f"--k {k} --depth {depth}: {k**depth} tokens, but token {largest} was imported; raise --k"
+        )
+    tokens = np.concatenate([tokens for tokens, _ in given[: len(videos)]])
+    codebook = Codebook.of_tokens(tokens, CodebookOptions(k=k, depth=depth, seed=options.seed))
+    words = f"{int(codebook.used_.sum())} of {k**depth} tokens used, made elsewhere: there are no pictures"
+    with publish_folder(store.codebook(digest)) as beside:
+        (beside / "centroids.safetensors").write_bytes(safetensors.numpy.save(codebook.to_arrays()))
+        description = {
+            "options": dataclasses.asdict(codebook.options),
+            "videos": [[v.video, v.features] for v in videos],
+            "held_out": [v.video for v in held_out],
+            "words_only": list(words_only),
+            "clips": len(tokens),
+            "used": int(codebook.used_.sum()),
+            "perplexity": float(codebook.perplexity_),
+            "quantisation_error": None,
+            "examples": {},
+            "without_picture": np.flatnonzero(codebook.used_).tolist(),
+        }
+        (beside / "codebook.json").write_text(json.dumps(description, indent=1))
+    report(1, 1, words)
+    return digest
+
+
 def _pictures(videos: Sequence[Video], examples: dict[int, tuple[str, float]]) -> dict[int, bytes]:
     """A JPEG for each token whose nearest clip can be shown; one visit to each video."""
     paths = {v.video: v.path for v in videos}
     shown = {}
-    for video in sorted({video for video, _ in examples.values()}):
+    for video in sorted({video for video, _ in examples.values() if paths[video]}):
         tokens = [t for t, (v, _) in examples.items() if v == video]
         times = [examples[t][1] + CLIP_SECONDS / 2 for t in tokens]
         found = pictures.frames(Path(paths[video]), times, PICTURE_SIDE)
@@ -142,8 +204,27 @@ def encode_videos(store: Store, digest: str, videos: Sequence[Video], report: Re
     left = [v for v in videos if v.clips and not store.tokens(digest, v.video).exists()]
     codebook = load_codebook(store, digest) if left else None
     for done, video in enumerate(left, 1):
-        values, starts = read_features(store, video)
+        starts, tokens = _encoded(store, codebook, video)
         buffer = io.BytesIO()
-        pq.write_table(tokens_table(starts, codebook.encode(values.astype(np.float32))), buffer)
+        pq.write_table(tokens_table(starts, tokens), buffer)
         write_whole(store.tokens(digest, video.video), buffer.getvalue())
         report(done, len(left), video.name)
+
+
+def _encoded(store: Store, codebook: Codebook, video: Video) -> tuple[np.ndarray, np.ndarray]:
+    """The video's ``starts`` and tokens: encoded from its features, or as they were imported."""
+    given = read_imported_tokens(store, video)
+    if given is None:
+        values, starts = read_features(store, video)
+        try:
+            return starts, codebook.encode(values.astype(np.float32))
+        except CodebookError as error:
+            raise InputError(f"video {video.name}: {error}, or keep it in another --store") from error
+    tokens, starts = given
+    if codebook.has_centroids or tokens.max() >= len(codebook.used_):
+        held = "features" if codebook.has_centroids else f"tokens 0 to {len(codebook.used_) - 1}"
+        raise InputError(
+            f"video {video.name}: its imported tokens (up to {tokens.max()}) are not those of the codebook, which has {held}; "
+            "run `videobert codebook --refit`, or keep it in another --store"
+        )
+    return starts, tokens

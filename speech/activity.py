@@ -22,6 +22,8 @@ WINDOW = 256
 HOP = WINDOW // 2
 BINS = WINDOW // 2 + 1
 FRAMES_AT_ONCE = 4096
+Before = tuple[Tensor, tuple[Tensor, Tensor] | None]
+"""The last samples and the LSTM's state."""
 
 
 class ActivityError(ValueError):
@@ -51,7 +53,7 @@ class ActivityOptions:
 
 
 class VoiceActivity(nn.Module):
-    """Silero VAD 6 for 16 kHz (MIT), the whole sound at once: the frames are a batch up to the LSTM.
+    """Silero VAD 6 for 16 kHz (MIT), many frames at once: they are a batch up to the LSTM.
 
     silero_vad's own loader runs a TorchScript archive and sets the process to one thread when it is imported, so
     only its weights are taken.
@@ -69,15 +71,20 @@ class VoiceActivity(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         """float32 [n] at 16 kHz -> the probability of speech in each frame of 512 samples, [ceil(n / 512)]."""
+        return self.go_on(samples, None)[0]
+
+    def go_on(self, samples: Tensor, before: Before | None) -> tuple[Tensor, Before]:
+        """The same for samples that follow others: `before` is what came with these, which were whole frames."""
         frames = -(-len(samples) // FRAME_SAMPLES)
-        padded = F.pad(samples, (CONTEXT_SAMPLES, frames * FRAME_SAMPLES - len(samples)))
+        context, state = before or (samples.new_zeros(CONTEXT_SAMPLES), None)
+        padded = F.pad(torch.cat([context, samples]), (0, frames * FRAME_SAMPLES - len(samples)))
         windows = padded.unfold(0, CONTEXT_SAMPLES + FRAME_SAMPLES, FRAME_SAMPLES)
-        probabilities, state = [], None
+        probabilities = []
         for part in windows.split(FRAMES_AT_ONCE):
             hidden, state = self.lstm(self._encode(part)[:, None], state)
             logits = self.final_conv(F.relu(hidden.squeeze(1))[:, :, None])
             probabilities.append(torch.sigmoid(logits).flatten())
-        return torch.cat(probabilities)
+        return torch.cat(probabilities), (padded[-CONTEXT_SAMPLES:].clone(), state)
 
     def _encode(self, windows: Tensor) -> Tensor:
         """[frames, 576] -> [frames, 128]."""
@@ -90,10 +97,23 @@ class VoiceActivity(nn.Module):
 
 def probabilities(samples: np.ndarray) -> np.ndarray:
     """The probability of speech in each 32 ms of `samples` (float32 [n], 16 kHz): float32 [ceil(n / 512)]."""
-    if not len(samples):
-        return np.zeros(0, np.float32)
-    with torch.inference_mode():
-        return _network()(torch.from_numpy(np.ascontiguousarray(samples, np.float32))).numpy()
+    return Listener()(samples)
+
+
+class Listener:
+    """Voice activity over a sound that comes in parts: the same probabilities as for the whole."""
+
+    def __init__(self):
+        self._before: Before | None = None
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """float32 [ceil(n / 512)]; only the last part may hold other than whole frames."""
+        if not len(samples):
+            return np.zeros(0, np.float32)
+        with torch.inference_mode():
+            part = torch.from_numpy(np.ascontiguousarray(samples, np.float32))
+            found, self._before = _network().go_on(part, self._before)
+            return found.numpy()
 
 
 def regions(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ BACKWARDS_TOLERANCE = 1.0
 LONGEST_UNDECLARED_GAP = 600.0
 EARLY_END_TOLERANCE = 0.5
 LONGEST_SOUND = 6 * 3600.0
+PIECE_SECONDS = 60.0
 DURATION_TAG = re.compile(r"(\d{1,5}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 # Formats that hold their own data. Playlists and scripts that name other files or addresses are not among them.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,ogg,wav,w64,mp3,flac,aac,asf,aiff,caf,amr"
@@ -52,8 +55,16 @@ class Sound:
 
 
 def read(path: str | Path, *, stream: int | None = None) -> Sound:
-    """Decode one sound track of the file at `path`; what cannot be decoded is silence and a problem in words.
+    """The whole of one sound track; see `pieces`, which do not need all of it in memory at once."""
+    parts = list(pieces(path, stream=stream))
+    samples = np.concatenate([part.samples for part in parts])
+    return Sound(samples, parts[0].start, parts[-1].problems, parts[-1].declared_seconds)
 
+
+def pieces(path: str | Path, *, stream: int | None = None, seconds: float = PIECE_SECONDS) -> Iterator[Sound]:
+    """Decode one sound track of the file at `path`, `seconds` at a time, each piece where the one before ends.
+
+    What cannot be decoded is silence and a problem in words; the problems stand in the last piece.
     `stream` is the track's index among all streams of the container; None takes the one that FFmpeg prefers.
     Samples are those that openai-whisper's own loader would give (16-bit mono from FFmpeg's resampler), but the
     track's start time is kept and gaps between packets are filled with silence, so that a sample's time is
@@ -76,7 +87,7 @@ def read(path: str | Path, *, stream: int | None = None) -> Sound:
         for other in container.streams:
             if other.index != track.index:
                 other.discard = Discard.all
-        return _decode(container, track, path.name)
+        yield from _decode(container, track, path.name, round(seconds * SAMPLE_RATE))
 
 
 def _track(container, stream: int | None, name: str):
@@ -92,10 +103,18 @@ def _track(container, stream: int | None, name: str):
     return tracks[stream]
 
 
-def _decode(container, track, name: str) -> Sound:
+def _decode(container, track, name: str, size: int) -> Iterator[Sound]:
     placer = _Placer(_start_time(track), _declared_end(container, track))
     problems = []
-    damaged = packets = 0
+    damaged = packets = given = 0
+
+    def piece(samples: np.ndarray, problems: Sequence[str] = ()) -> Sound:
+        nonlocal given
+        start = placer.start + given / SAMPLE_RATE
+        given += len(samples)
+        declared = None if placer.declared_end is None else placer.declared_end - placer.start
+        return Sound(samples, start, tuple(problems), declared)
+
     try:
         for packet in container.demux(track):
             packets += 1
@@ -106,13 +125,18 @@ def _decode(container, track, name: str) -> Sound:
                 continue
             for frame in frames:
                 placer.add(frame)
+            while placer.waiting > size:
+                yield piece(placer.take(size))
             if placer.seconds > LONGEST_SOUND:
                 problems.append(f"only the first {LONGEST_SOUND / 3600:.0f} hours of sound were read")
                 break
     except av.error.FFmpegError as error:
         problems.append(f"the file breaks off at {placer.end:.2f} s of its sound ({_reason(error)})")
-    samples = placer.finish()
-    if not len(samples):
+    placer.finish()
+    while placer.waiting > size:
+        yield piece(placer.take(size))
+    last = placer.take(size)
+    if not given + len(last):
         raise AudioError(f"{name}: nothing of its sound track could be decoded; re-encode the file")
     if damaged:
         problems.append(f"{damaged} of {packets} sound packets are damaged and are heard as silence")
@@ -120,8 +144,7 @@ def _decode(container, track, name: str) -> Sound:
     declared_end = placer.declared_end
     if declared_end is not None and placer.end < declared_end - EARLY_END_TOLERANCE:
         problems.append(f"the sound ends at {placer.end:.2f} s; the file declares {declared_end:.2f} s")
-    declared = None if declared_end is None else declared_end - placer.start
-    return Sound(samples, placer.start, tuple(problems), declared)
+    yield piece(last, problems)
 
 
 def _start_time(track) -> float:
@@ -155,7 +178,8 @@ class _Placer:
         self.start = start
         self.declared_end = declared_end
         self.problems: tuple[str, ...] = ()
-        self._pieces: list[np.ndarray] = []
+        self._pieces: deque[np.ndarray] = deque()
+        self.waiting = 0
         self._written = 0
         self._cut = 0
         self._shift = 0.0
@@ -191,14 +215,29 @@ class _Placer:
         self._write(self._resampler.resample(frame))
         self._expected += frame.samples / frame.rate
 
-    def finish(self) -> np.ndarray:
-        """float32 [n] in [-1, 1)."""
+    def finish(self) -> None:
+        """What the resampler still holds is written."""
         self._end_run()
-        if not self._pieces:
-            return np.zeros(0, np.float32)
-        samples = np.concatenate(self._pieces).astype(np.float32)
+
+    def take(self, size: int) -> np.ndarray:
+        """float32 [n] in [-1, 1): the first `size` samples that wait to be taken, or all where there are fewer."""
+        parts, missing = [], size
+        while missing and self._pieces:
+            part = self._pieces.popleft()
+            if len(part) > missing:
+                self._pieces.appendleft(part[missing:])
+                part = part[:missing]
+            parts.append(part)
+            missing -= len(part)
+        samples = np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)
+        self.waiting -= len(samples)
         samples /= FULL_SCALE
         return samples
+
+    def _append(self, samples: np.ndarray) -> None:
+        self._pieces.append(samples)
+        self._written += len(samples)
+        self.waiting += len(samples)
 
     def _time(self, frame) -> float:
         """The frame's time stamp; one that cannot be true is taken as following the frame before."""
@@ -218,8 +257,7 @@ class _Placer:
     def _move_to(self, time: float) -> None:
         missing = round((time - self.start) * SAMPLE_RATE) - self._written
         if missing > 0:
-            self._pieces.append(np.zeros(missing, np.int16))
-            self._written += missing
+            self._append(np.zeros(missing, np.int16))
         self._cut = max(-missing, 0)
 
     def _end_run(self) -> None:
@@ -231,5 +269,4 @@ class _Placer:
         for frame in frames:
             samples = frame.to_ndarray()[0][self._cut :]
             self._cut -= min(self._cut, frame.samples)
-            self._pieces.append(samples)
-            self._written += len(samples)
+            self._append(samples)

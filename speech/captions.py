@@ -266,11 +266,12 @@ def _words(cue: Cue, text: str) -> list[Word]:
     texts = [pieces[0], *pieces[5::5]]
     words = []
     for start, end, piece in zip(times, [*times[1:], cue.end], texts, strict=True):
-        words += _spread(plain(piece).split(), start, end, timed=len(times) > 1)
+        words += spread(plain(piece).split(), start, end, timed=len(times) > 1)
     return words
 
 
-def _spread(texts: Sequence[str], start: float, end: float, *, timed: bool) -> list[Word]:
+def spread(texts: Sequence[str], start: float, end: float, *, timed: bool) -> list[Word]:
+    """Words that share the time from `start` to `end` by their letters; `timed`: no slower than people speak."""
     texts = [text for text in texts if text.strip(">-–—")]
     if not texts:
         return []

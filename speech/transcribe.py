@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,12 +15,12 @@ from whisper.decoding import DecodingOptions, DecodingResult
 from whisper.timing import find_alignment, merge_punctuations
 from whisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
 
-from speech import activity
 from speech.activity import ActivityOptions
 from speech.audio import SAMPLE_RATE, Sound
 from speech.models import SpeechModel, SpeechModelError, load
 from speech.repetition import without_repetition
 from speech.sentences import SentenceOptions, Transcript, Word, sentences
+from speech.windows import WINDOW_SECONDS, Window, windows
 
 __all__ = ["SpeechModel", "SpeechModelError", "TranscribeError", "TranscribeOptions", "load", "transcribe"]
 
@@ -71,80 +71,98 @@ class TranscribeOptions:
 
 
 def transcribe(
-    sound: Sound,
+    sound: Sound | Iterable[Sound],
     model: SpeechModel,
     options: TranscribeOptions | None = None,
     *,
     progress: Callable[[float, float], None] | None = None,
+    window: float = WINDOW_SECONDS,
 ) -> Transcript:
-    """The words of `sound` as sentences, with times on the container's timeline.
+    """The words of `sound`, whole or in pieces that follow each other, as sentences on the container's timeline.
 
-    The sound is cut at silences into stretches of at most 30 s; each is decoded once, without earlier text.
+    It is heard in windows of about `window` seconds, so that memory does not grow with its length, and cut at silences
+    into stretches of at most 30 s; each is decoded once, without earlier text.
     `progress` is called with the seconds done and the seconds in all. Raises TranscribeError.
     """
     options = options or TranscribeOptions()
     _check(model, options)
-    speech_probability = activity.probabilities(sound.samples)
-    spoken = activity.regions(speech_probability, sound.seconds, options.activity)
-    voiced = activity.regions(
-        speech_probability, sound.seconds, dataclasses.replace(options.activity, margin=WORD_MARGIN)
-    )
-    stretches = _stretches(spoken, speech_probability, options.longest_silence)
     run = _Run(model.whisper, options)
-    notes = list(sound.problems)
+    heard = Heard()
+    pieces = [sound] if isinstance(sound, Sound) else sound
+    for part in windows(
+        pieces, options.activity, options.longest_silence, margin=WORD_MARGIN, seconds=window
+    ):
+        done = heard.seconds
+
+        def report(
+            seconds: float, done: float = done, total: float = part.sound.declared_seconds or 0.0
+        ) -> None:
+            if progress:
+                progress(done + seconds, max(total, done + seconds))
+
+        heard.add(part.sound, *_hear(run, part, options, report))
+    if progress:
+        progress(heard.seconds, heard.seconds)
+    return Transcript(
+        run.language,
+        _source(model, options, heard.words),
+        sentences(heard.words, options.sentences),
+        heard.notes(),
+    )
+
+
+@dataclass
+class Heard:
+    """What was heard so far; `words` with times on the container's timeline."""
+
+    words: list[Word] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    stretches: int = 0
+    silent: int = 0
+    repeated: int = 0
+
+    def add(self, sound: Sound, words: Sequence[Word], stretches: int, silent: int, repeated: int) -> None:
+        """A window that follows: its words in seconds from its start, and what of it was dropped."""
+        self.words += _on_timeline(words, sound)
+        self.problems += sound.problems
+        self.seconds += sound.seconds
+        self.stretches += stretches
+        self.silent += silent
+        self.repeated += repeated
+
+    def notes(self) -> tuple[str, ...]:
+        notes = list(self.problems)
+        if not self.stretches:
+            notes.append("no speech found")
+        elif not self.words:
+            notes.append("no speech found: sounds like speech, but no words were understood")
+        if self.silent and self.words:
+            notes.append(f"{self.silent} of {self.stretches} stretches that sound like speech held no words")
+        if self.repeated:
+            notes.append(f"{self.repeated} repeated words dropped")
+        return tuple(notes)
+
+
+def _hear(
+    run: _Run, part: Window, options: TranscribeOptions, progress: Callable[[float], None]
+) -> tuple[list[Word], int, int, int]:
+    """The words of a window, its number of stretches, how many of these held no words, and words dropped."""
+    sound, cut, voiced = part.sound, part.stretches, part.voiced
     heard: list[Word] = []
     repeated = silent = 0
     with torch.inference_mode():
-        for first in range(0, len(stretches), options.batch):
-            batch = stretches[first : first + options.batch]
+        for first in range(0, len(cut), options.batch):
+            batch = cut[first : first + options.batch]
             for (start, end), words in zip(batch, run.hear(sound.samples, batch), strict=True):
                 silent += words is None
                 kept, dropped = without_repetition(words or [])
                 repeated += dropped
                 within = [region for region in voiced if region[0] < end and region[1] > start]
                 heard += [_within_speech(word, within) for word in kept]
-            if progress:
-                progress(batch[-1][1], sound.seconds)
-    if progress:
-        progress(sound.seconds, sound.seconds)
-    if not stretches:
-        notes.append("no speech found")
-    elif not heard:
-        notes.append("no speech found: sounds like speech, but no words were understood")
-    if silent and heard:
-        notes.append(f"{silent} of {len(stretches)} stretches that sound like speech held no words")
-    if repeated:
-        notes.append(f"{repeated} repeated words dropped")
-    words = _on_timeline(heard, sound)
-    return Transcript(
-        run.language, _source(model, options, words), sentences(words, options.sentences), tuple(notes)
-    )
-
-
-def _stretches(
-    spoken: Sequence[tuple[float, float]], probability: np.ndarray, longest_silence: float
-) -> list[tuple[float, float]]:
-    """Neighbouring speech regions joined into stretches that fit Whisper's window of 30 s."""
-    stretches: list[tuple[float, float]] = []
-    for start, end in spoken:
-        if (
-            stretches
-            and end - stretches[-1][0] <= CHUNK_LENGTH
-            and start - stretches[-1][1] <= longest_silence
-        ):
-            stretches[-1] = (stretches[-1][0], end)
-            continue
-        while end - start > CHUNK_LENGTH:
-            cut = _quietest(probability, start + CHUNK_LENGTH * 2 / 3, start + CHUNK_LENGTH)
-            stretches.append((start, cut))
-            start = cut
-        stretches.append((start, end))
-    return stretches
-
-
-def _quietest(probability: np.ndarray, start: float, end: float) -> float:
-    first, last = (int(time / activity.FRAME_SECONDS) for time in (start, end))
-    return (first + int(np.argmin(probability[first:last]))) * activity.FRAME_SECONDS
+            progress(batch[-1][1])
+    progress(sound.seconds)
+    return heard, len(cut), silent, repeated
 
 
 class _Run:

@@ -104,7 +104,14 @@ class Codebook:
         return self
 
     def encode(self, features_ND: np.ndarray) -> np.ndarray:
-        """int64 [n]: the leaf of each feature, found by going down the tree to the nearest used child."""
+        """int64 [n]: the leaf of each feature, found by going down the tree to the nearest used child.
+
+        Raises CodebookError where the codebook has no centroids or another width.
+        """
+        if not self.has_centroids:
+            raise CodebookError(
+                "the codebook's tokens were made elsewhere, without centroids: no feature can be encoded; import tokens"
+            )
         return self._descend(_checked(features_ND, self.centroids_[0].shape[1], least=0))
 
     def _descend(self, x_ND: np.ndarray) -> np.ndarray:
@@ -136,6 +143,25 @@ class Codebook:
             best = rows[np.argsort(distance, kind="stable")[:n]]
             found[leaf, : len(best)] = best
         return found
+
+    @classmethod
+    def of_tokens(cls, tokens_N: np.ndarray, options: CodebookOptions) -> Codebook:
+        """A codebook of which only the tokens are known, made elsewhere: it has no centroids and cannot encode."""
+        codebook, size = cls(options), options.k**options.depth
+        codebook.centroids_ = [
+            np.full((options.k**level, 1), np.nan, np.float32) for level in range(1, options.depth + 1)
+        ]
+        codebook.counts_ = np.bincount(tokens_N, minlength=size)
+        used = codebook.counts_ > 0
+        codebook.used_levels_ = [
+            used.reshape(options.k**level, -1).any(1) for level in range(1, options.depth + 1)
+        ]
+        codebook.quantisation_error_ = float("nan")
+        return codebook
+
+    @property
+    def has_centroids(self) -> bool:
+        return bool(np.isfinite(self.centroids_[0][self.used_levels_[0]]).all())
 
     @property
     def used_(self) -> np.ndarray:

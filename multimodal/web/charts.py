@@ -121,6 +121,16 @@ def places(centroids_ND: np.ndarray, wide: float, high: float) -> np.ndarray:
     return _apart(xy, np.array([wide, high]))
 
 
+def in_rows(centroids_ND: np.ndarray, wide: float, high: float) -> np.ndarray:
+    """float64 [n, 2]: the places of tokens that nothing is known of but their number, in rows."""
+    n = len(centroids_ND)
+    columns = max(1, math.ceil(math.sqrt(n * high / wide)))
+    rows = max(1, math.ceil(n / columns))
+    return np.array([[(i % columns + 0.5) / columns, (i // columns + 0.5) / rows] for i in range(n)]).reshape(
+        n, 2
+    )
+
+
 def _apart(xy_N2: np.ndarray, size_2: np.ndarray, rounds: int = 200) -> np.ndarray:
     """Pushes rectangles of ``size`` that overlap apart along their shorter overlap, inside [0, 1]."""
     order = np.arange(len(xy_N2))

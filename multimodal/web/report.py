@@ -116,6 +116,7 @@ def head(
         "tokens_used": int(codebook.used_.sum()),
         "k": codebook.options.k,
         "depth": codebook.options.depth,
+        "tokens_elsewhere": not codebook.has_centroids,
         "model": trained.name,
         "parameters": sum(p.numel() for p in trained.model.parameters()),
         "step": progress.step,
@@ -132,7 +133,8 @@ def atlas(store: Store, trained: Trained) -> tuple[list[Spot], int]:
     used = np.flatnonzero(codebook.used_)
     shown = np.sort(used[np.argsort(-codebook.counts_[used], kind="stable")[:ATLAS_MOST]])
     wide = tile_width(len(shown))
-    xy = charts.places(codebook.leaf_centroids()[shown], wide / (1 - wide), wide / (ATLAS_HEIGHT - wide))
+    places = charts.places if codebook.has_centroids else charts.in_rows
+    xy = places(codebook.leaf_centroids()[shown], wide / (1 - wide), wide / (ATLAS_HEIGHT - wide))
     spots = [
         Spot(int(t), int(codebook.counts_[t]), float(x), float(y))
         for t, (x, y) in zip(shown, xy, strict=True)

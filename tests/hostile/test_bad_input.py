@@ -117,6 +117,25 @@ def test_a_part_that_is_not_known(alone, tmp_path, option, value, says):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], ["VIDEOS: none given", "name video files"]),
+        (["--import", "nowhere.npy"], ["--import nowhere.npy: no such file or folder"]),
+        (["--import-stride", "1"], ["--import-stride 1.0: has no effect without --import FILE"]),
+        (["--import", "a.npy", "--import-fps", "2", "--import-stride", "1"], ["--import-fps and --import-stride", "give one"]),
+        (["--import", "a.npy", "--import-fps", "0"], ["--import-fps 0: must be from 0.001 to 1000"]),
+        (["--import", "a.npy", "--import-kind", "words"], ["--import-kind", "words", "transcripts"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["run", "ingest"])
+def test_imports_that_mean_nothing(alone, tmp_path, monkeypatch, command, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.npy").touch()
+    complains(alone(command, *arguments, "--store", tmp_path / "store"), *says)
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_store_from_a_newer_version(alone, tmp_path):
     store, video = tmp_path / "store", tmp_path / "a.mp4"
     video.touch()

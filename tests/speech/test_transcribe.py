@@ -15,7 +15,7 @@ import whisper
 from whisper.model import ModelDimensions
 from whisper.normalizers import EnglishTextNormalizer
 
-from speech import audio, captions, transcribe
+from speech import audio, captions, transcribe, windows
 from speech.audio import Sound
 from speech.repetition import without_repetition
 from speech.sentences import Transcript, Word
@@ -176,7 +176,7 @@ def test_silence_noise_and_nothing_are_not_speech(tiny_en):
 def test_long_speech_without_a_pause_is_cut_where_it_is_quietest():
     probability = np.full(3000, 0.9)
     probability[[700, 1500]] = 0.6
-    stretches = transcribe._stretches([(0.0, 96.0)], probability, 2.0)
+    stretches = windows.stretches([(0.0, 96.0)], probability, 2.0)
     assert stretches[0] == (0, pytest.approx(700 * 0.032))
     assert stretches[1][1] == pytest.approx(1500 * 0.032)
     assert all(before[1] == after[0] for before, after in zip(stretches, stretches[1:], strict=False))
@@ -185,8 +185,8 @@ def test_long_speech_without_a_pause_is_cut_where_it_is_quietest():
 
 
 def test_stretches_do_not_bridge_a_long_silence():
-    assert transcribe._stretches([(0, 5), (6, 9), (12, 14)], np.zeros(500), 2.0) == [(0, 9), (12, 14)]
-    assert transcribe._stretches([(0, 20), (21, 29), (29.5, 31)], np.zeros(999), 2.0) == [(0, 29), (29.5, 31)]
+    assert windows.stretches([(0, 5), (6, 9), (12, 14)], np.zeros(500), 2.0) == [(0, 9), (12, 14)]
+    assert windows.stretches([(0, 20), (21, 29), (29.5, 31)], np.zeros(999), 2.0) == [(0, 29), (29.5, 31)]
 
 
 def test_a_second_try_with_beams_is_made_for_improbable_stretches_only(tiny_en, speech_file, monkeypatch):

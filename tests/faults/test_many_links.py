@@ -1,0 +1,90 @@
+"""A folder of 500 links to a few files, one of them bad, and to what is no file: it ends, and leaves and grows nothing."""
+
+import os
+import shutil
+import time
+
+import psutil
+import pytest
+
+from multimodal import library
+from multimodal.catalogue import Catalogue
+from multimodal.store import Store
+
+LINKS = 500
+CONTENTS = {
+    "bad.mp4": ("awkward/not_a_video.mp4", "refused"),
+    "rotated.mov": ("awkward/rot_90.mov", "partial"),
+    "deep.mp4": ("awkward/h264_10bits.mp4", "partial"),
+    "short.mp4": ("awkward/rotate_-90.mp4", "done"),
+}
+NO_FILES = {"fifo.mp4", "endless.mp4", "gone.mp4", "round.mp4"}
+MOST_CHILDREN, MOST_FILES, MOST_BYTES = 3, 200, 3 << 30
+
+
+@pytest.fixture
+def folder(tmp_path, videos):
+    """`links/`: 500 links over four files, and beside them what is no file but is named like one."""
+    kept, links = tmp_path / "kept", tmp_path / "links"
+    kept.mkdir()
+    links.mkdir()
+    for name, (source, _) in CONTENTS.items():
+        shutil.copyfile(videos / source, kept / name)
+    names = list(CONTENTS)
+    for n in range(LINKS):
+        name = names[n % len(names)]
+        (links / f"{n:03}-{name}").symlink_to(kept / name)
+    os.mkfifo(links / "fifo.mp4")
+    (links / "endless.mp4").symlink_to("/dev/zero")
+    (links / "gone.mp4").symlink_to(tmp_path / "nowhere")
+    (links / "round.mp4").symlink_to("round.mp4")
+    (links / "up").symlink_to(tmp_path)
+    return links
+
+
+def test_it_ends_leaks_nothing_and_grows_no_memory(folder, home, tmp_path, weights_or_skip):
+    for name in ("whisper-tiny.en", "i3d-kinetics-400"):
+        weights_or_skip(name)
+    store = tmp_path / "store"
+    child = home.start("ingest", folder, "--store", store, "--workers", 2, "--json", log=tmp_path / "log")
+    seen = []
+    try:
+        watched = psutil.Process(child.pid)
+        due = time.monotonic() + 300
+        while child.poll() is None:
+            assert time.monotonic() < due, "it does not end"
+            with_luck = (psutil.NoSuchProcess, psutil.AccessDenied)
+            try:
+                now = (len(watched.children(recursive=True)), watched.num_fds(), watched.memory_info().rss)
+            except with_luck:
+                continue
+            seen.append(now)
+            time.sleep(0.05)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 0, (tmp_path / "log").read_text()
+    children, files, memory = (max(column) for column in zip(*seen, strict=True))
+    assert len(seen) > 20 and children >= 1, "what was counted is the run itself"
+    assert children <= MOST_CHILDREN, f"{children} child processes at a time"
+    assert files <= MOST_FILES, f"{files} files open at a time"
+    assert memory <= MOST_BYTES, f"{memory >> 20} MiB"
+    assert home.left_over() == set()
+    with Catalogue(Store(store).catalogue) as catalogue:
+        fates = {v.name: (v.state, v.reason) for v in catalogue.videos()}
+    expected = {f"{n:03}-{name}": state for n, (name, (_, state)) in enumerate(CONTENTS.items())}
+    assert {name: state for name, (state, _) in fates.items()} == expected | dict.fromkeys(
+        NO_FILES, "refused"
+    )
+    assert all(name in fates[name][1] for name in NO_FILES), "each says why"
+    assert "no regular file" in fates["fifo.mp4"][1] and "no regular file" in fates["endless.mp4"][1]
+    assert len(list((store / "features").iterdir())) == 3
+
+
+def test_a_file_is_read_once_however_many_links_lead_to_it(folder, tmp_path, monkeypatch):
+    read = []
+    digest = library.file_digest
+    monkeypatch.setattr(library, "file_digest", lambda file: read.append(file) or digest(file))
+    with Catalogue(Store(tmp_path / "store").catalogue) as catalogue:
+        videos, unread = library.register(catalogue, library.find([folder]).files)
+    assert len(read) == len(videos) == len(CONTENTS) and {v.name for v in unread} == NO_FILES

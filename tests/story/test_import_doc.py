@@ -1,0 +1,89 @@
+"""The examples of docs/import.md, run as they stand there, in their order."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from multimodal.catalogue import Catalogue
+from multimodal.store import Store
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/import.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+COMMANDS = """
+import json, shlex, sys
+from flows import cli
+for line in json.loads(sys.argv[1]):
+    print("$", line, flush=True)
+    cli.app(shlex.split(line)[1:], exit_on_error=False, print_error=False, result_action="return_value")
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, weights_or_skip) -> tuple[dict[str, str], Path]:
+    """What each command of the page printed, and the folder it ran in: files first, then the commands in one process."""
+    weights_or_skip("minilm-l6")
+    home = tmp_path_factory.mktemp("import")
+    names: dict = {}
+    commands = []
+    before = Path.cwd()
+    os.chdir(home)
+    try:
+        for language, file, body in BLOCKS:
+            if file:
+                Path(file).write_text(body, encoding="utf-8")
+            elif language == "python":
+                exec(compile(body, "docs/import.md", "exec"), names)
+            elif language == "sh":
+                commands += body.splitlines()
+    finally:
+        os.chdir(before)
+    environment = os.environ | {
+        "PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_LEVEL": "CRITICAL", "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1", "VIDEOBERT_STORE": str(home / "store"),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps(commands)],
+        env=environment, cwd=home, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    parts = re.split(r"^\$ (.*)$", done.stdout, flags=re.MULTILINE)
+    assert parts[1::2] == commands
+    return dict(zip(parts[1::2], parts[2::2], strict=True)), home
+
+
+def test_every_block_of_the_page_is_an_example_that_ran():
+    assert PAGE.count("```") == 2 * len(BLOCKS)
+    assert {language for language, _, _ in BLOCKS} == {"python", "sh", "csv", "vtt", "json"}
+
+
+def test_what_came_in(ran):
+    with Catalogue(Store(ran[1] / "store").catalogue) as catalogue:
+        videos = {v.name: v for v in catalogue.videos()}
+    assert {n: (v.state, v.clips, v.sentences) for n, v in videos.items()} == {
+        "carrots": ("done", 16, 2), "eggs": ("done", 16, 2), "soup": ("done", 16, 2), "salad": ("done", 8, 1),
+    }  # fmt: skip
+    assert all(v.path == "" and "there is no video file" in v.reason for v in videos.values())
+    assert "24 rows of 1 s put on 16 clips of 1.5 s" in videos["eggs"].reason
+    assert "put on" not in videos["soup"].reason
+
+
+def test_it_can_be_asked(ran):
+    said = ran[0]
+    assert re.search(
+        r"^1\. carrots .* (Now chop them|First, peel the carrots)\.$",
+        said['videobert search "chop the carrots"'],
+        re.MULTILINE,
+    )
+    assert said["videobert next carrots --at 12"].count("no picture") == 12
+
+
+def test_tokens_make_a_codebook_of_their_own(ran):
+    digest = ran[0]["videobert codebook --store tokens-store"].strip()
+    about = json.loads((ran[1] / "tokens-store/codebooks" / digest / "codebook.json").read_text())
+    assert (about["options"]["k"], about["options"]["depth"], about["used"]) == (4, 1, 3)
