@@ -22,6 +22,7 @@ from multimodal.store import InputError
 from multimodal.tokens import TokenOptions
 from multimodal.training import TrainingOptions
 from multimodal.truth import read_truth
+from vision.readers import READERS
 
 Size = Literal["demo", "small", "base", "paper"]
 
@@ -61,6 +62,7 @@ REMEMBERED = (
     "language",
     "captions",
     "backbone",
+    "reader",
     "k",
     "depth",
     "text_start",
@@ -96,6 +98,9 @@ class Settings:
         bool | None, Parameter(help="Take a .vtt or .srt beside a video in place of Whisper.")
     ] = None
     backbone: Annotated[str | None, Parameter(help="CNN that turns clips into features: i3d or s3d.")] = None
+    reader: Annotated[
+        str | None, Parameter(help="Who decodes the picture: pyav, or decord where it can.")
+    ] = None
     k: Annotated[int | None, Parameter(help="Children of a node of the codebook; grows with the data.")] = (
         None
     )
@@ -172,6 +177,7 @@ class Settings:
         return IngestOptions(
             whisper=self.whisper or self.sized.whisper,
             backbone=self.backbone or self.sized.backbone,
+            reader=self.reader or READERS[0],
             language=self.language,
             captions=bool(self.captions),
         )

@@ -113,6 +113,7 @@ def _run(request: bytes, types: tuple[type, ...], limits: Limits) -> Generator[A
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
         "OMP_NUM_THREADS": "1",
+        "OPENCV_FOR_THREADS_NUM": "1",
         "OPENCV_FFMPEG_LOGLEVEL": "-8",
     }
     with tempfile.TemporaryFile() as complaints:
