@@ -22,6 +22,7 @@ from multimodal.store import InputError
 from multimodal.tokens import TokenOptions
 from multimodal.training import TrainingOptions
 from multimodal.truth import read_truth
+from vision.backbones import BACKBONES
 from vision.readers import READERS
 
 Size = Literal["demo", "small", "base", "paper"]
@@ -97,7 +98,9 @@ class Settings:
     captions: Annotated[
         bool | None, Parameter(help="Take a .vtt or .srt beside a video in place of Whisper.")
     ] = None
-    backbone: Annotated[str | None, Parameter(help="CNN that turns clips into features: i3d or s3d.")] = None
+    backbone: Annotated[
+        str | None, Parameter(help=f"CNN that turns clips into features: {', '.join(BACKBONES)}.")
+    ] = None
     reader: Annotated[
         str | None, Parameter(help="Who decodes the picture: pyav, or decord where it can.")
     ] = None

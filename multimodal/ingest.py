@@ -31,7 +31,13 @@ from vision.clips import Clip, ReadReport
 from vision.media import AudioStream, Media, MediaError, VideoStream, probe
 from vision.readers import READERS
 
-BACKBONE_WEIGHTS = {"i3d": "i3d-kinetics-400", "s3d": "s3d-kinetics-400"}
+BACKBONE_WEIGHTS = {
+    "i3d": "i3d-kinetics-400",
+    "s3d": "s3d-kinetics-400",
+    "mobilenetv2": "mobilenetv2-imagenet",
+    "resnet50": "resnet50-imagenet",
+}
+assert tuple(BACKBONE_WEIGHTS) == backbones.BACKBONES
 
 VERSION = 1
 """Raise it when the same options would give another result."""
