@@ -235,12 +235,7 @@ def _see(
     path = store.features(video.video, made)
     if not path.exists():
         try:
-            try:
-                found, report = _look(media, options.reader, backbone, limits, hook)
-            except sandbox.SandboxError:
-                if options.reader == READERS[0]:
-                    raise
-                found, report = _look(media, READERS[0], backbone, limits, hook)
+            found, report = _look(media, options.reader, backbone, limits, hook)
         except (MediaError, sandbox.SandboxError) as error:
             trouble.met("picture", error)
             return None

@@ -21,7 +21,7 @@ from typing import Any
 import av
 import numpy as np
 
-from vision.media import MAX_SECONDS, Media, MediaError, VideoStream, open_container
+from vision.media import MAX_FRAMES, MAX_SECONDS, Media, MediaError, VideoStream, open_container
 from vision.pixels import SHORT_SIDE, SIDE, middle, scaled_size
 
 MEAN_TOLERANCE = 4.0
@@ -50,7 +50,7 @@ class Timeline:
 def read_timeline(media: Media) -> Timeline:
     """The timeline of the picture from its packets, without decoding (with, where packets carry no times).
 
-    Raises MediaError where there is no picture or it has no frame.
+    Raises MediaError where there is no picture, it has no frame, or too many, or spans too long a time.
     """
     if media.video is None:
         raise MediaError(f"{media.path.name}: holds no picture")
@@ -68,6 +68,10 @@ def read_timeline(media: Media) -> Timeline:
                 plain = plain and (bool(stamps) or packet.is_keyframe) and not packet.is_discard
                 if packet.is_discard:
                     continue
+                if len(stamps) == MAX_FRAMES:
+                    raise MediaError(
+                        f"{media.path.name}: the picture has more than {MAX_FRAMES} frames: too large, no more are admitted"
+                    )
                 timed = timed and packet.pts is not None
                 stamps.append(packet.pts if packet.pts is not None else 0)
                 spans.append(packet.duration or 0)

@@ -13,7 +13,7 @@ from vision import backbones
 from vision.backbones import BACKBONES, BackboneError, load
 from vision.clips import Clip, read_clips
 from vision.features import extract
-from vision.networks import SameMaxPool3d
+from vision.networks import MaxOf3, SameMaxPool3d
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +206,13 @@ def test_pools_pad_as_tensorflow_does(size, kernel, stride):
         pads = [total // 2, total - total // 2, *pads]
     plain = functional.max_pool3d(functional.pad(x, pads, value=-1), kernel, stride)
     torch.testing.assert_close(SameMaxPool3d(kernel, stride)(x), plain, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [(15, 28, 28), (4, 7, 9), (1, 2, 1)])
+def test_the_maximum_of_three_is_the_librarys(size, kind):
+    x = torch.randn(2, 5, *size).to(kind).contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(MaxOf3()(x), functional.max_pool3d(x, 3, 1, 1), rtol=0, atol=0)
 
 
 def test_what_does_not_fit_is_refused(tmp_path, i3d, random_s3d):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vision import readers
 from vision.clips import CLIP_SECONDS, FPS, FRAMES_PER_CLIP, clip_starts, exact_div, frame_at, read_clips
 from vision.media import MediaError, probe
 from vision.readers import READERS, read_timeline
@@ -248,10 +249,11 @@ def test_the_tail_repeats_its_last_frame_and_says_how_often(painted, code, tmp_p
     assert report.decoded_seconds == pytest.approx(2.5)
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".webm"])
 def test_a_cut_off_file_names_what_is_missing(painted, code, tmp_path, suffix):
     times = [i / 30 for i in range(300)]
-    whole = painted(tmp_path / f"whole{suffix}", times, size=(320, 240), container={"movflags": "faststart"})
+    how = CONTAINERS["f.webm"] if suffix == ".webm" else {"container": {"movflags": "faststart"}}
+    whole = painted(tmp_path / f"whole{suffix}", times, size=(320, 240), **how)
     cut = tmp_path / f"cut{suffix}"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
     clips, report = drain(read_clips(cut))
@@ -292,6 +294,15 @@ def test_frames_before_the_first_key_frame_are_named_and_the_rest_is_read(painte
     assert "14 frames do not decode, the first at 0.33 s" in problem
     assert [clip.repeated for clip in clips] == [14, 0, 0]
     assert wrong_frames(clips[1:], times, code) == 0
+
+
+def test_too_many_frames_are_refused(painted, tmp_path, monkeypatch):
+    path = painted(tmp_path / "v.mp4", [i / 30 for i in range(31)])
+    monkeypatch.setattr(readers, "MAX_FRAMES", 31)
+    assert drain(read_clips(path))[1].clips == 1
+    monkeypatch.setattr(readers, "MAX_FRAMES", 30)
+    with pytest.raises(MediaError, match="more than 30 frames: too large"):
+        next(read_clips(path))
 
 
 def test_constant_memory(painted, tmp_path):
