@@ -24,6 +24,8 @@ from multimodal.store import InputError
 from multimodal.tokens import TokenOptions
 from multimodal.training import TrainingOptions
 from multimodal.truth import read_truth
+from vision.backbones import BACKBONES
+from vision.readers import READERS
 
 Size = Literal["demo", "small", "base", "paper"]
 
@@ -63,6 +65,7 @@ REMEMBERED = (
     "language",
     "captions",
     "backbone",
+    "reader",
     "k",
     "depth",
     "text_start",
@@ -142,7 +145,12 @@ class Settings:
     captions: Annotated[
         bool | None, Parameter(help="Take a .vtt or .srt beside a video in place of Whisper.")
     ] = None
-    backbone: Annotated[str | None, Parameter(help="CNN that turns clips into features: i3d or s3d.")] = None
+    backbone: Annotated[
+        str | None, Parameter(help=f"CNN that turns clips into features: {', '.join(BACKBONES)}.")
+    ] = None
+    reader: Annotated[
+        str | None, Parameter(help="Who decodes the picture: pyav, or decord where it can.")
+    ] = None
     k: Annotated[int | None, Parameter(help="Children of a node of the codebook; grows with the data.")] = (
         None
     )
@@ -219,6 +227,7 @@ class Settings:
         return IngestOptions(
             whisper=self.whisper or self.sized.whisper,
             backbone=self.backbone or self.sized.backbone,
+            reader=self.reader or READERS[0],
             language=self.language,
             captions=bool(self.captions),
         )

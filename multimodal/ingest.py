@@ -26,11 +26,18 @@ from speech import audio, captions, transcribe
 from speech.audio import AudioError, Sound
 from speech.models import CHECKPOINTS, SpeechModelError
 from speech.sentences import Transcript
-from vision import backbones, clips, features
+from vision import backbones, clips, features, pixels
 from vision.clips import Clip, ReadReport
 from vision.media import AudioStream, Media, MediaError, VideoStream, probe
+from vision.readers import READERS
 
-BACKBONE_WEIGHTS = {"i3d": "i3d-kinetics-400", "s3d": "s3d-kinetics-400"}
+BACKBONE_WEIGHTS = {
+    "i3d": "i3d-kinetics-400",
+    "s3d": "s3d-kinetics-400",
+    "mobilenetv2": "mobilenetv2-imagenet",
+    "resnet50": "resnet50-imagenet",
+}
+assert tuple(BACKBONE_WEIGHTS) == backbones.BACKBONES
 
 VERSION = 1
 """Raise it when the same options would give another result."""
@@ -41,7 +48,7 @@ Hook = Callable[[float], None]
 
 @dataclasses.dataclass(frozen=True)
 class IngestOptions:
-    """``whisper`` and ``backbone`` by name. ``language``: a code such as ``en``, or ``None`` to detect it.
+    """``whisper``, ``backbone`` and ``reader`` of pictures by name. ``language``: a code such as ``en``, or ``None`` to detect it.
 
     ``captions``: a ``.vtt`` or ``.srt`` beside a video stands in for Whisper. ``seconds`` may pass without a decoder
     giving a result; ``memory`` bytes of address space are the decoder's. Raises :class:`InputError` for a part that is
@@ -50,6 +57,7 @@ class IngestOptions:
 
     whisper: str = "tiny.en"
     backbone: str = "i3d"
+    reader: str = READERS[0]
     language: str | None = None
     captions: bool = False
     seconds: float = sandbox.DEADLINE_SECONDS
@@ -64,6 +72,8 @@ class IngestOptions:
             raise InputError(
                 f"--backbone {self.backbone}: not known; choose one of {', '.join(BACKBONE_WEIGHTS)}"
             )
+        if self.reader not in READERS:
+            raise InputError(f"--reader {self.reader}: not known; choose one of {', '.join(READERS)}")
         if self.language is not None and self.language not in transcribe.LANGUAGES:
             raise InputError(
                 f"--language {self.language}: Whisper has no such language; give a code such as en or de"
@@ -230,31 +240,40 @@ def _see(
         trouble.problems.append("no picture: nothing could be seen")
         return None
     backbone = _backbone(options.backbone, device)
-    made = recipe(version=VERSION, backbone=backbone.recipe, clips=[clips.FPS, clips.FRAMES_PER_CLIP])
+    made = recipe(version=VERSION, backbone=backbone.recipe, clips=[clips.FPS, clips.FRAMES_PER_CLIP],
+                  pixels=[options.reader, pixels.VERSION])  # fmt: skip
     path = store.features(video.video, made)
     if not path.exists():
-        expected = max(1.0, media.video.duration / clips.CLIP_SECONDS)
-        seen = iter(range(1, 1 << 62))
-        report: list[ReadReport] = []
         try:
-            stream = _reported(
-                sandbox.stream(clips.read_clips, media, types=(Clip, ReadReport, MediaError), limits=limits),
-                report,
-            )
-            found = features.extract(
-                stream, backbone, on_clip=lambda *_: hook(min(1.0, next(seen) / expected))
-            )
+            found, report = _look(media, options.reader, backbone, limits, hook)
         except (MediaError, sandbox.SandboxError) as error:
             trouble.met("picture", error)
             return None
         blob = safetensors.numpy.save(
             {"values": found.values, "starts": found.starts},
-            metadata={"about": canonical_json({"problems": report[0].problems, "recipe": backbone.recipe})},
+            metadata={
+                "about": canonical_json(
+                    {"problems": report.problems, "reader": report.reader, "recipe": backbone.recipe}
+                )
+            },
         )
         write_whole(path, blob)
     with safe_open(path, "numpy") as file:
         trouble.problems += json.loads(file.metadata()["about"])["problems"]
         return made, file.get_slice("starts").get_shape()[0]
+
+
+def _look(
+    media: Media, reader: str, backbone: backbones.Backbone, limits: sandbox.Limits, hook: Hook
+) -> tuple[features.Features, ReadReport]:
+    expected = max(1.0, media.video.duration / clips.CLIP_SECONDS)
+    report: list[ReadReport] = []
+    types = (Clip, ReadReport, MediaError)
+    stream = sandbox.stream(clips.read_clips, media, reader=reader, types=types, limits=limits)
+    found = features.extract(
+        _reported(stream, report), backbone, on_clip=lambda done: hook(min(1.0, done / expected))
+    )
+    return found, report[0]
 
 
 def _reported(stream: Any, report: list[ReadReport]) -> Iterator[Clip]:

@@ -142,7 +142,7 @@ def read_transcript(store: Store, video: Video) -> Transcript:
 
 
 def read_features(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray]:
-    """``values`` float16 [n, 1024] and ``starts`` float64 [n]; n is 0 where the video has no picture."""
+    """``values`` float16 [n, d] and ``starts`` float64 [n]; n is 0 where the video has no picture."""
     if video.features is None:
         return np.zeros((0, 1), np.float16), np.zeros(0)
     with safe_open(store.features(video.video, video.features), "numpy") as file:

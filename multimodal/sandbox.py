@@ -113,6 +113,7 @@ def _run(request: bytes, types: tuple[type, ...], limits: Limits) -> Generator[A
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
         "OMP_NUM_THREADS": "1",
+        "OPENCV_FOR_THREADS_NUM": "1",
         "OPENCV_FFMPEG_LOGLEVEL": "-8",
     }
     with tempfile.TemporaryFile() as complaints:
@@ -155,13 +156,13 @@ def _memory_words(limits: Limits) -> str:
 
 def _receive(child: subprocess.Popen, limits: Limits, complaints: Any) -> dict[str, Any]:
     due = time.monotonic() + limits.seconds
-    header = _read_exactly(child, _LENGTH.size, due)
+    header = _read_exactly(child, _LENGTH.size, due, limits)
     if header is None:
         raise SandboxError(_last_words(child, limits, complaints))
     (size,) = _LENGTH.unpack(header)
     if size > LARGEST_MESSAGE:
         raise SandboxError(f"the decoder answered with {size} bytes; at most {LARGEST_MESSAGE} are taken")
-    blob = _read_exactly(child, size, due)
+    blob = _read_exactly(child, size, due, limits)
     if blob is None:
         raise SandboxError(_last_words(child, limits, complaints))
     return _message(blob)
@@ -182,7 +183,7 @@ def _message(blob: bytes) -> dict[str, Any]:
     return message
 
 
-def _read_exactly(child: subprocess.Popen, size: int, due: float) -> bytes | None:
+def _read_exactly(child: subprocess.Popen, size: int, due: float, limits: Limits) -> bytes | None:
     """``size`` bytes of the child's answer, or ``None`` where it ended first."""
     parts = bytearray()
     poll = select.poll()
@@ -190,7 +191,7 @@ def _read_exactly(child: subprocess.Popen, size: int, due: float) -> bytes | Non
     while len(parts) < size:
         left = due - time.monotonic()
         if left <= 0 or not poll.poll(left * 1000):
-            raise SandboxError("the decoder did not finish in time")
+            raise SandboxError(f"the decoder did not finish in {limits.seconds:g} s")
         chunk = os.read(child.stdout.fileno(), min(size - len(parts), 1 << 20))
         if not chunk:
             return None

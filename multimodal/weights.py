@@ -149,6 +149,19 @@ WEIGHTS = {
             ),
         ),
         Weights(
+            "resnet50-imagenet",
+            "resnet50",
+            (
+                File(
+                    "resnet50-0676ba61.pth",
+                    "0676ba61",
+                    110_000_000,
+                    "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+                ),
+            ),
+            "BSD-3-Clause",
+        ),
+        Weights(
             "mobilenetv2-imagenet",
             "mobilenetv2",
             (

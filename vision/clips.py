@@ -13,17 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from vision.media import Media, MediaError, probe
-from vision.readers import (
-    SIDE,
-    TICK,
-    Frames,
-    PyAVFrames,
-    Timeline,
-    decode,
-    open_frames,
-    read_timeline,
-    upright,
-)
+from vision.pixels import SIDE, upright
+from vision.readers import TICK, Frames, PyAVFrames, Timeline, decode, open_frames, read_timeline
 
 
 def exact_div(dividend: float, divisor: float) -> int:
@@ -74,36 +65,36 @@ def clip_starts(start: float, end: float) -> np.ndarray:
 
 
 def read_clips(
-    media: Media | Path | str, *, side: int = SIDE, reader: str = "auto"
+    media: Media | Path | str, *, side: int = SIDE, reader: str = "pyav"
 ) -> Generator[Clip, None, ReadReport]:
     """Yields the clips of a video one by one, in constant memory, and returns a ReadReport.
 
-    `reader` is `auto`, `decord` or `pyav`. With `auto`, PyAV takes over where decord gives up.
+    `reader` is `pyav` or `decord`, from whom PyAV takes over where decord gives up; the report names who read.
     A clip of which more than half the frames cannot be decoded is left out and reported.
     Raises MediaError where there is no picture or none of it can be decoded.
     """
     if not isinstance(media, Media):
         media = probe(media)
     line = read_timeline(media)
-    frames = open_frames(media, line, side, reader)
+    starts = clip_starts(float(line.times[0]), line.end)
+    shown = _numbers(line, starts)
+    frames = open_frames(media, line, side, reader, shown)
     left_out: list[float] = []
     clips, last = 0, 0
-    for start in clip_starts(float(line.times[0]), line.end):
-        targets = start + np.arange(FRAMES_PER_CLIP) / FPS
-        numbers = np.searchsorted(line.times, targets + TICK, side="right") - 1
+    for start, numbers in zip(starts, shown, strict=True):
         try:
             images = frames.read(numbers)
         except MediaError:
-            if reader != "auto" or isinstance(frames, PyAVFrames):
+            if isinstance(frames, PyAVFrames):
                 raise
-            frames = PyAVFrames(media, line, side)
+            frames = PyAVFrames(media, line, side, shown)
             images = frames.read(numbers)
         absent = np.isin(numbers, list(frames.missing))
         if absent.sum() * 2 > FRAMES_PER_CLIP:
             left_out.append(float(start))
             continue
         clips, last = clips + 1, int(numbers[~absent][-1])
-        yield Clip(float(start), images, int((absent | (targets >= line.end - TICK)).sum()))
+        yield Clip(float(start), images, int((absent | (_targets(start) >= line.end - TICK)).sum()))
     if not clips:
         raise MediaError(f"{media.path.name}: too little of its picture can be decoded for one clip")
     end = line.end if last + 1 == len(line.times) or not left_out else float(line.times[last + 1])
@@ -115,6 +106,16 @@ def read_clips(
     )
     declared = media.video.duration
     return ReadReport(clips, end - float(line.times[0]), declared, problems, frames.name)
+
+
+def _targets(start: float | np.ndarray) -> np.ndarray:
+    """The seconds whose frames make a clip."""
+    return np.add.outer(start, np.arange(FRAMES_PER_CLIP) / FPS)
+
+
+def _numbers(line: Timeline, starts: np.ndarray) -> np.ndarray:
+    """int64 [clips, 30]: the numbers of the frames on display at each clip's times."""
+    return np.searchsorted(line.times, _targets(starts) + TICK, side="right") - 1
 
 
 def _damage(seconds: list[float]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from vision.clips import Clip
 
 @dataclass(frozen=True)
 class Features:
-    """`values` float16 [n, 1024], one row per clip; `starts` float64 [n], seconds on the container's timeline."""
+    """`values` float16 [n, backbone.features], one row per clip; `starts` float64 [n], seconds on the container's timeline."""
 
     values: np.ndarray
     starts: np.ndarray

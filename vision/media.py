@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ VIDEO_CODECS, AUDIO_CODECS = frozenset(_VIDEO.split()), frozenset(_AUDIO.split()
 MAX_PIXELS = 7680 * 4320
 MAX_ASPECT = 20
 MAX_SECONDS = 12 * 3600.0
+MAX_FRAMES = round(MAX_SECONDS * 120)
 PACKETS_TO_FIRST_FRAME = 500
+MOST_BOXES = 1000
 
 
 class MediaError(ValueError):
@@ -111,11 +114,30 @@ def open_container(path: Path) -> InputContainer:
         reason = "not a video or sound file, or in no container that is admitted"
         if not isinstance(error, av.InvalidDataError | av.ArgumentError):
             reason = error.strerror or type(error).__name__
+        elif _lacks_index(path):
+            reason = (
+                "cut off before its index (moov), without which nothing of it can be read: fetch it again"
+            )
         raise MediaError(f"{path.name}: {reason}") from error
     if not set(container.format.name.split(",")) & (CONTAINERS | SOUND_CONTAINERS):
         container.close()
         raise MediaError(f"{path.name}: container {container.format.name} is not admitted")
     return container
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether a file is an MP4 whose boxes end before the one that says where its frames lie."""
+    kinds = []
+    with path.open("rb") as file:
+        while len(head := file.read(16)) >= 8 and len(kinds) < MOST_BOXES:
+            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if size == 1:
+                size = int.from_bytes(head[8:], "big")
+            kinds.append(kind)
+            if size < 8:
+                break
+            file.seek(size - len(head), os.SEEK_CUR)
+    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
 
 
 @cache

@@ -1,9 +1,14 @@
-"""Decodes the frames of a file's picture, found by time stamp: decord first, PyAV where decord cannot.
+"""Decodes the frames of a file's picture, found by time stamp: with PyAV, or with decord where that is asked for.
 
 Both readers index frames by a `Timeline` read from the packets, so a frame has the same number and the same time
-stamp in both. Both scale the picture as shown (upright, square pixels) to the short side 8/7 of `side` and cut
-the middle out. Their pixels agree within MEAN_TOLERANCE grey levels on average over a frame; larger differences
-stand only at edges of colour, where the two FFmpeg versions place chroma samples differently.
+stamp in both, and both show the middle of the picture, upright and with square pixels. Their pixels agree within
+MEAN_TOLERANCE grey levels on average over a frame: PyAV's planes are cut before they are scaled and scaled by means,
+decord scales the whole frame to the short side 256 by a bicubic filter.
+
+PyAV is the default because of what was measured (docs/log.md): at 720p it takes half of decord's time. decord may not
+skip frames, as it loses count when it does, and it converts all of each frame. PyAV takes each packet with its
+time stamp, so frames that nobody asked for and no other frame needs are passed over, and each frame that comes out is
+known by its stamp. PyAV also reads what decord cannot, and takes over from it there.
 """
 
 from __future__ import annotations
@@ -16,15 +21,12 @@ from typing import Any
 import av
 import numpy as np
 
-from vision.media import MAX_SECONDS, Media, MediaError, VideoStream, open_container
+from vision.media import MAX_FRAMES, MAX_SECONDS, Media, MediaError, VideoStream, open_container
+from vision.pixels import SHORT_SIDE, SIDE, middle, scaled_size
 
-SIDE = 224
-SHORT_SIDE = (
-    256  # scaled to this, then SIDE is cut out: the geometry that the Kinetics networks were trained with
-)
-MEAN_TOLERANCE = 3.5
+MEAN_TOLERANCE = 4.0
 HOLE_SECONDS = 0.5  # packets further apart than they claim to last may have lost some between them
-READERS = ("auto", "decord", "pyav")
+READERS = ("pyav", "decord")
 TICK = 1e-6  # time stamps are compared to this many seconds: finer than any time base, coarser than rounding
 _DECORD_CONTAINERS = {"mov", "mp4", "matroska", "webm"}  # where its seek to the first frame is exact
 _DECORD_LEAVES = {"av1"}
@@ -34,8 +36,9 @@ _DECORD_LEAVES = {"av1"}
 class Timeline:
     """When each frame is shown: `times` float64 [n] ascending, seconds on the container's timeline; `end`.
 
-    `file_end` is where the last packet of any stream ends. `plain` is False where a reader that counts packets
-    would go wrong or would not tell: hidden packets, missing time stamps, a first packet that is no key frame, holes.
+    `file_end` is where the last packet of any stream ends. `plain` is False where a reader that counts or passes over
+    packets would go wrong or would not tell: hidden packets, missing time stamps, a first packet that is no key frame,
+    holes.
     """
 
     times: np.ndarray
@@ -47,7 +50,7 @@ class Timeline:
 def read_timeline(media: Media) -> Timeline:
     """The timeline of the picture from its packets, without decoding (with, where packets carry no times).
 
-    Raises MediaError where there is no picture or it has no frame.
+    Raises MediaError where there is no picture, it has no frame, or too many, or spans too long a time.
     """
     if media.video is None:
         raise MediaError(f"{media.path.name}: holds no picture")
@@ -65,6 +68,10 @@ def read_timeline(media: Media) -> Timeline:
                 plain = plain and (bool(stamps) or packet.is_keyframe) and not packet.is_discard
                 if packet.is_discard:
                     continue
+                if len(stamps) == MAX_FRAMES:
+                    raise MediaError(
+                        f"{media.path.name}: the picture has more than {MAX_FRAMES} frames: too large, no more are admitted"
+                    )
                 timed = timed and packet.pts is not None
                 stamps.append(packet.pts if packet.pts is not None else 0)
                 spans.append(packet.duration or 0)
@@ -107,16 +114,21 @@ def _checked(media: Media, line: Timeline) -> Timeline:
     return line
 
 
-def decode(media: Media, seconds: float | None) -> Iterator[tuple[av.VideoFrame | None, float]]:
+def decode(
+    media: Media, seconds: float | None, wanted: np.ndarray | None = None
+) -> Iterator[tuple[av.VideoFrame | None, float]]:
     """Each frame with the second at which it is shown, never before the last; None where a packet is damaged.
 
-    With `seconds`, starts at the key frame before it where the container can seek.
+    With `seconds`, starts at the key frame before it where the container can seek. With `wanted`, times, frames shown
+    at other times are left out where no frame is made from them; the others stay the same to the bit.
     """
     with open_container(media.path) as container:
         stream = container.streams[media.video.index]
-        stream.codec_context.thread_count = 1
+        context = stream.codec_context
+        context.thread_count = 1
         if seconds is not None:
             container.seek(int(seconds / stream.time_base), stream=stream, backward=True)
+        stamps = None if wanted is None else {round(time / stream.time_base) for time in wanted}
         packets, shown = container.demux(stream), float("-inf")
         while True:
             try:
@@ -125,6 +137,8 @@ def decode(media: Media, seconds: float | None) -> Iterator[tuple[av.VideoFrame 
                 return
             if packet is None:
                 return
+            if stamps is not None:
+                context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in stamps else "NONREF"
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -140,22 +154,6 @@ def decode(media: Media, seconds: float | None) -> Iterator[tuple[av.VideoFrame 
                         else shown + _usual_step(media.video, np.empty(0))
                     )
                 yield frame, shown
-
-
-def scaled_size(video: VideoStream, short_side: int) -> tuple[int, int]:
-    """Width and height of the picture as shown when its shorter side is `short_side`."""
-    width, height = video.display_size
-    scale = short_side / min(width, height)
-    return max(round(width * scale), short_side), max(round(height * scale), short_side)
-
-
-def upright(frame: av.VideoFrame, video: VideoStream, short_side: int) -> np.ndarray:
-    """uint8 [height, width, 3]: the whole frame as shown, scaled so that its shorter side is `short_side`."""
-    width, height = scaled_size(video, short_side)
-    if video.rotation % 180:
-        width, height = height, width
-    scaled = frame.reformat(width, height, format="rgb24", interpolation="BILINEAR").to_ndarray()
-    return np.rot90(scaled, video.rotation // 90)
 
 
 def _middle(frames: np.ndarray, side: int) -> np.ndarray:
@@ -175,7 +173,6 @@ class Frames:
 
     def __init__(self, media: Media, line: Timeline, side: int) -> None:
         self.media, self.line, self.side = media, line, side
-        self.short_side = round(side * SHORT_SIDE / SIDE)
         self.missing: set[int] = set()
         self.damage: list[float] = []
         self._last: tuple[int, np.ndarray] | None = None
@@ -206,7 +203,10 @@ class DecordFrames(Frames):
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
-        width, height = scaled_size(media.video, self.short_side)
+        size = scaled_size(media.video, round(side * SHORT_SIDE / SIDE))
+        width, height = (
+            2 * round(length / 2 - side / 2) + side for length in size
+        )  # the cut is right in the middle
         try:
             self._reader = decord.VideoReader(str(media.path), width=width, height=height, num_threads=1)
             own = self._reader.get_frame_timestamp(range(len(self._reader)))[:, 0]
@@ -237,54 +237,65 @@ class DecordFrames(Frames):
 
 
 class PyAVFrames(Frames):
-    """PyAV; walks the file forward once and keeps the frame on display."""
+    """PyAV; walks the file forward and keeps the frame on display.
+
+    `numbers`, where given, are all that will be asked for. Frames beside them are passed over; should one that is asked
+    for not come out then, the walk begins anew and passes over none.
+    """
 
     name = "pyav"
 
-    def __init__(self, media: Media, line: Timeline, side: int) -> None:
+    def __init__(self, media: Media, line: Timeline, side: int, numbers: np.ndarray | None = None) -> None:
         super().__init__(media, line, side)
-        self._walk = self._frames()
+        self._begin(line.times[np.unique(numbers)] if numbers is not None and line.plain else None)
+
+    def _begin(self, wanted: np.ndarray | None) -> None:
+        self._passes_over = wanted is not None
+        self._walk = self._frames(wanted)
         self._shown: tuple[av.VideoFrame, float] | None = None
         self._ahead: tuple[av.VideoFrame, float] | None = None
+        self.damage.clear()
 
-    def _frames(self) -> Iterator[tuple[av.VideoFrame, float]]:
-        for frame, seconds in decode(self.media, None):
+    def _frames(self, wanted: np.ndarray | None) -> Iterator[tuple[av.VideoFrame, float]]:
+        for frame, seconds in decode(self.media, None, wanted):
             if frame is None or frame.is_corrupt:
                 self.damage.append(seconds)
             if frame is not None:
                 yield frame, seconds
 
     def _decode(self, numbers: list[int]) -> list[np.ndarray]:
-        if self._shown is None:
-            self._ahead = next(self._walk, None)
-            if self._ahead is None:
-                raise MediaError(f"{self.media.path.name}: no frame of its picture can be decoded")
         return [self._at(number) for number in numbers]
 
     def _at(self, number: int) -> np.ndarray:
         wanted = self.line.times[number]
-        while self._ahead is not None and (self._shown is None or self._ahead[1] <= wanted + TICK):
+        if self._shown is None:
+            self._shown = self._ahead = next(self._walk, None)
+        while self._ahead is not None and self._ahead[1] <= wanted + TICK:
             self._shown, self._ahead = self._ahead, next(self._walk, None)
+        if self._passes_over and (self._shown is None or abs(self._shown[1] - wanted) > TICK):
+            self._begin(None)
+            return self._at(number)
+        if self._shown is None:
+            raise MediaError(f"{self.media.path.name}: no frame of its picture can be decoded")
         frame, seconds = self._shown
         if abs(seconds - wanted) > TICK:
             self.missing.add(number)
-        return np.ascontiguousarray(_middle(upright(frame, self.media.video, self.short_side), self.side))
+        return middle(frame, self.media.video, self.side)
 
 
-def open_frames(media: Media, line: Timeline, side: int, reader: str) -> Frames:
-    """The reader called `reader`; `auto` is decord unless it cannot be trusted with this file, then PyAV."""
+def open_frames(
+    media: Media, line: Timeline, side: int, reader: str, numbers: np.ndarray | None = None
+) -> Frames:
+    """The reader called `reader`; PyAV in place of decord where that cannot be trusted with the file.
+
+    `numbers`, where given, are all that will be asked for.
+    """
     if reader not in READERS:
         raise MediaError(f"reader {reader!r} is not known: choose one of {', '.join(READERS)}")
-    if reader == "pyav":
-        return PyAVFrames(media, line, side)
-    if reader == "auto" and not _suits_decord(media, line):
-        return PyAVFrames(media, line, side)
-    try:
-        return DecordFrames(media, line, side)
-    except (MediaError, ImportError):
-        if reader == "decord":
-            raise
-        return PyAVFrames(media, line, side)
+    if reader == "decord" and _suits_decord(media, line):
+        with contextlib.suppress(MediaError, ImportError):
+            return DecordFrames(media, line, side)
+    return PyAVFrames(media, line, side, numbers)
 
 
 def _suits_decord(media: Media, line: Timeline) -> bool:

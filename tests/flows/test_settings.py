@@ -67,7 +67,9 @@ def test_a_size_derives_the_parts_and_each_can_be_chosen_alone(size):
     assert settings.pretrain.text_start == sized.text_start
     assert settings.pretrain.training == sized.training
     other = "s3d" if sized.backbone == "i3d" else "i3d"
-    chosen = Settings(size=size, backbone=other, k=4)
+    assert settings.ingest.reader == "pyav"
+    chosen = Settings(size=size, backbone=other, reader="decord", k=4)
+    assert chosen.ingest.reader == "decord"
     assert (chosen.ingest.backbone, chosen.ingest.whisper) == (other, sized.whisper)
     assert chosen.tokens.shape(10_000) == (4, chosen.tokens.shape(10_000)[1])
 
@@ -94,6 +96,7 @@ def test_epochs_that_are_asked_for_are_not_stretched():
         ("held_out", float("nan"), "--held-out nan"),
         ("whisper", "tiniest", "--whisper tiniest"),
         ("backbone", "resnet", "--backbone resnet"),
+        ("reader", "ffmpeg", "--reader ffmpeg"),
         ("language", "klingon", "--language klingon"),
     ],
 )

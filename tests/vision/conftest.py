@@ -55,17 +55,21 @@ def write_painted(
     last: float = 0.05,
     base: int = 90_000,
     container: dict[str, str] | None = None,
+    pixels: str = "yuv420p",
+    sound: float | None = None,
 ) -> Path:
     """A video that shows a frame at each of `times`, seconds; the file's own time base may round them.
 
     `rotation` is stored as a display matrix over a picture turned the other way, `squeeze` as a pixel aspect.
+    With `sound`, two seconds of silence start at that second.
     """
     width, height = size
     steps = np.diff([*times, times[-1] + last])
     with av.open(str(path), "w", options=container or {}) as output:
         stream = output.add_stream(codec, rate=Fraction(1 / float(np.median(steps))).limit_denominator(1001))
-        stream.width, stream.height = (height, width) if rotation % 180 else (width // squeeze, height)
-        stream.pix_fmt = "yuv420p"
+        stored = (height, width) if rotation % 180 else (width, height)
+        stream.width, stream.height = stored[0] // squeeze, stored[1]
+        stream.pix_fmt = pixels
         stream.codec_context.time_base = Fraction(1, base)
         stream.codec_context.thread_count = 1
         stream.options = (
@@ -77,6 +81,15 @@ def write_painted(
             stream.codec_context.sample_aspect_ratio = Fraction(squeeze)
         if rotation:
             stream.set_display_rotation(rotation)
+        if sound is not None:
+            beside = output.add_stream("aac", rate=16_000, layout="mono")
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 32_000), np.float32), "fltp", "mono")
+            silence.sample_rate, silence.pts, silence.time_base = (
+                16_000,
+                round(sound * 16_000),
+                Fraction(1, 16_000),
+            )
+            output.mux([*beside.encode(silence), *beside.encode()])
         for time, step in zip(times, steps, strict=True):
             image = code_image(round(time * 1000), width, height)
             image = np.ascontiguousarray(np.rot90(image, -rotation // 90)[:, ::squeeze])

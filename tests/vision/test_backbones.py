@@ -1,6 +1,7 @@
 """The networks see what is there, and the fast forms give the numbers of the plain ones."""
 
 import os
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from torch.nn import functional
 
 from multimodal.weights import WeightsError, fetch
 from vision import backbones
-from vision.backbones import BackboneError, SameMaxPool3d, load
+from vision.backbones import BACKBONES, BackboneError, load
 from vision.clips import Clip, read_clips
 from vision.features import extract
+from vision.networks import MaxOf3, SameMaxPool3d
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +39,47 @@ def pancake(videos):
 
 
 @pytest.fixture(scope="module")
-def random_s3d(tmp_path_factory):
-    """torchvision's S3D with random weights and batch statistics, and its state dict in a file."""
+def random_weights(tmp_path_factory):
+    """`random_weights(name)`: torchvision's network with random weights and batch statistics, and its file."""
+    from torchvision.models import mobilenet_v2, resnet50
     from torchvision.models.video import s3d
 
-    torch.manual_seed(0)
-    network = s3d(weights=None).eval()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm3d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    path = tmp_path_factory.mktemp("s3d") / "s3d.pth"
-    torch.save(network.state_dict(), path)
-    return network, path
+    made = {}
+
+    def weights(name):
+        if name not in made:
+            torch.manual_seed(0)
+            network = {"s3d": s3d, "mobilenetv2": mobilenet_v2, "resnet50": resnet50}[name](
+                weights=None
+            ).eval()
+            for module in network.modules():
+                if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d):
+                    module.running_mean.normal_(0, 0.1)
+                    module.running_var.uniform_(0.5, 1.5)
+            path = tmp_path_factory.mktemp(name) / f"{name}.pth"
+            torch.save(network.state_dict(), path)
+            made[name] = network, path
+        return made[name]
+
+    return weights
+
+
+@pytest.fixture(scope="module")
+def random_s3d(random_weights):
+    return random_weights("s3d")
+
+
+@pytest.fixture(scope="module")
+def backbone(random_weights, i3d_weights):
+    """`backbone(name)`: I3D with its weights, the others with random ones."""
+    loaded = {}
+
+    def get(name):
+        if name not in loaded:
+            loaded[name] = load(name, i3d_weights if name == "i3d" else random_weights(name)[1])
+        return loaded[name]
+
+    return get
 
 
 def cosine(a, b):
@@ -79,17 +109,72 @@ def test_i3d_in_bfloat16_is_near_float32(i3d_weights, pancake):
 
 
 def test_i3d_has_its_size_and_recipe(i3d, i3d_weights):
-    count = sum(p.numel() for p in i3d.trunk.parameters()) + sum(p.numel() for p in i3d.head.parameters())
+    count = sum(p.numel() for part in (i3d.network.trunk, i3d.network.head) for p in part.parameters())
     assert round(count / 1e6, 1) == 12.7
     assert i3d.features == 1024 and len(i3d.labels) == 400
     assert i3d.recipe["name"] == "i3d" and len(i3d.recipe["weights"]) == 64
     assert i3d.recipe["precision"] == ("bf16" if backbones.has_fast_bf16() else "fp32")
 
 
-def test_a_clip_does_not_depend_on_its_neighbours(i3d, pancake):
-    alone = i3d(pancake[:1])
-    beside = i3d(np.stack([pancake[0], 255 - pancake[3]]))
-    np.testing.assert_array_equal(alone[0], beside[0])
+LENGTHS = {"i3d": (1024, 400), "s3d": (1024, 400), "mobilenetv2": (1280, 1000), "resnet50": (2048, 1000)}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_keeps_the_rules(backbone, name):
+    """Shape, length, determinism, no neighbour's influence, another clip another feature, and a recipe that says all."""
+    net = backbone(name)
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (3, 4, 4, 4, 3), np.uint8)
+    clips = coarse.repeat(4, 1).repeat(32, 2).repeat(32, 3)
+    together = net(clips)
+    assert together.shape == (3, net.features) and together.dtype == np.float32
+    assert (net.features, len(net.labels)) == LENGTHS[name] and net.classify(clips[:1]).shape == (
+        1,
+        len(net.labels),
+    )
+    assert np.isfinite(together).all() and len(np.unique(together, axis=0)) == 3
+    np.testing.assert_array_equal(together, net(clips))
+    for row in range(3):
+        np.testing.assert_array_equal(together[row], net(clips[row : row + 1])[0])
+    np.testing.assert_array_equal(together[::-1], net(clips[::-1]))
+    assert net(clips[:0]).shape == (0, net.features)
+    assert set(net.recipe) == {"name", "weights", "preprocessing", "precision"}
+    assert net.recipe["name"] == name and len(net.recipe["weights"]) == 64
+    assert all(str(part) in net.recipe["preprocessing"] for part in net.network.mean)
+    found = extract((Clip(1.5 * i, clip, 0) for i, clip in enumerate(clips[:2])), net)
+    assert found.values.shape == (2, net.features)
+    np.testing.assert_array_equal(found.values, together[:2].astype(np.float16))
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2", "resnet50"])
+def test_an_image_network_equals_torchvision_frame_by_frame(random_weights, name):
+    network, path = random_weights(name)
+    frames = np.random.default_rng(0).integers(0, 256, (1, 4, 224, 224, 3), np.uint8)
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    x_TCHW = ((torch.from_numpy(frames[0]) / 255 - mean) / deviation).permute(0, 3, 1, 2)
+    last = network.classifier if name == "mobilenetv2" else network.fc
+    seen = []
+    last.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    with torch.inference_mode():
+        logits = network(x_TCHW).mean(0).numpy()
+    exact, mine = seen[0].mean(0).numpy(), load(name, path, precision="fp32")
+    np.testing.assert_allclose(mine(frames)[0], exact, rtol=1e-3, atol=1e-4 * np.abs(exact).max())
+    np.testing.assert_allclose(mine.classify(frames)[0], logits, rtol=1e-3, atol=1e-3 * np.abs(logits).max())
+    assert cosine(load(name, path, precision="bf16")(frames)[0], exact) > 0.999
+
+
+def test_mobilenet_sees_what_is_in_the_picture(weights_or_skip, videos):
+    """With its own weights, the first five of 1000 things: insects' flowers, a screencast's page, a street."""
+    net = load("mobilenetv2", weights_or_skip("mobilenetv2-imagenet"))
+    things = {
+        "no_speech/flower.webm": {"ant", "hip", "bee"},
+        "narrated/ds4200_var_screencast.mp4": {"web site"},
+        "no_speech/bikes.mp4": {"car mirror", "cab"},
+    }
+    for name, expected in things.items():
+        clip = list(islice(read_clips(videos / name), 2))[1]
+        best = net.classify(clip.frames[None])[0].argsort()[-5:]
+        assert expected <= {net.labels[label] for label in best}
 
 
 def test_s3d_equals_torchvision(random_s3d):
@@ -123,13 +208,20 @@ def test_pools_pad_as_tensorflow_does(size, kernel, stride):
     torch.testing.assert_close(SameMaxPool3d(kernel, stride)(x), plain, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [(15, 28, 28), (4, 7, 9), (1, 2, 1)])
+def test_the_maximum_of_three_is_the_librarys(size, kind):
+    x = torch.randn(2, 5, *size).to(kind).contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(MaxOf3()(x), functional.max_pool3d(x, 3, 1, 1), rtol=0, atol=0)
+
+
 def test_what_does_not_fit_is_refused(tmp_path, i3d, random_s3d):
-    with pytest.raises(BackboneError, match="choose one of i3d, s3d"):
-        load("resnet", tmp_path)
+    with pytest.raises(BackboneError, match="choose one of i3d, s3d, mobilenetv2, resnet50"):
+        load("vgg", tmp_path)
     with pytest.raises(BackboneError, match="choose one of auto"):
         load("i3d", tmp_path, precision="int8")
     (tmp_path / "w").write_bytes(b"not weights")
-    for name in ("i3d", "s3d"):
+    for name in BACKBONES:
         with pytest.raises(BackboneError, match="does not hold its weights") as refused:
             load(name, tmp_path / "w")
         assert "\n" not in str(refused.value)

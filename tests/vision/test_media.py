@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vision.media import MAX_PIXELS, MediaError, probe
+from vision.media import MAX_PIXELS, MAX_SECONDS, MediaError, probe
 
 TIMES = [i / 30 for i in range(60)]
 
@@ -109,6 +109,20 @@ def test_a_picture_too_large_or_too_thin_is_refused(tmp_path):
     side = int(MAX_PIXELS**0.5) // 2 * 2 + 64
     assert "too large" in refusal(encode(tmp_path / "big.mkv", "mjpeg", "yuvj420p", (side, side)))
     assert "20 to 1" in refusal(encode(tmp_path / "thin.mkv", "mjpeg", "yuvj420p", (2048, 32)))
+
+
+def test_a_video_too_long_is_refused(painted, tmp_path):
+    path = painted(tmp_path / "long.mkv", [0.0, MAX_SECONDS + 1], base=1000)
+    assert "lasts 43201 s: at most 43200 s" in refusal(path)
+
+
+def test_an_mp4_cut_off_before_its_index_is_told_from_what_is_no_video(painted, tmp_path):
+    whole = painted(tmp_path / "whole.mp4", TIMES).read_bytes()
+    for share in (0.3, 0.9):
+        (tmp_path / "cut.mp4").write_bytes(whole[: int(len(whole) * share)])
+        assert "cut off before its index (moov)" in refusal(tmp_path / "cut.mp4")
+    (tmp_path / "noise.mp4").write_bytes(whole[:4][::-1] + np.random.default_rng(0).bytes(5000))
+    assert "not a video" in refusal(tmp_path / "noise.mp4")
 
 
 def test_a_cover_picture_is_no_video(tmp_path):

@@ -1,0 +1,142 @@
+"""How fast a clip becomes a feature: our backbones against the same networks run plainly, in CPU seconds a clip.
+
+    python tests/benchmarks/features.py [i3d] [s3d] [mobilenetv2] [resnet50]
+
+The peer is eager fp32 with its batch normalisations standing alone and PyTorch's own memory layout, one clip at a time:
+torchvision's network as it comes; for I3D, which torchvision does not have, the same convolutions with
+normalisations behind them that change nothing. I3D and MobileNetV2 have their own weights, the others random ones
+where theirs cannot be had. Then the check that counts: the visual tokens of real clips, with a codebook fitted on the
+fp32 features (7^2 leaves for about 240 clips, as `shape_for` has it), from fp32 and from our features.
+One thread, rounds interleaved, medians.
+"""
+
+import sys
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from multimodal.ingest import BACKBONE_WEIGHTS  # noqa: E402
+from multimodal.weights import WeightsError, fetch  # noqa: E402
+from vision.backbones import BACKBONES, Backbone, has_fast_bf16, load  # noqa: E402
+from vision.clips import read_clips  # noqa: E402
+from vision.codebook import Codebook, CodebookOptions, shape_for  # noqa: E402
+from vision.media import MediaError  # noqa: E402
+from vision.networks import MaxOf3  # noqa: E402
+
+ROUNDS = 7
+CLIPS_OF_A_VIDEO = 16
+REAL = Path(__file__).parents[3] / "shared/videos"
+
+
+class Plain(nn.Module):
+    """A convolution and its activation with a normalisation between them."""
+
+    def __init__(self, convolution: nn.Conv3d) -> None:
+        super().__init__()
+        self.convolution, self.norm = convolution, nn.BatchNorm3d(convolution.out_channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.convolution(x))
+
+
+def plain_i3d(ours: Backbone) -> nn.Module:
+    """I3D from our fp32 network: normalisations apart, the library's pools and layout."""
+    trunk = ours.network.trunk
+    for module in list(trunk.modules()):
+        for name, part in list(module.named_children()):
+            if isinstance(part, nn.Conv3d):
+                setattr(module, name, Plain(part))
+            if isinstance(part, MaxOf3):
+                setattr(module, name, nn.MaxPool3d(3, 1, padding=1))
+    return trunk.eval().to(memory_format=torch.contiguous_format)
+
+
+def plain(name: str, weights: Path) -> nn.Module:
+    """[n, 3, 30, 224, 224] -> anything; every value is worked out that the feature needs."""
+    from torchvision.models import mobilenet_v2, resnet50
+    from torchvision.models.video import s3d
+
+    if name == "i3d":
+        return plain_i3d(load(name, weights, precision="fp32"))
+    network = {"s3d": s3d, "mobilenetv2": mobilenet_v2, "resnet50": resnet50}[name](weights=None)
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    return network.eval()
+
+
+def weights_of(name: str, folder: Path) -> tuple[Path, str]:
+    try:
+        return fetch(BACKBONE_WEIGHTS[name]), "own weights"
+    except WeightsError:
+        from torchvision.models import resnet50
+        from torchvision.models.video import s3d
+
+        torch.manual_seed(0)
+        path = folder / f"{name}.pth"
+        torch.save({"s3d": s3d, "resnet50": resnet50}[name](weights=None).state_dict(), path)
+        return path, "random weights"
+
+
+def real_clips() -> list[np.ndarray]:
+    found = []
+    for path in sorted(REAL.glob("*/*.*")):
+        try:
+            clips = [clip.frames for clip in islice(read_clips(path), CLIPS_OF_A_VIDEO)]
+        except MediaError:
+            continue
+        found += clips if path.parent.name != "awkward" else clips[:4]
+    return found
+
+
+def seconds(work: object) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
+def measure(name: str, folder: Path, clips: list[np.ndarray]) -> None:
+    weights, whose = weights_of(name, folder)
+    ours, peer = load(name, weights), plain(name, weights)
+    frames = (clips[0] if clips else np.random.default_rng(0).integers(0, 256, (30, 224, 224, 3), np.uint8))[
+        None
+    ]
+    mean, deviation = (torch.tensor(value) * 255 for value in (ours.network.mean, ours.network.deviation))
+
+    def eager() -> None:
+        with torch.inference_mode():
+            x = ((torch.from_numpy(frames).float() - mean) / deviation).permute(0, 4, 1, 2, 3).contiguous()
+            peer(x if name in ("i3d", "s3d") else x[0].transpose(0, 1).contiguous())
+
+    rounds = [(seconds(eager), seconds(lambda: ours(frames))) for _ in range(ROUNDS)][1:]
+    theirs, mine = np.median(rounds, 0)
+    print(f"{name:<12}{whose:<15}eager fp32 {theirs:6.3f}  ours ({ours.precision}) {mine:6.3f} CPU s a clip   x{theirs / mine:.2f}", flush=True)  # fmt: skip
+    if clips:
+        exact, fast = (
+            load(name, weights, precision="fp32"),
+            np.concatenate([ours(clip[None]) for clip in clips]),
+        )
+        slow = np.concatenate([exact(clip[None]) for clip in clips])
+        k, depth = shape_for(len(clips))
+        book = Codebook(CodebookOptions(k=k, depth=depth)).fit(slow)
+        same = (book.encode(slow) == book.encode(fast)).mean()
+        lengths = np.linalg.norm(slow, axis=1) * np.linalg.norm(fast, axis=1)
+        print(f"{'':<12}{len(clips)} real clips, {k}^{depth} tokens: the same for {same:.2%}; cosine at least {((slow * fast).sum(1) / lengths).min():.5f}", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print(f"bf16 in hardware: {has_fast_bf16()}")
+    clips = real_clips()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in sys.argv[1:] or BACKBONES:
+            measure(name, Path(folder), clips)
+
+
+if __name__ == "__main__":
+    main()
