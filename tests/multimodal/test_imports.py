@@ -323,7 +323,7 @@ def test_tokens_from_elsewhere_are_a_codebook_without_centroids(kitchen):
     digest = fit_codebook(kitchen.store, learned, held_out, TokenOptions(), quiet)
     assert fit_codebook(kitchen.store, learned, held_out, TokenOptions(), quiet) == digest
     codebook = load_codebook(kitchen.store, digest)
-    assert (codebook.options.k, codebook.options.depth, len(held_out)) == (5, 1, 1)
+    assert (codebook.options.k, codebook.options.depth, len(held_out)) == (5, 1, 2)
     assert codebook.counts_.sum() == describe(kitchen.store, digest)["clips"] == 16 * len(learned)
     encode_videos(kitchen.store, digest, videos, quiet)
     assert read_material(kitchen.store, digest, videos[3]).tokens.tolist() == [
