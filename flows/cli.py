@@ -229,9 +229,11 @@ def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> 
 
 def check_sources(videos: Sequence[Path], imports: Imports) -> None:
     """Raises :class:`InputError` before anything is made where there is nothing to take in."""
+    if not videos and not imports.paths:
+        raise InputError("VIDEOS: none given; name video files or a folder of them, or --import FILES")
     if imports.paths:
         find_imports(imports.paths, imports.kind)
-    if videos or not imports.paths:
+    if videos:
         find(videos)
 
 

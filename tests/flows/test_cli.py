@@ -60,7 +60,7 @@ def test_it_starts_as_a_module_and_ends_well(alone):
     [
         (["frobnicate"], "frobnicate"),
         (["search"], "--text"),
-        (["run"], "--videos"),
+        (["run"], "VIDEOS: none given"),
         (["run", ".", "--size", "huge"], "demo"),
         (["run", ".", "--epochs", "many"], "many"),
         (["next", "x"], "--at"),
