@@ -105,5 +105,11 @@ class _ShownAttention(MultiHeadAttention):
         return out.transpose(1, 2).flatten(2), weights.detach()
 
 
+def has_fast_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
