@@ -102,12 +102,14 @@ class _FastAttention(MultiHeadAttention):
         return out.transpose(1, 2).flatten(2), None
 
 
-class _ShownAttention(MultiHeadAttention):
-    """Of a decoder to its encoder, where nothing is masked."""
+class _ShownAttention(_FastAttention):
+    """Of a decoder to its encoder, where nothing is masked. A single token is never aligned: it is fast."""
 
     def qkv_attention(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
+        if q.shape[1] == 1:
+            return super().qkv_attention(q, k, v)
         q, k, v = (x.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for x in (q, k, v))
         scale = q.shape[-1] ** -0.25
         weights = ((q * scale) @ (k * scale).transpose(-1, -2)).float()

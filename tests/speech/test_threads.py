@@ -51,13 +51,20 @@ def test_the_switch_changes_no_bit_and_hides_no_weight(ours, first, switch):
     assert all(torch.equal(a, b) for a, b in zip(shown, first[2], strict=True))
 
 
-@pytest.mark.parametrize("tokens", [1, 40])
+@pytest.mark.parametrize("tokens", [2, 40])
 def test_it_is_whispers_attention(plain, ours, monkeypatch, tokens):
     monkeypatch.setattr(MultiHeadAttention, "use_sdpa", False)
     for found, expected in zip(run(ours, tokens)[:2], run(plain, tokens)[:2], strict=True):
         torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
     for found, expected in zip(run(ours, tokens)[2], run(plain, tokens)[2], strict=True):
         torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
+
+
+def test_a_single_token_which_is_never_aligned_is_fast_and_the_same(plain, ours, monkeypatch):
+    monkeypatch.setattr(MultiHeadAttention, "use_sdpa", False)
+    (_, logits, shown), (_, expected, _) = run(ours, 1), run(plain, 1)
+    torch.testing.assert_close(logits, expected, atol=2e-3, rtol=1e-3)
+    assert shown == [None] * len(shown)
 
 
 def test_plain_whisper_hides_its_weights_when_another_thread_turns_the_switch(plain, monkeypatch):
