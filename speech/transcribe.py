@@ -242,8 +242,12 @@ class _Run:
         start, end = stretch
         text_tokens = [token for token in result.tokens if token < tokenizer.eot]
         frames = min(N_FRAMES, round((end - start) * FRAMES_PER_SECOND))
-        # The encoder has run: the alignment needs its features only, in place of a spectrogram.
+        # The encoder has run: the alignment needs its features only, in place of a spectrogram. Its first loop in numba
+        # takes every core for OpenMP, and with it for torch.
+        threads = torch.get_num_threads()
         timings = find_alignment(_Encoded(self.model, encoded), tokenizer, text_tokens, encoded, frames)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
         merge_punctuations(timings, OPENING_MARKS, CLOSING_MARKS)
         words: list[Word] = []
         for timing in timings:

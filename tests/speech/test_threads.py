@@ -5,7 +5,7 @@ import torch
 import whisper
 from whisper.model import MultiHeadAttention
 
-from speech import models
+from speech import audio, models, transcribe
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +71,18 @@ def test_plain_whisper_hides_its_weights_when_another_thread_turns_the_switch(pl
     """The control: without our layers the tests above would fail."""
     monkeypatch.setattr(MultiHeadAttention, "use_sdpa", True)
     assert run(plain, 4)[2] == [None] * len(plain.decoder.blocks)
+
+
+def test_the_number_of_torch_s_threads_is_kept(videos, tiny_en, monkeypatch):
+    """The first parallel loop in numba sets OpenMP's number of threads, which is torch's; here every one does."""
+    align = transcribe.find_alignment
+
+    def and_take_every_core(*given):
+        found = align(*given)
+        torch.set_num_threads(threads + 1)
+        return found
+
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(transcribe, "find_alignment", and_take_every_core)
+    transcribe.transcribe(audio.read(videos / "awkward/audio_only_speech.mp4"), tiny_en)
+    assert torch.get_num_threads() == threads
