@@ -137,7 +137,7 @@ class Settings:
         Size | None, Parameter(help="What the parts are chosen for; the store's own size, else small.")
     ] = None
     whisper: Annotated[
-        str | None, Parameter(help="Whisper model by name, e.g. tiny.en, base.en, large-v3-turbo.")
+        str | None, Parameter(help="Whisper model by name, e.g. tiny.en, base, large-v3-turbo, or its file.")
     ] = None
     language: Annotated[str | None, Parameter(help="Spoken language, e.g. en; detected where not given.")] = (
         None

@@ -7,6 +7,7 @@ recipe, so a video taken in before costs nothing, and one that was interrupted c
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
@@ -48,8 +49,9 @@ Hook = Callable[[float], None]
 
 @dataclasses.dataclass(frozen=True)
 class IngestOptions:
-    """``whisper``, ``backbone`` and ``reader`` of pictures by name. ``language``: a code such as ``en``, or ``None`` to detect it.
+    """``whisper`` by name or by the path of its file, ``backbone`` and ``reader`` of pictures by name.
 
+    ``language``: a code such as ``en``, or ``None`` to detect it.
     ``captions``: a ``.vtt`` or ``.srt`` beside a video stands in for Whisper. ``seconds`` may pass without a decoder
     giving a result; ``memory`` bytes of address space are the decoder's. Raises :class:`InputError` for a part that is
     not known.
@@ -108,7 +110,8 @@ def settled(store: Store, video: Video, options: IngestOptions) -> bool:
 
 def _whole_recipe(video: Video, options: IngestOptions) -> str:
     sidecar = _sidecar(video, options)
-    return recipe(version=VERSION, options=dataclasses.replace(options, seconds=0, memory=0), captions=sidecar and file_digest(sidecar),
+    chosen = dataclasses.asdict(options) | {"whisper": _whisper_identity(options), "seconds": 0, "memory": 0}
+    return recipe(version=VERSION, options=chosen, captions=sidecar and file_digest(sidecar),
                   libraries=[importlib.metadata.version(name) for name in ("openai-whisper", "av", "torch")])  # fmt: skip
 
 
@@ -184,7 +187,7 @@ def _hear(
         trouble.problems.append("no sound: nothing could be heard")
         return None
     else:
-        made = recipe(version=VERSION, whisper=options.whisper, options=_hearing(options),
+        made = recipe(version=VERSION, whisper=_whisper_identity(options), options=_hearing(options),
                       library=importlib.metadata.version("openai-whisper"))  # fmt: skip
     path = store.transcript(video.video, made)
     if not path.exists():
@@ -223,6 +226,19 @@ def _noting(pieces: Iterable[Sound], problems: list[str]) -> Iterator[Sound]:
 
 def _hearing(options: IngestOptions) -> transcribe.TranscribeOptions:
     return transcribe.TranscribeOptions(language=options.language)
+
+
+def _whisper_identity(options: IngestOptions) -> str:
+    """What the words depend on: a published model's name, or the digest of a file."""
+    if options.whisper in CHECKPOINTS:
+        return options.whisper
+    state = Path(options.whisper).stat()
+    return _digest_of(Path(options.whisper).absolute(), state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache
+def _digest_of(path: Path, size: int, changed: int) -> str:
+    return file_digest(path)
 
 
 def _see(
@@ -287,14 +303,12 @@ _models = threading.local()
 def _whisper(name: str, device: str) -> Any:
     key = ("whisper", name, device)
     if key not in _models.__dict__.setdefault("loaded", {}):
-        folder = weights.cache_folder() / "whisper"
-        if f"whisper-{name}" in weights.WEIGHTS:
-            folder = weights.fetch(f"whisper-{name}").parent
+        folder = weights.fetch(f"whisper-{name}").parent if name in CHECKPOINTS else None
         try:
             _models.loaded[key] = transcribe.load(name, folder, device)
         except (SpeechModelError, RuntimeError, OSError) as error:
             raise InputError(
-                f"--whisper {name}: cannot be had ({error}); put its file into {folder}, or choose tiny.en"
+                f"--whisper {name}: cannot be had ({error}); give another file, or choose tiny.en"
             ) from error
     return _models.loaded[key]
 

@@ -55,6 +55,7 @@ class Weights:
     numpy_pickle: bool = False
 
 
+_LARGEST_WHISPER = 4 << 30
 _MINILM = "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/resolve/main/"
 _WHISPER_TINY_EN = "d3dd57d32accea0b295c96e26691aa14d8822fac7d9d27d5dc00b4ca2826dd03"
 
@@ -200,9 +201,12 @@ def fetch(name: str, *, path: Path | None = None, progress: Progress | None = No
     `progress(done_bytes, total_bytes)` is called during a download; total is 0 where the server does not say.
     Raises WeightsError with every place tried and how to put the file by hand.
     """
-    if name not in WEIGHTS:
-        raise WeightsError(f"weights {name!r} are not known: choose one of {', '.join(sorted(WEIGHTS))}")
-    weights = WEIGHTS[name]
+    weights = WEIGHTS.get(name) or _whisper(name)
+    if weights is None:
+        raise WeightsError(
+            f"weights {name!r} are not known: choose one of {', '.join(sorted(WEIGHTS))}, "
+            "or another of Whisper's models, such as whisper-base"
+        )
     folder = cache_folder() / weights.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -213,6 +217,17 @@ def fetch(name: str, *, path: Path | None = None, progress: Progress | None = No
             f"weights {name!r}: {folder} cannot be used ({error.strerror or error}): "
             "set VIDEOBERT_CACHE to a folder with room that you may write to"
         ) from error
+
+
+def _whisper(name: str) -> Weights | None:
+    """`whisper-NAME` as Whisper's own list has it: its publisher states the digest in the address."""
+    from speech.models import CHECKPOINTS
+
+    found = CHECKPOINTS.get(name.removeprefix("whisper-")) if name.startswith("whisper-") else None
+    if found is None:
+        return None
+    file = File(found.file, found.sha256, _LARGEST_WHISPER, found.url)
+    return Weights(name, "whisper", (file,), "MIT")
 
 
 def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress | None) -> Path:

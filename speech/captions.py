@@ -1,79 +1,49 @@
-"""WebVTT and SRT caption files: cues in and out, and the transcript that they carry."""
+"""What captions say: their words as a transcript, and the caption file beside a video."""
 
 from __future__ import annotations
 
-import html
+import dataclasses
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from speech.sentences import SentenceOptions, Transcript, Word, sentences
+from speech.caption_files import (
+    INNER_TIME,
+    CaptionError,
+    CaptionFile,
+    Cue,
+    plain,
+    read,
+    read_file,
+    seconds_of,
+    write,
+)
+from speech.sentences import OPENERS, Sentence, SentenceOptions, Transcript, Word, end_mark, sentences
 
-LARGEST_FILE = 64 * 2**20
-FORMATS = ("vtt", "srt")
+__all__ = [
+    "CaptionError",
+    "CaptionFile",
+    "Cue",
+    "plain",
+    "read",
+    "read_file",
+    "sidecar",
+    "transcript",
+    "write",
+]
+
 SIDECARS = (".vtt", ".en.vtt", ".srt", ".en.srt")
-# How long a spoken word may last for its letters, where a caption gives only its start.
-SECONDS_PER_WORD = 0.3
-SECONDS_PER_LETTER = 0.09
+# How long a spoken word lasts by its letters, where a caption gives only its start. What is left until the next word
+# is a pause. In captions without marks one of SHORTEST_PAUSE ends a sentence, unless the speaker makes so many that
+# more than one word in WORDS_BETWEEN_PAUSES would: then the longest do. Measured in docs/log.md.
+SECONDS_PER_WORD = 0.12
+SECONDS_PER_LETTER = 0.055
+SHORTEST_PAUSE = 0.3
+WORDS_BETWEEN_PAUSES = 18
 
-CLOCK = r"(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})[.,](\d{3})"
-TIMING = re.compile(rf"\s*{CLOCK}\s*-->\s*{CLOCK}(?:[ \t]+(\S.*))?\s*")
-INNER_TIME = re.compile(rf"<{CLOCK}>")
-TAG = re.compile(r"</?[A-Za-z][^<>]*>|<>|</>|\{\\[^{}]*\}")
-SRT_TAG = re.compile(r"</?(?:b|i|u|font)(?:\s[^<>]*)?>", re.IGNORECASE)
 NOT_SPEECH = re.compile(r"\[[^\[\]]*\]|[♪♫]+")
-
-
-class CaptionError(ValueError):
-    """A caption file that breaks its format; the message names file, line, rule and remedy."""
-
-
-@dataclass(frozen=True)
-class Cue:
-    """`start`, `end` in seconds, whole milliseconds; `text` as WebVTT markup, lines joined by a line feed.
-
-    `identifier` is the line before the times and `settings` the text after them ("align:start position:0%").
-    """
-
-    start: float
-    end: float
-    text: str
-    identifier: str = ""
-    settings: str = ""
-
-
-def read(text_or_path: str | Path) -> list[Cue]:
-    """The cues of a WebVTT or SRT file in the order of the file; a str that has line breaks is its content.
-
-    Comments, style sheets and regions are passed over. Raises CaptionError.
-    """
-    name, text = _content(text_or_path)
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    if not text.strip():
-        raise CaptionError(
-            f"{name}: is empty; a caption file begins with WEBVTT or with a cue's number and times"
-        )
-    if re.match(r"WEBVTT(?:[ \t]|$)", lines[0]):
-        return _read_vtt(lines, name)
-    return _read_srt(lines, name)
-
-
-def write(cues: Sequence[Cue], format: str) -> str:
-    """The cues as the text of a "vtt" or "srt" file; `read` gives them back.
-
-    SRT has no settings and no word times: they are left out. Raises CaptionError for a cue that no file can hold.
-    """
-    if format not in FORMATS:
-        raise CaptionError(f"format={format!r}: must be one of {', '.join(FORMATS)}")
-    blocks = [_block(cue, number, format) for number, cue in enumerate(cues, start=1)]
-    return "\n".join(["WEBVTT\n", *blocks] if format == "vtt" else blocks)
-
-
-def plain(text: str) -> str:
-    """A cue's text without markup: tags and word times removed, entities resolved."""
-    return html.unescape(TAG.sub("", INNER_TIME.sub("", text)))
 
 
 def transcript(
@@ -85,7 +55,8 @@ def transcript(
 ) -> Transcript:
     """The words of the cues as sentences; word times from the cue where it has them, else spread over the cue.
 
-    Lines that roll up, shown again by later cues, are taken once. Words have no probability.
+    Lines that roll up, shown again by later cues, are taken once. Words have no probability. Captions without
+    punctuation are cut at pauses, which word times show, and where some cues begin with a capital letter.
     """
     timed = any(INNER_TIME.search(cue.text) for cue in cues)
     rows, again = _new_lines(cues)
@@ -94,14 +65,22 @@ def transcript(
         rows = [(cue, cue.text.split("\n")) for cue in cues]
     notes = ["lines that roll up are taken once"] if rolls and again else []
     words, sounds = [], 0
+    opens: set[Word] = set()
     for cue, lines in rows:
         spoken, dropped = NOT_SPEECH.subn(" ", "\n".join(lines))
         sounds += dropped
-        words += _words(cue, spoken)
+        words += (new := _words(cue, spoken))
+        opens |= set(new[:1])
     if sounds:
         notes.append(f"{sounds} descriptions of sounds left out")
     words.sort(key=lambda word: word.start)
-    return Transcript(language, dict(source), sentences(words, options), tuple(notes))
+    options = options or SentenceOptions()
+    if _has_marks(words, options):
+        found = sentences(words, options)
+    else:
+        found = _unmarked_sentences(words, opens, options)
+        notes += ["no punctuation: sentences are cut at pauses"] if words else []
+    return Transcript(language, dict(source), found, tuple(notes))
 
 
 def sidecar(video_path: str | Path) -> Path | None:
@@ -109,138 +88,6 @@ def sidecar(video_path: str | Path) -> Path | None:
     video = Path(video_path)
     beside = (video.with_name(video.stem + ending) for ending in SIDECARS)
     return next((path for path in beside if path.is_file()), None)
-
-
-def _content(text_or_path: str | Path) -> tuple[str, str]:
-    if isinstance(text_or_path, str) and re.search(r"[\r\n]", text_or_path):
-        return "captions", text_or_path.removeprefix("\ufeff")
-    path = Path(text_or_path)
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise CaptionError(
-                f"{path.name}: {path.stat().st_size} bytes; a caption file has at most {LARGEST_FILE}; split it"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise CaptionError(f"{path.name}: cannot be read ({error.strerror})") from error
-    try:
-        return path.name, data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CaptionError(f"{path.name}, line {line}: is not UTF-8 text; save the file as UTF-8") from error
-
-
-def _read_vtt(lines: Sequence[str], name: str) -> list[Cue]:
-    cues = []
-    # The header reaches to the first empty line, unless a cue follows it at once.
-    n = 1
-    while n < len(lines) and lines[n] and "-->" not in lines[n]:
-        n += 1
-    while n < len(lines):
-        if not lines[n]:
-            n += 1
-            continue
-        first = n
-        while n < len(lines) and lines[n]:
-            n += 1
-        block = lines[first:n]
-        at = next((k for k in (0, 1) if k < len(block) and "-->" in block[k]), None)
-        if at is not None:
-            start, end, settings = _times(block[at], name, first + at + 1)
-            identifier = block[0] if at else ""
-            cues.append(Cue(start, end, "\n".join(block[at + 1 :]), identifier, settings))
-        elif not re.match(r"(?:NOTE|STYLE|REGION)(?:[ \t]|$)", block[0]):
-            raise CaptionError(
-                f"{name}, line {first + 1}: {_shown(block[0])} is no cue, NOTE, STYLE or REGION; "
-                "give its times on a line of their own, 00:01.000 --> 00:02.000"
-            )
-    return cues
-
-
-def _read_srt(lines: Sequence[str], name: str) -> list[Cue]:
-    """Cues begin at lines of times: empty lines within a text, as some programs write them, do no harm."""
-    timings = [n for n, line in enumerate(lines) if "-->" in line]
-    if not timings:
-        raise CaptionError(f"{name}, line 1: is neither WEBVTT nor an SRT cue; give a .vtt or .srt file")
-    heads = [n - 1 if n and re.fullmatch(r"\s*[0-9]+\s*", lines[n - 1]) else n for n in timings]
-    if any(line.strip() for line in lines[: heads[0]]):
-        raise CaptionError(
-            f"{name}, line 1: {_shown(lines[0])} stands before the first cue; an SRT file begins with a cue's number"
-        )
-    cues = []
-    for at, head, following in zip(timings, heads, [*heads[1:], len(lines)], strict=True):
-        start, end, settings = _times(lines[at], name, at + 1)
-        text = "\n".join(line for line in lines[at + 1 : following] if line.strip())
-        cues.append(Cue(start, end, _to_markup(text), lines[head].strip() if head < at else "", settings))
-    return cues
-
-
-def _times(line: str, name: str, number: int) -> tuple[float, float, str]:
-    match = TIMING.fullmatch(line)
-    if not match:
-        raise CaptionError(
-            f"{name}, line {number}: {_shown(line)} are no times; write 00:00:01.000 --> 00:00:02.000"
-        )
-    start, end = _seconds(match.groups()[:4]), _seconds(match.groups()[4:8])
-    for part in (match[2], match[3], match[6], match[7]):
-        if int(part) > 59:
-            raise CaptionError(
-                f"{name}, line {number}: {_shown(line)} has {part} minutes or seconds; 59 is the most"
-            )
-    if end < start:
-        raise CaptionError(
-            f"{name}, line {number}: {_shown(line)} ends before it starts; exchange or correct them"
-        )
-    return start, end, (match[9] or "").rstrip()
-
-
-def _seconds(clock: Sequence[str | None]) -> float:
-    hours, minutes, seconds, milliseconds = (int(part or 0) for part in clock)
-    return ((hours * 60 + minutes) * 60_000 + seconds * 1000 + milliseconds) / 1000
-
-
-def _block(cue: Cue, number: int, format: str) -> str:
-    for part, value, bad in (
-        ("text", cue.text, r"^\n|\n\n|\n$|-->|\r"),
-        ("identifier", cue.identifier, r"[\r\n]|-->|^WEBVTT|^(?:NOTE|STYLE|REGION)(?:\s|$)"),
-        ("settings", cue.settings, r"[\r\n]|-->|^\s|\s$"),
-    ):
-        if re.search(bad, value):
-            raise CaptionError(
-                f"cue {number}, {part}={_shown(value)}: must hold no empty line, mark '-->' or keyword"
-            )
-    if not 0 <= cue.start <= cue.end < float("inf"):
-        raise CaptionError(f"cue {number}: {cue.start} --> {cue.end}: must be 0 <= start <= end")
-    times = f"{_clock(cue.start, format)} --> {_clock(cue.end, format)}"
-    if format == "srt":
-        return (
-            f"{cue.identifier if cue.identifier.isdecimal() else number}\n{times}\n{_from_markup(cue.text)}\n"
-        )
-    head = f"{cue.identifier}\n" if cue.identifier else ""
-    settings = f" {cue.settings}" if cue.settings else ""
-    return f"{head}{times}{settings}\n{cue.text}\n" if cue.text else f"{head}{times}{settings}\n"
-
-
-def _clock(seconds: float, format: str) -> str:
-    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
-    mark = "." if format == "vtt" else ","
-    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}{mark}{milliseconds % 1000:03}"
-
-
-def _to_markup(text: str) -> str:
-    """SRT text as WebVTT markup: its few tags stay, all other < and & are letters."""
-    parts, end = [], 0
-    for tag in SRT_TAG.finditer(text):
-        parts += [html.escape(text[end : tag.start()], quote=False), tag[0]]
-        end = tag.end()
-    return "".join([*parts, html.escape(text[end:], quote=False)])
-
-
-def _from_markup(text: str) -> str:
-    def keep(tag: re.Match) -> str:
-        return tag[0] if tag[0].startswith("{") or SRT_TAG.fullmatch(tag[0]) else ""
-
-    return html.unescape(TAG.sub(keep, INNER_TIME.sub("", text)))
 
 
 def _new_lines(cues: Sequence[Cue]) -> tuple[list[tuple[Cue, list[str]]], int]:
@@ -257,12 +104,33 @@ def _new_lines(cues: Sequence[Cue]) -> tuple[list[tuple[Cue, list[str]]], int]:
     return rows, again
 
 
+def _has_marks(words: Sequence[Word], options: SentenceOptions) -> bool:
+    """Whether punctuation ends at least as many sentences as there must be at their greatest length."""
+    marks = sum(bool(end_mark(word.text)[1]) for word in words)
+    return marks * options.most_words >= len(words) > 0
+
+
+def _unmarked_sentences(
+    words: Sequence[Word], opens: set[Word], options: SentenceOptions
+) -> tuple[Sentence, ...]:
+    """Cut where a cue begins with a capital letter, if not all of them do, and at the speaker's longer pauses."""
+    capital = {word for word in opens if word.text.lstrip(OPENERS)[:1].isupper()}
+    begins = capital if any(word.text[:1].islower() for word in opens) else set()
+    gaps = sorted(after.start - before.end for before, after in zip(words, words[1:], strict=False))
+    if gaps:
+        usual = gaps[math.floor(len(gaps) * (1 - 1 / WORDS_BETWEEN_PAUSES))]
+        options = dataclasses.replace(options, pause=max(SHORTEST_PAUSE, usual))
+    cuts = [0, *(n for n, word in enumerate(words) if n and word in begins), len(words)]
+    parts = [words[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return tuple(sentence for part in parts for sentence in sentences(part, options))
+
+
 def _words(cue: Cue, text: str) -> list[Word]:
     """The words of a cue: each stretch of text between two times is spread over the time between them."""
     pieces = INNER_TIME.split(text)
     times = [cue.start]
     for n in range(1, len(pieces), 5):
-        times.append(min(max(_seconds(pieces[n : n + 4]), times[-1]), cue.end))
+        times.append(min(max(seconds_of(pieces[n : n + 4]), times[-1]), cue.end))
     texts = [pieces[0], *pieces[5::5]]
     words = []
     for start, end, piece in zip(times, [*times[1:], cue.end], texts, strict=True):
@@ -284,7 +152,3 @@ def spread(texts: Sequence[str], start: float, end: float, *, timed: bool) -> li
         Word(round(first, 3), round(last, 3), text)
         for text, first, last in zip(texts, edges, edges[1:], strict=False)
     ]
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")

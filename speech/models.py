@@ -6,6 +6,7 @@ import hashlib
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import whisper
@@ -13,8 +14,17 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from whisper.model import MultiHeadAttention
 
-# name -> the published SHA-256 and file name, both parts of the address.
-CHECKPOINTS = {name: tuple(url.rsplit("/", 2)[1:]) for name, url in whisper._MODELS.items()}
+
+class Checkpoint(NamedTuple):
+    """A published model: the SHA-256 and the file's name are the last two parts of its address."""
+
+    sha256: str
+    file: str
+    url: str
+
+
+CHECKPOINTS = {name: Checkpoint(*url.rsplit("/", 2)[1:], url) for name, url in whisper._MODELS.items()}
+_NAMES = {checkpoint.sha256: name for name, checkpoint in reversed(CHECKPOINTS.items())}
 
 
 class SpeechModelError(ValueError):
@@ -38,8 +48,8 @@ def load(name_or_path: str | Path, folder: str | Path | None, device: str | torc
     """
     name = str(name_or_path)
     if name in CHECKPOINTS:
-        digest, file_name = CHECKPOINTS[name]
-        file = Path(folder or "") / file_name
+        digest = CHECKPOINTS[name].sha256
+        file = Path(folder or "") / CHECKPOINTS[name].file
     else:
         digest, file = None, Path(name)
     if not file.is_file():
@@ -50,13 +60,13 @@ def load(name_or_path: str | Path, folder: str | Path | None, device: str | torc
     with file.open("rb") as opened:
         found = hashlib.file_digest(opened, "sha256").hexdigest()
     if digest is None:
-        named = {sha: known for known, (sha, _) in CHECKPOINTS.items()}.get(found)
+        named = _NAMES.get(found)
     elif found != digest:
         raise SpeechModelError(f"{file}: its SHA-256 is {found}, not {digest} as published; fetch it again")
     else:
         named = name
     try:
-        if named and file.name == CHECKPOINTS[named][1]:
+        if named and file.name == CHECKPOINTS[named].file:
             model = whisper.load_model(named, device=device, download_root=str(file.parent))
         else:
             model = whisper.load_model(str(file), device=device)
@@ -92,17 +102,25 @@ class _FastAttention(MultiHeadAttention):
         return out.transpose(1, 2).flatten(2), None
 
 
-class _ShownAttention(MultiHeadAttention):
-    """Of a decoder to its encoder, where nothing is masked."""
+class _ShownAttention(_FastAttention):
+    """Of a decoder to its encoder, where nothing is masked. A single token is never aligned: it is fast."""
 
     def qkv_attention(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
+        if q.shape[1] == 1:
+            return super().qkv_attention(q, k, v)
         q, k, v = (x.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for x in (q, k, v))
         scale = q.shape[-1] ** -0.25
         weights = ((q * scale) @ (k * scale).transpose(-1, -2)).float()
         out = torch.softmax(weights, -1).to(q.dtype) @ v
         return out.transpose(1, 2).flatten(2), weights.detach()
+
+
+def has_fast_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _first_line(error: Exception) -> str:

@@ -143,7 +143,7 @@ def _gap(words: Sequence[Word], n: int) -> float:
     return words[n + 1].start - words[n].end
 
 
-def _end_mark(word: str) -> tuple[str, str]:
+def end_mark(word: str) -> tuple[str, str]:
     """The word without its closing marks, and those of them that end a sentence."""
     body = word.rstrip(CLOSERS)
     stem = body.rstrip(END_MARKS)
@@ -152,7 +152,7 @@ def _end_mark(word: str) -> tuple[str, str]:
 
 def _ends_sentence(words: Sequence[Word], n: int) -> bool:
     following = words[n + 1].text.lstrip(OPENERS)
-    stem, mark = _end_mark(words[n].text)
+    stem, mark = end_mark(words[n].text)
     if not mark or not CERTAIN_MARKS.isdisjoint(mark):
         return bool(mark)
     stem = stem.lstrip(OPENERS).casefold()
@@ -171,14 +171,14 @@ def _ends_sentence(words: Sequence[Word], n: int) -> bool:
 def _opens_sentence(words: Sequence[Word], n: int) -> bool:
     if n == 0:
         return True
-    stem, mark = _end_mark(words[n - 1].text)
+    stem, mark = end_mark(words[n - 1].text)
     return bool(mark) and not BEFORE_NUMBER.fullmatch(stem.casefold())
 
 
 def _shorten(words: Sequence[Word], options: SentenceOptions) -> list[Sequence[Word]]:
     """Cut a run of words that is too long, at its longest pause not near its ends, until no part is."""
     parts, waiting = [], [words]
-    marked = bool(_end_mark(words[-1].text)[1])
+    marked = bool(end_mark(words[-1].text)[1])
     while waiting:
         run = waiting.pop()
         cut = None

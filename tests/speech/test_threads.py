@@ -5,7 +5,7 @@ import torch
 import whisper
 from whisper.model import MultiHeadAttention
 
-from speech import models
+from speech import audio, models, transcribe
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_the_switch_changes_no_bit_and_hides_no_weight(ours, first, switch):
     assert all(torch.equal(a, b) for a, b in zip(shown, first[2], strict=True))
 
 
-@pytest.mark.parametrize("tokens", [1, 40])
+@pytest.mark.parametrize("tokens", [2, 40])
 def test_it_is_whispers_attention(plain, ours, monkeypatch, tokens):
     monkeypatch.setattr(MultiHeadAttention, "use_sdpa", False)
     for found, expected in zip(run(ours, tokens)[:2], run(plain, tokens)[:2], strict=True):
@@ -60,7 +60,29 @@ def test_it_is_whispers_attention(plain, ours, monkeypatch, tokens):
         torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
 
 
+def test_a_single_token_which_is_never_aligned_is_fast_and_the_same(plain, ours, monkeypatch):
+    monkeypatch.setattr(MultiHeadAttention, "use_sdpa", False)
+    (_, logits, shown), (_, expected, _) = run(ours, 1), run(plain, 1)
+    torch.testing.assert_close(logits, expected, atol=2e-3, rtol=1e-3)
+    assert shown == [None] * len(shown)
+
+
 def test_plain_whisper_hides_its_weights_when_another_thread_turns_the_switch(plain, monkeypatch):
     """The control: without our layers the tests above would fail."""
     monkeypatch.setattr(MultiHeadAttention, "use_sdpa", True)
     assert run(plain, 4)[2] == [None] * len(plain.decoder.blocks)
+
+
+def test_the_number_of_torch_s_threads_is_kept(videos, tiny_en, monkeypatch):
+    """The first parallel loop in numba sets OpenMP's number of threads, which is torch's; here every one does."""
+    align = transcribe.find_alignment
+
+    def and_take_every_core(*given):
+        found = align(*given)
+        torch.set_num_threads(threads + 1)
+        return found
+
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(transcribe, "find_alignment", and_take_every_core)
+    transcribe.transcribe(audio.read(videos / "awkward/audio_only_speech.mp4"), tiny_en)
+    assert torch.get_num_threads() == threads
