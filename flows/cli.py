@@ -87,30 +87,42 @@ def ingest(
 
 
 @app.command
-def codebook(settings: Settings = Settings()) -> None:
+def codebook(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
     with Store(settings.store, create=False).writing():
         from flows.codebook import make_tokens
 
-        print(_flow(make_tokens, settings))
+        made = _flow(make_tokens, settings)
+    if json_:
+        _print_json({"codebook": made})
+    else:
+        print(made)
 
 
 @app.command
-def pretrain(settings: Settings = Settings()) -> None:
+def pretrain(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """The joint model, from its last checkpoint where a run was stopped."""
     with Store(settings.store, create=False).writing():
         from flows.pretrain import pretrain_model
 
-        print(_flow(pretrain_model, settings))
+        made = _flow(pretrain_model, settings)
+    if json_:
+        _print_json({"model": made})
+    else:
+        print(made)
 
 
 @app.command
-def index(settings: Settings = Settings()) -> None:
+def index(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """Every moment of the store put where search finds it."""
     with Store(settings.store, create=False).writing():
         from flows.index import index_videos
 
-        print(f"{_flow(index_videos, settings)} videos were new to the index")
+        new = _flow(index_videos, settings)
+    if json_:
+        _print_json({"new": new})
+    else:
+        print(f"{new} videos were new to the index")
 
 
 @app.command
