@@ -300,10 +300,18 @@ _models = threading.local()
 """Each worker thread has models of its own: Whisper's key-value cache hooks into the model while it decodes."""
 
 
+def _fetched(option: str, name: str, file: str) -> Path:
+    """The weights that an option asks for; where they cannot be had the error names the option too."""
+    try:
+        return weights.fetch(file)
+    except weights.WeightsError as error:
+        raise weights.WeightsError(f"{option} {name}: {error}") from error
+
+
 def _whisper(name: str, device: str) -> Any:
     key = ("whisper", name, device)
     if key not in _models.__dict__.setdefault("loaded", {}):
-        folder = weights.fetch(f"whisper-{name}").parent if name in CHECKPOINTS else None
+        folder = _fetched("--whisper", name, f"whisper-{name}").parent if name in CHECKPOINTS else None
         try:
             _models.loaded[key] = transcribe.load(name, folder, device)
         except (SpeechModelError, RuntimeError, OSError) as error:
@@ -316,5 +324,7 @@ def _whisper(name: str, device: str) -> Any:
 def _backbone(name: str, device: str) -> backbones.Backbone:
     key = ("backbone", name, device)
     if key not in _models.__dict__.setdefault("loaded", {}):
-        _models.loaded[key] = backbones.load(name, weights.fetch(BACKBONE_WEIGHTS[name]), device)
+        _models.loaded[key] = backbones.load(
+            name, _fetched("--backbone", name, BACKBONE_WEIGHTS[name]), device
+        )
     return _models.loaded[key]

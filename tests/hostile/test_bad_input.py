@@ -183,8 +183,13 @@ def silent_store(tmp_path_factory, videos, server) -> tuple[Home, Path, Path]:
         pytest.param(["--whisper", "large-v1"], ["--whisper large-v1", "cannot be had"], id="no weights"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_had_here_costs_nothing(silent_store, videos, arguments, says):
+def test_what_cannot_be_had_here_costs_nothing(silent_store, videos, arguments, says, monkeypatch):
     home, mov, store = silent_store
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setitem(
+            home.environment, name, "http://127.0.0.1:9"
+        )  # where nothing answers: nothing is fetched
+    monkeypatch.setitem(home.environment, "no_proxy", "127.0.0.1,localhost")
     spoken = videos / "awkward/audio_only_speech.mp4"
     before = {
         p: p.stat().st_mtime_ns for kind in ("features", "transcripts") for p in store.glob(f"{kind}/*")
