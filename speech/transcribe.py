@@ -91,7 +91,7 @@ def transcribe(
     run = _Run(model.whisper, options)
     heard = Heard()
     pieces = [sound] if isinstance(sound, Sound) else sound
-    for part in windows(pieces, options.activity, options.longest_silence, margin=0.0, seconds=window):
+    for part in windows(pieces, options.activity, options.longest_silence, seconds=window):
         done = heard.seconds
 
         def report(

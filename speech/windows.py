@@ -23,7 +23,7 @@ Regions = list[tuple[float, float]]
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """A part of a sound with its stretches for Whisper and, unwidened but for `margin`, where speech is.
+    """A part of a sound with its stretches for Whisper and, not widened, where speech is.
 
     Both in seconds from the part's start.
     """
@@ -38,18 +38,16 @@ def windows(
     options: ActivityOptions,
     longest_silence: float,
     *,
-    margin: float = 0.0,
     seconds: float = WINDOW_SECONDS,
 ) -> Iterator[Window]:
     """The sound that `pieces` make, one after the other, in windows of about `seconds` and one of what is left.
 
     Each window ends where a stretch begins or nobody speaks: the stretches in the windows are those of the whole.
-    `margin` widens `voiced`, as `options.margin` does the stretches. Problems of a piece stand in the window after
-    which it is read. Of what was heard before only the probabilities are kept, half a megabyte an hour.
+    Problems of a piece stand in the window after which it is read. Of what was heard before only the probabilities are kept, half a megabyte an hour.
     """
     listen = activity.Listener()
     samples, probabilities = np.zeros(0, np.float32), np.zeros(0, np.float32)
-    narrow = dataclasses.replace(options, margin=margin)
+    narrow = dataclasses.replace(options, margin=0.0)
     given = 0
     origin, declared, problems = None, None, []
 
