@@ -83,6 +83,13 @@ def fit_codebook(
         return _publish_given(
             store, digest, videos, held_out, words_only, [*given.values(), *held], options, report
         )
+    made = {v.features: v for v in videos if v.path}
+    if len(made) > 1:
+        one, other = sorted(made.values(), key=lambda v: v.name)[:2]
+        raise InputError(
+            f"videos {one.name} and {other.name}: their features are of two recipes ({one.features}, {other.features}); "
+            "ingest them again with one --backbone and --reader, or keep them in a --store of their own"
+        )
     read = [read_features(store, v) for v in videos]
     widths = {values.shape[1]: v for v, (values, _) in zip(videos, read, strict=True)}
     if len(widths) > 1:
