@@ -5,7 +5,7 @@
 The videos are made on the spot from a real talk: scaled to 1280 x 720, H.264, its own sound. The plain way is decord
 with the short side at 256 and `get_batch`, the middle 224, the network in eager fp32 and `whisper.transcribe` with word
 times. Ours is `multimodal.ingest.ingest`, decoding processes included. Both use one thread; models are loaded before.
-With `--backbone s3d` the weights are random and the plain network is torchvision's.
+With `--backbone s3d` the weights are random. The plain networks are those of features.py.
 
 Two at once is wall time, so the machine must be quiet: the script waits until the load is below 1, for at most `--wait`
 seconds, and says what it saw. Workers are threads of one process, as in the flow, and beside it processes.
@@ -30,11 +30,12 @@ import decord
 import numpy as np
 import torch
 import whisper
+from features import plain as plain_network
 from torchvision.models.video import s3d
 
 from multimodal import ingest, weights
 from multimodal.catalogue import Video
-from multimodal.ingest import IngestOptions
+from multimodal.ingest import BACKBONE_WEIGHTS, IngestOptions
 from multimodal.store import Store, file_digest
 from speech import audio
 from vision import backbones
@@ -82,14 +83,6 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return used() - before
 
 
-def plain_network(name: str) -> torch.nn.Module:
-    """The network up to its last block in eager fp32, NCTHW."""
-    if name == "s3d":
-        return s3d(weights=None).features.eval()
-    trunk = backbones.load("i3d", weights.fetch("i3d-kinetics-400"), precision="fp32").trunk
-    return trunk.to(memory_format=torch.contiguous_format)
-
-
 @torch.inference_mode()
 def plain_way(path: Path, network: torch.nn.Module, speech_model: whisper.Whisper) -> None:
     short = 256
@@ -104,7 +97,7 @@ def plain_way(path: Path, network: torch.nn.Module, speech_model: whisper.Whispe
         x_NCTHW = (
             torch.from_numpy(np.ascontiguousarray(frames.transpose(3, 0, 1, 2)))[None].float() / 127.5 - 1
         )
-        network(x_NCTHW).mean((2, 3, 4))
+        network(x_NCTHW)
     torch.manual_seed(0)
     whisper.transcribe(speech_model, audio.read(path).samples, word_timestamps=True, fp16=False)
 
@@ -180,7 +173,7 @@ def against_plain(
     path: Path, options: IngestOptions, network: Path | None, rounds: int, seconds: float
 ) -> None:
     load_models(options, network)
-    plain = plain_network(options.backbone)
+    plain = plain_network(options.backbone, network or weights.fetch(BACKBONE_WEIGHTS[options.backbone]))
     speech_model = whisper.load_model("tiny.en", "cpu", str(weights.fetch("whisper-tiny.en").parent)).eval()
     pairs = []
     for _ in range(rounds):
