@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import dataclasses
-import json
 import logging
 import os
 import signal
@@ -17,10 +15,10 @@ from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import progress
+from flows import progress, questions
 from flows.errors import FOR_PEOPLE
+from flows.printing import JsonOption, figures, print_figures, print_json, print_videos, status_of
 from flows.settings import DEFAULT_STORE, Imports, Settings, StoreOption
-from multimodal.catalogue import Catalogue
 from multimodal.imports import find_imports
 from multimodal.library import find
 from multimodal.store import InputError, Store, StoreLocked, out_of_space
@@ -29,13 +27,10 @@ BAD_INPUT, LOCKED = 2, 3
 PREFECTS_OWN_LOGGERS = ("EventsWorker", "APILogWorker")
 """Those that PREFECT_LOGGING_LEVEL does not reach; they speak up when a machine is slow."""
 
-JsonOption = Annotated[bool, Parameter(name="--json", help="One JSON document for programs.", negative=())]
 NONE: tuple[Path, ...] = ()
 Videos = Annotated[
     tuple[Path, ...], Parameter(help="Video files, or folders that are searched through.", negative=())
 ]
-At = Annotated[float | None, Parameter(help="The second of the video that is meant.")]
-Device = Annotated[str, Parameter(help="Where the model runs: cpu or cuda.")]
 
 app = App(
     name="videobert",
@@ -61,11 +56,11 @@ def run(
 
         report = _flow(pipeline, list(videos), settings, imports)
     if json_:
-        _print_json({"report": str(report), "figures": _figures(store)} | _status(store))
+        print_json({"report": str(report), "figures": figures(store)} | status_of(store))
     else:
-        _print_figures(store)
+        print_figures(store)
         print()
-        _print_videos(store)
+        print_videos(store)
         print(f"\nReport: {report}")
 
 
@@ -94,7 +89,7 @@ def codebook(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
 
         made = _flow(make_tokens, settings)
     if json_:
-        _print_json({"codebook": made})
+        print_json({"codebook": made})
     else:
         print(made)
 
@@ -107,7 +102,7 @@ def pretrain(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
 
         made = _flow(pretrain_model, settings)
     if json_:
-        _print_json({"model": made})
+        print_json({"model": made})
     else:
         print(made)
 
@@ -120,7 +115,7 @@ def index(settings: Settings = Settings(), *, json_: JsonOption = False) -> None
 
         new = _flow(index_videos, settings)
     if json_:
-        _print_json({"new": new})
+        print_json({"new": new})
     else:
         print(f"{new} videos were new to the index")
 
@@ -134,99 +129,10 @@ def evaluate(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
 
         report = _flow(evaluate_model, settings)
     if json_:
-        _print_json(_figures(store))
+        print_json(figures(store))
     else:
-        _print_figures(store)
+        print_figures(store)
         print(f"\nReport: {report}")
-
-
-@app.command
-def search(
-    text: Annotated[str, Parameter(help="What is said or shown in the moment that you look for.")],
-    *,
-    store: StoreOption = DEFAULT_STORE,
-    top: Annotated[int, Parameter(help="How many moments.")] = 5,
-    device: Device = "cpu",
-    json_: JsonOption = False,
-) -> None:
-    """The moments of all videos that a text calls for, best first."""
-    from multimodal.answers.session import open_index, open_trained
-
-    opened = Store(store, create=False)
-    with Catalogue(opened.catalogue) as catalogue:
-        hits = open_index(opened, catalogue, open_trained(opened, catalogue, device)).search(text, top)
-    if json_:
-        _print_json({"query": text, "hits": [dataclasses.asdict(h) for h in hits]})
-        return
-    for n, hit in enumerate(hits, 1):
-        print(
-            f"{n}. {hit.name} {_clock(hit.start)}–{_clock(hit.end)}  heard {hit.heard:.4f} + seen {hit.seen:.4f}  {hit.text or '(nobody speaks)'}"
-        )
-
-
-@app.command(name="next")
-def next_(
-    video: Annotated[str, Parameter(help="A video of the store: its name, path or digest.")],
-    *,
-    at: Annotated[float, Parameter(help="The second from which the coming clips are asked for.")],
-    store: StoreOption = DEFAULT_STORE,
-    top: Annotated[int, Parameter(help="How many visual tokens for each horizon.")] = 3,
-    device: Device = "cpu",
-    json_: JsonOption = False,
-) -> None:
-    """What comes next: the likeliest visual tokens 1.5, 3, 6 and 12 seconds ahead, with a picture of each."""
-    from multimodal.answers.forecast import forecast
-    from multimodal.answers.session import material, open_trained
-    from multimodal.tokens import picture_of
-    from multimodal.vocabulary import visual_name
-
-    opened = Store(store, create=False)
-    with Catalogue(opened.catalogue) as catalogue:
-        trained = open_trained(opened, catalogue, device)
-        asked = material(opened, catalogue, trained, video)
-        horizons = forecast(trained, asked, at, top)
-
-    def shown(token: int, probability: float) -> dict[str, Any]:
-        picture = picture_of(opened, trained.codebook, token)
-        return {"token": visual_name(token), "probability": probability, "picture": picture and str(picture)}
-
-    found = [{"seconds": h.seconds, "tokens": [shown(*t) for t in h.tokens]} for h in horizons]
-    if json_:
-        _print_json({"video": asked.video.video, "at": at, "horizons": found})
-        return
-    for horizon in found:
-        for token in horizon["tokens"]:
-            print(
-                f"+{horizon['seconds']:4.1f} s  {token['token']}  {token['probability']:6.1%}  {token['picture'] or 'no picture'}"
-            )
-
-
-@app.command
-def caption(
-    video: Annotated[str, Parameter(help="A video of the store: its name, path or digest.")],
-    *,
-    at: At = None,
-    template: Annotated[
-        str | None, Parameter(help="A sentence with [MASK] where words are to be found.")
-    ] = None,
-    store: StoreOption = DEFAULT_STORE,
-    device: Device = "cpu",
-    json_: JsonOption = False,
-) -> None:
-    """What a video shows, in words: a caption for each of its moments, from what is seen alone."""
-    from multimodal.answers import caption as captions
-    from multimodal.answers.session import material, open_trained
-
-    opened = Store(store, create=False)
-    with Catalogue(opened.catalogue) as catalogue:
-        trained = open_trained(opened, catalogue, device)
-        asked = material(opened, catalogue, trained, video)
-        found = captions.caption(trained, asked, at=at, template=template or captions.TEMPLATE)
-    if json_:
-        _print_json({"video": asked.video.video, "captions": [dataclasses.asdict(c) for c in found]})
-        return
-    for c in found:
-        print(f"{_clock(c.start)}–{_clock(c.end)}  {c.score:.2f}  {c.text}")
 
 
 @app.command
@@ -234,9 +140,13 @@ def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> 
     """What the store holds: each video's state, and the reason where something is missing."""
     opened = Store(store, create=False)
     if json_:
-        _print_json(_status(opened))
+        print_json(status_of(opened))
     else:
-        _print_videos(opened)
+        print_videos(opened)
+
+
+for question in (questions.search, questions.next_, questions.caption):
+    app.command(question, name=question.__name__.rstrip("_"))
 
 
 def check_sources(videos: Sequence[Path], imports: Imports) -> None:
@@ -247,50 +157,6 @@ def check_sources(videos: Sequence[Path], imports: Imports) -> None:
         find_imports(imports.paths, imports.kind)
     if videos:
         find(videos)
-
-
-def _status(store: Store) -> dict[str, Any]:
-    fields = ("video", "name", "state", "reason", "seconds", "clips", "sentences")
-    with Catalogue(store.catalogue) as catalogue:
-        videos = [{f: getattr(v, f) for f in fields} for v in catalogue.videos()]
-        current = {kind: catalogue.current(kind) for kind in ("codebook", "model")}
-        return {"videos": videos, **current, "runs": catalogue.runs()}
-
-
-def _print_videos(store: Store) -> None:
-    for v in _status(store)["videos"]:
-        held = f"{v['seconds'] or 0:7.1f} s {v['clips'] or 0:4d} clips {v['sentences'] or 0:4d} sentences"
-        print(f"{v['state']:<8}{held}  {v['name']}{'  (' + v['reason'] + ')' if v['reason'] else ''}")
-
-
-def _figures(store: Store) -> dict[str, Any]:
-    with Catalogue(store.catalogue) as catalogue:
-        name = catalogue.current("evaluation")
-    return json.loads((store.root / "evaluations" / name).read_text()) if name else {}
-
-
-def _print_figures(store: Store) -> None:
-    figures = _figures(store)
-    if not figures:
-        print("No figures: fewer than ten videos could be seen, so none was held out to judge by.")
-        return
-    print(
-        f"{'On videos held out':<44}{'value':>7}  {'95 % interval':^15}{'chance':>7}{'× chance':>9}{'n':>6}"
-    )
-    for name, f in figures.items():
-        ratio = f"{f['value'] / f['chance']:.1f}" if f["chance"] else "–"
-        print(
-            f"{name.replace('_', ' '):<44}{f['value']:7.3f}  {f['low']:6.3f} – {f['high']:5.3f} {f['chance']:7.3f}{ratio:>9}{f['n']:6d}"
-        )
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, ensure_ascii=False))
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes)}:{rest:04.1f}"
 
 
 def _flow(flow: Callable[..., Any], *args: Any) -> Any:
