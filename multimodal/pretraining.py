@@ -13,7 +13,8 @@ from multimodal import checkpoints, weights
 from multimodal.catalogue import Video
 from multimodal.examples import ExampleOptions, Examples
 from multimodal.library import Material, read_material
-from multimodal.model import JointBert, start_from
+from multimodal.model import JointBert
+from multimodal.starting import start_from
 from multimodal.store import InputError, Store, recipe
 from multimodal.tokens import describe, load_codebook
 from multimodal.training import Report, TrainingOptions, train

@@ -21,8 +21,9 @@ from multimodal.imported_clips import on_clips
 from multimodal.imported_files import label_of, read
 from multimodal.imports import ImportOptions, find_imports, take_in_imports
 from multimodal.library import read_features, read_material, read_transcript, split, usable
-from multimodal.model import JointBert, ModelOptions, visual_rows
+from multimodal.model import JointBert, ModelOptions
 from multimodal.pretraining import load_trained
+from multimodal.starting import visual_rows
 from multimodal.store import InputError, Store
 from multimodal.tokens import TokenOptions, describe, encode_videos, fit_codebook, load_codebook
 from multimodal.vocabulary import SPECIALS, Vocabulary
