@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from multimodal.examples import ExampleOptions, Input, pack, sequence, unmasked
-from multimodal.model import JointBert, losses
+from multimodal.model import JointBert
+from multimodal.objectives import losses
 from multimodal.starting import start_from, visual_rows
 from multimodal.vocabulary import Vocabulary
 
