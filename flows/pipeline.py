@@ -14,14 +14,17 @@ from flows.ingest import ingest_with_workers
 from flows.pretrain import pretrain_model
 from flows.settings import Imports, Settings
 from multimodal.catalogue import Catalogue
+from multimodal.pretraining import text_start
 from multimodal.store import Store
 
 
 @flow(name="pipeline")
 def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Imports = Imports()) -> Path:
-    """Ingest, codebook, pretrain, index, evaluate; returns the report's path. Raises what its stages raise."""
+    """Ingest, codebook, pretrain, index, evaluate; returns the report's path. Raises what its stages raise, and
+    before they begin where the text checkpoint is not there."""
     store = Store(settings.store)
     with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
+        text_start(settings.pretrain.text_start)
         run = catalogue.begin_run("pipeline", dataclasses.asdict(settings))
         ingest_with_workers(videos, settings, imports)
         make_tokens(settings)

@@ -19,7 +19,9 @@ from multimodal.examples import ExampleOptions
 from multimodal.imported_files import Kind
 from multimodal.imports import ImportOptions
 from multimodal.ingest import IngestOptions
-from multimodal.pretraining import PretrainOptions
+from multimodal.objectives import LossWeights
+from multimodal.pretraining import NOTHING, PretrainOptions
+from multimodal.starting import Shape
 from multimodal.store import InputError
 from multimodal.tokens import TokenOptions
 from multimodal.training import TrainingOptions
@@ -32,13 +34,14 @@ Size = Literal["demo", "small", "base", "paper"]
 
 @dataclasses.dataclass(frozen=True)
 class Sized:
-    """What a size stands for. ``examples`` and ``training`` of the small ones were chosen on the sample corpus (docs/log.md);
+    """What a size stands for. ``shape`` is that of the joint BERT where it starts from nothing. ``examples`` and ``training`` of the small ones were chosen on the sample corpus (docs/log.md);
     the large ones keep to BERT's masks and a rate that its large checkpoints bear."""
 
     whisper: str
     backbone: str
     largest: tuple[int, int]
     text_start: str
+    shape: Shape
     examples: ExampleOptions
     training: TrainingOptions
 
@@ -53,10 +56,10 @@ BERTS = (
 )
 
 SIZES: dict[Size, Sized] = {
-    "demo": Sized("tiny.en", "i3d", (12, 2), "minilm-l6", *QUICK),
-    "small": Sized("tiny.en", "i3d", (12, 3), "minilm-l6", *QUICK),
-    "base": Sized("small", "s3d", (12, 4), "bert-base-uncased", *BERTS),
-    "paper": Sized("large-v3-turbo", "s3d", (12, 4), "bert-large-uncased", *BERTS),
+    "demo": Sized("tiny.en", "i3d", (12, 2), "minilm-l6", Shape(6, 384, 12), *QUICK),
+    "small": Sized("tiny.en", "i3d", (12, 3), "minilm-l6", Shape(6, 384, 12), *QUICK),
+    "base": Sized("small", "s3d", (12, 4), "bert-base-uncased", Shape(12, 768, 12), *BERTS),
+    "paper": Sized("large-v3-turbo", "s3d", (12, 4), "bert-large-uncased", Shape(24, 1024, 16), *BERTS),
 }
 
 REMEMBERED = (
@@ -69,11 +72,16 @@ REMEMBERED = (
     "k",
     "depth",
     "text_start",
+    "visual_rows",
+    "weights",
+    "far",
+    "subsample",
     "epochs",
     "held_out",
     "truth",
     "seed",
 )
+LEAST = {"k": 2, "depth": 1, "epochs": 1, "workers": 1, "seed": 0}
 DEFAULT_HELD_OUT = 0.1
 DEFAULT_STORE = Path(os.environ.get("VIDEOBERT_STORE", "store"))
 StoreOption = Annotated[Path, Parameter(help="The folder that everything is kept in (or $VIDEOBERT_STORE).")]
@@ -156,7 +164,25 @@ class Settings:
     )
     depth: Annotated[int | None, Parameter(help="Levels of the codebook; grows with the data.")] = None
     text_start: Annotated[
-        str | None, Parameter(help="BERT to start from: minilm-l6, or a folder in Hugging Face layout.")
+        str | None,
+        Parameter(
+            help="BERT to start from: minilm-l6, a folder in Hugging Face layout, or none (random weights)."
+        ),
+    ] = None
+    visual_rows: Annotated[
+        Literal["trained", "frozen"] | None,
+        Parameter(help="Whether the rows of the visual tokens learn; trained where not given."),
+    ] = None
+    weights: Annotated[
+        str | None,
+        Parameter(help="Of the loss's terms: text=1,video=1,joint=1,alignment=1,contrast=1 where not given."),
+    ] = None
+    far: Annotated[
+        float | None,
+        Parameter(help="Share of misaligned pairs from far away in the same video; as it comes."),
+    ] = None
+    subsample: Annotated[
+        int | None, Parameter(help="Visual tokens at a random step of 1 to so many; 1 where not given.")
     ] = None
     epochs: Annotated[int | None, Parameter(help="Passes over the segments in pretraining.")] = None
     held_out: Annotated[
@@ -182,7 +208,7 @@ class Settings:
     ] = False
 
     def __post_init__(self) -> None:
-        for name, least in (("k", 2), ("depth", 1), ("epochs", 1), ("workers", 1), ("seed", 0)):
+        for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"--{name} {value}: at least {least}; leave it out to let the size choose")
@@ -191,6 +217,7 @@ class Settings:
                 f"--held-out {self.held_out:g}: a share from 0 to below 1; 0.1 keeps a tenth of the videos"
             )
         self._ingest_options()
+        _ = self.pretrain
 
     @contextlib.contextmanager
     def at(self, catalogue: Catalogue) -> Iterator[Settings]:
@@ -238,10 +265,21 @@ class Settings:
 
     @property
     def pretrain(self) -> PretrainOptions:
-        training = dataclasses.replace(self.sized.training, seed=self.seed or 0)
+        sized, start = self.sized, self.text_start or self.sized.text_start
+        training = dataclasses.replace(sized.training, seed=self.seed or 0)
         if self.epochs is not None:
             training = dataclasses.replace(training, epochs=self.epochs, least_steps=1)
-        return PretrainOptions(self.text_start or self.sized.text_start, self.sized.examples, training)
+        if self.weights is not None:
+            training = dataclasses.replace(training, weights=LossWeights.parse(self.weights))
+        return PretrainOptions(
+            text_start=start,
+            shape=sized.shape if start == NOTHING else None,
+            visual_rows=self.visual_rows or "trained",
+            examples=dataclasses.replace(
+                sized.examples, far=self.far, subsample=1 if self.subsample is None else self.subsample
+            ),
+            training=training,
+        )
 
     @property
     def torch_device(self) -> str:

@@ -13,8 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from multimodal.model import JointBert
+from multimodal.modelcard import model_card
 from multimodal.store import InputError, canonical_json, changed_files, is_published, publish_folder
 from multimodal.vocabulary import Vocabulary
+
+METRICS = "metrics.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +46,10 @@ def save(
     progress: Progress,
     card: dict[str, Any],
 ) -> Path:
-    """Publishes ``step-<n>`` and then removes the older ones. ``card`` says what the model was made from."""
+    """Publishes ``step-<n>`` and then removes the older ones. ``card`` says what the model was made from.
+
+    ``root`` may hold ``metrics.jsonl``, whose last numbers the model card tells.
+    """
     folder = step_folder(root, progress.step)
     with publish_folder(folder) as beside:
         model.save(beside)
@@ -51,6 +57,8 @@ def save(
         save_file(_optimizer_tensors(model, optimizer), beside / "optimizer.safetensors")
         (beside / "trainer.json").write_text(canonical_json(progress))
         (beside / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True, default=str))
+        about = model_card(card, model.options, vocabulary, progress.step, progress.steps, root / METRICS)
+        (beside / "README.md").write_text(about, encoding="utf-8")
     for older in _published(root):
         if older.name != folder.name:
             _remove(older)
@@ -81,7 +89,7 @@ def read_progress(folder: Path) -> Progress:
 
 def resume(folder: Path, model: JointBert, optimizer: torch.optim.Optimizer) -> Progress:
     """Puts weights and optimizer back as they were in a folder that passed :func:`check`."""
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    model.put(load_file(folder / "model.safetensors"))
     tensors = load_file(folder / "optimizer.safetensors")
     for name, parameter in model.named_parameters():
         if f"{name}.step" in tensors:

@@ -13,11 +13,15 @@ import numpy as np
 import torch
 
 from multimodal.segments import Segment, joined
+from multimodal.store import InputError
+from multimodal.strangers import Strangers
 from multimodal.vocabulary import Vocabulary
 
 IGNORED = -100
 LONGEST_TAIL = 8
 """Clips at most that are masked together at the end: 12 s, the farthest that `next` looks."""
+TERMS = frozenset({"text", "video", "joint", "alignment", "contrast"})
+"""What may be asked of the examples: cloze in three regimes, whether a pair is aligned, and its two towers."""
 TEXT_TYPE, VIDEO_TYPE = 0, 1
 ALIGNED, MISALIGNED = 0, 1
 """As in BERT's sentence pair head: 0 means that the second part belongs to the first."""
@@ -33,7 +37,11 @@ class ExampleOptions:
     ``join_neighbours``: chance that a sentence is read together with the one after it (VideoBERT, section 3.2).
     ``misaligned``: chance that an aligned joint example is followed by its misaligned twin, the same words with the
     video of another segment; a twin asks for no token, since a stranger's video says nothing about the masked words, but
-    is masked all the same: else a mask would mean aligned.
+    is masked all the same: else a mask would mean aligned. ``far``: share of the twins whose video is from far away in the
+    same one, the others' is from another; ``None`` takes any segment that shares no clip (:mod:`multimodal.strangers`).
+    ``subsample``: visual tokens are read at a random step of 1 to so many (VideoBERT, section 3.2: 5; 1 reads all) in the
+    joint regime, a twin's as its pair's, and in video-only examples masked anywhere; not in tails, which `next` reads in
+    steps of a clip, and not in towers, which search reads whole.
     ``tail``: share of video-only examples in which the last tokens are masked together, as `next` asks. ``longest``:
     tokens at most in a sequence.
     """
@@ -43,6 +51,16 @@ class ExampleOptions:
     misaligned: float = 1.0
     tail: float = 0.5
     longest: int = 128
+    far: float | None = None
+    subsample: int = 1
+
+    def __post_init__(self) -> None:
+        if self.far is not None and not 0 <= self.far <= 1:
+            raise InputError(f"--far {self.far:g}: a share from 0 to 1; leave it out to take any segment")
+        if self.subsample < 1:
+            raise InputError(
+                f"--subsample {self.subsample}: at least 1, which reads every visual token; VideoBERT has 5"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,15 +151,7 @@ def masked(
 
 def content_places(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
     """The places of words and visual tokens: all but ``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]``, ``[UNK]`` and ``[>]``."""
-    special = {
-        vocabulary.cls_id,
-        vocabulary.sep,
-        vocabulary.mask,
-        vocabulary.pad,
-        vocabulary.unknown,
-        vocabulary.join,
-    }
-    return [i for i, token in enumerate(ids) if token not in special]
+    return [i for i, token in enumerate(ids) if token not in vocabulary.specials]
 
 
 def unmasked(ids: list[int], types: list[int], regime: int = JOINT, aligned: int = IGNORED) -> Input:
@@ -175,6 +185,7 @@ class Examples:
     A spoken segment gives a text-only example and, where it has tokens, the two towers, an aligned and a misaligned
     joint example; a run of tokens a video-only one, of a stretch of it drawn anew each time. Runs are long and so few:
     each is met as often in an epoch as makes them half as many as the spoken segments. A side may be empty.
+    ``asked`` are the terms that count: what only others would ask for is not drawn.
     """
 
     def __init__(
@@ -184,16 +195,22 @@ class Examples:
         silent: Sequence[Segment],
         options: ExampleOptions,
         seed: int,
+        asked: frozenset[str] = TERMS,
     ):
-        self.vocabulary, self.options, self.seed = vocabulary, options, seed
+        self.vocabulary, self.options, self.seed, self.asked = vocabulary, options, seed, asked
         self.spoken = [s for s in spoken if s.text]
         self.silent = [s for s in silent if s.tokens]
-        self._visits = max(1, round(len(self.spoken) / 2 / max(1, len(self.silent))))
         self._words = [vocabulary.encode(s.text) for s in self.spoken]
-        self._seen = [i for i, s in enumerate(self.spoken) if s.tokens]
+        self._strangers = Strangers(self.spoken)
+        self._items = list(range(len(self.spoken))) if "text" in asked else sorted(self._strangers.seen)
+        if not asked - {"video"}:
+            self._items = []
+        if "video" in asked and self.silent:
+            visits = max(1, round(len(self._items) / 2 / len(self.silent)))
+            self._items += range(len(self.spoken), len(self.spoken) + visits * len(self.silent))
 
     def __len__(self) -> int:
-        return len(self.spoken) + self._visits * len(self.silent)
+        return len(self._items)
 
     def order(self, epoch: int) -> np.ndarray:
         """The epoch's permutation of the items: a function of (seed, epoch)."""
@@ -202,26 +219,47 @@ class Examples:
     def draw(self, epoch: int, item: int) -> list[Input]:
         """The inputs of one item in one epoch, always the same for the same (seed, epoch, item)."""
         random = np.random.default_rng((self.seed, epoch, item, 1))
-        if item < len(self.spoken):
-            return self._spoken(item, random)
-        return [self._run(self.silent[(item - len(self.spoken)) % len(self.silent)], random)]
+        place = self._items[item]
+        if place < len(self.spoken):
+            return self._spoken(place, random)
+        return [self._run(self.silent[(place - len(self.spoken)) % len(self.silent)], random)]
 
     def _spoken(self, item: int, random: np.random.Generator) -> list[Input]:
         neighbours = random.random() < self.options.join_neighbours and self._continues(item)
         words, segment = self._read(item, neighbours)
-        inputs = [self._masked(words, None, random, TEXT)]
-        if not segment.tokens:
-            return inputs
-        for side in ((words, None), (None, segment.tokens)):
-            inputs.append(unmasked(*sequence(self.vocabulary, *side, self.options.longest), TOWER))
-        inputs.append(self._masked(words, segment.tokens, random, JOINT, ALIGNED))
-        stranger = (
-            self._stranger(segment, neighbours, random) if random.random() < self.options.misaligned else None
-        )
-        if stranger is not None:
-            twin = self._masked(words, stranger.tokens, random, JOINT, MISALIGNED)
-            inputs.append(dataclasses.replace(twin, labels=[IGNORED] * len(twin.ids)))
+        inputs = [self._masked(words, None, random, TEXT)] if "text" in self.asked else []
+        if segment.tokens and "contrast" in self.asked:
+            for side in ((words, None), (None, segment.tokens)):
+                inputs.append(unmasked(*sequence(self.vocabulary, *side, self.options.longest), TOWER))
+        if segment.tokens and self.asked & {"joint", "alignment"}:
+            inputs += self._pair(words, segment, neighbours, random)
         return inputs
+
+    def _pair(
+        self, words: list[int], segment: Segment, neighbours: bool, random: np.random.Generator
+    ) -> list[Input]:
+        """The joint example of a segment and, by chance, its misaligned twin: the same words with a stranger's video.
+
+        The stranger is read with its neighbour where the segment was and in the same steps, so that length does not give
+        it away.
+        """
+        step = self._step(random)
+        alignment = "alignment" in self.asked
+        tokens = _every(step, segment.tokens, random)
+        joint = self._masked(words, tokens, random, JOINT, ALIGNED if alignment else IGNORED)
+        pair = [joint if "joint" in self.asked else unmasked(joint.ids, joint.types, JOINT, joint.aligned)]
+        if alignment and random.random() < self.options.misaligned:
+            strange = self._strangers.find(
+                segment,
+                self.options.far,
+                lambda place: self._read(place, neighbours)[1],
+                lambda other: _every(step, other.tokens, random),
+                random,
+            )
+            if strange:
+                twin = self._masked(words, strange, random, JOINT)
+                pair.append(unmasked(twin.ids, twin.types, JOINT, MISALIGNED))
+        return pair
 
     def _read(self, item: int, neighbours: bool) -> tuple[list[int], Segment]:
         """A segment and its word-piece ids, together with the one after it where ``neighbours`` and there is one."""
@@ -238,25 +276,21 @@ class Examples:
         ids, labels = masked(self.vocabulary, ids, random, self.options.mask)
         return Input(ids, types, labels, regime, aligned)
 
-    def _stranger(self, segment: Segment, neighbours: bool, random: np.random.Generator) -> Segment | None:
-        """What shows other tokens, in another video or other clips of it: the video of a misaligned pair.
-
-        It is read with its neighbour where the segment was, so that length does not give it away.
-        """
-        for _ in range(8):
-            _, other = self._read(self._seen[int(random.integers(len(self._seen)))], neighbours)
-            elsewhere = other.video != segment.video or not set(other.clips) & set(segment.clips)
-            if elsewhere and not set(other.tokens) <= set(segment.tokens):
-                return other
-        return None
+    def _step(self, random: np.random.Generator) -> int:
+        return int(random.integers(1, self.options.subsample + 1)) if self.options.subsample > 1 else 1
 
     def _run(self, segment: Segment, random: np.random.Generator) -> Input:
         first = int(random.integers(max(1, len(segment.tokens) - 1)))
         tokens = segment.tokens[first : first + int(random.integers(2, max(2, len(segment.tokens)) + 1))]
         if len(tokens) == 1 or random.random() >= self.options.tail:
-            return self._masked(None, tokens, random, VIDEO)
+            return self._masked(None, _every(self._step(random), tokens, random), random, VIDEO)
         ids, types = sequence(self.vocabulary, None, tokens, self.options.longest)
         end, second = len(ids) - 1, 3
         cut = int(random.integers(max(second, end - LONGEST_TAIL), end))
         labels = [IGNORED] * cut + ids[cut:end] + [IGNORED]
         return Input(ids[:cut] + [self.vocabulary.mask] * (end - cut) + ids[end:], types, labels, VIDEO)
+
+
+def _every(step: int, tokens: tuple[int, ...], random: np.random.Generator) -> tuple[int, ...]:
+    """Each ``step``-th token from a random one of the first on, one at least."""
+    return tokens[int(random.integers(min(step, len(tokens)))) :: step] if step > 1 else tokens

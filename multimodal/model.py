@@ -19,10 +19,17 @@ from torch import nn
 
 from multimodal.examples import Batch
 
+TABLE = "bert.embeddings.word_embeddings.weight"
+FROZEN = "bert.embeddings.frozen_FH"
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
-    """The shape of the encoder; the names are those of a Hugging Face ``config.json``."""
+    """The shape of the encoder; the names are those of a Hugging Face ``config.json``.
+
+    ``frozen_rows``: so many rows at the end of the table of embeddings are kept as they were put there. The cloze head is
+    tied to the table, so what it compares with for these tokens is frozen too; its bias for them is not.
+    """
 
     vocab_size: int
     hidden_size: int = 384
@@ -34,6 +41,7 @@ class ModelOptions:
     layer_norm_eps: float = 1e-12
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
+    frozen_rows: int = 0
 
     @classmethod
     def load(cls, folder: Path) -> ModelOptions:
@@ -44,17 +52,40 @@ class ModelOptions:
 
 
 class Embeddings(nn.Module):
+    """The table holds a row for each word piece, ``[>]`` and visual token.
+
+    Frozen rows lie apart, in a buffer: no optimizer sees them, so neither weight decay nor the clipping of gradients does.
+    """
+
     def __init__(self, o: ModelOptions):
         super().__init__()
-        self.word_embeddings = nn.Embedding(o.vocab_size, o.hidden_size)
+        self.word_embeddings = nn.Embedding(o.vocab_size - o.frozen_rows, o.hidden_size)
+        frozen_FH = torch.zeros(o.frozen_rows, o.hidden_size)
+        self.register_buffer("frozen_FH", frozen_FH, persistent=o.frozen_rows > 0)
         self.position_embeddings = nn.Embedding(o.max_position_embeddings, o.hidden_size)
         self.token_type_embeddings = nn.Embedding(o.type_vocab_size, o.hidden_size)
         self.LayerNorm = nn.LayerNorm(o.hidden_size, eps=o.layer_norm_eps)
         self.dropout = nn.Dropout(o.hidden_dropout_prob)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        x_TH = self.word_embeddings(batch.ids_T) + self.position_embeddings(batch.positions_T)
+        x_TH = self.rows(batch.ids_T) + self.position_embeddings(batch.positions_T)
         return self.dropout(self.LayerNorm(x_TH + self.token_type_embeddings(batch.types_T)))
+
+    def rows(self, ids_T: torch.Tensor) -> torch.Tensor:
+        if not len(self.frozen_FH):
+            return self.word_embeddings(ids_T)
+        first = self.word_embeddings.num_embeddings
+        frozen_TH = F.embedding((ids_T - first).clamp_min(0), self.frozen_FH)
+        trained_TH = self.word_embeddings(ids_T.clamp_max(first - 1))
+        return torch.where((ids_T >= first)[:, None], frozen_TH, trained_TH)
+
+    def scores(self, x_MH: torch.Tensor, bias_V: torch.Tensor) -> torch.Tensor:
+        """The product with each row of the table and its bias, [M, V]."""
+        if not len(self.frozen_FH):
+            return F.linear(x_MH, self.word_embeddings.weight, bias_V)
+        first = self.word_embeddings.num_embeddings
+        trained = F.linear(x_MH, self.word_embeddings.weight, bias_V[:first])
+        return torch.cat([trained, F.linear(x_MH, self.frozen_FH, bias_V[first:])], 1)
 
 
 class SelfAttention(nn.Module):
@@ -182,7 +213,7 @@ class JointBert(nn.Module):
     def cloze(self, x_MH: torch.Tensor) -> torch.Tensor:
         """Logits over the vocabulary, [M, V]; the decoder is tied to the word embeddings."""
         head = self.cls["predictions"]
-        return F.linear(head.transform(x_MH), self.bert["embeddings"].word_embeddings.weight, head.bias)
+        return self.bert["embeddings"].scores(head.transform(x_MH), head.bias)
 
     def alignment(self, x_TH: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Logits [S, 2] of ``ALIGNED`` and ``MISALIGNED`` from each sequence's ``[CLS]``."""
@@ -195,9 +226,25 @@ class JointBert(nn.Module):
         sums_SH = sums_SH.index_add(0, batch.sequence_T, x_TH.float())
         return F.normalize(sums_SH, dim=-1)
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All weights under the names of `transformers.BertForPreTraining`, frozen rows in their place in the table."""
+        tensors = {name: tensor.detach() for name, tensor in self.state_dict().items()}
+        if self.options.frozen_rows:
+            tensors[TABLE] = torch.cat([tensors[TABLE], tensors.pop(FROZEN)])
+        return tensors
+
+    def put(self, tensors: dict[str, torch.Tensor]) -> None:
+        """The inverse of :meth:`tensors`."""
+        if self.options.frozen_rows:
+            parts = tensors[TABLE].split(
+                [len(tensors[TABLE]) - self.options.frozen_rows, self.options.frozen_rows]
+            )
+            tensors = tensors | dict(zip((TABLE, FROZEN), parts, strict=True))
+        self.load_state_dict(tensors)
+
     def save(self, folder: Path) -> None:
         """``model.safetensors`` and ``config.json`` as `transformers` reads them."""
-        tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in self.tensors().items()}
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         config = {
             "architectures": ["BertForPreTraining"],
@@ -210,5 +257,5 @@ class JointBert(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> JointBert:
         model = cls(ModelOptions.load(folder))
-        model.load_state_dict(load_file(folder / "model.safetensors"))
+        model.put(load_file(folder / "model.safetensors"))
         return model.eval()

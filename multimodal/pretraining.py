@@ -3,45 +3,67 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from multimodal import checkpoints, weights
 from multimodal.catalogue import Video
-from multimodal.examples import ExampleOptions, Examples
+from multimodal.examples import TERMS, ExampleOptions, Examples
 from multimodal.library import Material, read_material
 from multimodal.model import JointBert
-from multimodal.starting import start_from
-from multimodal.store import InputError, Store, recipe
+from multimodal.starting import Shape, start_from, start_from_nothing, weights_file
+from multimodal.store import InputError, Store, file_digest, recipe
 from multimodal.tokens import describe, load_codebook
 from multimodal.training import Report, TrainingOptions, train
 from multimodal.vocabulary import Vocabulary
 
-VERSION = 3
+VERSION = 4
 TEXT_STARTS = ("minilm-l6",)
+NOTHING = "none"
+WORDS_OF_NOTHING = "minilm-l6"
+"""A model that starts from nothing still needs word pieces: BERT's own, 30,522 of them."""
+VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainOptions:
-    """``text_start``: the BERT checkpoint that the encoder and the word rows begin with; see :func:`text_start`."""
+    """``text_start``: the BERT checkpoint that the encoder and the word rows begin with, or ``none``; see
+    :func:`text_start`. ``shape``: that of an encoder which starts from nothing.
+
+    ``visual_rows``: whether the rows of the visual tokens, which begin as their centroids, are trained. Frozen ones stay
+    what they are in the tied cloze head too (:class:`~multimodal.model.ModelOptions`); ``[>]`` and the words are trained.
+    """
 
     text_start: str = "minilm-l6"
+    shape: Shape | None = None
+    visual_rows: Literal["trained", "frozen"] = "trained"
     examples: ExampleOptions = ExampleOptions()
     training: TrainingOptions = TrainingOptions()
 
 
 def model_name(store: Store, videos: Sequence[Video], codebook: str, options: PretrainOptions) -> str:
-    """The address of the model that these videos, this codebook and these options give."""
+    """The address of the model that these videos, this codebook and these options give.
+
+    A checkpoint to start from counts by its content, wherever it lies.
+    """
     learned, _ = learned_and_held_out(store, videos, codebook)
+    start = NOTHING if options.text_start == NOTHING else _content(text_start(options.text_start))
     return recipe(
         version=VERSION,
         codebook=codebook,
         words=sorted(f"{v.video}.{v.transcript}" for v in learned),
-        options=options,
+        options=dataclasses.replace(options, text_start=start),
     )
+
+
+def _content(checkpoint: Path) -> str:
+    files = [checkpoint / "config.json", weights_file(checkpoint)]
+    files += [checkpoint / name for name in VOCABULARY_FILES if (checkpoint / name).is_file()]
+    return hashlib.sha256(" ".join(map(file_digest, files)).encode()).hexdigest()
 
 
 def learned_and_held_out(
@@ -73,62 +95,78 @@ def pretrain(
     """
     learned, held_out = learned_and_held_out(store, videos, codebook)
     name = model_name(store, videos, codebook, options)
+    nothing = options.text_start == NOTHING
     start = text_start(options.text_start)
     centroids_KD = torch.from_numpy(load_codebook(store, codebook).leaf_centroids())
-    vocabulary = Vocabulary.from_file(start / "vocab.txt", len(centroids_KD))
-    seed = options.training.seed
-    examples = gather(
-        vocabulary, [read_material(store, codebook, v) for v in learned], options.examples, seed
+    vocabulary = Vocabulary.of_bert(start, len(centroids_KD))
+    training = options.training
+    examples, kept_out = (
+        gather(
+            vocabulary,
+            [read_material(store, codebook, v) for v in part],
+            options.examples,
+            training.seed + n,
+            training.weights.asked,
+        )
+        for n, part in enumerate((learned, held_out))
     )
     if not len(examples):
         raise InputError(
             f"store {store.root}: nothing was said or seen in its {len(learned)} videos, so there is nothing to learn from"
         )
-    kept_out = gather(
-        vocabulary, [read_material(store, codebook, v) for v in held_out], options.examples, seed + 1
-    )
     card = {"codebook": codebook, "learned": [v.video for v in learned], "held_out": [v.video for v in held_out],
             "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.silent)}  # fmt: skip
 
     def begin() -> JointBert:
-        return start_from(start, len(vocabulary.words), centroids_KD, seed)
+        frozen = options.visual_rows == "frozen"
+        if nothing:
+            model = start_from_nothing(
+                options.shape or Shape(), vocabulary, centroids_KD, training.seed, frozen=frozen
+            )
+        else:
+            model = start_from(start, vocabulary, centroids_KD, training.seed, frozen=frozen)
+        if model.options.max_position_embeddings < options.examples.longest:
+            raise InputError(
+                f"--text-start {options.text_start}: has {model.options.max_position_embeddings} positions, examples have up "
+                f"to {options.examples.longest} tokens; start from a BERT with more"
+            )
+        return model
 
     folder = train(
-        store.model(name), vocabulary, begin, examples, kept_out if len(kept_out) else None, options.training,
+        store.model(name), vocabulary, begin, examples, kept_out if len(kept_out) else None, training,
         device=torch.device(device), card=card, report=report,
     )  # fmt: skip
     return name, folder
 
 
 def text_start(name: str) -> Path:
-    """The folder of a BERT checkpoint: known by name, or a folder in Hugging Face layout.
+    """The folder of a BERT checkpoint: known by name, or a folder in Hugging Face layout; for ``none`` that of the words.
 
-    Raises :class:`InputError` where it is neither.
+    Raises :class:`InputError` where it is none of these, :class:`~multimodal.weights.WeightsError` where no place has it.
     """
-    if name in TEXT_STARTS:
-        return weights.fetch(name).parent
+    if name in (*TEXT_STARTS, NOTHING):
+        return weights.fetch(WORDS_OF_NOTHING if name == NOTHING else name).parent
     folder = Path(name)
-    missing = [f for f in ("config.json", "model.safetensors", "vocab.txt") if not (folder / f).is_file()]
-    if missing:
+    if not (folder / "config.json").is_file():
         raise InputError(
-            f"--text-start {name}: {missing[0]} is not there; name {' or '.join(TEXT_STARTS)}, or a folder with a BERT's "
-            "config.json, model.safetensors and vocab.txt"
-        )
-    activation = json.loads((folder / "config.json").read_text()).get("hidden_act", "gelu")
-    if activation != "gelu":
-        raise InputError(
-            f"--text-start {name}: its activation is {activation}; only BERTs with gelu are read"
+            f"--text-start {name}: {'has no config.json' if folder.is_dir() else 'is no folder here'}; name "
+            f"{', '.join(TEXT_STARTS)} or {NOTHING}, or the folder of a BERT in Hugging Face layout (config.json, its "
+            "weights, tokenizer.json or vocab.txt)"
         )
     return folder
 
 
 def gather(
-    vocabulary: Vocabulary, materials: Sequence[Material], options: ExampleOptions, seed: int
+    vocabulary: Vocabulary,
+    materials: Sequence[Material],
+    options: ExampleOptions,
+    seed: int,
+    asked: frozenset[str] = TERMS,
 ) -> Examples:
-    """The examples that videos give."""
+    """The examples that videos give, for the terms of the loss that are asked for."""
     spoken = [s for m in materials for s in m.spoken()]
     silent = [s for m in materials for s in m.silent()]
-    return Examples(vocabulary, spoken, silent, options, seed)
+    return Examples(vocabulary, spoken, silent, options, seed, asked)
 
 
 @dataclasses.dataclass(frozen=True)

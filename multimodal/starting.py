@@ -1,59 +1,173 @@
-"""Owns where a joint BERT begins: a BERT checkpoint's weights, and a row of the table for each visual token."""
+"""Owns where a joint BERT begins: a BERT checkpoint's weights or none, and a row of the table for each visual token."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from multimodal.model import JointBert, ModelOptions
+from multimodal.model import TABLE, JointBert, ModelOptions
+from multimodal.store import InputError
+from multimodal.vocabulary import Vocabulary
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+BIAS = "cls.predictions.bias"
+RANDOM_WHERE_ABSENT = ("bert.pooler.", "cls.")
+"""What a BERT without heads leaves to us."""
+ONLY = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "tie_word_embeddings": True,
+}
+"""What a ``config.json`` may say of these, where it speaks of them."""
+SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """The shape of an encoder that starts from nothing; its feed-forward part is 4 times as wide as BERT's all are."""
+
+    layers: int = 6
+    hidden: int = 384
+    heads: int = 12
+
+
+def start_from_nothing(
+    shape: Shape, vocabulary: Vocabulary, centroids_KD: torch.Tensor, seed: int, *, frozen: bool = False
+) -> JointBert:
+    """A joint BERT of random weights (BERT's own initialisation) but for the rows of its visual tokens."""
+    options = ModelOptions(
+        vocab_size=vocabulary.size,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=4 * shape.hidden,
+    )
+    return _with_visual_rows(JointBert(options).start(seed), vocabulary, centroids_KD, seed, frozen)
 
 
 def start_from(
-    checkpoint: Path, words: int, centroids_KD: torch.Tensor, seed: int, **shape: int
+    checkpoint: Path, vocabulary: Vocabulary, centroids_KD: torch.Tensor, seed: int, *, frozen: bool = False
 ) -> JointBert:
-    """A joint BERT that starts from a BERT text checkpoint: its word rows, then ``[>]``, then one row a visual token.
+    """A joint BERT that starts from a BERT text checkpoint: its word rows, then ``[>]``, then a row a visual token.
 
-    ``checkpoint`` is a folder in Hugging Face layout (``config.json``, ``model.safetensors``). ``centroids_KD`` are the
-    codebook's leaves; where their width D is not the model's H they are centred and sent through a random orthogonal
-    projection (distances kept in expectation), then scaled to the spread of the word rows. Leaves that the codebook
-    does not use (NaN) and heads that the checkpoint lacks start at random.
+    ``checkpoint`` is a folder in Hugging Face layout, see :func:`read_bert`. ``centroids_KD`` are the codebook's leaves,
+    see :func:`visual_rows`; ``frozen`` keeps their rows as they are put here. Heads that the checkpoint lacks start at
+    random. Raises :class:`InputError` where it is no BERT that we read, or not one of this vocabulary.
     """
-    config = json.loads((checkpoint / "config.json").read_text())
-    known = {f.name for f in dataclasses.fields(ModelOptions)}
-    options = ModelOptions(
-        **{k: v for k, v in config.items() if k in known}
-        | {"vocab_size": words + 1 + len(centroids_KD)}
-        | shape
-    )
-    model = JointBert(options).start(seed)
-    given = load_file(checkpoint / "model.safetensors")
-    given = {
-        name if name.startswith(("bert.", "cls.")) else f"bert.{name}": tensor.float()
-        for name, tensor in given.items()
-    }
+    shape, given = read_bert(checkpoint)
+    words = len(vocabulary.words)
+    model = JointBert(ModelOptions(**shape | {"vocab_size": vocabulary.size})).start(seed)
     state = model.state_dict()
-    words_name = "bert.embeddings.word_embeddings.weight"
-    table_WH = given.pop(words_name)
-    assert table_WH.shape == (words, options.hidden_size), (
-        f"{checkpoint}: {tuple(table_WH.shape)} word rows, {words} in its vocabulary"
-    )
-    state[words_name][:words] = table_WH
-    state[words_name][words + 1 :] = visual_rows(centroids_KD, options.hidden_size, table_WH, seed)
-    for name, tensor in given.items():
-        if name in state and state[name].shape == tensor.shape:
-            state[name].copy_(tensor)
-        elif name == "cls.predictions.bias":
-            state[name][:words] = tensor
+    for name, tensor in state.items():
+        by_word = name in (TABLE, BIAS)
+        rows = words if by_word else len(tensor)
+        found = given.get(name)
+        if found is None and not name.startswith(RANDOM_WHERE_ABSENT):
+            raise InputError(f"{checkpoint}: its weights lack {name}; give a BERT that is whole")
+        if found is not None and found.shape != (rows, *tensor.shape[1:]):
+            rule = f"{words} word pieces in its vocabulary" if by_word else "its config.json says otherwise"
+            raise InputError(
+                f"{checkpoint}: {name} is {_by(found)}, but {rule}; give a BERT whose files belong together"
+            )
+        if found is not None:
+            tensor[:rows].copy_(found)
+    return _with_visual_rows(model, vocabulary, centroids_KD, seed, frozen)
+
+
+def _by(tensor: torch.Tensor) -> str:
+    return " × ".join(map(str, tensor.shape)) or "a number"
+
+
+def _with_visual_rows(
+    model: JointBert, vocabulary: Vocabulary, centroids_KD: torch.Tensor, seed: int, frozen: bool
+) -> JointBert:
+    tensors = model.tensors()
+    table_VH = tensors[TABLE]
+    words_WH = table_VH[: len(vocabulary.words)]
+    table_VH[vocabulary.first_visual :] = visual_rows(centroids_KD, table_VH.shape[1], words_WH, seed)
+    if frozen:
+        model = JointBert(dataclasses.replace(model.options, frozen_rows=vocabulary.visual))
+        model.put(tensors)
     return model
 
 
+def read_bert(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The shape (the fields of :class:`ModelOptions`) and the float32 weights of a BERT in Hugging Face layout.
+
+    ``config.json``, and ``model.safetensors`` or ``pytorch_model.bin`` (of which tensors only are read, no objects).
+    Names come back as those of `transformers.BertForPreTraining`, also where the file leaves out ``bert.`` or has the
+    ``gamma`` and ``beta`` of the first release. Raises :class:`InputError` where it is none, or none that we can run.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        shape = {f.name: config[f.name] for f in dataclasses.fields(ModelOptions) if f.name in config}
+        lacks = [key for key in SHAPE if key not in shape]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{folder}: config.json cannot be read ({error}); give a BERT's folder") from error
+    if lacks:
+        raise InputError(f"{folder}: its config.json lacks {lacks[0]}; give the folder of a BERT")
+    for key, wanted in ONLY.items():
+        if config.get(key, wanted) != wanted:
+            raise InputError(f"{folder}: its {key} is {config[key]}; only BERTs with {key} {wanted} are read")
+    if shape.get("type_vocab_size", 2) < 2:
+        raise InputError(f"{folder}: its type_vocab_size is 1; a BERT that tells text from video needs 2")
+    shape.pop("frozen_rows", None)
+    return shape, {_name(name): tensor.float() for name, tensor in _weights(folder).items()}
+
+
+def weights_file(folder: Path) -> Path:
+    """The file that holds a checkpoint's weights. Raises :class:`InputError` where there is none."""
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(
+        f"{folder}: holds neither {' nor '.join(WEIGHT_FILES)}; put the weights there in one file"
+    )
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    file = weights_file(folder)
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        found = torch.load(file, map_location="cpu", weights_only=True)
+        return {name: tensor for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        AttributeError,
+    ) as error:
+        raise InputError(
+            f"{file}: cannot be read as weights ({type(error).__name__}); fetch it again from its publisher"
+        ) from error
+
+
+def _name(name: str) -> str:
+    name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    if name == "cls.predictions.decoder.bias":
+        return BIAS
+    return name if name.startswith(("bert.", "cls.")) else f"bert.{name}"
+
+
 def visual_rows(centroids_KD: torch.Tensor, hidden: int, words_WH: torch.Tensor, seed: int) -> torch.Tensor:
-    """Embedding rows [K, H] for the visual tokens; see :func:`start_from`."""
+    """Embedding rows [K, H] for the visual tokens from the codebook's leaves, with the mean and spread of ``words_WH``.
+
+    Where the leaves' width D is not the model's H they are centred and sent through a random orthogonal projection
+    (distances kept in expectation). Leaves that the codebook does not use (NaN) get random rows.
+    """
     generator = torch.Generator().manual_seed(seed)
     used_K = centroids_KD.isfinite().all(1)
     rows_KH = torch.randn(len(centroids_KD), hidden, generator=generator)

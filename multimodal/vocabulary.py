@@ -10,8 +10,12 @@ import dataclasses
 import json
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, BertWordPieceTokenizer, Tokenizer
+from tokenizers.processors import TemplateProcessing
+
+from multimodal.store import InputError
 
 JOIN = "[>]"
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -24,26 +28,53 @@ def visual_name(token: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """``words``: the word pieces, in the order of their ids. ``visual``: how many visual tokens follow ``[>]``."""
+    """``words``: the word pieces, in the order of their ids. ``visual``: how many visual tokens follow ``[>]``.
+
+    ``lowercase`` and ``strip_accents`` (``None``: as ``lowercase``) are what BERT's tokenizer does to spoken text.
+    """
 
     words: tuple[str, ...]
     visual: int
+    lowercase: bool = True
+    strip_accents: bool | None = None
 
     @classmethod
-    def from_file(cls, vocab_txt: Path, visual: int) -> Vocabulary:
-        """From a BERT ``vocab.txt`` (one word piece a line)."""
-        words = tuple(vocab_txt.read_text(encoding="utf-8").splitlines())
-        missing = [s for s in SPECIALS if s not in words]
-        assert not missing, f"{vocab_txt} lacks {missing}"
-        return cls(words, visual)
+    def of_bert(cls, folder: Path, visual: int) -> Vocabulary:
+        """The vocabulary of a BERT text checkpoint: its ``tokenizer.json``, else its ``vocab.txt``.
+
+        Beside a ``vocab.txt`` (one word piece a line) ``tokenizer_config.json`` may say what is done to the text. Raises
+        :class:`InputError` where there is neither, or no BERT's WordPiece in it.
+        """
+        file = folder / "tokenizer.json"
+        try:
+            if file.is_file():
+                words, text = _read_tokenizer(json.loads(file.read_text(encoding="utf-8")))
+            else:
+                file = folder / "vocab.txt"
+                words = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+                beside = folder / "tokenizer_config.json"
+                text = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+                text = {
+                    "lowercase": text.get("do_lower_case", True),
+                    "strip_accents": text.get("strip_accents"),
+                }
+            _check_words(words)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{folder}: holds neither tokenizer.json nor vocab.txt; put there the one that came with the checkpoint"
+            ) from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{file}: is no WordPiece vocabulary of a BERT ({error}); put there the one that came with the checkpoint"
+            ) from error
+        return cls(tuple(words), visual, **text)
 
     @classmethod
     def load(cls, folder: Path) -> Vocabulary:
         """From a model folder's ``tokenizer.json``."""
-        tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        pieces = tokenizer["model"]["vocab"]
-        added = [t["content"] for t in tokenizer["added_tokens"]]
-        return cls(tuple(sorted(pieces, key=pieces.get)), sum(1 for t in added if t not in pieces) - 1)
+        words, text = _read_tokenizer(json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")))
+        join = words.index(JOIN)
+        return cls(tuple(words[:join]), len(words) - join - 1, **text)
 
     @property
     def size(self) -> int:
@@ -82,6 +113,11 @@ class Vocabulary:
         return self._ids["[UNK]"]
 
     @cached_property
+    def specials(self) -> frozenset[int]:
+        """``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]``, ``[UNK]`` and ``[>]``: what is neither a word nor a visual token."""
+        return frozenset(self._ids[s] for s in SPECIALS) | {self.join}
+
+    @cached_property
     def replaceable_words(self) -> tuple[int, ...]:
         """The ids that may stand in for a masked word: no specials, no ``[unused…]`` rows."""
         return tuple(
@@ -90,7 +126,9 @@ class Vocabulary:
 
     @cached_property
     def _pieces(self) -> BertWordPieceTokenizer:
-        return BertWordPieceTokenizer(vocab=dict(self._ids), lowercase=True)
+        return BertWordPieceTokenizer(
+            vocab=dict(self._ids), lowercase=self.lowercase, strip_accents=self.strip_accents
+        )
 
     def encode(self, text: str) -> list[int]:
         """The word-piece ids of ``text``, with no specials around it and none read out of it."""
@@ -118,9 +156,48 @@ class Vocabulary:
         return JOIN if i == self.join else visual_name(i - self.first_visual)
 
     def write(self, folder: Path) -> None:
-        """``tokenizer.json`` as `tokenizers` reads it: visual token *i* is the string of :func:`visual_name`."""
-        tokenizer: Tokenizer = BertWordPieceTokenizer(vocab=dict(self._ids), lowercase=True)._tokenizer
-        names = [JOIN, *(visual_name(i) for i in range(self.visual))]
-        tokenizer.add_special_tokens([AddedToken(n, normalized=False) for n in names])
+        """``tokenizer.json`` and its configuration, as `tokenizers` and `transformers.AutoTokenizer` read them.
+
+        Visual token *i* is the string of :func:`visual_name`. A pair (words, visual tokens) becomes the model's own
+        sequence, ``[CLS] words [>] visual tokens [SEP]`` with its token types.
+        """
+        tokenizer: Tokenizer = BertWordPieceTokenizer(
+            vocab=dict(self._ids), lowercase=self.lowercase, strip_accents=self.strip_accents
+        )._tokenizer
+        tokenizer.add_special_tokens([AddedToken(JOIN, normalized=False)])
+        tokenizer.add_tokens(
+            [AddedToken(visual_name(i), normalized=False, single_word=True) for i in range(self.visual)]
+        )
         assert tokenizer.get_vocab_size() == self.size
+        tokenizer.post_processor = TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair=f"[CLS] $A {JOIN}:1 $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", self.cls_id), ("[SEP]", self.sep), (JOIN, self.join)],
+        )
         tokenizer.save(str(folder / "tokenizer.json"))
+        names = {f"{s.strip('[]').lower()}_token": s for s in SPECIALS}
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": self.lowercase} | names
+        config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
+
+
+def _read_tokenizer(tokenizer: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """The strings of a ``tokenizer.json`` in the order of their ids, and what it does to text."""
+    model, normal = tokenizer["model"], tokenizer["normalizer"]
+    if model.get("type", "WordPiece") != "WordPiece" or normal["type"] != "BertNormalizer":
+        raise ValueError(f"it is a {model.get('type')} with a {normal['type']}")
+    ids = model["vocab"] | {t["content"]: t["id"] for t in tokenizer["added_tokens"]}
+    words = sorted(ids, key=ids.__getitem__)
+    if [ids[w] for w in words] != list(range(len(words))):
+        raise ValueError("its ids are not 0, 1, 2, …")
+    return words, {key: normal[key] for key in ("lowercase", "strip_accents")}
+
+
+def _check_words(words: list[str]) -> None:
+    """Raises :class:`ValueError` where these are not the word pieces of a BERT."""
+    if missing := [s for s in SPECIALS if s not in words]:
+        raise ValueError(f"it lacks {missing[0]}")
+    if len(set(words)) < len(words):
+        raise ValueError("a word piece is in it twice")
+    if JOIN in words:
+        raise ValueError(f"it holds {JOIN}, so it is of a joint model")

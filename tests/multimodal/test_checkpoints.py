@@ -15,6 +15,8 @@ from multimodal.pretraining import load_trained
 from multimodal.store import InputError, Store, changed_files, is_published
 
 FILES = (
+    "README.md",
+    "tokenizer_config.json",
     "config.json",
     "model.safetensors",
     "tokenizer.json",

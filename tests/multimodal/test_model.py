@@ -1,17 +1,20 @@
 """The joint BERT against `transformers`, which nobody here wrote: same weights, same numbers."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import joint_samples
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
+from multimodal.checkpoints import Progress
 from multimodal.examples import ExampleOptions, Input, pack, sequence, unmasked
-from multimodal.model import JointBert
+from multimodal.model import FROZEN, TABLE, JointBert
 from multimodal.objectives import losses
-from multimodal.starting import start_from, visual_rows
+from multimodal.starting import start_from
+from multimodal.training import TrainingOptions, _optimizer, _step
 from multimodal.vocabulary import Vocabulary
 
 transformers = pytest.importorskip("transformers")
@@ -52,8 +55,8 @@ def minilm(request) -> tuple:
     folder = request.getfixturevalue("weights_or_skip")("minilm-l6").parent
     centroids = torch.randn(27, 1024, generator=torch.Generator().manual_seed(1)).abs()
     centroids[5::7] = torch.nan
-    words = Vocabulary.from_file(folder / "vocab.txt", 27)
-    return folder, words, centroids, start_from(folder, len(words.words), centroids, 0).eval()
+    words = Vocabulary.of_bert(folder, 27)
+    return folder, words, start_from(folder, words, centroids, 0).eval()
 
 
 def real_inputs(words: Vocabulary) -> list[Input]:
@@ -105,7 +108,7 @@ def test_loss_logits_and_gradients_of_a_random_model(tmp_path):
 
 
 def test_a_model_started_from_minilm_opens_in_transformers(minilm, tmp_path):
-    _, words, _, model = minilm
+    _, words, model = minilm
     check_the_same(model, theirs(model, tmp_path), real_inputs(words), words.pad)
 
 
@@ -141,21 +144,24 @@ def test_contrast_is_the_cross_entropy_of_pairs_both_ways():
 
 
 def test_minilm_hidden_states_on_real_sentences(minilm):
-    folder, words, _, model = minilm
+    """Every sentence of the sample corpus, and some that are harder to cut into words."""
+    folder, words, model = minilm
     tokenizer = transformers.BertTokenizer(vocab=str(folder / "vocab.txt"), do_lower_case=True)
     reference = transformers.BertModel.from_pretrained(folder).eval()
-    texts = [
-        "Flip the pancake over.",
-        "Dating apps are used by people of every age, and for many reasons.",
+    truth = json.loads((Path(__file__).parents[1] / "samples/truth.json").read_text())
+    texts = sorted({step["sentence"] for video in truth["videos"] for step in video["steps"]})
+    texts += [
+        "Flip the crème brûlée over!",
+        "Dating apps, e.g. OkCupid's, are used by 30% of people...",
         "Salt!",
     ]
+    assert len(texts) > 100
     given = tokenizer(texts, padding=True, return_tensors="pt")
     batch = pack([unmasked(*sequence(words, words.encode(t), None)) for t in texts])
     with torch.no_grad():
         expected = reference(**given).last_hidden_state[given["attention_mask"].bool()]
-        found = model.encode(batch)
         assert batch.ids_T.tolist() == given["input_ids"][given["attention_mask"].bool()].tolist()
-        torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(model.encode(batch), expected, atol=2e-5, rtol=1e-4)
 
 
 def test_a_sequence_does_not_feel_its_batch():
@@ -184,76 +190,9 @@ def test_the_start_is_a_function_of_the_seed():
     assert one["bert.embeddings.word_embeddings.weight"].std().item() == pytest.approx(0.02, rel=0.1)
 
 
-def test_visual_rows_have_the_spread_of_word_rows():
-    words = torch.randn(500, 64, generator=torch.Generator().manual_seed(0)) * 0.05 + 0.3
-    centroids = torch.rand(40, 1024, generator=torch.Generator().manual_seed(1)) ** 3 * 7
-    centroids[::9] = torch.nan
-    rows = visual_rows(centroids, 64, words, 4)
-    assert rows.shape == (40, 64) and rows.isfinite().all()
-    used = centroids.isfinite().all(1)
-    for part in (rows[used], rows[~used]):
-        assert (part - words.mean(0)).std().item() == pytest.approx(words.std().item(), rel=0.15)
-    assert torch.equal(rows, visual_rows(centroids, 64, words, 4))
-    assert not torch.allclose(rows, visual_rows(centroids, 64, words, 5))
-
-
-@pytest.mark.parametrize("hidden", [64, 256, 1024])
-def test_visual_rows_keep_what_is_near_near(hidden):
-    generator = torch.Generator().manual_seed(1)
-    centres = torch.randn(4, 256, generator=generator)
-    centroids = (centres[:, None] + 0.1 * torch.randn(4, 5, 256, generator=generator)).flatten(0, 1)
-    rows = visual_rows(centroids, hidden, torch.randn(100, hidden, generator=generator) * 0.05, 0)
-    theirs_DD, ours_DD = torch.cdist(centroids, centroids), torch.cdist(rows, rows)
-    same = torch.arange(20)[:, None] // 5 == torch.arange(20)[None] // 5
-    assert ours_DD[same].max() < 0.5 * ours_DD[~same].min()
-    ratio = (ours_DD / theirs_DD)[~torch.eye(20, dtype=torch.bool)]
-    assert ratio.std() / ratio.mean() < (0.01 if hidden >= 256 else 0.25)
-
-
-@pytest.mark.parametrize("used", [0, 1, 2])
-def test_visual_rows_of_a_codebook_that_hardly_exists(used):
-    centroids = torch.full((8, 1024), torch.nan)
-    centroids[:used] = 1.0
-    rows = visual_rows(centroids, 64, torch.randn(50, 64), 0)
-    assert rows.shape == (8, 64) and rows.isfinite().all()
-
-
-def test_minilm_keeps_its_words_and_takes_rows_for_tokens(minilm):
-    folder, words, _, model = minilm
-    given = load_file(folder / "model.safetensors")["embeddings.word_embeddings.weight"]
-    table = model.state_dict()["bert.embeddings.word_embeddings.weight"]
-    assert table.shape == (30_522 + 1 + 27, 384) and model.options.vocab_size == words.size
-    assert torch.equal(table[:30_522], given)
-    assert (table[30_523:] - given.mean(0)).std().item() == pytest.approx(given.std().item(), rel=0.1)
-    assert all(p.isfinite().all() for p in model.parameters())
-
-
-def test_a_start_from_bert_with_heads_keeps_them(tmp_path):
-    small = transformers.BertConfig(vocab_size=len(V.words), hidden_size=32, num_hidden_layers=2,
-                                    num_attention_heads=4, intermediate_size=64, max_position_embeddings=128)  # fmt: skip
-    torch.manual_seed(0)
-    text_bert = transformers.BertForPreTraining(small).eval()
-    with torch.no_grad():
-        text_bert.cls.predictions.bias.normal_()
-    text_bert.save_pretrained(tmp_path)
-    model = start_from(tmp_path, len(V.words), torch.randn(16, 1024), 0).eval()
-    found = [unmasked(*sequence(V, V.encode("now [MASK] the onion"), None))]
-    with torch.no_grad():
-        batch = pack(found)
-        x_TH = model.encode(batch)
-        answer = text_bert(
-            **{k: padded(found, V.pad)[k] for k in ("input_ids", "token_type_ids", "attention_mask")}
-        )
-        torch.testing.assert_close(
-            model.cloze(x_TH)[:, : len(V.words)], answer.prediction_logits[0], atol=1e-5, rtol=1e-4
-        )
-        torch.testing.assert_close(
-            model.alignment(x_TH, batch), answer.seq_relationship_logits, atol=1e-5, rtol=1e-4
-        )
-
-
-def test_saved_and_loaded(tmp_path):
-    model = joint_samples.model(2)
+@pytest.mark.parametrize("frozen", [0, V.visual])
+def test_saved_and_loaded(tmp_path, frozen):
+    model = joint_samples.model(2, frozen_rows=frozen)
     model.save(tmp_path)
     again = JointBert.load(tmp_path)
     assert again.options == model.options and not again.training
@@ -262,3 +201,64 @@ def test_saved_and_loaded(tmp_path):
         for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True)
     )
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "bert"
+
+
+def same_but_frozen(model: JointBert) -> JointBert:
+    frozen = JointBert(dataclasses.replace(model.options, frozen_rows=V.visual)).eval()
+    frozen.put(model.tensors())
+    return frozen
+
+
+def test_frozen_rows_change_no_output_and_open_in_transformers(tmp_path):
+    model = joint_samples.model(3)
+    frozen, found = same_but_frozen(model), inputs(("joint",))
+    assert dict(frozen.tensors()).keys() == model.state_dict().keys()
+    with torch.no_grad():
+        x_TH, y_TH = (m.encode(pack(found)) for m in (model, frozen))
+        torch.testing.assert_close(x_TH, y_TH, atol=0, rtol=0)
+        torch.testing.assert_close(model.cloze(x_TH), frozen.cloze(x_TH), atol=1e-6, rtol=1e-6)
+    for m in (model, frozen):
+        sum(losses(m, pack(found)).values()).backward()
+    other = theirs(frozen, tmp_path)
+    torch.testing.assert_close(other.state_dict()[TABLE], model.state_dict()[TABLE], atol=0, rtol=0)
+    gradients = dict(model.named_parameters())
+    for name, parameter in frozen.named_parameters():
+        expected = gradients[name].grad[: len(parameter)]
+        torch.testing.assert_close(parameter.grad, expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_only_frozen_rows_stay_as_they_are(frozen):
+    """To the bit, with a weight decay that would halve them; and everything else does move."""
+    model = joint_samples.model(3)
+    model = same_but_frozen(model) if frozen else model
+    before = {name: tensor.clone() for name, tensor in model.tensors().items()}
+    options = TrainingOptions(learning_rate=1e-2, weight_decay=5.0, precision="fp32")
+    optimizer = _optimizer(model, options)
+    for step in range(1, 4):
+        batch = pack([i for item in range(12) for i in KITCHEN.draw(step, item)])
+        _step(model, optimizer, batch, options, torch.float32, Progress(step, 10, 0, 0))
+    after = model.tensors()
+    visual = slice(V.first_visual, None)
+    assert torch.equal(before[TABLE][visual], after[TABLE][visual]) == frozen
+    moved = (before[TABLE] != after[TABLE]).any(1)
+    assert moved[: V.first_visual].all(), "every word and [>]"
+    assert all((before[name] != after[name]).any() for name in before if not name.endswith("key.bias"))
+    assert (FROZEN in model.state_dict()) == frozen
+
+
+def test_the_paper_s_vocabulary_in_one_step(minilm):
+    """30,522 word pieces, [>] and 12^4 visual tokens; the last of them are read, asked for and learned."""
+    whole = dataclasses.replace(minilm[1], visual=12**4)
+    assert whole.size == 51_259
+    model = joint_samples.model(0, vocab_size=whole.size)
+    last = list(range(12**4 - 6, 12**4))
+    ids, types = sequence(whole, whole.encode("stir the bowl"), last)
+    assert max(ids) == 51_258
+    labels = [-100] * 6 + ids[6:10] + [-100] * (len(ids) - 10)
+    batch = pack([Input(ids, types, labels, 2, 0)])
+    before = model.tensors()[TABLE].clone()
+    options = TrainingOptions(precision="fp32")
+    terms = _step(model, _optimizer(model, options), batch, options, torch.float32, Progress(1, 10, 0, 0))
+    assert terms["joint"] == pytest.approx(np.log(whole.size), rel=0.05), "it knows nothing yet"
+    assert (model.tensors()[TABLE] - before)[-6:].abs().max() > 0

@@ -1,39 +1,207 @@
-"""Where a model starts: a checkpoint by name, or any BERT's folder; what is not one is refused in a line."""
+"""A joint model from a store: where it starts, what its name stands for, what its options do, what its folder tells."""
 
+import dataclasses
 import json
 import shutil
+from pathlib import Path
 
+import joint_samples
+import numpy as np
 import pytest
+import safetensors.numpy
+import torch
+import yaml
 
-from multimodal.pretraining import text_start
-from multimodal.store import InputError
+from multimodal.catalogue import Video
+from multimodal.examples import ExampleOptions, pack, unmasked
+from multimodal.model import TABLE, JointBert
+from multimodal.modelcard import digest_of
+from multimodal.objectives import LossWeights
+from multimodal.pretraining import PretrainOptions, load_trained, model_name, pretrain, text_start
+from multimodal.starting import Shape, visual_rows
+from multimodal.store import InputError, Store, canonical_json
+from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook
+from multimodal.training import TrainingOptions
+
+transformers = pytest.importorskip("transformers")
+WORDS = joint_samples.vocabulary().words
+FEW = joint_samples.training(most_steps=3, items=6)
 
 
-@pytest.fixture
-def bert(weights_or_skip, tmp_path):
-    return shutil.copytree(weights_or_skip("minilm-l6").parent, tmp_path / "bert")
+def quiet(*_: object) -> None:
+    """Says nothing."""
+
+
+def put(store: Store, number: int) -> Video:
+    """A video of 12 clips of random features and four sentences, as taking in leaves it."""
+    sentences = joint_samples.materials(4)[number].transcript.sentences[:4]
+    video = Video(f"{number:064x}", f"{number}.mp4", f"/nowhere/{number}.mp4", 1, "done", clips=12,
+                  sentences=4, features="f", transcript="t")  # fmt: skip
+    values = np.random.default_rng(number).standard_normal((12, 16)).astype(np.float16)
+    about = json.dumps({"problems": [], "reader": "pyav", "recipe": {}})
+    blob = safetensors.numpy.save(
+        {"values": values, "starts": np.arange(12) * 1.5}, metadata={"about": about}
+    )
+    words = {"language": "en", "source": {"kind": "sample"}, "sentences": sentences}
+    for path, data in (
+        (store.features(video.video, "f"), blob),
+        (store.transcript(video.video, "t"), canonical_json(words).encode()),
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    return video
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory) -> tuple[Store, list[Video], str]:
+    store = Store(tmp_path_factory.mktemp("kitchen") / "store")
+    videos = [put(store, n) for n in range(4)]
+    codebook = fit_codebook(store, videos[:3], videos[3:], TokenOptions(k=3, depth=2), quiet)
+    encode_videos(store, codebook, videos, quiet)
+    return store, videos, codebook
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bert")
+    small = transformers.BertConfig(vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2,
+                                    num_attention_heads=4, intermediate_size=64, max_position_embeddings=128)  # fmt: skip
+    torch.manual_seed(0)
+    transformers.BertForPreTraining(small).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("".join(f"{w}\n" for w in WORDS))
+    return folder
+
+
+def made(kitchen, **options) -> Path:
+    store, videos, codebook = kitchen
+    return pretrain(store, videos, codebook, PretrainOptions(**{"training": FEW} | options), "cpu", quiet)[1]
+
+
+@pytest.mark.parametrize("rows", ["frozen", "trained"])
+def test_visual_rows_are_the_centroids_and_stay_so_where_frozen(kitchen, bert, rows):
+    store, _, codebook = kitchen
+    folder = made(kitchen, text_start=str(bert), visual_rows=rows)
+    given = safetensors.numpy.load_file(bert / "model.safetensors")[TABLE]
+    centroids = torch.from_numpy(load_codebook(store, codebook).leaf_centroids())
+    began = visual_rows(centroids, 32, torch.from_numpy(given), 0)
+    table = JointBert.load(folder).tensors()[TABLE]
+    assert torch.equal(table[-9:], began) == (rows == "frozen")
+    torch.testing.assert_close(table[-9:], began, atol=0.02, rtol=0)
+    trained = load_trained(store, folder.parent.name, codebook, "cpu")
+    assert trained.vocabulary.size == len(table) == len(WORDS) + 1 + 9
+
+
+def test_a_checkpoint_opens_in_transformers_and_says_the_same(kitchen, bert):
+    store, _, codebook = kitchen
+    folder = made(kitchen, text_start=str(bert), visual_rows="frozen")
+    theirs, about = transformers.BertForPreTraining.from_pretrained(folder, output_loading_info=True)
+    assert not about["missing_keys"] and not about["unexpected_keys"] and not about["mismatched_keys"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    given = tokenizer("now cut the [MASK]", "v00003 [MASK] v00008", return_tensors="pt")
+    trained = load_trained(store, folder.parent.name, codebook, "cpu")
+    batch = pack([unmasked(given["input_ids"][0].tolist(), given["token_type_ids"][0].tolist())])
+    with torch.no_grad():
+        answer = theirs.eval()(**given)
+        x_TH = trained.model.encode(batch)
+        torch.testing.assert_close(
+            trained.model.cloze(x_TH), answer.prediction_logits[0], atol=1e-4, rtol=1e-4
+        )
+        torch.testing.assert_close(
+            trained.model.alignment(x_TH, batch), answer.seq_relationship_logits, atol=1e-4, rtol=1e-4
+        )
+
+
+def test_the_model_card(kitchen, bert):
+    _, videos, codebook = kitchen
+    options = PretrainOptions(text_start=str(bert), training=dataclasses.replace(FEW, seed=1))
+    folder = made(kitchen, **{f.name: getattr(options, f.name) for f in dataclasses.fields(options)})
+    _, header, text = (folder / "README.md").read_text().split("---\n", 2)
+    about = yaml.safe_load(header)
+    assert about["library_name"] == "transformers" and about["pipeline_tag"] == "fill-mask"
+    assert f"codebook: `{codebook}`" in text
+    for part, name in ((videos[:3], "learned from: 3"), (videos[3:], "held out: 1")):
+        assert f"{name} videos, digest `{digest_of([v.video for v in part])}`" in text
+    lines = [json.loads(line) for line in (folder.parent / "metrics.jsonl").read_text().splitlines()]
+    assert "After step 3 of 3" in text and f"(`loss`) | {lines[-1]['loss']:.4f} |" in text
+    assert f"| {lines[-1]['held_out']['text']:.4f} |" in text
+    given = json.loads(text.split("```json\n")[1].split("```")[0])
+    assert given == json.loads(canonical_json(options)), "every option"
+    for heading in ("## Data", "## Numbers", "## Options", "## Limits", "## How to open it"):
+        assert heading in text
+    code = text.split("```python\n")[1].split("```")[0].replace("FOLDER", repr(str(folder)))
+    scope: dict = {}
+    exec(compile(code, "README.md", "exec"), scope)  # noqa: S102 - the card's own words
+    assert scope["logits"].shape[-1] == len(WORDS) + 1 + 9
+
+
+def test_from_nothing_with_the_words_of_minilm(kitchen, weights_or_skip):
+    weights_or_skip("minilm-l6")
+    shape = Shape(1, 24, 2)
+    training = dataclasses.replace(FEW, most_steps=1, items=2)
+    folder = made(kitchen, text_start="none", shape=shape, training=training)
+    options = JointBert.load(folder).options
+    assert (options.vocab_size, options.hidden_size, options.num_hidden_layers) == (30_522 + 1 + 9, 24, 1)
+
+
+@pytest.mark.parametrize(
+    ("weights", "terms"),
+    [
+        ({}, {"text", "video", "joint", "alignment", "contrast"}),
+        ({"joint": 0}, {"text", "video", "alignment", "contrast"}),
+        ({"video": 0, "joint": 0, "alignment": 0, "contrast": 0}, {"text"}),
+        ({"text": 0, "joint": 0, "alignment": 0, "contrast": 0}, {"video"}),
+        ({"text": 0, "video": 0, "contrast": 0}, {"joint", "alignment"}),
+    ],
+)
+def test_a_term_of_weight_0_is_not_there(kitchen, bert, weights, terms):
+    training = dataclasses.replace(FEW, items=12, weights=LossWeights(**weights))
+    folder = made(kitchen, text_start=str(bert), training=training)
+    for line in (folder.parent / "metrics.jsonl").read_text().splitlines():
+        found = json.loads(line)
+        held_out = found.pop("held_out")
+        assert set(found) - {"step", "learning_rate", "loss"} == terms == set(held_out)
+        assert found["loss"] == pytest.approx(sum(found[t] for t in terms), rel=1e-5)
+
+
+def test_every_option_is_in_the_name(kitchen, bert, tmp_path):
+    store, videos, codebook = kitchen
+    plain = PretrainOptions(text_start=str(bert))
+    other = shutil.copytree(bert, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text()) | {"hidden_dropout_prob": 0.0}
+    (other / "config.json").write_text(json.dumps(config))
+    examples = ExampleOptions(mask=0.2), ExampleOptions(far=0.5), ExampleOptions(subsample=5)
+    training = TrainingOptions(weights=LossWeights(joint=0.0)), TrainingOptions(seed=1)
+    options = [
+        plain,
+        dataclasses.replace(plain, text_start=str(other)),
+        dataclasses.replace(plain, visual_rows="frozen"),
+        *(dataclasses.replace(plain, examples=e) for e in examples),
+        *(dataclasses.replace(plain, training=t) for t in training),
+        *(PretrainOptions(text_start="none", shape=s) for s in (Shape(1, 24, 2), Shape(2, 24, 2))),
+    ]
+    names = [model_name(store, videos, codebook, o) for o in options]
+    assert len(set(names)) == len(names)
+    moved = shutil.copytree(bert, tmp_path / "moved")
+    again = dataclasses.replace(plain, text_start=str(moved))
+    assert model_name(store, videos, codebook, again) == names[0], "a checkpoint counts by its content"
+
+
+def test_a_text_checkpoint_with_too_few_positions(kitchen, bert):
+    options = {"text_start": str(bert), "examples": ExampleOptions(longest=200)}
+    with pytest.raises(InputError, match=r"has 128 positions, examples have up to 200 tokens; start from"):
+        made(kitchen, **options)
 
 
 def test_a_folder_in_hugging_face_layout_is_a_start(bert):
     assert text_start(str(bert)) == bert
 
 
-def test_a_name_that_is_neither(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "why"), [("bert-base-uncased", "is no folder here"), (".", "has no config.json")]
+)
+def test_a_name_that_is_neither(name, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        InputError,
-        match=r"--text-start bert-base-uncased: config.json is not there; name minilm-l6, or a folder",
+        InputError, match=f"--text-start {name}: {why}; name minilm-l6 or none, or the folder"
     ):
-        text_start("bert-base-uncased")
-
-
-def test_a_folder_without_a_vocabulary(bert):
-    (bert / "vocab.txt").unlink()
-    with pytest.raises(InputError, match="vocab.txt is not there"):
-        text_start(str(bert))
-
-
-def test_another_activation_is_not_read_as_gelu(bert):
-    config = json.loads((bert / "config.json").read_text()) | {"hidden_act": "relu"}
-    (bert / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="its activation is relu; only BERTs with gelu are read"):
-        text_start(str(bert))
+        text_start(name)

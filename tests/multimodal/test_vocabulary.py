@@ -1,6 +1,7 @@
 """One id space: words keep theirs, and nothing that is said becomes a special or a visual token."""
 
 import dataclasses
+import json
 
 import joint_samples
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from multimodal.examples import sequence
 from multimodal.vocabulary import SPECIALS, Vocabulary, visual_name
 
 KITCHEN = joint_samples.vocabulary()
@@ -60,7 +62,7 @@ def test_written_and_read_back(tmp_path):
 def test_minilm_words_keep_their_ids(weights_or_skip, tmp_path):
     transformers = pytest.importorskip("transformers")
     file = weights_or_skip("minilm-l6").parent / "vocab.txt"
-    real = Vocabulary.from_file(file, 1728)
+    real = Vocabulary.of_bert(file.parent, 1728)
     theirs = transformers.BertTokenizer(vocab=str(file), do_lower_case=True)
     for text in (
         "Now let's flip the pancake over; it's golden-brown!",
@@ -79,3 +81,50 @@ def test_specials_are_never_stand_ins():
     assert not words & {*SPECIALS, "[unused0]", "[unused1]"}
     assert {"[", "]", "cut", "##ly"} <= words
     assert len(dataclasses.replace(KITCHEN, visual=3).replaceable_words) == len(words)
+
+
+def test_transformers_reads_the_tokenizer_with_our_ids(weights_or_skip, tmp_path):
+    """The same ids for text, for text with [>] and visual tokens in it, and for a pair, with the model's token types."""
+    transformers = pytest.importorskip("transformers")
+    real = Vocabulary.of_bert(weights_or_skip("minilm-l6").parent, 12**3)
+    real.write(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert len(theirs) == real.size
+    words, tokens = "Now flip the crème brûlée, it's golden-brown!", [0, 7, 12**3 - 1]
+    shown = " ".join(visual_name(t) for t in tokens)
+    ids, types = sequence(real, real.encode(words), tokens)
+    assert theirs(f"{words} [>] {shown}")["input_ids"] == ids
+    pair = theirs(words, shown)
+    assert (pair["input_ids"], pair["token_type_ids"]) == (ids, types)
+    alone = theirs(words)
+    assert (alone["input_ids"], alone["token_type_ids"]) == sequence(real, real.encode(words), None)
+    masked = theirs("now [MASK] it", "v00001 [MASK]")["input_ids"]
+    assert masked.count(real.mask) == 2 and theirs.mask_token_id == real.mask
+    assert theirs.decode(ids, skip_special_tokens=True).endswith(shown), "a visual token is no special one"
+    assert {theirs.cls_token_id, theirs.sep_token_id, theirs.pad_token_id} == {
+        real.cls_id,
+        real.sep,
+        real.pad,
+    }
+    assert real.first_visual not in theirs("v000001 xv00000")["input_ids"]
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_a_cased_vocabulary_keeps_case(tmp_path, lower):
+    transformers = pytest.importorskip("transformers")
+    words = [*SPECIALS, "cut", "Cut", "caf", "##e", "##é", "##E"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lower}))
+    found = Vocabulary.of_bert(tmp_path, 3)
+    theirs = transformers.BertTokenizer(vocab=str(tmp_path / "vocab.txt"), do_lower_case=lower)
+    for text in ("Cut café", "cut cafe", "CUT"):
+        assert found.encode(text) == theirs.encode(text, add_special_tokens=False)
+    assert found.encode("Cut") == [words.index("cut" if lower else "Cut")]
+    (tmp_path / "ours").mkdir()
+    found.write(tmp_path / "ours")
+    assert Vocabulary.load(tmp_path / "ours") == found
+
+
+def test_a_vocabulary_is_cut_at_line_feeds_alone(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIALS, "a\u2028b", "\x1c", "cut"]) + "\n")
+    assert Vocabulary.of_bert(tmp_path, 1).words[-3:] == ("a\u2028b", "\x1c", "cut")

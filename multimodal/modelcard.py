@@ -1,0 +1,150 @@
+"""Owns the model card: what a checkpoint is, what it was made from, its numbers and limits, in Hugging Face's form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multimodal.model import ModelOptions
+from multimodal.vocabulary import JOIN, Vocabulary, visual_name
+from vision.clips import CLIP_SECONDS
+
+IN_WORDS = {
+    "loss": "weighted sum",
+    "text": "cloze, text alone",
+    "video": "cloze, video alone",
+    "joint": "cloze, both",
+    "alignment": "do words and video belong together",
+    "contrast": "text tower against video tower",
+}
+BASES = {"minilm-l6": "sentence-transformers/all-MiniLM-L6-v2"}
+
+
+def model_card(
+    made_from: dict[str, Any],
+    shape: ModelOptions,
+    vocabulary: Vocabulary,
+    step: int,
+    steps: int,
+    metrics: Path,
+) -> str:
+    """The text of a checkpoint's ``README.md``.
+
+    ``made_from`` is what ``card.json`` holds; where it says nothing, nothing is claimed. ``metrics`` are the lines of
+    training so far.
+    """
+    last, held_out = last_numbers(metrics)
+    options = made_from.get("options", {})
+    start = options.get("text_start")
+    header = {
+        "library_name": "transformers",
+        "pipeline_tag": "fill-mask",
+        "tags": ["videobert", "bert", "video", "multimodal"],
+    } | ({"base_model": BASES[start]} if start in BASES else {})
+    parts = [
+        f"---\n{_yaml(header)}---",
+        "# A joint BERT of what is said and what is seen",
+        f"A BERT of {shape.num_hidden_layers} layers × {shape.hidden_size} over one vocabulary of {vocabulary.size:,} entries: "
+        f"{len(vocabulary.words):,} word pieces, `{JOIN}` (id {vocabulary.join}), and {vocabulary.visual:,} visual tokens from "
+        f"id {vocabulary.first_visual} on, after VideoBERT (Sun et al., ICCV 2019). It reads `[CLS] words {JOIN} visual tokens "
+        f"[SEP]`; token type 1 begins at `{JOIN}`. A visual token stands for {CLIP_SECONDS} s of video. After step {step} of {steps}.",
+        _data(made_from),
+        _numbers(last, held_out),
+        f"## Options\n\n```json\n{json.dumps(options, indent=1, sort_keys=True, default=str)}\n```"
+        if options
+        else "",
+        _limits(shape),
+        _opening(vocabulary),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _yaml(header: dict[str, Any]) -> str:
+    """JSON values are YAML."""
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in header.items())
+
+
+def _data(made_from: dict[str, Any]) -> str:
+    rows = [f"- codebook: `{made_from['codebook']}`"] if "codebook" in made_from else []
+    for key, words in (("learned", "learned from"), ("held_out", "held out")):
+        if key in made_from:
+            rows.append(f"- {words}: {len(made_from[key])} videos, digest `{digest_of(made_from[key])}`")
+    for key, words in (("spoken_segments", "spoken segments"), ("runs", "runs of visual tokens")):
+        if key in made_from:
+            rows.append(f"- {made_from[key]} {words}")
+    about = "A digest is the SHA-256 of the videos' own SHA-256 in order, one a line; `card.json` names each."
+    return "\n".join(["## Data", "", *rows, "", about]) if rows else ""
+
+
+def digest_of(videos: Sequence[str]) -> str:
+    """What a set of videos is known by: the first 16 hex digits of the SHA-256 of their sorted digests, one a line."""
+    return hashlib.sha256("".join(f"{v}\n" for v in sorted(videos)).encode()).hexdigest()[:16]
+
+
+def last_numbers(metrics: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The last line of ``metrics``, and the last that holds losses on held-out videos; empty where there is none."""
+    last, held_out = "", ""
+    if metrics.exists():
+        with metrics.open(encoding="utf-8") as lines:
+            for line in lines:
+                last = line
+                held_out = line if '"held_out"' in line else held_out
+    return json.loads(last or "{}"), json.loads(held_out or "{}")
+
+
+def _numbers(last: dict[str, Any], held_out: dict[str, Any]) -> str:
+    if not last:
+        return ""
+    learned = {name: last[name] for name in IN_WORDS if name in last}
+    judged = held_out.get("held_out", {})
+    rows = [
+        f"| {IN_WORDS[name]} (`{name}`) | {_number(learned.get(name))} | {_number(judged.get(name))} |"
+        for name in IN_WORDS
+        if name in learned or name in judged
+    ]
+    after = f"; the second column is of step {held_out['step']}" if held_out else ""
+    return "\n".join(
+        [
+            "## Numbers",
+            "",
+            f"Cross entropies in nats: of one batch, the last of step {last['step']}, with dropout{after}.",
+            "`videobert evaluate` gives accuracies with their intervals and chance.",
+            "",
+            "| term | last batch | held-out videos |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _limits(shape: ModelOptions) -> str:
+    frozen = f"The rows of its {shape.frozen_rows:,} visual tokens were frozen. " if shape.frozen_rows else ""
+    return (
+        "## Limits\n\n"
+        "It knows what its videos said and showed, with their one-sidedness, and nothing else. Visual tokens mean something "
+        "only under the codebook named above, with the same frames and the same backbone. Sequences were short (see "
+        f"`longest` among the options; {shape.max_position_embeddings} positions at most). {frozen}Words come from speech "
+        "recognition or captions and hold their errors; visual tokens say nothing of faces, places or people. The licence "
+        "of the text checkpoint it began with and the rights in the videos go with it."
+    )
+
+
+def _opening(vocabulary: Vocabulary) -> str:
+    tokens = " ".join(visual_name(i) for i in range(min(2, vocabulary.visual)))
+    return f"""## How to open it
+
+```python
+from transformers import AutoTokenizer, BertForPreTraining
+
+model = BertForPreTraining.from_pretrained(FOLDER)
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+inputs = tokenizer("now [MASK] the onion", "{tokens}", return_tensors="pt")
+logits = model(**inputs).prediction_logits  # and seq_relationship_logits: 0 aligned, 1 not
+```"""

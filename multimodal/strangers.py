@@ -1,0 +1,64 @@
+"""Owns whose video a misaligned pair is shown: one of another video, or from far away in the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from multimodal.segments import Segment
+from vision.clips import CLIP_SECONDS
+
+FAR_SECONDS = 10 * CLIP_SECONDS
+"""So much lies at least between a segment and one far away in the same video."""
+TRIES = 8
+
+
+class Strangers:
+    """The spoken segments that have visual tokens; ``seen`` are their places in ``spoken``, a video's in a row."""
+
+    def __init__(self, spoken: Sequence[Segment]):
+        by_video: dict[str, list[int]] = {}
+        for place, segment in enumerate(spoken):
+            if segment.tokens:
+                by_video.setdefault(segment.video, []).append(place)
+        ends = np.cumsum([0, *(len(places) for places in by_video.values())]).tolist()
+        self.seen = [place for places in by_video.values() for place in places]
+        self._of_video = dict(zip(by_video, map(range, ends, ends[1:]), strict=True))
+
+    def find(
+        self,
+        segment: Segment,
+        far: float | None,
+        read: Callable[[int], Segment],
+        shown: Callable[[Segment], tuple[int, ...]],
+        random: np.random.Generator,
+    ) -> tuple[int, ...]:
+        """Visual tokens that do not belong to ``segment``: of no clip of it, and not all among its own.
+
+        ``far``: the chance that they are from far away in the same video, else they are from another video, as they are
+        where this one holds nothing far away; ``None`` takes any segment that shares no clip. ``read`` gives the segment at
+        a place of ``spoken``, perhaps with its neighbour, ``shown`` the tokens that are shown of it. Empty where
+        ``TRIES`` draws found none.
+        """
+        own = self._of_video[segment.video]
+        away = [i for i in own if apart(read(self.seen[i]), segment) >= FAR_SECONDS] if far else []
+        within = bool(away) and far is not None and random.random() < far
+        others = len(self.seen) - (0 if far is None else len(own))
+        for _ in range(TRIES if within or others else 0):
+            if within:
+                place = away[int(random.integers(len(away)))]
+            else:
+                place = int(random.integers(others))
+                place += len(own) if far is not None and place >= own.start else 0
+            other = read(self.seen[place])
+            elsewhere = other.video != segment.video or not set(other.clips) & set(segment.clips)
+            tokens = shown(other)
+            if elsewhere and not set(tokens) <= set(segment.tokens):
+                return tokens
+        return ()
+
+
+def apart(one: Segment, other: Segment) -> float:
+    """The seconds between two segments of a video; below 0 where they overlap."""
+    return max(one.start - other.end, other.start - one.end)

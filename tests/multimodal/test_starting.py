@@ -1,0 +1,261 @@
+"""Where a model starts: any BERT's folder, in the forms that such folders have, or nothing; and its visual rows."""
+
+import json
+import shutil
+from pathlib import Path
+
+import joint_samples
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from multimodal.examples import pack, sequence, unmasked
+from multimodal.model import TABLE, JointBert
+from multimodal.starting import Shape, start_from, start_from_nothing, visual_rows
+from multimodal.store import InputError
+from multimodal.vocabulary import Vocabulary
+
+transformers = pytest.importorskip("transformers")
+V = joint_samples.vocabulary()
+CENTROIDS = torch.randn(V.visual, 1024, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture(scope="module")
+def text_bert() -> torch.nn.Module:
+    small = transformers.BertConfig(vocab_size=len(V.words), hidden_size=32, num_hidden_layers=2,
+                                    num_attention_heads=4, intermediate_size=64, max_position_embeddings=128)  # fmt: skip
+    torch.manual_seed(0)
+    bert = transformers.BertForPreTraining(small).eval()
+    for parameter in bert.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return bert
+
+
+@pytest.fixture
+def folder(text_bert, tmp_path) -> Path:
+    """As `transformers` saves a BERT, with the vocabulary in a vocab.txt."""
+    text_bert.save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text("".join(f"{w}\n" for w in V.words))
+    return tmp_path
+
+
+def rewrite(folder: Path, change) -> None:
+    file = folder / "model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+
+
+def first_release(name: str) -> str:
+    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+
+
+def as_first_release(folder: Path) -> None:
+    """A pickle of old names, with a position table and a decoder written out."""
+    given = load_file(folder / "model.safetensors")
+    old = {first_release(name): tensor for name, tensor in given.items()}
+    old["bert.embeddings.position_ids"] = torch.arange(128)[None]
+    old["cls.predictions.decoder.weight"] = given[TABLE]
+    torch.save(old, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def as_encoder_alone(folder: Path) -> None:
+    rewrite(
+        folder,
+        lambda given: {n.removeprefix("bert."): t for n, t in given.items() if not n.startswith("cls.")},
+    )
+
+
+def as_half(folder: Path) -> None:
+    rewrite(folder, lambda given: {n: t.half() for n, t in given.items()})
+
+
+def with_tokenizer_json(folder: Path) -> None:
+    transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    (folder / "vocab.txt").unlink(missing_ok=True)
+    assert (folder / "tokenizer.json").is_file()
+
+
+def logits(text_bert: torch.nn.Module, model: JointBert) -> tuple[tuple[torch.Tensor, ...], ...]:
+    """Hidden states, cloze logits of the words and sequence logits of the same sentence in both."""
+    ids, types = sequence(V, V.encode("now [MASK] the onion"), None)
+    batch = pack([unmasked(ids, types)])
+    with torch.no_grad():
+        x_TH = model.encode(batch)
+        answer = text_bert(
+            torch.tensor([ids]), token_type_ids=torch.tensor([types]), output_hidden_states=True
+        )
+    mine = (x_TH, model.cloze(x_TH)[:, : len(V.words)], model.alignment(x_TH, batch)[0])
+    theirs = (answer.hidden_states[-1][0], answer.prediction_logits[0], answer.seq_relationship_logits[0])
+    return mine, theirs
+
+
+@pytest.mark.parametrize("form", [None, as_first_release, as_encoder_alone, as_half, with_tokenizer_json])
+def test_a_bert_in_each_form_keeps_its_answers(text_bert, folder, form):
+    if form:
+        form(folder)
+    words = Vocabulary.of_bert(folder, V.visual)
+    assert words == V
+    model = start_from(folder, words, CENTROIDS, 0).eval()
+    exact = {"atol": 2e-2, "rtol": 1e-2} if form is as_half else {"atol": 1e-5, "rtol": 1e-4}
+    for mine, theirs in list(zip(*logits(text_bert, model), strict=True))[
+        : 1 if form is as_encoder_alone else 3
+    ]:
+        torch.testing.assert_close(mine, theirs, **exact)
+
+
+def test_minilm_keeps_its_words_and_takes_rows_for_tokens(weights_or_skip):
+    folder = weights_or_skip("minilm-l6").parent
+    given = load_file(folder / "model.safetensors")["embeddings.word_embeddings.weight"]
+    words = Vocabulary.of_bert(folder, 16)
+    model = start_from(folder, words, CENTROIDS, 0)
+    table = model.state_dict()[TABLE]
+    assert table.shape == (30_522 + 1 + 16, 384) and model.options.vocab_size == words.size
+    assert torch.equal(table[:30_522], given)
+    assert (table[30_523:] - given.mean(0)).std().item() == pytest.approx(given.std().item(), rel=0.1)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_frozen_or_trained_the_start_is_the_same(folder):
+    trained, frozen = (start_from(folder, V, CENTROIDS, 0, frozen=f) for f in (False, True))
+    assert (trained.options.frozen_rows, frozen.options.frozen_rows) == (0, V.visual)
+    ours, theirs = trained.tensors(), frozen.tensors()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_start_from_nothing_has_the_shape_it_is_given(frozen):
+    model = start_from_nothing(Shape(3, 48, 4), V, CENTROIDS, 5, frozen=frozen)
+    o = model.options
+    assert (o.num_hidden_layers, o.hidden_size, o.num_attention_heads, o.intermediate_size) == (3, 48, 4, 192)
+    table = model.tensors()[TABLE]
+    assert table.shape == (V.size, 48)
+    assert table.std().item() == pytest.approx(0.02, rel=0.1)
+    expected = visual_rows(CENTROIDS, 48, table[: len(V.words)], 5)
+    assert torch.equal(table[V.first_visual :], expected)
+    again = start_from_nothing(Shape(3, 48, 4), V, CENTROIDS, 5, frozen=frozen).tensors()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in model.tensors().items())
+
+
+def configured(**wanted):
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text()) | wanted
+        (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+
+    return change
+
+
+def without(file: str):
+    return lambda folder: (folder / file).unlink()
+
+
+def holding(file: str, data: bytes):
+    return lambda folder: (folder / file).write_bytes(data)
+
+
+class Touch:
+    def __reduce__(self):
+        return (Path("pwned").touch, ())
+
+
+def a_pickle_that_runs(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"bert.x": Touch()}, folder / "pytorch_model.bin")
+
+
+def with_another_vocabulary(folder: Path) -> None:
+    (folder / "vocab.txt").write_text("".join(f"{w}\n" for w in (*V.words, "fennel")))
+
+
+def with_a_word_twice(folder: Path) -> None:
+    (folder / "vocab.txt").write_text("".join(f"{w}\n" for w in (*V.words[:-1], V.words[-2])))
+
+
+def with_another_tokenizer(folder: Path) -> None:
+    with_tokenizer_json(folder)
+    given = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(
+        json.dumps(given | {"model": {"type": "BPE", "vocab": {}, "merges": []}})
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (configured(hidden_act="relu"), "its hidden_act is relu; only BERTs with hidden_act gelu are read"),
+        (configured(model_type="roberta"), "its model_type is roberta"),
+        (configured(position_embedding_type="relative_key"), "its position_embedding_type is relative_key"),
+        (configured(type_vocab_size=1), "its type_vocab_size is 1"),
+        (configured(num_hidden_layers=None), "its config.json lacks num_hidden_layers"),
+        (configured(num_hidden_layers=3), r"its weights lack bert\.encoder\.layer\.2\."),
+        (configured(intermediate_size=128), "is 64 × 32, but its config.json says otherwise"),
+        (holding("config.json", b"{"), "config.json cannot be read"),
+        (without("vocab.txt"), "holds neither tokenizer.json nor vocab.txt"),
+        (holding("vocab.txt", b"\xff\xfe"), "is no WordPiece vocabulary of a BERT"),
+        (holding("vocab.txt", b"a\nb\n"), r"it lacks \[PAD\]"),
+        (holding("tokenizer.json", b"[]"), "is no WordPiece vocabulary of a BERT"),
+        (with_another_tokenizer, "it is a BPE"),
+        (with_a_word_twice, "a word piece is in it twice"),
+        (
+            with_another_vocabulary,
+            f"word_embeddings.weight is {len(V.words)} × 32, but {len(V.words) + 1} word pieces in its vocabulary",
+        ),
+        (without("model.safetensors"), "holds neither model.safetensors nor pytorch_model.bin"),
+        (holding("model.safetensors", b"\0" * 64), "cannot be read as weights"),
+        (a_pickle_that_runs, "cannot be read as weights"),
+        (lambda f: rewrite(f, lambda g: {n: t for n, t in g.items() if "pooler" not in n}), None),
+    ],
+)
+def test_what_cannot_be_a_start_is_refused_in_a_line(folder, change, said, monkeypatch):
+    monkeypatch.chdir(folder)
+    change(folder)
+    if said is None:
+        start_from(folder, Vocabulary.of_bert(folder, V.visual), CENTROIDS, 0)
+        return
+    with pytest.raises(InputError, match=said) as error:
+        start_from(folder, Vocabulary.of_bert(folder, V.visual), CENTROIDS, 0)
+    assert "\n" not in str(error.value) and ";" in str(error.value)
+    assert not (folder / "pwned").exists()
+
+
+def test_a_joint_model_is_no_text_checkpoint(folder, tmp_path):
+    made = tmp_path / "joint"
+    made.mkdir()
+    start_from(folder, V, CENTROIDS, 0).save(made)
+    V.write(made)
+    with pytest.raises(InputError, match=r"it holds \[>\], so it is of a joint model"):
+        Vocabulary.of_bert(made, V.visual)
+    shutil.rmtree(made)
+
+
+def test_visual_rows_have_the_spread_of_word_rows():
+    words = torch.randn(500, 64, generator=torch.Generator().manual_seed(0)) * 0.05 + 0.3
+    centroids = torch.rand(40, 1024, generator=torch.Generator().manual_seed(1)) ** 3 * 7
+    centroids[::9] = torch.nan
+    rows = visual_rows(centroids, 64, words, 4)
+    assert rows.shape == (40, 64) and rows.isfinite().all()
+    used = centroids.isfinite().all(1)
+    for part in (rows[used], rows[~used]):
+        assert (part - words.mean(0)).std().item() == pytest.approx(words.std().item(), rel=0.15)
+    assert torch.equal(rows, visual_rows(centroids, 64, words, 4))
+    assert not torch.allclose(rows, visual_rows(centroids, 64, words, 5))
+
+
+@pytest.mark.parametrize("hidden", [64, 256, 1024])
+def test_visual_rows_keep_what_is_near_near(hidden):
+    generator = torch.Generator().manual_seed(1)
+    centres = torch.randn(4, 256, generator=generator)
+    centroids = (centres[:, None] + 0.1 * torch.randn(4, 5, 256, generator=generator)).flatten(0, 1)
+    rows = visual_rows(centroids, hidden, torch.randn(100, hidden, generator=generator) * 0.05, 0)
+    theirs_DD, ours_DD = torch.cdist(centroids, centroids), torch.cdist(rows, rows)
+    same = torch.arange(20)[:, None] // 5 == torch.arange(20)[None] // 5
+    assert ours_DD[same].max() < 0.5 * ours_DD[~same].min()
+    ratio = (ours_DD / theirs_DD)[~torch.eye(20, dtype=torch.bool)]
+    assert ratio.std() / ratio.mean() < (0.01 if hidden >= 256 else 0.25)
+
+
+@pytest.mark.parametrize("used", [0, 1, 2])
+def test_visual_rows_of_a_codebook_that_hardly_exists(used):
+    centroids = torch.full((8, 1024), torch.nan)
+    centroids[:used] = 1.0
+    rows = visual_rows(centroids, 64, torch.randn(50, 64), 0)
+    assert rows.shape == (8, 64) and rows.isfinite().all()
