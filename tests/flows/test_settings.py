@@ -8,6 +8,8 @@ import pytest
 
 from flows.settings import REMEMBERED, SIZES, Settings
 from multimodal.catalogue import Catalogue
+from multimodal.objectives import LossWeights
+from multimodal.pretraining import PretrainOptions
 from multimodal.store import InputError, Store
 
 TRUTH = Path(__file__).parents[1] / "samples/truth.json"
@@ -98,6 +100,14 @@ def test_epochs_that_are_asked_for_are_not_stretched():
         ("backbone", "resnet", "--backbone resnet"),
         ("reader", "ffmpeg", "--reader ffmpeg"),
         ("language", "klingon", "--language klingon"),
+        ("far", 1.1, "--far 1.1"),
+        ("far", float("nan"), "--far nan"),
+        ("subsample", 0, "--subsample 0"),
+        ("weights", "text=-1", "--weights text=-1"),
+        ("weights", "text=nan", "--weights text=nan"),
+        ("weights", "text=1,speech=2", "--weights speech=2"),
+        ("weights", "text", "--weights text"),
+        ("weights", "text=0,video=0,joint=0,alignment=0,contrast=0", "--weights"),
     ],
 )
 def test_a_value_out_of_range_is_named_with_its_rule(name, value, said):
@@ -123,3 +133,22 @@ def test_a_truth_file_that_is_not_one_is_told_before_any_work(catalogue, tmp_pat
     ):
         pytest.fail("the work began")
     assert catalogue.current("settings") is None
+
+
+def test_what_is_learned_can_be_chosen():
+    chosen = Settings(weights="joint=0, text=0.5", far=0.25, subsample=5, visual_rows="frozen").pretrain
+    assert dataclasses.asdict(chosen.training.weights) == {
+        "text": 0.5, "video": 1.0, "joint": 0.0, "alignment": 1.0, "contrast": 1.0}  # fmt: skip
+    assert (chosen.examples.far, chosen.examples.subsample, chosen.visual_rows) == (0.25, 5, "frozen")
+    plain = Settings().pretrain
+    assert plain == PretrainOptions("minilm-l6", examples=plain.examples, training=plain.training)
+    assert plain.training.weights == LossWeights() and (plain.examples.far, plain.examples.subsample) == (
+        None,
+        1,
+    )
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_size_says_the_shape_of_a_start_from_nothing(size):
+    assert Settings(size=size).pretrain.shape is None
+    assert Settings(size=size, text_start="none").pretrain.shape == SIZES[size].shape

@@ -1,0 +1,225 @@
+"""Misaligned pairs are misaligned, from where the option says, and subsampled as their pairs are."""
+
+import math
+from collections import Counter
+
+import joint_samples
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multimodal.examples import (
+    ALIGNED,
+    IGNORED,
+    JOINT,
+    MISALIGNED,
+    TERMS,
+    TEXT,
+    TOWER,
+    VIDEO,
+    ExampleOptions,
+    Examples,
+)
+from multimodal.segments import Segment
+from multimodal.store import InputError
+from multimodal.strangers import FAR_SECONDS, apart
+from vision.clips import CLIP_SECONDS
+
+V = joint_samples.vocabulary(visual=4000)
+MOST_CLIPS = 120
+"""So many tokens are set apart for the clips of one video: a token tells its video and its clip."""
+
+
+def segment(video: int, first: int, count: int, text: str = "now cut the onion") -> Segment:
+    clips = tuple(range(first, first + count))
+    start, end = first * CLIP_SECONDS, (first + count) * CLIP_SECONDS
+    return Segment(str(video), start, end, text, tuple(video * MOST_CLIPS + c for c in clips), clips)
+
+
+@st.composite
+def corpora(draw) -> list[Segment]:
+    """Videos of segments in order, which may overlap and lie apart; some have no picture."""
+    found = []
+    for video in range(draw(st.integers(1, 4))):
+        at = 0
+        for _ in range(draw(st.integers(1, 8))):
+            count = draw(st.integers(0, 5))
+            found.append(segment(video, at, count))
+            at = max(0, at + draw(st.integers(-2, 9)))
+    return found
+
+
+def leaves(ids: list[int]) -> list[int]:
+    return [i - V.first_visual for i in ids if i >= V.first_visual]
+
+
+def whole(labels: list[int], ids: list[int]) -> list[int]:
+    return [i if label == IGNORED else label for i, label in zip(ids, labels, strict=True)]
+
+
+@given(
+    corpora(),
+    st.sampled_from([None, 0.0, 0.5, 1.0]),
+    st.sampled_from([1, 5]),
+    st.sampled_from([0.0, 1.0]),
+    st.integers(0, 1000),
+)
+def test_a_misaligned_pair_shares_no_clip_and_comes_from_where_it_should(corpus, far, subsample, join, epoch):
+    options = ExampleOptions(mask=1e-9, far=far, subsample=subsample, join_neighbours=join)
+    examples = Examples(V, corpus, [], options, 0, frozenset({"joint", "alignment"}))
+    for item in range(len(examples)):
+        joint, *twins = examples.draw(epoch, item)
+        own = leaves(whole(joint.labels, joint.ids))
+        video = {t // MOST_CLIPS for t in own}
+        assert len(video) == 1 and joint.aligned == ALIGNED
+        for twin in twins:
+            assert twin.aligned == MISALIGNED and set(twin.labels) == {IGNORED}
+            shown = leaves(twin.ids)
+            strange = Counter(t // MOST_CLIPS for t in shown)
+            if len(shown) < 3:
+                continue
+            (theirs, count), *_ = strange.most_common()
+            assert count >= len(shown) - 1, "of one video; one token may have been replaced at random"
+            kept = [t for t in shown if t // MOST_CLIPS == theirs]
+            assert len(set(kept) & set(own)) <= 1, "a replacement may fall on one of its own"
+            if far == 0.0:
+                assert theirs not in video
+            if far is not None and theirs in video:
+                assert far > 0
+                between = min(abs(a - b) - 1 for a in kept for b in own) * CLIP_SECONDS
+                assert between >= FAR_SECONDS
+
+
+LONG = [segment(video, first, 3) for video in range(3) for first in range(0, 60, 3)]
+
+
+def chosen(far: float | None, corpus: list[Segment] = LONG, epochs: int = 20) -> Counter:
+    """How often the stranger is of the same video, and of another."""
+    options = ExampleOptions(mask=1e-9, far=far, join_neighbours=0.0)
+    examples = Examples(V, corpus, [], options, 0, frozenset({"joint", "alignment"}))
+    found = Counter()
+    for epoch in range(epochs):
+        for item, own in enumerate(corpus):
+            _, *twins = examples.draw(epoch, item)
+            for twin in twins:
+                videos = Counter(t // MOST_CLIPS for t in leaves(twin.ids))
+                found["same" if str(videos.most_common()[0][0]) == own.video else "other"] += 1
+    return found
+
+
+@pytest.mark.parametrize("far", [0.0, 0.25, 1.0])
+def test_the_share_of_far_ones_is_the_option(far):
+    found = chosen(far)
+    trials = sum(found.values())
+    assert trials == 20 * len(LONG), "each has its twin"
+    assert abs(found["same"] - far * trials) <= 5 * math.sqrt(trials * far * (1 - far))
+
+
+def test_without_the_option_any_segment_is_as_likely():
+    found = chosen(None)
+    trials, share = sum(found.values()), 19 / 59
+    assert abs(found["same"] - share * trials) < 5 * math.sqrt(trials * share * (1 - share))
+
+
+def test_every_far_segment_and_every_other_video_is_as_likely():
+    corpus = LONG[:40]
+    examples = Examples(V, corpus, [], ExampleOptions(mask=1e-9, far=0.5, join_neighbours=0.0), 0, frozenset({"alignment"}))  # fmt: skip
+    found = Counter()
+    for epoch in range(3000):
+        _, twin = examples.draw(epoch, 0)
+        found[Counter(t // 3 for t in leaves(twin.ids)).most_common()[0][0]] += 1
+    away = [s for s in corpus[1:20] if apart(s, corpus[0]) >= FAR_SECONDS]
+    far = [s.tokens[0] // 3 for s in away]
+    others = [s.tokens[0] // 3 for s in corpus[20:]]
+    assert set(found) == {*far, *others}
+    for kind in (far, others):
+        share = 0.5 / len(kind)
+        assert all(abs(found[k] - 3000 * share) < 5 * math.sqrt(3000 * share) for k in kind)
+
+
+def test_where_nothing_is_far_away_another_video_is_taken():
+    short = [segment(video, first, 3) for video in range(2) for first in (0, 3)]
+    assert chosen(1.0, short) == {"other": 20 * len(short)}
+    assert chosen(0.0, LONG[:20]) == {}, "one video alone has no other"
+
+
+@given(st.integers(1, 5), st.integers(0, 10_000))
+def test_subsampled_tokens_are_every_so_many_th(subsample, epoch):
+    corpus = [segment(0, 0, 20), segment(1, 40, 20)]
+    runs = [segment(2, 0, 16, "")]
+    options = ExampleOptions(mask=1e-9, far=0.0, subsample=subsample, join_neighbours=0.0, tail=0.0)
+    examples = Examples(V, corpus, runs, options, 0)
+    text, said, shown, joint, twin = examples.draw(epoch, 0)
+    assert [i.regime for i in (text, said, shown, joint, twin)] == [TEXT, TOWER, TOWER, JOINT, JOINT]
+    assert leaves(shown.ids) == list(corpus[0].tokens), "search reads a segment whole"
+    read = leaves(whole(joint.labels, joint.ids))
+    steps = {b - a for a, b in zip(read, read[1:], strict=False)}
+    assert len(steps) == 1 and max(steps) <= subsample
+    (step,) = steps
+    assert read[0] < step and read[-1] + step >= 20, "from end to end"
+    assert abs(sum(i >= V.first_visual or i == V.mask for i in twin.ids) - len(read)) <= 2, "no length tells"
+    (run,) = examples.draw(epoch, 2)
+    read = leaves(whole(run.labels, run.ids))
+    assert run.regime == VIDEO and read
+    assert len({b - a for a, b in zip(read, read[1:], strict=False)}) <= 1
+
+
+def test_every_step_is_as_likely():
+    options = ExampleOptions(mask=1e-9, subsample=5, join_neighbours=0.0)
+    examples = Examples(V, [segment(0, 0, 20)], [], options, 0, frozenset({"joint"}))
+    found = Counter()
+    for epoch in range(2000):
+        (joint,) = examples.draw(epoch, 0)
+        read = leaves(whole(joint.labels, joint.ids))
+        found[read[1] - read[0]] += 1
+    assert set(found) == {1, 2, 3, 4, 5}
+    assert all(abs(n - 400) < 5 * math.sqrt(2000 * 0.2 * 0.8) for n in found.values())
+
+
+@given(st.integers(0, 10_000))
+def test_tails_are_never_subsampled(epoch):
+    """`next` looks ahead in steps of a clip."""
+    runs = [segment(2, 0, 16, "")]
+    examples = Examples(V, [], runs, ExampleOptions(subsample=5, tail=1.0), 0)
+    (run,) = examples.draw(epoch, 0)
+    read = leaves(whole(run.labels, run.ids))
+    assert read == list(range(read[0], read[0] + len(read)))
+
+
+@given(st.integers(0, 1 << 30), st.integers(0, 100), st.sampled_from([None, 0.3]), st.sampled_from([1, 5]))
+def test_draws_with_every_option_are_a_function_of_seed_epoch_and_item(seed, epoch, far, subsample):
+    options = ExampleOptions(far=far, subsample=subsample, join_neighbours=0.5)
+    one, same = (
+        Examples(V, LONG[:8] + LONG[30:36], [segment(2, 0, 16, "")], options, seed) for _ in range(2)
+    )
+    backwards = {item: same.draw(epoch, item) for item in reversed(range(len(same)))}
+    assert all(one.draw(epoch, item) == backwards[item] for item in range(len(one)))
+
+
+@given(st.frozensets(st.sampled_from(sorted(TERMS))))
+def test_only_what_is_asked_for_is_drawn(asked):
+    corpus = [*LONG[:6], Segment("0", 27.0, 30.0, "stir", ()), *LONG[20:24]]
+    examples = Examples(V, corpus, [segment(2, 0, 16, "")], ExampleOptions(), 0, asked)
+    found = [i for item in range(len(examples)) for i in examples.draw(0, item)]
+    assert all(examples.draw(0, item) for item in range(len(examples))), "no item is empty"
+    regimes = {i.regime for i in found}
+    expected = {TEXT: "text" in asked, VIDEO: "video" in asked, TOWER: "contrast" in asked,
+                JOINT: bool(asked & {"joint", "alignment"})}  # fmt: skip
+    assert regimes == {regime for regime, wanted in expected.items() if wanted}
+    assert any(i.aligned == MISALIGNED for i in found) == ("alignment" in asked)
+    assert any(i.aligned == ALIGNED for i in found) == ("alignment" in asked)
+    cloze = any(label != IGNORED for i in found if i.regime == JOINT for label in i.labels)
+    assert cloze == ("joint" in asked)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"far": 1.5}, "--far 1.5: a share"),
+        ({"far": -0.1}, "--far -0.1"),
+        ({"subsample": 0}, "--subsample 0: at least 1"),
+    ],
+)
+def test_options_out_of_range(wrong, said):
+    with pytest.raises(InputError, match=said):
+        ExampleOptions(**wrong)
