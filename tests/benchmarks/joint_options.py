@@ -1,0 +1,73 @@
+"""What options of the joint model give on a store's held-out videos: `python tests/benchmarks/joint_options.py STORE`.
+
+STORE holds a codebook over the sample corpus (`videobert run tests/samples --size demo --truth tests/samples/truth.json`);
+its models are made in a copy. `--only NAME…` takes some of the options, `--seeds 0 1 2` repeats, `--steps N` shortens.
+"""
+
+import argparse
+import dataclasses
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from flows.settings import Settings
+from multimodal.catalogue import Catalogue
+from multimodal.library import read_material, usable
+from multimodal.metrics import evaluate
+from multimodal.pretraining import PretrainOptions, learned_and_held_out, load_trained, pretrain
+from multimodal.store import Store
+from multimodal.truth import read_truth
+
+TRUTH = Path(__file__).parents[1] / "samples/truth.json"
+OPTIONS = {
+    "default": {},
+    "subsample 5": {"subsample": 5},
+    "far 0.25": {"far": 0.25},
+    "frozen rows": {"visual_rows": "frozen"},
+    "from nothing": {"text_start": "none"},
+    "no joint cloze": {"weights": "joint=0"},
+}
+
+
+def figures(store: Store, options: PretrainOptions) -> tuple[dict[str, float], float]:
+    """The figures of one model, and the CPU seconds of its training."""
+    with Catalogue(store.catalogue) as catalogue:
+        codebook, videos = catalogue.current("codebook"), usable(catalogue)
+    began = time.process_time()
+    name, _ = pretrain(store, videos, codebook, options, "cpu", lambda *_: None)
+    spent = time.process_time() - began
+    learned, held_out = learned_and_held_out(store, videos, codebook)
+    parts = [[read_material(store, codebook, v) for v in part] for part in (learned, held_out)]
+    trained = load_trained(store, name, codebook, "cpu")
+    found = evaluate(trained, *parts, read_truth(TRUTH), lambda *_: None)
+    return {figure: f.value for figure, f in found.items()}, spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--only", nargs="*", choices=OPTIONS, default=list(OPTIONS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--steps", type=int)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as aside:
+        copy = Path(aside) / "store"
+        shutil.copytree(given.store, copy, ignore=shutil.ignore_patterns("models", "indexes", "evaluations"))
+        for seed in given.seeds:
+            for name in given.only:
+                options = Settings(size="demo", seed=seed, **OPTIONS[name]).pretrain
+                if given.steps:
+                    short = dataclasses.replace(
+                        options.training, least_steps=given.steps, most_steps=given.steps
+                    )
+                    options = dataclasses.replace(options, training=short)
+                found, spent = figures(Store(copy), options)
+                print(f"{name}, seed {seed}: {spent:.0f} CPU s", flush=True)
+                print(
+                    "  " + ", ".join(f"{figure} {value:.3f}" for figure, value in found.items()), flush=True
+                )
+
+
+if __name__ == "__main__":
+    main()
