@@ -19,7 +19,7 @@ from multimodal.examples import ExampleOptions
 from multimodal.imported_files import Kind
 from multimodal.imports import ImportOptions
 from multimodal.ingest import IngestOptions
-from multimodal.objectives import LossWeights
+from multimodal.objective import LossWeights
 from multimodal.pretraining import NOTHING, PretrainOptions
 from multimodal.starting import Shape
 from multimodal.store import InputError

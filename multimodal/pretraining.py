@@ -91,13 +91,20 @@ def pretrain(
 ) -> tuple[str, Path]:
     """Pretrains the joint model, from its last checkpoint where a run was stopped; returns its name and its folder.
 
-    Raises :class:`InputError` where there is nothing to learn from, or ``text_start`` is not known.
+    Raises :class:`InputError` where there is nothing to learn from, ``text_start`` is not known or not to be used, or rows
+    are to be frozen that have no centroids.
     """
     learned, held_out = learned_and_held_out(store, videos, codebook)
     name = model_name(store, videos, codebook, options)
     nothing = options.text_start == NOTHING
     start = text_start(options.text_start)
-    centroids_KD = torch.from_numpy(load_codebook(store, codebook).leaf_centroids())
+    fitted, frozen = load_codebook(store, codebook), options.visual_rows == "frozen"
+    if frozen and not fitted.has_centroids:
+        raise InputError(
+            f"--visual-rows frozen: the tokens of codebook {codebook} were made elsewhere, so there are no centroids to keep; "
+            "leave it out, or say trained"
+        )
+    centroids_KD = torch.from_numpy(fitted.leaf_centroids())
     vocabulary = Vocabulary.of_bert(start, len(centroids_KD))
     training = options.training
     examples, kept_out = (
@@ -118,7 +125,6 @@ def pretrain(
             "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.silent)}  # fmt: skip
 
     def begin() -> JointBert:
-        frozen = options.visual_rows == "frozen"
         if nothing:
             model = start_from_nothing(
                 options.shape or Shape(), vocabulary, centroids_KD, training.seed, frozen=frozen

@@ -19,7 +19,7 @@ from multimodal import checkpoints
 from multimodal.checkpoints import Progress
 from multimodal.examples import Batch, Examples, pack
 from multimodal.model import JointBert
-from multimodal.objectives import LossWeights, losses
+from multimodal.objective import LossWeights, losses
 from multimodal.store import write_whole
 from multimodal.vocabulary import Vocabulary
 

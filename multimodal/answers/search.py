@@ -23,7 +23,7 @@ import torch
 from multimodal.catalogue import Video
 from multimodal.examples import ALIGNED, JOINT, pack, sequence, unmasked
 from multimodal.library import read_material
-from multimodal.objectives import CONTRAST_TEMPERATURE
+from multimodal.objective import CONTRAST_TEMPERATURE
 from multimodal.pretraining import Trained
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, recipe, write_whole

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.pipeline import pipeline
 from flows.settings import REMEMBERED, SIZES, Settings
 from multimodal.catalogue import Catalogue
-from multimodal.objectives import LossWeights
+from multimodal.objective import LossWeights
 from multimodal.pretraining import PretrainOptions
 from multimodal.store import InputError, Store
 
@@ -40,6 +41,14 @@ def test_a_run_that_cannot_be_done_leaves_no_trace(catalogue):
         raise InputError("--whisper large: cannot be had")
     with Settings().at(catalogue) as settings:
         assert (settings.epochs, settings.whisper) == (3, None)
+
+
+def test_a_checkpoint_that_is_not_there_is_told_before_any_work(tmp_path):
+    settings = Settings(store=tmp_path / "store", size="base")
+    with pytest.raises(InputError, match="--text-start bert-base-uncased: is no folder here; name minilm-l6"):
+        pipeline.fn([TRUTH], settings)
+    with Catalogue(Store(tmp_path / "store").catalogue) as catalogue:
+        assert (catalogue.videos(), catalogue.runs(), catalogue.current("settings")) == ([], [], "{}")
 
 
 def test_a_killed_run_is_remembered(catalogue):

@@ -12,7 +12,7 @@ import torch
 from multimodal.checkpoints import Progress
 from multimodal.examples import ExampleOptions, Input, pack, sequence, unmasked
 from multimodal.model import FROZEN, TABLE, JointBert
-from multimodal.objectives import losses
+from multimodal.objective import losses
 from multimodal.starting import start_from
 from multimodal.training import TrainingOptions, _optimizer, _step
 from multimodal.vocabulary import Vocabulary

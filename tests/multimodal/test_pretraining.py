@@ -16,7 +16,7 @@ from multimodal.catalogue import Video
 from multimodal.examples import ExampleOptions, pack, unmasked
 from multimodal.model import TABLE, JointBert
 from multimodal.modelcard import digest_of
-from multimodal.objectives import LossWeights
+from multimodal.objective import LossWeights
 from multimodal.pretraining import PretrainOptions, load_trained, model_name, pretrain, text_start
 from multimodal.starting import Shape, visual_rows
 from multimodal.store import InputError, Store, canonical_json
@@ -32,16 +32,17 @@ def quiet(*_: object) -> None:
     """Says nothing."""
 
 
-def put(store: Store, number: int) -> Video:
-    """A video of 12 clips of random features and four sentences, as taking in leaves it."""
+def put(store: Store, number: int, imported: bool = False) -> Video:
+    """A video of 12 clips of random features, or tokens made elsewhere, and four sentences, as taking in leaves it."""
     sentences = joint_samples.materials(4)[number].transcript.sentences[:4]
     video = Video(f"{number:064x}", f"{number}.mp4", f"/nowhere/{number}.mp4", 1, "done", clips=12,
                   sentences=4, features="f", transcript="t")  # fmt: skip
-    values = np.random.default_rng(number).standard_normal((12, 16)).astype(np.float16)
+    random = np.random.default_rng(number)
+    values = {"values": random.standard_normal((12, 16)).astype(np.float16)}
+    if imported:
+        values = {"tokens": random.integers(5, size=12).astype(np.int32)}
     about = json.dumps({"problems": [], "reader": "pyav", "recipe": {}})
-    blob = safetensors.numpy.save(
-        {"values": values, "starts": np.arange(12) * 1.5}, metadata={"about": about}
-    )
+    blob = safetensors.numpy.save(values | {"starts": np.arange(12) * 1.5}, metadata={"about": about})
     words = {"language": "en", "source": {"kind": "sample"}, "sentences": sentences}
     for path, data in (
         (store.features(video.video, "f"), blob),
@@ -184,6 +185,17 @@ def test_every_option_is_in_the_name(kitchen, bert, tmp_path):
     moved = shutil.copytree(bert, tmp_path / "moved")
     again = dataclasses.replace(plain, text_start=str(moved))
     assert model_name(store, videos, codebook, again) == names[0], "a checkpoint counts by its content"
+
+
+def test_tokens_without_centroids_have_no_rows_to_freeze(bert, tmp_path):
+    store = Store(tmp_path / "store")
+    videos = [put(store, n, imported=True) for n in range(2)]
+    codebook = fit_codebook(store, videos, [], TokenOptions(), quiet)
+    encode_videos(store, codebook, videos, quiet)
+    given = store, videos, codebook
+    with pytest.raises(InputError, match=r"--visual-rows frozen: .* no centroids to keep; leave it out"):
+        made(given, text_start=str(bert), visual_rows="frozen")
+    assert made(given, text_start=str(bert)).is_dir()
 
 
 def test_a_text_checkpoint_with_too_few_positions(kitchen, bert):

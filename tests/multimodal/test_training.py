@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from multimodal import checkpoints, training
 from multimodal.examples import pack
 from multimodal.model import JointBert
-from multimodal.objectives import losses
+from multimodal.objective import losses
 from multimodal.training import DivergedError, TrainingOptions, schedule, train
 
 STEPS = 12
