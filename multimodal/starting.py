@@ -34,7 +34,7 @@ SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediat
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """The shape of an encoder that starts from nothing; its feed-forward part is 4 times as wide as BERT's all are."""
+    """The shape of an encoder that starts from nothing; its feed-forward part is 4 times as wide, as in every BERT."""
 
     layers: int = 6
     hidden: int = 384
