@@ -75,7 +75,7 @@ def _data(made_from: dict[str, Any]) -> str:
     for key, words in (("spoken_segments", "spoken segments"), ("runs", "runs of visual tokens")):
         if key in made_from:
             rows.append(f"- {made_from[key]} {words}")
-    about = "A digest is the SHA-256 of the videos' own SHA-256 in order, one a line; `card.json` names each."
+    about = "A digest is the start of the SHA-256 of the videos' own, sorted, one a line; `card.json` names each."
     return "\n".join(["## Data", "", *rows, "", about]) if rows else ""
 
 
@@ -131,8 +131,8 @@ def _limits(shape: ModelOptions) -> str:
         "It knows what its videos said and showed, with their one-sidedness, and nothing else. Visual tokens mean something "
         "only under the codebook named above, with the same frames and the same backbone. Sequences were short (see "
         f"`longest` among the options; {shape.max_position_embeddings} positions at most). {frozen}Words come from speech "
-        "recognition or captions and hold their errors; visual tokens say nothing of faces, places or people. The licence "
-        "of the text checkpoint it began with and the rights in the videos go with it."
+        "recognition or captions and hold their errors; a visual token is a set of clips that look alike to the backbone, not "
+        "a named thing. The licence of the text checkpoint it began with and the rights in the videos go with it."
     )
 
 
