@@ -75,7 +75,9 @@ def _data(made_from: dict[str, Any]) -> str:
     for key, words in (("spoken_segments", "spoken segments"), ("runs", "runs of visual tokens")):
         if key in made_from:
             rows.append(f"- {made_from[key]} {words}")
-    about = "A digest is the start of the SHA-256 of the videos' own, sorted, one a line; `card.json` names each."
+    about = (
+        "A digest is the start of the SHA-256 of the videos' own, sorted, one a line; `card.json` names each."
+    )
     return "\n".join(["## Data", "", *rows, "", about]) if rows else ""
 
 
