@@ -26,8 +26,8 @@ FILES = (
 )
 
 
-def save(root: Path, step: int, seed: int = 0) -> Path:
-    model = joint_samples.model(seed)
+def save(root: Path, step: int, seed: int = 0, frozen: int = 0) -> Path:
+    model = joint_samples.model(seed, frozen_rows=frozen)
     optimizer = training._optimizer(model, joint_samples.training())
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -51,8 +51,9 @@ def test_a_new_checkpoint_takes_the_place_of_the_old(tmp_path):
     assert checkpoints.latest(tmp_path) == folder, "10 comes after 9"
 
 
-def test_weights_and_optimizer_come_back(tmp_path):
-    folder = save(tmp_path, 3, seed=1)
+@pytest.mark.parametrize("frozen", [0, joint_samples.VISUAL])
+def test_weights_and_optimizer_come_back(tmp_path, frozen):
+    folder = save(tmp_path, 3, seed=1, frozen=frozen)
     model = checkpoints.JointBert.load(folder)
     optimizer = training._optimizer(model, joint_samples.training())
     assert checkpoints.resume(folder, model, optimizer) == Progress(3, 10, 1, 2)
