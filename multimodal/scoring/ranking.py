@@ -6,6 +6,7 @@ which of two equal moments happens to be stored first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,10 +16,13 @@ from multimodal.scoring.intervals import Answers, Figure, Videos, mean, of_sums
 RECALLS = (1, 5, 10)
 
 
-def before_and_tied(scores_NM: np.ndarray, own_N: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """For each query, how many candidates score above its own one, and how many others score the same: int64 [N] each."""
-    own_scores_N1 = np.take_along_axis(scores_NM, np.asarray(own_N)[:, None], 1)
-    return (scores_NM > own_scores_N1).sum(1), (scores_NM == own_scores_N1).sum(1) - 1
+def before_and_tied(scores_NM: np.ndarray, own_NM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each query, how many others score above the best of its own candidates, and how many the same: int64 [N] each.
+
+    ``own_NM``: bool, one or more a row.
+    """
+    best_N1 = np.where(own_NM, scores_NM, -np.inf).max(1, keepdims=True)
+    return ((scores_NM > best_N1) & ~own_NM).sum(1), ((scores_NM == best_N1) & ~own_NM).sum(1)
 
 
 def recall(before_N: np.ndarray, tied_N: np.ndarray, k: int) -> np.ndarray:
@@ -31,26 +35,40 @@ def ranks(before_N: np.ndarray, tied_N: np.ndarray) -> np.ndarray:
     return 1 + before_N + tied_N / 2
 
 
+def precision(scores_NM: np.ndarray, right_NM: np.ndarray, k: int) -> np.ndarray:
+    """float64 [N]: the share of right ones among the first k of M > k candidates, where ties come in any order."""
+    last_N1 = -np.partition(-scores_NM, k - 1, axis=1)[:, k - 1 : k]
+    above, tied = scores_NM > last_N1, scores_NM == last_N1
+    of_tied_N = (right_NM & tied).sum(1) / tied.sum(1)
+    return ((right_NM & above).sum(1) + (k - above.sum(1)) * of_tied_N) / k
+
+
 def retrieval(
-    name: str, scores_NM: np.ndarray, own_N: Sequence[int], videos: Sequence[str], seed: int = 0
+    name: str, scores_NM: np.ndarray, own_NM: np.ndarray, videos: Sequence[str], seed: int = 0
 ) -> dict[str, Figure]:
     """``NAME_recall_at_1``, ``_5``, ``_10`` and ``NAME_median_rank`` of N queries among M candidates.
 
-    ``scores_NM``: higher is nearer; query i calls for candidate ``own_N[i]`` and is about ``videos[i]``.
-    Chance is a blind draw: k / M, and the middle rank (M + 1) / 2.
+    ``scores_NM``: higher is nearer. Query i calls for the candidates that ``own_NM[i]`` marks, of which the best counts,
+    and is about ``videos[i]``. Chance is a blind draw: k / M and the middle rank (M + 1) / 2 where a query has one
+    candidate of its own, else what the best of several gives.
     """
     count, candidates = scores_NM.shape
     if not count or candidates < 2:
         return {}
-    before_N, tied_N = before_and_tied(scores_NM, own_N)
+    before_N, tied_N = before_and_tied(scores_NM, own_NM)
+    owns = own_NM.sum(1).tolist()
     found: dict[str, Figure] = {}
     for k in RECALLS:
-        answers = Answers(
-            recall(before_N, tied_N, k).tolist(), list(videos), [min(1.0, k / candidates)] * count
+        missed = (
+            [math.comb(candidates - own, k) / math.comb(candidates, k) for own in owns]
+            if k <= candidates
+            else [0.0] * count
         )
+        answers = Answers(recall(before_N, tied_N, k).tolist(), list(videos), [1 - m for m in missed])
         found[f"{name}_recall_at_{k}"] = answers.figure(seed)
+    middle = float(np.mean([(candidates + 1) / (own + 1) for own in owns]))
     found[f"{name}_median_rank"] = median(
-        ranks(before_N, tied_N), videos, (candidates + 1) / 2, (1.0, float(candidates)), seed
+        ranks(before_N, tied_N), videos, middle, (1.0, float(candidates)), seed
     )
     return found
 
