@@ -58,7 +58,8 @@ def evaluate(
         stages.append(("references", lambda: reference_sight(trained, references, seed)))
     if describe is not None:
         moments = references or [Asked(s, (s.text,)) for s in paired]
-        stages.append(("captions", lambda: caption_figures(_described(moments, describe), seed)))
+        against = "what people wrote" if references else "what is said there"
+        stages.append(("captions", lambda: caption_figures(_described(moments, describe), against, seed)))
     found: dict[str, Figure] = {}
     for done, (name, stage) in enumerate(stages):
         report(done, len(stages), name)

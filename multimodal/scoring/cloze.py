@@ -75,12 +75,13 @@ def frequencies(counts: Mapping[int, int], choices: int):
     N occurrences of T ids leave T / (N + T) for all that were never met together.
     """
     total, kinds = sum(counts.values()), len(counts)
-    rest = max(1, choices - kinds)
+    never = choices - kinds
+    for_these = kinds / (total + kinds) if never and total else float(not total)
 
     def probability(i: int) -> float:
-        if not total:
-            return 1 / choices
-        return counts[i] / (total + kinds) if counts.get(i) else kinds / (total + kinds) / rest
+        if counts.get(i):
+            return (1 - for_these) * counts[i] / total
+        return for_these / never
 
     return probability
 

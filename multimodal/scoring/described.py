@@ -39,9 +39,10 @@ class Described:
     references: tuple[str, ...]
 
 
-def caption_figures(described: Sequence[Described], seed: int = 0) -> dict[str, Figure]:
+def caption_figures(described: Sequence[Described], against: str = "", seed: int = 0) -> dict[str, Figure]:
     """``caption_MODE_MEASURE`` for each mode and measure; none where nothing was described.
 
+    ``against`` says in their notes what the references are, for people.
     Where METEOR cannot be computed its figures have no value, and a note that says why.
     """
     described = sorted(described, key=lambda d: (d.video, d.start))
@@ -49,6 +50,7 @@ def caption_figures(described: Sequence[Described], seed: int = 0) -> dict[str, 
         return {}
     texts = [[d.caption, *d.references] for d in described]
     words, rule = words_of([text for some in texts for text in some])
+    note = f"against {against}; {rule}" if against else rule
     given = iter(words)
     split = [[next(given) for _ in some] for some in texts]
     captions, references = [some[0] for some in split], [some[1:] for some in split]
@@ -63,7 +65,7 @@ def caption_figures(described: Sequence[Described], seed: int = 0) -> dict[str, 
         paragraph = mode == "paragraph"
         measures = [*parts(*groups[paragraph]), (meteor.METEOR, stems[paragraph] if stems else why)]
         for measure, parts_DNK in measures:
-            found |= _figures(mode, measure, parts_DNK, names if paragraph else videos, seed, rule)
+            found |= _figures(mode, measure, parts_DNK, names if paragraph else videos, seed, note)
     return found
 
 
@@ -85,7 +87,7 @@ def _paragraphs(
 
 
 def _figures(
-    mode: str, measure: Measure, parts_DNK: np.ndarray | str, videos: Sequence[str], seed: int, rule: str
+    mode: str, measure: Measure, parts_DNK: np.ndarray | str, videos: Sequence[str], seed: int, note: str
 ) -> dict[str, Figure]:
     names = [f"caption_{mode}_{name}" for name in measure.names]
     if measure is CIDER and len(videos) < LEAST_SEGMENTS:
@@ -107,7 +109,7 @@ def _figures(
     chances_M = np.mean([values for values, _ in dealt], 0)
     return {
         name: about.figure(
-            values_M[m], resampled_RM[:, m], chances_M[m], len(videos), (0.0, measure.most), rule
+            values_M[m], resampled_RM[:, m], chances_M[m], len(videos), (0.0, measure.most), note
         )
         for m, name in enumerate(names)
     }
