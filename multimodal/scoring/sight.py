@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,7 +17,11 @@ from multimodal.scoring.ranking import precision, retrieval
 from multimodal.segments import Segment
 from multimodal.truth import Truth
 
+T = TypeVar("T")
+
 PRECISIONS = (1, 10)
+MOST = 1000
+"""Moments at most that are looked up among each other, as in the field's 1k splits; of more, the seed draws so many."""
 
 
 def sight_scores(
@@ -66,6 +72,7 @@ def sight(
     """
     if len(paired) < 2:
         return {}
+    paired, note = _drawn(paired, seed)
     to_moments_NN, to_texts_NN = sight_scores(trained, [s.text for s in paired], [s.tokens for s in paired])
     own_NN, videos = np.eye(len(paired), dtype=bool), [s.video for s in paired]
     figures = retrieval("search", to_moments_NN, own_NN, videos, seed)
@@ -79,7 +86,15 @@ def sight(
         answers = Answers(shares.tolist(), [videos[i] for i in asked], same.mean(1).tolist())
         name = "search_first_shows_the_same" if k == 1 else f"search_first_{k}_show_the_same"
         figures[name] = answers.figure(seed)
-    return figures
+    return {name: dataclasses.replace(figure, note=note) for name, figure in figures.items()}
+
+
+def _drawn(moments: Sequence[T], seed: int) -> tuple[Sequence[T], str]:
+    """At most :data:`MOST` of them, in their order, and a note where some are left out."""
+    if len(moments) <= MOST:
+        return moments, ""
+    kept = np.sort(np.random.default_rng(seed).choice(len(moments), MOST, replace=False))
+    return [moments[i] for i in kept], f"{MOST} of {len(moments)} moments, drawn by the seed"
 
 
 def reference_sight(trained: Trained, references: Sequence[Asked], seed: int = 0) -> dict[str, Figure]:
@@ -89,10 +104,12 @@ def reference_sight(trained: Trained, references: Sequence[Asked], seed: int = 0
     """
     if len(references) < 2:
         return {}
+    references, note = _drawn(references, seed)
     of_text = [(sentence, i) for i, asked in enumerate(references) for sentence in asked.sentences]
     moments = [asked.moment for asked in references]
     to_moments_TM, to_texts_MT = sight_scores(trained, [t for t, _ in of_text], [m.tokens for m in moments])
     own_TM = np.array([i for _, i in of_text])[:, None] == np.arange(len(moments))
     videos = [m.video for m in moments]
     figures = retrieval("reference_search", to_moments_TM, own_TM, [videos[i] for _, i in of_text], seed)
-    return figures | retrieval("reference_moment_to_text", to_texts_MT, own_TM.T, videos, seed)
+    figures |= retrieval("reference_moment_to_text", to_texts_MT, own_TM.T, videos, seed)
+    return {name: dataclasses.replace(figure, note=note) for name, figure in figures.items()}

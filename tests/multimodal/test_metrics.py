@@ -274,6 +274,13 @@ def test_references_are_searched_for_and_captions_scored_against_them(learned):
     assert set(alone) == {n for n in found if n.startswith("reference_")}
 
 
+def test_of_very_many_moments_the_seed_draws_some_and_says_so(learned, monkeypatch):
+    monkeypatch.setattr("multimodal.scoring.sight.MOST", 10)
+    one, same = (evaluate(learned, [], held_out(), None, silent, seed=4) for _ in range(2))
+    assert one == same and one["search_recall_at_1"].n == 10 and one["search_median_rank"].chance == 5.5
+    assert one["moment_to_text_median_rank"].note == "10 of 36 moments, drawn by the seed"
+
+
 def test_five_guesses_are_right_at_least_as_often_as_one(learned):
     after = held_out()
     known = truth(after)

@@ -21,7 +21,7 @@ from multimodal.references import (
     read_references,
 )
 
-# One entry of youcookii_annotations_trainval.json as http://youcook2.eecs.umich.edu/download publishes it
+# The first lines of an entry of youcookii_annotations_trainval.json (http://youcook2.eecs.umich.edu/download), and one without any
 YOUCOOK2 = {
     "database": {
         "GLd3aX16zBg": {
@@ -34,13 +34,13 @@ YOUCOOK2 = {
             ],
             "video_url": "https://www.youtube.com/watch?v=GLd3aX16zBg",
         },
-        "-dh_uGahzYo": {"subset": "validation", "annotations": []},
+        "empty": {"subset": "validation", "annotations": []},
     }
 }
-# The first lines of MSRVTT_JSFUSION_test.csv, the 1k-A split (Yu, Kim, Kim 2018)
+# The first two lines of MSRVTT_JSFUSION_test.csv, the 1k-A split (Yu, Kim, Kim 2018), and one of our own with a comma
 MSRVTT = """key,vid_key,video_id,sentence
 ret0,msr9770,video9770,a person is connecting something to system
-ret1,msr9771,video9771,"a little girl does gymnastics, slowly"
+ret1,msr9771,video9771,"a girl does gymnastics, slowly"
 """
 
 
@@ -62,7 +62,7 @@ def test_the_retrieval_csv_of_1k_a_as_it_is_published(tmp_path):
     found = read_references(written(tmp_path, "MSRVTT_JSFUSION_test.csv", MSRVTT))
     assert found == [
         Reference("video9770", None, None, "a person is connecting something to system"),
-        Reference("video9771", None, None, "a little girl does gymnastics, slowly"),
+        Reference("video9771", None, None, "a girl does gymnastics, slowly"),
     ]
 
 
