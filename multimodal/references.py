@@ -1,7 +1,7 @@
 """Owns reference captions: sentences that people wrote about moments of videos, read from files as they are published.
 
 Known: YouCook2's annotation JSON, the retrieval CSV of MSR-VTT's 1k-A split, captions (.vtt, .srt), Whisper's JSON or a
-transcript of ours, and tables or JSON rows of video, start, end, text.
+transcript of ours, and CSV or JSON rows of video, start, end, text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from multimodal.catalogue import Video
 from multimodal.imported_files import label_of
-from multimodal.imported_tables import TABLES, TableError, read_table
+from multimodal.imported_tables import TableError, read_table
 from multimodal.library import Material
 from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError
@@ -25,8 +25,9 @@ from speech.sentences import Sentence, Transcript
 from vision.clips import CLIP_SECONDS
 
 CAPTIONS = (".vtt", ".srt")
+TABLES = (".csv", ".tsv")
 SUFFIXES = (".json", *CAPTIONS, *TABLES)
-LARGEST_JSON = 1 << 28
+LARGEST = 1 << 28
 LONGEST_SENTENCE = 10_000
 VIDEO, START, END, TEXT = ("video", "video_id", "name"), ("start",), ("end",), ("text", "sentence", "caption")
 """The names that a JSON row may give its parts."""
@@ -105,7 +106,11 @@ Row = tuple[str, Any, Any, Any, Any, str]
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    suffix = path.suffix.lower()
+    suffix, size = path.suffix.lower(), path.stat().st_size
+    if not path.is_file():
+        raise _Wrong("is no regular file; name a file or a folder of them")
+    if size > LARGEST:
+        raise _Wrong(f"{size} bytes; at most {LARGEST} are read; split it")
     if suffix in CAPTIONS:
         for n, cue in enumerate(captions.read(path), 1):
             text = captions.plain(cue.text)
@@ -148,8 +153,6 @@ def _json(path: Path) -> Iterator[Row]:
 
 
 def _load(path: Path) -> Any:
-    if path.stat().st_size > LARGEST_JSON:
-        raise _Wrong(f"{path.stat().st_size} bytes; at most {LARGEST_JSON} are read; split it")
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_once)
     except UnicodeDecodeError as error:
