@@ -193,7 +193,7 @@ TASKS = (
                 f"What comes in {seconds}?",
                 "The visual token that is shown so far ahead, from the clips up to now. Chance: always saying the most "
                 "frequent token.",
-                ((name, "the model"), (f"{name}_bigram_table", "a table of what mostly follows what")),
+                ((name, "the model"), (f"{name}_bigram_table", "a table of transitions")),
                 *_TABLE,
             )
             for name, seconds in HORIZONS
