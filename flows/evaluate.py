@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow, task
@@ -10,16 +11,19 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import progress
 from flows.settings import Settings
+from multimodal.answers.caption import TEMPLATE, fill
 from multimodal.answers.session import open_trained
-from multimodal.catalogue import Catalogue
+from multimodal.catalogue import Catalogue, Video
 from multimodal.library import read_material, usable
-from multimodal.metrics import evaluate
-from multimodal.pretraining import learned_and_held_out
-from multimodal.store import Store, canonical_json, recipe, write_whole
+from multimodal.metrics import Describe, evaluate
+from multimodal.pretraining import Trained, learned_and_held_out
+from multimodal.references import Asked, asked, match, read_references
+from multimodal.scoring.words import METEOR_JAR, PTB_JAR, missing
+from multimodal.store import InputError, Store, canonical_json, recipe, write_whole
 from multimodal.truth import read_truth
 from multimodal.web.report import write_report
 
-VERSION = 1
+VERSION = 2
 
 
 @task(name="figures", cache_policy=NO_CACHE, persist_result=False)
@@ -30,18 +34,71 @@ def figures(settings: Settings) -> Path:
     with Catalogue(store.catalogue) as catalogue, progress.stage("evaluate") as report:
         trained, videos = open_trained(store, catalogue, settings.torch_device), usable(catalogue)
         learned, held_out = learned_and_held_out(store, videos, trained.codebook)
-        made = recipe(version=VERSION, truth=truth and [truth.actions, truth.things, truth.steps])
+        references = _references(settings.references, store, trained, videos, learned)
+        made = recipe(
+            version=VERSION,
+            truth=truth and [truth.actions, truth.things, truth.steps],
+            references=references,
+            java=[missing(PTB_JAR), missing(METEOR_JAR)],
+        )
         path = store.evaluation(f"{trained.name}.{trained.folder.name}.{made}")
         if not path.exists():
             parts = [
                 [read_material(store, trained.codebook, v) for v in part] for part in (learned, held_out)
             ]
-            found = evaluate(trained, *parts, truth, report) if held_out else {}
+            found = (
+                evaluate(
+                    trained, *parts, truth, report, references=references, describe=_by_template(trained)
+                )
+                if held_out or references
+                else {}
+            )
             write_whole(
                 path, canonical_json({name: dataclasses.asdict(f) for name, f in found.items()}).encode()
             )
         catalogue.set_current("evaluation", path.name)
     return path
+
+
+def _references(
+    file: Path | None, store: Store, trained: Trained, videos: Sequence[Video], learned: Sequence[Video]
+) -> list[Asked]:
+    """The moments that people wrote about, of videos that the model did not learn from; what is left out is said.
+
+    Raises :class:`InputError` where no video of the store is meant.
+    """
+    if file is None:
+        return []
+    matched = match(read_references(file), videos)
+    if not matched.by_video:
+        raise InputError(
+            f"--references {file}: none of its {len(matched.unknown)} videos is in the store, such as "
+            f"{matched.unknown[0]!r}; name the video files as it does"
+        )
+    seen = {v.video for v in learned}
+    judged = [v for v in videos if v.video in matched.by_video and v.video not in seen]
+    materials = [read_material(store, trained.codebook, v) for v in judged]
+    found = [a for m in materials for a in asked(m, matched.by_video[m.video.video])]
+    sentences = sum(len(matched.by_video[v.video]) for v in judged)
+    used = sum(len(a.sentences) for a in found)
+    progress.say(
+        f"references: {used} sentences about {len(found)} moments of {len({a.moment.video for a in found})} videos; left out: "
+        f"{sentences - used} sentences where nothing is shown, {len(matched.by_video) - len(judged)} videos that the model "
+        f"learned from, {len(matched.unknown)} that are not in the store"
+    )
+    return found
+
+
+def _by_template(trained: Trained) -> Describe:
+    """The captions that `videobert caption` gives; the same tokens are described once."""
+    captions: dict[tuple[int, ...], str] = {}
+
+    def describe(moments: Sequence[Sequence[int]]) -> list[str]:
+        for tokens in dict.fromkeys(map(tuple, moments)):
+            captions[tokens] = fill(trained, TEMPLATE, tokens)[0]
+        return [captions[tuple(tokens)] for tokens in moments]
+
+    return describe
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from multimodal.catalogue import Catalogue
 from multimodal.store import Store
+from multimodal.web.table import table
 
 JsonOption = Annotated[bool, Parameter(name="--json", help="One JSON document for programs.", negative=())]
 
@@ -38,14 +39,7 @@ def print_figures(store: Store) -> None:
     if not found:
         print("No figures: fewer than ten videos could be seen, so none was held out to judge by.")
         return
-    print(
-        f"{'On videos held out':<44}{'value':>7}  {'95 % interval':^15}{'chance':>7}{'× chance':>9}{'n':>6}"
-    )
-    for name, f in found.items():
-        ratio = f"{f['value'] / f['chance']:.1f}" if f["chance"] else "–"
-        print(
-            f"{name.replace('_', ' '):<44}{f['value']:7.3f}  {f['low']:6.3f} – {f['high']:5.3f} {f['chance']:7.3f}{ratio:>9}{f['n']:6d}"
-        )
+    print("\n".join(table(found)))
 
 
 def print_json(document: Any) -> None:

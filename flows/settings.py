@@ -21,6 +21,7 @@ from multimodal.imports import ImportOptions
 from multimodal.ingest import IngestOptions
 from multimodal.objective import LossWeights
 from multimodal.pretraining import NOTHING, PretrainOptions
+from multimodal.references import read_references
 from multimodal.starting import Shape
 from multimodal.store import InputError
 from multimodal.tokens import TokenOptions
@@ -79,9 +80,11 @@ REMEMBERED = (
     "epochs",
     "held_out",
     "truth",
+    "references",
     "seed",
 )
 LEAST = {"k": 2, "depth": 1, "epochs": 1, "workers": 1, "seed": 0}
+FILES = ("truth", "references")
 DEFAULT_HELD_OUT = 0.1
 DEFAULT_STORE = Path(os.environ.get("VIDEOBERT_STORE", "store"))
 StoreOption = Annotated[Path, Parameter(help="The folder that everything is kept in (or $VIDEOBERT_STORE).")]
@@ -192,6 +195,10 @@ class Settings:
     truth: Annotated[
         Path | None, Parameter(help="A truth file: its split and its names are used in the figures.")
     ] = None
+    references: Annotated[
+        Path | None,
+        Parameter(help="Sentences by people (docs/references.md): what captions and search are judged by."),
+    ] = None
     seed: Annotated[int | None, Parameter(help="The same seed gives the same result; 0 where not given.")] = (
         None
     )
@@ -224,18 +231,19 @@ class Settings:
         """These settings with what the store was made with where they say nothing.
 
         What they do say is remembered, but not where it cannot be had: a slip would haunt the runs that follow.
-        Raises :class:`InputError` for a truth file that is not one.
+        Raises :class:`InputError` for a file of truth or of references that is not one.
         """
         if self.truth is not None:
             read_truth(self.truth)
+        if self.references is not None:
+            read_references(self.references)
         before = catalogue.current("settings") or "{}"
         said = {name: getattr(self, name) for name in REMEMBERED if getattr(self, name) is not None}
         kept = json.loads(before) | {
             name: str(value.absolute()) if isinstance(value, Path) else value for name, value in said.items()
         }
         catalogue.set_current("settings", json.dumps(kept))
-        if "truth" in kept:
-            kept["truth"] = Path(kept["truth"])
+        kept |= {name: Path(kept[name]) for name in FILES if name in kept}
         try:
             yield dataclasses.replace(self, **kept)
         except FOR_PEOPLE:

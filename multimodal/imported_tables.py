@@ -51,15 +51,19 @@ class Video:
     problem: str = ""
 
 
-def read_table(file: Path, kind: str | None, stride: float | None) -> tuple[str, Iterable[Video]]:
+def read_table(
+    file: Path, kind: str | None, stride: float | None, *, timed: bool = True
+) -> tuple[str, Iterable[Video]]:
     """What kind of rows a table holds, told by its columns where ``kind`` is ``None``, and its videos in order.
 
-    Without ``stride`` each row needs a start. Raises :class:`TableError` where the table as a whole cannot be used.
+    Without ``stride`` each row needs a start, if rows are ``timed``. Raises :class:`TableError` where the table as a whole cannot be used.
     """
-    return (_parquet if file.suffix.lower() == ".parquet" else _csv)(file, kind, stride)
+    return (_parquet if file.suffix.lower() == ".parquet" else _csv)(file, kind, stride, timed)
 
 
-def _roles(names: list[str], kind: str | None, stride: float | None) -> tuple[str, dict[str, int]]:
+def _roles(
+    names: list[str], kind: str | None, stride: float | None, timed: bool
+) -> tuple[str, dict[str, int]]:
     """The kind of table and, by role, the number of each column that is used."""
     lower = [name.strip().lower() for name in names]
     shown = ", ".join(names)[:200]
@@ -78,18 +82,18 @@ def _roles(names: list[str], kind: str | None, stride: float | None) -> tuple[st
     if not kinds:
         wanted = WANTED[kind] if kind else "text (transcripts), token (tokens) or features (Parquet alone)"
         raise TableError(f"columns {shown}: none is {wanted}; name the columns in the first line")
-    if "start" not in roles and (stride is None or kinds[0] == "transcripts"):
+    if timed and "start" not in roles and (stride is None or kinds[0] == "transcripts"):
         raise TableError(f"columns {shown}: none is start; add the second at which each row begins")
     needed = {"video", "start", "end", WANTED[kinds[0]]}
     return kinds[0], {role: n for role, n in roles.items() if role in needed}
 
 
-def _csv(file: Path, kind: str | None, stride: float | None) -> tuple[str, Iterable[Video]]:
+def _csv(file: Path, kind: str | None, stride: float | None, timed: bool) -> tuple[str, Iterable[Video]]:
     lines = csv.reader(io.StringIO(text := _text(file), newline=""), delimiter=_delimiter(text), strict=True)
     videos: dict[str, Video] = {}
     try:
         header = next(lines, [])
-        found, roles = _roles(header, kind, stride)
+        found, roles = _roles(header, kind, stride, timed)
         if found == "features":
             raise TableError(
                 "holds features, which a CSV cannot; save them as Parquet, with a list of numbers a row"
@@ -166,11 +170,11 @@ def _add(video: Video, cells: dict[str, str], kind: str, place: str) -> None:
     video.places.append(place)
 
 
-def _parquet(file: Path, kind: str | None, stride: float | None) -> tuple[str, Iterable[Video]]:
+def _parquet(file: Path, kind: str | None, stride: float | None, timed: bool) -> tuple[str, Iterable[Video]]:
     try:
         opened = pq.ParquetFile(file)
         schema = opened.schema_arrow
-        found, roles = _roles(schema.names, kind, stride)
+        found, roles = _roles(schema.names, kind, stride, timed)
         types = {role: schema.types[n] for role, n in roles.items()}
         for role, type_ in types.items():
             plain = type_.value_type if pa.types.is_dictionary(type_) else type_

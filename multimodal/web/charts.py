@@ -1,14 +1,16 @@
-"""Owns the geometry of the report's drawings: the loss curves, and the places of the visual tokens in the atlas."""
+"""Owns the geometry of the report's drawings: figures and losses as curves, and the places of the visual tokens in the atlas."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from multimodal.web.questions import HORIZONS, RECALLS
 
 WIDTH, HEIGHT = 320.0, 190.0
 LEFT, RIGHT, TOP, BOTTOM = 34.0, 8.0, 10.0, 22.0
@@ -92,6 +94,73 @@ def _chart(name: str, metrics: Sequence[dict]) -> Chart:
         float(held[-1, 1]) if len(held) else None,
         a_point,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """``points``: "x,y …" of a polyline. ``dots``: x, the interval's ends, the value (all in the SVG's units), words."""
+
+    name: str
+    kind: str
+    points: str
+    dots: tuple[tuple[float, float, float, float, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Shares, from 0 to 100 %, at some places along x, in the units of an SVG of ``WIDTH`` × ``HEIGHT``."""
+
+    title: str
+    note: str
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    series: tuple[Series, ...]
+
+
+def curves(figures: Mapping[str, Mapping]) -> list[Curve]:
+    """What the figures say of next clips by horizon and of search by how many places are looked at, where they are there."""
+    ahead = [(name, seconds) for name, seconds in HORIZONS if name in figures]
+    looked = [(f"recall_at_{k}", f"first {k}") for k in RECALLS if f"search_recall_at_{k}" in figures]
+    found = []
+    if len(ahead) > 1:
+        drawn = (("the model", "first", ""), ("a table of transitions", "second", "_bigram_table"))
+        shown = [(words, kind, [figures[f"{n}{end}"] for n, _ in ahead]) for words, kind, end in drawn]
+        note = "How often the likeliest visual token is the one that comes, so many seconds ahead."
+        found.append(_curve("Next clips, by how far ahead", note, [s for _, s in ahead], shown))
+    if len(looked) > 1:
+        drawn = (
+            ("a sentence's moment", "first", "search_"),
+            ("a moment's sentence", "second", "moment_to_text_"),
+        )
+        shown = [(words, kind, [figures[f"{start}{n}"] for n, _ in looked]) for words, kind, start in drawn]
+        note = "How often what belongs to it is found by sight alone, among the first so many."
+        found.append(
+            _curve("Search by sight, by how many are looked at", note, [s for _, s in looked], shown)
+        )
+    return found
+
+
+def _curve(
+    title: str, note: str, labels: Sequence[str], shown: Sequence[tuple[str, str, Sequence[Mapping]]]
+) -> Curve:
+    """``shown``: words, kind and figures of each series; chance is that of the first."""
+    wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    xs = [round(LEFT + wide * (i + 0.5) / len(labels), 1) for i in range(len(labels))]
+
+    def y(share: float) -> float:
+        return round(HEIGHT - BOTTOM - high * share, 1)
+
+    def series(name: str, kind: str, values: Sequence[tuple[float, float, float]]) -> Series:
+        dots = tuple(
+            (x, y(low), y(high_), y(value), f"{name}, {label}: {value:.1%}")
+            for x, label, (value, low, high_) in zip(xs, labels, values, strict=True)
+        )
+        return Series(name, kind, " ".join(f"{x},{y_}" for x, _, _, y_, _ in dots), dots)
+
+    lines = [series(n, kind, [(f["value"], f["low"], f["high"]) for f in of]) for n, kind, of in shown]
+    lines.append(series("chance", "by-chance", [(f["chance"],) * 3 for f in shown[0][2]]))
+    shares = tuple((y(share), f"{share:.0%}") for share in (0.0, 0.25, 0.5, 0.75, 1.0))
+    return Curve(title, note, tuple(zip(xs, labels, strict=True)), shares, tuple(lines))
 
 
 def ticks(largest: float, most: int = 5) -> list[float]:

@@ -1,4 +1,4 @@
-"""Owns the words for the figures of an evaluation: which question each one answers, and which belong side by side."""
+"""Owns the figures of an evaluation as people read them: under their questions, beside chance, and compared."""
 
 from __future__ import annotations
 
@@ -9,100 +9,31 @@ from collections.abc import Sequence
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import LEAST_TO_SPLIT
 from multimodal.store import Store
+from multimodal.web.questions import TASKS, Question
+
+OTHERS = "Other figures"
+NUMBERS = ("perplexity", "median_rank", "cider")
+"""What a figure's name holds where it is no share from 0 to 1."""
+LOWER_IS_BETTER = ("perplexity", "median_rank")
 
 
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """``sides``: the figures that answer it, each by name with what was given; ``better`` and ``worse`` say which of two won."""
-
-    title: str
-    explained: str
-    sides: tuple[tuple[str, str], ...]
-    better: str = ""
-    worse: str = ""
+def is_share(name: str) -> bool:
+    return not any(part in name for part in NUMBERS)
 
 
-_CLOZE_CHANCE = "Chance: always saying the most frequent one."
-QUESTIONS = (
-    Question(
-        "Find a hidden word",
-        f"One word of a sentence is covered; does the model name exactly that word? {_CLOZE_CHANCE}",
-        (("text_cloze_with_video", "seeing the picture"), ("text_cloze_without_video", "words alone")),
-        "Seeing the picture helps",
-        "Seeing the picture does harm",
-    ),
-    Question(
-        "Find a hidden action or thing",
-        f"The same, only for words that name an action or a thing of this corpus. {_CLOZE_CHANCE}",
-        (
-            ("action_and_thing_text_cloze_with_video", "seeing the picture"),
-            ("action_and_thing_text_cloze_without_video", "words alone"),
-        ),
-        "Seeing the picture helps",
-        "Seeing the picture does harm",
-    ),
-    Question(
-        "Find a hidden visual token",
-        f"One clip of 1.5 s is covered; does the model name its visual token? {_CLOZE_CHANCE}",
-        (("video_cloze_with_text", "hearing the words"), ("video_cloze_without_text", "picture alone")),
-        "Hearing the words helps",
-        "Hearing the words does harm",
-    ),
-    Question(
-        "Find the moment of a sentence by sight alone",
-        "A sentence is looked up among the pictures of all held-out moments; is its own among the first? "
-        "Chance: a blind draw.",
-        (
-            ("search_recall_at_1", "in the first place"),
-            ("search_recall_at_5", "in the first 5"),
-            ("search_recall_at_10", "in the first 10"),
-        ),
-    ),
-    Question(
-        "Does this sentence belong to this picture?",
-        "A sentence is shown with its own picture or with a stranger's; yes or no. Chance: a coin.",
-        (("alignment_accuracy", "yes or no"),),
-    ),
-    Question(
-        "Find any moment that shows the same",
-        "A sentence is looked up by sight; does the first moment show the action and the thing that the sentence is about? "
-        "Chance: a blind draw.",
-        (("search_first_shows_the_same", "in the first place"),),
-    ),
-    Question(
-        "Name the action that is seen",
-        "The model picks one of the known actions for a picture; it was never taught their names as labels. "
-        "Chance: a blind pick.",
-        (
-            ("verb_zero_shot", "seeing the picture"),
-            ("verb_zero_shot_without_video", "guessing with eyes shut"),
-        ),
-        "Seeing the picture helps",
-        "Seeing the picture does harm",
-    ),
-    Question(
-        "Name the thing that is seen",
-        "The same for the known things. Chance: a blind pick.",
-        (
-            ("noun_zero_shot", "seeing the picture"),
-            ("noun_zero_shot_without_video", "guessing with eyes shut"),
-        ),
-        "Seeing the picture helps",
-        "Seeing the picture does harm",
-    ),
-    Question(
-        "What comes next?",
-        "The visual token of the very next clip of 1.5 s. Chance: always saying the most frequent token.",
-        (("next_token", "the model"), ("next_token_bigram_table", "a table of what mostly follows what")),
-        "The model beats the table",
-        "The table beats the model",
-    ),
-)
+def lower_is_better(name: str) -> bool:
+    return any(part in name for part in LOWER_IS_BETTER)
+
+
+def times_chance(name: str, value: float, chance: float) -> float | None:
+    """How many times better than chance; ``None`` where chance is never right."""
+    better, worse = (chance, value) if lower_is_better(name) else (value, chance)
+    return better / worse if worse > 0 else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One figure under its question; ``value``, ``low``, ``high`` and ``chance`` are shares from 0 to 1."""
+    """One figure under its question. A share is from 0 to 1; ``place`` puts any figure on a scale from 0 to 1."""
 
     name: str
     given: str
@@ -111,26 +42,49 @@ class Side:
     high: float
     chance: float
     n: int
+    note: str = ""
 
     @property
     def ratio(self) -> float | None:
-        return self.value / self.chance if self.chance > 0 else None
+        return times_chance(self.name, self.value, self.chance)
+
+    @property
+    def lower(self) -> bool:
+        """Whether less is better."""
+        return lower_is_better(self.name)
+
+    @property
+    def sign(self) -> int:
+        """1 where the whole interval is better than chance, -1 where it is worse, 0 where it holds chance."""
+        above = (self.low > self.chance) - (self.high < self.chance)
+        return -above if self.lower else above
 
     @property
     def verdict(self) -> str:
-        if self.low > self.chance:
-            return "above chance"
-        return "below chance" if self.high < self.chance else "not told apart from chance"
+        if not self.sign:
+            return "not told apart from chance"
+        if self.lower:
+            return "better than chance" if self.sign > 0 else "worse than chance"
+        return "above chance" if self.sign > 0 else "below chance"
+
+    def shown(self, value: float) -> str:
+        """A share as percent, any other as a number."""
+        return f"{value:.1%}" if is_share(self.name) else number(value)
+
+    def place(self, value: float) -> float:
+        most = 1.0 if is_share(self.name) else max(self.high, self.chance, self.value, 1e-9)
+        return min(1.0, value / most)
 
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """A question with the figures that there are, and what the first two say when compared."""
+    """A question with the figures that there are, what the first two say when compared, and what there is to know."""
 
     title: str
     explained: str
     sides: tuple[Side, ...]
     comparison: str
+    notes: tuple[str, ...] = ()
 
 
 def read_figures(store: Store, catalogue: Catalogue) -> dict[str, dict[str, float]] | None:
@@ -140,27 +94,53 @@ def read_figures(store: Store, catalogue: Catalogue) -> dict[str, dict[str, floa
     return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else None
 
 
-def answered(figures: dict[str, dict[str, float]]) -> list[Answered]:
-    """The figures under their questions, in reading order; a name that no question knows is shown under its own."""
-    known = {name for question in QUESTIONS for name, _ in question.sides}
-    others = tuple((name, name.replace("_", " ")) for name in sorted(figures) if name not in known)
-    asked = (*QUESTIONS, Question("Other figures", "As the evaluation names them.", others))
+def number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
+
+
+def names_by_task(figures: dict[str, dict]) -> list[tuple[str, list[str]]]:
+    """The names of the figures that there are, task by task in reading order; those that no task knows come last."""
+    known = [(task.title, [n for q in task.questions for n, _ in q.sides if n in figures]) for task in TASKS]
+    others = sorted(set(figures) - {n for _, names in known for n in names})
+    return [(title, names) for title, names in [*known, (OTHERS, others)] if names]
+
+
+def answered(figures: dict[str, dict]) -> list[tuple[str, list[Answered]]]:
+    """The figures under their questions, task by task; a name that no question knows is shown under its own."""
     found = []
-    for question in asked:
-        sides = tuple(Side(name, given, **figures[name]) for name, given in question.sides if name in figures)
-        if sides:
-            found.append(Answered(question.title, question.explained, sides, _compare(question, sides)))
+    for title, names in names_by_task(figures):
+        task = next((t for t in TASKS if t.title == title), None)
+        others = tuple((name, name.replace("_", " ")) for name in names)
+        questions = task.questions if task else (Question(OTHERS, "As the evaluation names them.", others),)
+        some = [a for q in questions if (a := _answer(q, figures))]
+        found.append((title, some))
     return found
+
+
+def _answer(question: Question, figures: dict[str, dict]) -> Answered | None:
+    """None where none of its figures is there."""
+    there = [(name, given, figures[name]) for name, given in question.sides if name in figures]
+    if not there:
+        return None
+    sides = tuple(Side(name, given, **f) for name, given, f in there if f["value"] is not None)
+    notes = [f"{given}: {f['note']}" for _, given, f in there if f["value"] is None]
+    notes += dict.fromkeys(side.note for side in sides if side.note)
+    return Answered(question.title, question.explained, sides, _compare(question, sides), tuple(notes))
 
 
 def _compare(question: Question, sides: Sequence[Side]) -> str:
     if not question.better or len(sides) != 2:
         return ""
     first, second = sides
-    points = f"{100 * abs(first.value - second.value):.1f} points"
-    if first.low > second.high:
-        return f"{question.better}: {points} more, and the intervals do not meet."
-    if first.high < second.low:
+    apart = abs(first.value - second.value)
+    shares = is_share(first.name)
+    points = f"{100 * apart:.1f} points" if shares else number(apart)
+    better, worse = first.low > second.high, first.high < second.low
+    if lower_is_better(first.name):
+        better, worse = worse, better
+    if better:
+        return f"{question.better}: {points} {'more' if shares else 'less surprise'}, and the intervals do not meet."
+    if worse:
         return f"{question.worse}: {points} apart, and the intervals do not meet."
     return f"The two are {points} apart, but their intervals overlap: these videos do not settle it."
 

@@ -77,6 +77,7 @@ def write_report(store: Store, catalogue: Catalogue, device: str, report: Report
     page = _environment().get_template(TEMPLATE).render(
         head=head(store, catalogue, trained, learned, held_out),
         answered=figures.answered(evaluation or {}),
+        curves=charts.curves(evaluation or {}),
         why_none=figures.why_none(evaluation, used, len(held_out)),
         searches=found,
         captions=captioned,

@@ -8,6 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "multimodal/helpers"))
 
 from command import Home, folder_of, prefect_server  # noqa: E402
 

@@ -5,11 +5,26 @@ import math
 import joint_samples
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from multimodal import metrics
-from multimodal.answers.search import RERANKED, alignment, embed
-from multimodal.metrics import Answers, evaluate
+from multimodal.answers.caption import TEMPLATE, fill
+from multimodal.answers.search import RERANKED, Index, alignment, embed
+from multimodal.examples import content_places, sequence
+from multimodal.metrics import evaluate
+from multimodal.references import Asked
+from multimodal.scoring.cloze import frequencies, guesses
+from multimodal.scoring.forecasts import Transitions, name_of
+from multimodal.scoring.intervals import RESAMPLES, Answers
+from multimodal.scoring.sight import sight_scores
 from multimodal.truth import Step, Truth
+
+
+@pytest.fixture(autouse=True)
+def no_java(monkeypatch):
+    """METEOR's program takes seconds to start; its own test does so."""
+    monkeypatch.setattr("shutil.which", lambda _: None)
 
 
 def silent(*_) -> None:
@@ -70,6 +85,8 @@ def test_chance_by_hand(tmp_path):
     # in each video the token is followed twice by itself; the usual token is 0
     assert found["next_token"].n == 4 and found["next_token"].chance == pytest.approx(2 / 4)
     assert found["next_token_bigram_table"].value == pytest.approx(1.0)
+    assert found["next_token_at_3_s"].n == 2 and found["next_token_at_3_s_bigram_table"].value == 1.0
+    assert "next_token_at_6_s" not in found, "the videos are three clips long"
     assert found["search_recall_at_1"].n == 2 and found["search_recall_at_1"].chance == 0.5
     assert found["search_recall_at_5"].value == found["search_recall_at_5"].chance == 1.0
 
@@ -83,8 +100,9 @@ def test_a_model_that_knows_nothing_is_near_chance(tmp_path):
         assert found[name].value < 0.4, name
     recall = found["search_recall_at_1"]
     assert recall.value < recall.chance + 5 * math.sqrt(recall.chance * (1 - recall.chance) / recall.n)
-    for figure in found.values():
-        assert 0 <= figure.low <= figure.value <= figure.high <= 1 and 0 < figure.chance <= 1
+    for name, figure in found.items():
+        most = 1 if not name.endswith("rank") and "perplexity" not in name else math.inf
+        assert 0 <= figure.low <= figure.value <= figure.high <= most and 0 < figure.chance <= most
 
 
 def test_a_model_that_learned_uses_the_other_modality(learned):
@@ -150,4 +168,124 @@ def test_progress_is_told(tmp_path):
     told = []
     evaluate(joint_samples.trained(tmp_path), [], held_out()[:2], None, lambda *a: told.append(a))
     assert [t[0] for t in told] == list(range(told[0][1] + 1)) and told[-1][0] == told[-1][1]
-    assert metrics.RESAMPLES >= 1000
+    assert RESAMPLES >= 1000
+
+
+def test_a_table_of_transitions_by_hand():
+    before = [joint_samples.material("a", [(0, 0), (0, 1), (0, 2), (0, 0), (0, 1)])]  # 000 111 222 000 111
+    assert [Transitions(before, 1, 9)(t) for t in (0, 1, 2, 3)] == [0, 1, 2, 9]
+    assert [Transitions(before, 4, 9)(t) for t in (0, 1, 2, 3)] == [1, 2, 0, 9]
+    assert [name_of(h) for h in (1, 2, 4, 8)] == [
+        "next_token", "next_token_at_3_s", "next_token_at_6_s", "next_token_at_12_s",
+    ]  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(st.integers(0, 9), st.integers(1, 9)), st.integers(10, 30))
+def test_frequencies_are_a_distribution(counts, choices):
+    probability = frequencies(counts, choices)
+    assert sum(probability(i) for i in range(choices)) == pytest.approx(1)
+    assert min(probability(i) for i in range(choices)) > 0
+
+
+def test_log_probabilities_are_those_of_transformers(learned):
+    """A covered word's log p in a text, and its perplexity over all words, by another program from the same folder."""
+    from transformers import BertForPreTraining
+
+    theirs = BertForPreTraining.from_pretrained(learned.folder).eval()
+    vocabulary = learned.vocabulary
+    found = evaluate(learned, [], held_out()[:3], None, silent)
+    log_ps, questions = [], []
+    for s in (s for m in held_out()[:3] for s in m.spoken()):
+        ids, types = sequence(vocabulary, vocabulary.encode(s.text), None)
+        for place in content_places(vocabulary, ids):
+            questions.append((ids, types, place))
+            covered = torch.tensor([[*ids[:place], vocabulary.mask, *ids[place + 1 :]]])
+            with torch.no_grad():
+                logits = theirs(covered, token_type_ids=torch.tensor([types])).prediction_logits
+            log_ps.append(float(torch.log_softmax(logits[0, place], -1)[ids[place]]))
+    _, ours = guesses(learned, questions)
+    assert ours == pytest.approx(log_ps, abs=1e-3)
+    assert found["cloze_perplexity_text_only"].value == pytest.approx(math.exp(-np.mean(log_ps)), rel=1e-3)
+
+
+def test_perplexity_falls_where_the_other_modality_is_given(learned):
+    found = evaluate(learned, joint_samples.materials(24, kinds=6), held_out(), None, silent)
+    joint, alone = (found[f"cloze_perplexity_{r}"] for r in ("joint_words", "text_only"))
+    assert joint.high < alone.low and joint.value < joint.chance
+    assert 1 <= found["cloze_perplexity_video_only"].value < found["cloze_perplexity_video_only"].chance
+    assert found["alignment_auc"].low > 0.6
+
+
+def test_sight_orders_moments_as_search_does(learned):
+    said = [s for m in held_out() for s in m.spoken()]
+    texts, tokens = [s.text for s in said], [s.tokens for s in said]
+    to_moments, to_texts = sight_scores(learned, texts, tokens)
+    index = Index(learned, [""] * len(said), said, embed(learned, texts=texts), embed(learned, tokens=tokens))
+    for text, scores in zip(texts, to_moments, strict=True):
+        ranked = scores[index.by_sight(text)]
+        assert (np.diff(ranked) < 1e-3).all(), "what search puts first scores at least as high"
+    assert to_moments == pytest.approx(to_texts.T), "with so few both directions compare the same pairs"
+    same = [i for i, s in enumerate(said) if s.tokens == said[0].tokens]
+    assert len(same) > 1 and len(set(to_moments[5, same])) == 1, "what looks the same scores the same"
+
+
+def test_beyond_the_first_fifty_nothing_overtakes_them(learned):
+    materials = joint_samples.materials(12, seed=3)
+    said = [s for m in materials for s in m.spoken()]
+    assert len(said) > RERANKED
+    to_moments, to_texts = sight_scores(learned, [s.text for s in said], [s.tokens for s in said])
+    for scores, near in ((to_moments, "texts"), (to_texts, "tokens")):
+        assert scores.shape == (len(said), len(said)) and np.isfinite(scores).all(), near
+    near = embed(learned, texts=[s.text for s in said]) @ embed(learned, tokens=[s.tokens for s in said]).T
+    for scores, cosines in ((to_moments, near), (to_texts, near.T)):
+        last = np.sort(cosines, 1)[:, -RERANKED][:, None]
+        first, rest = (
+            np.where(cosines > last + 1e-5, scores, np.inf),
+            np.where(cosines < last - 1e-5, scores, -np.inf),
+        )
+        assert (first.min(1) > rest.max(1)).all()
+
+
+def test_references_are_searched_for_and_captions_scored_against_them(learned):
+    after = held_out()
+    references = [Asked(s, (s.text, f"we {s.text[4:]}")) for m in after for s in m.spoken()]
+
+    def describe(moments):
+        return [fill(learned, TEMPLATE, tokens)[0] for tokens in moments]
+
+    found = evaluate(learned, [], after, None, silent, references=references, describe=describe)
+    for name in ("reference_search", "reference_moment_to_text"):
+        figure = found[f"{name}_recall_at_10"]
+        assert (
+            figure.low > figure.chance
+            and found[f"{name}_median_rank"].high < found[f"{name}_median_rank"].chance
+        )
+    assert (
+        found["reference_search_recall_at_1"].n == 72
+        and found["reference_moment_to_text_recall_at_1"].n == 36
+    )
+    assert found["reference_moment_to_text_recall_at_1"].chance == pytest.approx(2 / 72)
+    cider = found["caption_micro_cider"]
+    assert cider.low > cider.chance and cider.n == 36 and cider.note.startswith("against what people wrote")
+    said = evaluate(learned, [], after, None, silent, describe=describe)["caption_micro_cider"]
+    assert said.note.startswith("against what is said there") and said.n == 36
+    alone = evaluate(learned, [], [], None, silent, references=references[:6])
+    assert set(alone) == {n for n in found if n.startswith("reference_")}
+
+
+def test_of_very_many_moments_the_seed_draws_some_and_says_so(learned, monkeypatch):
+    monkeypatch.setattr("multimodal.scoring.sight.MOST", 10)
+    one, same = (evaluate(learned, [], held_out(), None, silent, seed=4) for _ in range(2))
+    assert one == same and one["search_recall_at_1"].n == 10 and one["search_median_rank"].chance == 5.5
+    assert one["moment_to_text_median_rank"].note == "10 of 36 moments, drawn by the seed"
+
+
+def test_five_guesses_are_right_at_least_as_often_as_one(learned):
+    after = held_out()
+    known = truth(after)
+    wide = Truth(("in", "and", *known.actions), known.things, known.steps, frozenset())
+    found = evaluate(learned, [], after, wide, silent)
+    assert found["verb_zero_shot_top_5"].value >= found["verb_zero_shot"].value
+    assert found["verb_zero_shot_top_5"].chance == pytest.approx(5 / 6)
+    assert "noun_zero_shot_top_5" not in found, "of four names five guesses are always right"

@@ -2,108 +2,38 @@
 
 import base64
 import io
-import json
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-import safetensors.numpy
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tiny_store import COLOURS, add, finish, paint
 
-from multimodal import checkpoints
-from multimodal.answers.search import index
+from multimodal.answers.forecast import HORIZONS
 from multimodal.catalogue import Catalogue, Video
-from multimodal.checkpoints import Progress
 from multimodal.library import usable
-from multimodal.model import JointBert, ModelOptions
-from multimodal.pretraining import load_trained
-from multimodal.store import InputError, Store, canonical_json, file_digest
-from multimodal.tokens import TokenOptions, encode_videos, fit_codebook
-from multimodal.vocabulary import SPECIALS, Vocabulary
+from multimodal.scoring.cloze import REGIMES
+from multimodal.scoring.described import MODES
+from multimodal.scoring.forecasts import name_of
+from multimodal.store import InputError, Store, canonical_json
 from multimodal.web import charts, figures, samples
 from multimodal.web.report import write_report
+from multimodal.web.table import table
 from vision.clips import CLIP_SECONDS
 
-COLOURS = [(200, 30, 30), (30, 160, 40), (40, 60, 210), (210, 190, 40)]
 BAD_NAME = '<script>alert("name")</script>.mp4'
 BAD_REASON = "its sound stops </table><img src=x onerror=alert(1)>"
 BAD_WORDS = "peel the <b onmouseover=alert(2)>onion</b> & \u202eso {{ 7 * 7 }}"
-WORDS = "now let me show you how to peel chop wash the onion carrot egg and stir it . ' , a b so".split()
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 TALK = ["chop the carrot", "wash the egg", "chop the carrot and stir it"]
 
 
 def quiet(done: float, total: float, words: str) -> None:
     assert 0 <= done <= total and words
-
-
-def paint(path: Path, clips: list[int]) -> Path:
-    """A video at 10 fps that shows one of the colours during each clip."""
-    with av.open(str(path), "w", format="mp4") as file:
-        stream = file.add_stream("libx264", 10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for clip in clips:
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), COLOURS[clip], np.uint8), "rgb24")
-            for _ in range(15):
-                frame.pts = None
-                file.mux(stream.encode(frame))
-        file.mux(stream.encode())
-    return path
-
-
-def add(store: Store, catalogue: Catalogue, file: Path, clips: list[int], said: list[str], **more) -> Video:
-    """A video as ingest leaves it: features near its colours' corners, a sentence every two clips."""
-    digest, seconds = file_digest(file), CLIP_SECONDS * max(len(clips), 2 * len(said))
-    starts = np.arange(len(clips)) * CLIP_SECONDS
-    if clips:
-        noise = np.random.default_rng(len(clips)).normal(0, 0.05, (len(clips), 16))
-        values = (np.eye(16)[clips] + noise).astype(np.float16)
-        path = store.features(digest, "f")
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(safetensors.numpy.save({"values": values, "starts": starts}))
-    sentences = [
-        {"start": 3.0 * i, "end": 3.0 * i + 2.5, "text": text,
-         "words": [{"start": 3.0 * i, "end": 3.0 * i + 2.5, "text": text, "probability": 0.9}]}
-        for i, text in enumerate(said)
-    ]  # fmt: skip
-    if said:
-        path = store.transcript(digest, "t")
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps({"language": "en", "source": {"kind": "test"}, "sentences": sentences}))
-    made = {"name": file.name, "state": "done", "reason": ""} | more
-    video = Video(
-        digest, path=str(file), bytes=file.stat().st_size, seconds=seconds, clips=len(clips),
-        sentences=len(said), transcript="t" if said else None, features="f" if clips else None, **made,
-    )  # fmt: skip
-    catalogue.put(video)
-    return video
-
-
-def finish(store: Store, catalogue: Catalogue, held_out: list[Video]) -> None:
-    """Codebook, tokens, a model of random weights with a record of its steps, and the index."""
-    videos = usable(catalogue)
-    learned = [v for v in videos if v not in held_out]
-    codebook = fit_codebook(store, learned, held_out, TokenOptions(k=4, depth=1), lambda *_: None)
-    encode_videos(store, codebook, videos, lambda *_: None)
-    vocabulary = Vocabulary((*SPECIALS, *WORDS), 4)
-    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    model = JointBert(ModelOptions(vocab_size=vocabulary.size, **shape)).start(0)
-    optimizer = torch.optim.AdamW(model.parameters())
-    checkpoints.save(store.model("m"), model, vocabulary, optimizer, Progress(40, 40, 2, 0), {})
-    with (store.model("m") / "metrics.jsonl").open("w") as log:
-        for step in range(1, 41):
-            line = {"step": step, "learning_rate": 1e-4, "loss": 9 - step / 8, "text": 4 - step / 20}
-            log.write(json.dumps(line | ({"held_out": {"text": 4.5}} if step % 10 == 0 else {})) + "\n")
-        log.write('{"step": 41, "lo')
-    catalogue.set_current("model", "m")
-    catalogue.set_current("model_codebook", codebook)
-    index(store, load_trained(store, "m", codebook, "cpu"), videos, lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -347,3 +277,91 @@ def test_the_atlas_has_a_place_for_each_token(tokens):
         assert ((gap[..., 0] > 0.045) | (gap[..., 1] > 0.072)).all()
         nearest = gap.sum(-1).argmin(1)
         assert (kind[nearest] == kind).mean() > 0.9
+
+
+def number_of(value: float, chance: float, low: float = 0.0, high: float = 9.0, n: int = 8) -> dict:
+    return {"value": value, "low": low, "high": high, "chance": chance, "n": n, "note": ""}
+
+
+def test_every_figure_that_an_evaluation_can_make_is_known_by_its_task():
+    """What is not yet in the words of the report would be shown under its flat name."""
+    measures = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider")
+    names = {f"caption_{mode}_{m}" for mode in MODES for m in measures}
+    names |= {f"{s}_{m}" for s in ("search", "moment_to_text", "reference_search", "reference_moment_to_text")
+              for m in ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank")}  # fmt: skip
+    names |= {f"cloze_perplexity_{regime}" for regime in REGIMES.values()} | set(REGIMES)
+    names |= {f"{name_of(h)}{end}" for h in HORIZONS for end in ("", "_bigram_table")}
+    by_task = figures.names_by_task({name: number_of(1, 2) for name in names} | {"mine": number_of(1, 2)})
+    assert by_task[-1] == (figures.OTHERS, ["mine"])
+    assert {name for _, task in by_task[:-1] for name in task} == names
+
+
+def test_less_perplexity_is_better():
+    given = {"cloze_perplexity_joint_words": number_of(2.0, 50.0, 1.5, 2.5), "cloze_perplexity_text_only": number_of(4.0, 50.0, 3.5, 60.0),
+             "search_median_rank": number_of(30.0, 20.0, 25.0, 35.0), "next_token": number_of(0.1, 0.2, 0.05, 0.15)}  # fmt: skip
+    asked = {q.title: q for _, questions in figures.answered(given) for q in questions}
+    words = asked["How surprised is it by hidden words?"]
+    assert words.comparison == "Seeing the picture helps: 2.00 less surprise, and the intervals do not meet."
+    assert [(s.ratio, s.verdict) for s in words.sides] == [
+        (25.0, "better than chance"),
+        (12.5, "not told apart from chance"),
+    ]
+    (rank,) = asked["Find the moment of a sentence"].sides
+    assert (
+        rank.verdict == "worse than chance" and rank.shown(rank.value) == "30.00" and 0 < rank.place(20.0) < 1
+    )
+    (next_,) = asked["What comes in 1.5 s?"].sides
+    assert next_.verdict == "below chance" and next_.shown(next_.value) == "10.0%"
+
+
+def test_what_was_not_computed_says_why():
+    missing = {
+        "value": None,
+        "low": None,
+        "high": None,
+        "chance": None,
+        "n": 0,
+        "note": "not computed, Java is missing",
+    }
+    given = {
+        "caption_micro_cider": number_of(0.5, 0.1) | {"note": "words by our rule"},
+        "caption_micro_meteor": missing,
+    }
+    ((task, (question,)),) = figures.answered(given)
+    assert task == "Captions" and question.notes == (
+        "METEOR: not computed, Java is missing",
+        "words by our rule",
+    )
+    assert [side.given for side in question.sides] == ["CIDEr, at most 10"]
+    lines = table(given)
+    assert any("meteor" in line and line.endswith("–  not computed, Java is missing") for line in lines)
+    assert lines[-1] == "  (words by our rule)"
+
+
+def test_the_table_has_a_line_for_each_figure_under_its_task():
+    given = {"next_token": number_of(0.5, 0.0), "cloze_perplexity_text_only": number_of(12345.6, 99999.0),
+             "mine": number_of(1.0, 0.5)}  # fmt: skip
+    lines = table(given)
+    assert [" ".join(line.split()) for line in lines[1:] if line] == [
+        "Cloze: find what is hidden",
+        "cloze perplexity text only ↓ 12,346 0.000 – 9.000 99,999 8.1 8",
+        "Next clips",
+        "next token 0.500 0.000 – 9.000 0.000 – 8",
+        "Other figures",
+        "mine 1.000 0.000 – 9.000 0.500 2.0 8",
+    ]
+    assert len({len(line) for line in (lines[0], *lines[3::3])}) == 1, "columns stand below each other"
+
+
+def test_curves_are_drawn_where_there_are_two_places_at_least():
+    assert charts.curves({"next_token": number_of(0.5, 0.1)}) == []
+    ends = ("", "_bigram_table")
+    given = {f"{name_of(h)}{end}": number_of(1 / h, 0.1, 0.0, 1.0) for h in HORIZONS[:2] for end in ends}
+    (curve,) = charts.curves(given)
+    assert [words for _, words in curve.x_ticks] == ["1.5 s", "3 s"]
+    assert [series.name for series in curve.series] == ["the model", "a table of transitions", "chance"]
+    model = curve.series[0]
+    (x, low, high, y, words), (_, _, _, lower, _) = model.dots
+    assert high < y < low or (high, low) == (charts.TOP, charts.HEIGHT - charts.BOTTOM)
+    assert y == charts.TOP and lower == charts.TOP + (charts.HEIGHT - charts.TOP - charts.BOTTOM) / 2
+    assert words == "the model, 1.5 s: 100.0%" and model.points.split()[0] == f"{x},{y}"

@@ -1,0 +1,48 @@
+"""Accuracy of the next tokens on a store's held-out videos by how many clips are masked at once, beside the table.
+
+`next` masks the 8 coming clips together; here each horizon is also asked with only the clips up to it masked.
+``python tests/benchmarks/forecast_masks.py [STORE]``; without STORE it takes what `make demo` leaves.
+"""
+
+import sys
+from pathlib import Path
+
+from multimodal.answers.forecast import HORIZONS, distributions
+from multimodal.answers.session import open_trained
+from multimodal.catalogue import Catalogue
+from multimodal.library import Material, read_material, usable
+from multimodal.pretraining import Trained, learned_and_held_out
+from multimodal.scoring.forecasts import Transitions
+from multimodal.store import Store
+from vision.clips import CLIP_SECONDS
+
+
+def right(trained: Trained, asked: list[tuple[Material, int]], horizon: int, masked: int) -> float:
+    guesses = distributions(trained, [m.tokens[:i].tolist() for m, i in asked], masked)[
+        :, horizon - 1
+    ].argmax(-1)
+    hits = [g == m.tokens[i + horizon - 1] for g, (m, i) in zip(guesses.tolist(), asked, strict=True)]
+    return sum(hits) / len(hits)
+
+
+def main() -> None:
+    root = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[2] / "demo-store")
+    if not root.is_dir():
+        print(f"{root}: no store; run `make demo`, or name one")
+        return
+    store = Store(root, create=False)
+    with Catalogue(store.catalogue) as catalogue:
+        trained, videos = open_trained(store, catalogue, "cpu"), usable(catalogue)
+        split = learned_and_held_out(store, videos, trained.codebook)
+        learned, held_out = ([read_material(store, trained.codebook, v) for v in part] for part in split)
+    print(f"{'ahead':>6}{'8 masked':>10}{'own masked':>12}{'table':>8}{'n':>6}")
+    for h in HORIZONS:
+        asked = [(m, i) for m in held_out for i in range(1, len(m.tokens)) if i + h <= len(m.tokens)]
+        table = Transitions(learned, h, -1)
+        by_table = sum(table(int(m.tokens[i - 1])) == m.tokens[i + h - 1] for m, i in asked) / len(asked)
+        shares = [right(trained, asked, h, masked) for masked in (max(HORIZONS), h)]
+        print(f"{h * CLIP_SECONDS:5.1f}s{shares[0]:10.3f}{shares[1]:12.3f}{by_table:8.3f}{len(asked):6d}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Does it learn? Pretrains on a store of the grown sample corpus with several seeds and sizes, and asks held-out videos.
+
+    python tests/samples/make_corpus.py --out DIR --videos 344 --actions 12 --things 12 --voices captions --jobs 2 --preset ultrafast
+    videobert ingest DIR --captions --truth DIR/truth.json --store STORE
+    python tests/benchmarks/learning.py fit STORE                        # the codebook, on the learned videos, once
+    python tests/benchmarks/learning.py train STORE --seed 0             # one model; also --share 0.5, --alone text|video
+    python tests/benchmarks/learning.py tables STORE                     # the plain baselines
+    python tests/benchmarks/learning.py show STORE                       # the table of all that was made
+
+Each model is a run of its own that can be stopped and started again; its figures are kept in STORE/study/.
+All models of the study use one codebook and make the same number of steps, so that only the data differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import plain_tables
+import torch
+
+from flows.settings import QUICK
+from multimodal.catalogue import Catalogue
+from multimodal.library import Material, read_material, usable
+from multimodal.metrics import evaluate
+from multimodal.model import JointBert
+from multimodal.objective import LossWeights
+from multimodal.pretraining import Trained, gather, learned_and_held_out, text_start
+from multimodal.starting import start_from
+from multimodal.store import Store
+from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook
+from multimodal.training import train
+from multimodal.truth import Truth, read_truth
+from multimodal.vocabulary import Vocabulary
+
+STEPS = 1500
+ALONE = {
+    "both": LossWeights(),
+    "text": LossWeights(video=0, joint=0, alignment=0, contrast=0),
+    "video": LossWeights(text=0, joint=0, alignment=0, contrast=0),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """A store with its codebook, what is learned from, what is held out, and the truth of both."""
+
+    store: Store
+    codebook: str
+    learned: list[Material]
+    held_out: list[Material]
+    truth: Truth
+
+
+def say(done: int, whole: int, words: str) -> None:
+    print(f"{done}/{whole} {words}", file=sys.stderr, flush=True)
+
+
+def fit(store: Store, truth: Truth) -> str:
+    with Catalogue(store.catalogue) as catalogue:
+        videos = usable(catalogue)
+    learned = [v for v in videos if v.video not in truth.held_out]
+    held_out = [v for v in videos if v.video in truth.held_out]
+    codebook = fit_codebook(store, learned, held_out, TokenOptions(), say)
+    encode_videos(store, codebook, videos, say)
+    (store.root / "study").mkdir(exist_ok=True)
+    (store.root / "study" / "codebook").write_text(codebook)
+    return codebook
+
+
+def read(store: Store, truth: Truth) -> Corpus:
+    codebook = (store.root / "study" / "codebook").read_text()
+    with Catalogue(store.catalogue) as catalogue:
+        parts = learned_and_held_out(store, usable(catalogue), codebook)
+    learned, held_out = ([read_material(store, codebook, v) for v in part] for part in parts)
+    return Corpus(store, codebook, learned, held_out, truth)
+
+
+def share_of(corpus: Corpus, share: float, seed: int) -> list[Material]:
+    """A part of the learned videos; smaller parts lie within larger ones of the same seed."""
+    order = np.random.default_rng(seed).permutation(len(corpus.learned))
+    return [corpus.learned[i] for i in order[: round(share * len(order))]]
+
+
+def pretrained(
+    corpus: Corpus, share: float, alone: str, seed: int, steps: int
+) -> tuple[Trained, list[Material]]:
+    learned = share_of(corpus, share, seed)
+    centroids_KD = torch.from_numpy(load_codebook(corpus.store, corpus.codebook).leaf_centroids())
+    start = text_start("minilm-l6")
+    vocabulary = Vocabulary.of_bert(start, len(centroids_KD))
+    options, training = QUICK
+    training = dataclasses.replace(
+        training, seed=seed, epochs=1, least_steps=steps, most_steps=steps, weights=ALONE[alone]
+    )
+    examples = gather(vocabulary, learned, options, seed, training.weights.asked)
+    root = corpus.store.root / "study" / f"{alone}-{share:g}-{seed}-{steps}"
+    folder = train(
+        root, vocabulary, lambda: start_from(start, vocabulary, centroids_KD, seed), examples, None,
+        training, device=torch.device("cpu"), card={}, report=say,
+    )  # fmt: skip
+    return Trained(root.name, folder, JointBert.load(folder), vocabulary, corpus.codebook), learned
+
+
+def keep(corpus: Corpus, name: str, figures: dict) -> None:
+    made = {key: dataclasses.asdict(f) for key, f in figures.items()}
+    (corpus.store.root / "study" / f"{name}.json").write_text(json.dumps(made, indent=1))
+
+
+def show(store: Store) -> None:
+    """Each figure: mean over the seeds, the smallest and the largest, and chance."""
+    runs: dict[str, list[dict]] = {}
+    for file in sorted((store.root / "study").glob("*.json")):
+        alone, *rest = file.stem.split("-")
+        runs.setdefault("-".join([alone, *rest[:1]]), []).append(json.loads(file.read_text()))
+    for kind, found in runs.items():
+        print(f"\n{kind} ({len(found)} seeds)")
+        for name in found[0]:
+            values = [f[name]["value"] for f in found if name in f]
+            low, high = min(f[name]["low"] for f in found), max(f[name]["high"] for f in found)
+            print(
+                f"  {name:<48}{np.mean(values):7.3f}  seeds {min(values):.3f}–{max(values):.3f}"
+                f"  95 % {low:.3f}–{high:.3f}  chance {found[0][name]['chance']:.3f}  n {found[0][name]['n']}"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=("fit", "train", "tables", "show"))
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--truth", type=Path, help="the corpus' truth.json; needed but for show")
+    parser.add_argument("--share", type=float, default=1.0, help="of the learned videos")
+    parser.add_argument("--alone", choices=tuple(ALONE), default="both", help="train one modality alone")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    given = parser.parse_args()
+    store = Store(given.store, create=False)
+    if given.part == "show":
+        return show(store)
+    truth = read_truth(given.truth)
+    if given.part == "fit":
+        return print(fit(store, truth))
+    corpus = read(store, truth)
+    if given.part == "train":
+        trained, learned = pretrained(corpus, given.share, given.alone, given.seed, given.steps)
+        figures = evaluate(trained, learned, corpus.held_out, truth, say)
+        return keep(corpus, f"{given.alone}-{given.share:g}-{given.seed}-{given.steps}", figures)
+    paired = [
+        [s for m in part for s in m.spoken() if s.text and s.tokens]
+        for part in (corpus.learned, corpus.held_out)
+    ]
+    start = text_start("minilm-l6")
+    vocabulary = Vocabulary.of_bert(start, len(load_codebook(store, corpus.codebook).used_))
+    answers = plain_tables.figures(vocabulary, *paired, truth)
+    return keep(corpus, "tables-1-0-0", {name: a.figure() for name, a in answers.items()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""References in an evaluation: which videos are judged by them, what is left out, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_store import add, finish, paint
+
+from flows import evaluate
+from flows.settings import Settings
+from multimodal.catalogue import Catalogue
+from multimodal.store import InputError, Store
+
+SAID = ["chop the carrot", "wash the egg"]
+
+
+@pytest.fixture(autouse=True)
+def no_java(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    """Two videos learned from, one held out, and one that came later."""
+    folder = tmp_path_factory.mktemp("store")
+    made = Store(folder / "store")
+    with Catalogue(made.catalogue) as catalogue:
+        for name, clips in (("a", [0, 1] * 3), ("b", [1, 2] * 3)):
+            add(made, catalogue, paint(folder / f"{name}.mp4", clips), clips, SAID)
+        kept = add(made, catalogue, paint(folder / "kept.mp4", [0, 2, 1, 3]), [0, 2, 1, 3], SAID)
+        finish(made, catalogue, [kept])
+    return made
+
+
+def figures(store: Store, folder: Path, rows: list[dict]) -> dict:
+    file = folder / "references.json"
+    file.write_text(json.dumps(rows))
+    path = evaluate.figures.fn(Settings(store=store.root, references=file, device="cpu"))
+    return json.loads(path.read_text())
+
+
+def row(video: str, start: float, text: str) -> dict:
+    return {"video": video, "start": start, "end": start + 3, "text": text}
+
+
+def test_references_judge_the_videos_that_were_not_learned_from(store, tmp_path, capsys):
+    rows = [row("kept", 0, "a carrot is chopped"), row("kept", 3, "an egg is washed"), row("kept", 900, "the end"),
+            row("a", 0, "learned from"), row("gone", 0, "not there")]  # fmt: skip
+    found = figures(store, tmp_path, rows)
+    assert found["reference_search_recall_at_1"]["n"] == 2 and found["caption_micro_bleu_1"]["n"] == 2
+    assert "what people wrote" in found["caption_micro_bleu_1"]["note"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 sentences about 2 moments of 1 videos; left out: 1 sentences where nothing is shown, 1 videos that the model learned from, 1 that are not in the store" in said  # fmt: skip
+
+
+def test_without_references_captions_are_scored_against_what_is_said(store):
+    path = evaluate.figures.fn(Settings(store=store.root, device="cpu"))
+    found = json.loads(path.read_text())
+    assert not [name for name in found if name.startswith("reference_")]
+    assert "what is said there" in found["caption_micro_cider"]["note"]
+    assert found["caption_micro_meteor"] == {
+        "value": None, "low": None, "high": None, "chance": None, "n": 0, "note": "not computed, Java is missing",
+    }  # fmt: skip
+
+
+def test_other_references_are_another_evaluation(store, tmp_path):
+    one = figures(store, tmp_path, [row("kept", 0, "a carrot"), row("kept", 3, "an egg")])
+    other = figures(store, tmp_path, [row("kept", 0, "now chop the carrot"), row("kept", 3, "the egg")])
+    assert one["caption_micro_bleu_1"] != other["caption_micro_bleu_1"]
+
+
+def test_references_about_no_video_of_the_store_are_refused(store, tmp_path):
+    with pytest.raises(
+        InputError, match="none of its 2 videos is in the store, such as 'x'; name the video files"
+    ):
+        figures(store, tmp_path, [row("x", 0, "cut it"), row("y", 0, "cut it")])
+
+
+def test_a_file_that_is_not_one_is_told_before_any_work(store, tmp_path):
+    (tmp_path / "r.csv").write_text("video,start,end,text\na,1,0,x\n")
+    with (
+        Catalogue(store.catalogue) as catalogue,
+        pytest.raises(InputError, match="r.csv: line 2: ends at 0, not after its start"),
+        Settings(references=tmp_path / "r.csv").at(catalogue),
+    ):
+        pass
