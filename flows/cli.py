@@ -108,6 +108,19 @@ def pretrain(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
 
 
 @app.command
+def captioner(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
+    """The captioner: learns from the corpus' own sentences to write what the model sees."""
+    with Store(settings.store, create=False).writing():
+        from flows.captioner import make_captioner
+
+        made = _flow(make_captioner, settings)
+    if json_:
+        print_json({"captioner": made})
+    else:
+        print(made or "no captioner: nobody says anything while a clip is shown")
+
+
+@app.command
 def index(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """Every moment of the store put where search finds it."""
     with Store(settings.store, create=False).writing():
@@ -145,7 +158,7 @@ def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> 
         print_videos(opened)
 
 
-for question in (questions.search, questions.next_, questions.caption):
+for question in (questions.search, questions.next_, questions.caption, questions.classify, questions.imagine):
     app.command(question, name=question.__name__.rstrip("_"))
 
 

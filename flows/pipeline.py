@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.captioner import make_captioner
 from flows.codebook import make_tokens
 from flows.evaluate import evaluate_model
 from flows.index import index_videos
@@ -20,8 +21,8 @@ from multimodal.store import Store
 
 @flow(name="pipeline")
 def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Imports = Imports()) -> Path:
-    """Ingest, codebook, pretrain, index, evaluate; returns the report's path. Raises what its stages raise, and
-    before they begin where the text checkpoint is not there."""
+    """Ingest, codebook, pretrain, captioner, index, evaluate; returns the report's path. Raises what its stages raise,
+    and before they begin where the text checkpoint is not there."""
     store = Store(settings.store)
     with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
         text_start(settings.pretrain.text_start)
@@ -29,6 +30,7 @@ def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Impor
         ingest_with_workers(videos, settings, imports)
         make_tokens(settings)
         pretrain_model(settings)
+        make_captioner(settings)
         index_videos(settings)
         report = evaluate_model(settings)
         catalogue.end_run(run, "done")

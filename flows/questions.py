@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from flows.lines import Document, caption_lines, classify_lines, imagine_lines, next_lines
 from flows.printing import JsonOption, clock, print_json
 from flows.settings import DEFAULT_STORE, StoreOption
 from multimodal.catalogue import Catalogue
-from multimodal.store import Store
+from multimodal.store import InputError, Store
 
-At = Annotated[float | None, Parameter(help="The second of the video that is meant.")]
+Moment = Annotated[
+    str,
+    Parameter(
+        help="A video of the store: its name, path or digest; with @S the moment at S seconds (or M:S)."
+    ),
+]
+At = Annotated[float | None, Parameter(help="The second of the video that is meant; the same as VIDEO@S.")]
 Device = Annotated[str, Parameter(help="Where the model runs: cpu or cuda.")]
 
 
@@ -40,63 +49,110 @@ def search(
 
 
 def next_(
-    video: Annotated[str, Parameter(help="A video of the store: its name, path or digest.")],
+    video: Moment,
     *,
-    at: Annotated[float, Parameter(help="The second from which the coming clips are asked for.")],
+    at: At = None,
     store: StoreOption = DEFAULT_STORE,
     top: Annotated[int, Parameter(help="How many visual tokens for each horizon.")] = 3,
+    words: Annotated[
+        bool, Parameter(help="The words spoken before the moment are heard too.", negative=())
+    ] = False,
+    rollout: Annotated[
+        float | None, Parameter(help="Also draw one way in which so many seconds may go.")
+    ] = None,
+    temperature: Annotated[
+        float | None, Parameter(help="Of the draw: 0 takes the likeliest always; 1 where not given.")
+    ] = None,
+    top_p: Annotated[
+        float | None, Parameter(help="Draw from the likeliest that make up this share; 0.9 where not given.")
+    ] = None,
+    seed: Annotated[int | None, Parameter(help="The same seed draws the same; 0 where not given.")] = None,
     device: Device = "cpu",
     json_: JsonOption = False,
 ) -> None:
     """What comes next: the likeliest visual tokens 1.5, 3, 6 and 12 seconds ahead, with a picture of each."""
-    from multimodal.answers.forecast import forecast
-    from multimodal.answers.session import material, open_trained
-    from multimodal.tokens import picture_of
-    from multimodal.vocabulary import visual_name
+    from multimodal.answers.documents import coming
+    from multimodal.answers.forecast import SamplingOptions
 
-    opened = Store(store, create=False)
-    with Catalogue(opened.catalogue) as catalogue:
-        trained = open_trained(opened, catalogue, device)
-        asked = material(opened, catalogue, trained, video)
-        horizons = forecast(trained, asked, at, top)
-
-    def shown(token: int, probability: float) -> dict[str, Any]:
-        picture = picture_of(opened, trained.codebook, token)
-        return {"token": visual_name(token), "probability": probability, "picture": picture and str(picture)}
-
-    found = [{"seconds": h.seconds, "tokens": [shown(*t) for t in h.tokens]} for h in horizons]
-    if json_:
-        print_json({"video": asked.video.video, "at": at, "horizons": found})
-        return
-    for horizon in found:
-        for token in horizon["tokens"]:
-            print(
-                f"+{horizon['seconds']:4.1f} s  {token['token']}  {token['probability']:6.1%}  {token['picture'] or 'no picture'}"
-            )
+    if at is None and "@" not in video:
+        raise InputError(f"VIDEO {video}: which second of it? write {video}@SECONDS or --at SECONDS")
+    said = {"temperature": temperature, "top_p": top_p, "seed": seed}
+    said = {name: value for name, value in said.items() if value is not None}
+    sampling = SamplingOptions(**said) if said else None
+    options = {"at": at, "top": top, "words": words, "rollout": rollout, "sampling": sampling}
+    _answer(coming(store, video, device=device, **options), next_lines, json_)
 
 
 def caption(
-    video: Annotated[str, Parameter(help="A video of the store: its name, path or digest.")],
+    video: Moment,
     *,
     at: At = None,
     template: Annotated[
-        str | None, Parameter(help="A sentence with [MASK] where words are to be found.")
+        str | None,
+        Parameter(help="A sentence with [MASK] where words are to be found, in place of the captioner."),
     ] = None,
+    vtt: Annotated[Path | None, Parameter(help="Write the captions to this WebVTT file too.")] = None,
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",
     json_: JsonOption = False,
 ) -> None:
-    """What a video shows, in words: a caption for each of its moments, from what is seen alone."""
-    from multimodal.answers import caption as captions
-    from multimodal.answers.session import material, open_trained
+    """What a video shows, in words: a caption for each of its moments, from what is seen alone.
 
-    opened = Store(store, create=False)
-    with Catalogue(opened.catalogue) as catalogue:
-        trained = open_trained(opened, catalogue, device)
-        asked = material(opened, catalogue, trained, video)
-        found = captions.caption(trained, asked, at=at, template=template or captions.TEMPLATE)
-    if json_:
-        print_json({"video": asked.video.video, "captions": [dataclasses.asdict(c) for c in found]})
+    By the captioner, where the store has one; else by a cloze template.
+    """
+    from multimodal.answers.documents import captions
+
+    _answer(captions(store, video, at=at, template=template, vtt=vtt, device=device), caption_lines, json_)
+
+
+def classify(
+    video: Moment,
+    *,
+    verbs: Annotated[str, Parameter(help="Verbs to choose from: chop,pour,stir")] = "",
+    nouns: Annotated[str, Parameter(help="Nouns to choose from: carrot,egg,olive oil")] = "",
+    at: At = None,
+    store: StoreOption = DEFAULT_STORE,
+    device: Device = "cpu",
+    json_: JsonOption = False,
+) -> None:
+    """Which verbs and nouns of your own lists fit each moment, by the model's words and by its alignment head."""
+    from multimodal.answers.documents import names
+
+    lists = {
+        "verbs": split_names("--verbs", verbs) if verbs else [],
+        "nouns": split_names("--nouns", nouns) if nouns else [],
+    }
+    _answer(names(store, video, at=at, device=device, **lists), classify_lines, json_)
+
+
+def imagine(
+    text: Annotated[str, Parameter(help="What is to be seen.")],
+    *,
+    clips: Annotated[int, Parameter(help="How many clips of 1.5 s.")] = 4,
+    out: Annotated[Path | None, Parameter(help="Write the strip of pictures to this PNG file.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    device: Device = "cpu",
+    json_: JsonOption = False,
+) -> None:
+    """Text to video: the visual tokens that a sentence calls for, with the real clips nearest to them."""
+    from multimodal.answers.documents import imagined
+
+    _answer(imagined(store, text, clips=clips, out=out, device=device), imagine_lines, json_)
+
+
+def split_names(option: str, text: str) -> list[str]:
+    """The names of a list with commas. Raises :class:`InputError` where one is empty."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise InputError(
+            f"{option} {text!r}: has an empty name; part names by one comma, as in {option} chop,pour"
+        )
+    return names
+
+
+def _answer(document: Document, lines: Callable[[Document], list[str]], as_json: bool) -> None:
+    if as_json:
+        print_json(document)
         return
-    for c in found:
-        print(f"{clock(c.start)}–{clock(c.end)}  {c.score:.2f}  {c.text}")
+    for line in lines(document):
+        print(line)

@@ -14,6 +14,7 @@ import torch
 from cyclopts import Parameter
 
 from flows.errors import FOR_PEOPLE
+from multimodal.captioning.decoder import CaptionerOptions
 from multimodal.catalogue import Catalogue
 from multimodal.examples import ExampleOptions
 from multimodal.imported_files import Kind
@@ -187,7 +188,10 @@ class Settings:
     subsample: Annotated[
         int | None, Parameter(help="Visual tokens at a random step of 1 to so many; 1 where not given.")
     ] = None
-    epochs: Annotated[int | None, Parameter(help="Passes over the segments in pretraining.")] = None
+    epochs: Annotated[
+        int | None,
+        Parameter(help="Passes over the segments in pretraining, and over the sentences in captioning."),
+    ] = None
     held_out: Annotated[
         float | None,
         Parameter(help="Share of the videos kept from learning, to judge by; 0.1 where not given."),
@@ -288,6 +292,13 @@ class Settings:
             ),
             training=training,
         )
+
+    @property
+    def captioner(self) -> CaptionerOptions:
+        options = CaptionerOptions(seed=self.seed or 0)
+        if self.epochs is not None:
+            options = dataclasses.replace(options, epochs=self.epochs, least_steps=1)
+        return options
 
     @property
     def torch_device(self) -> str:

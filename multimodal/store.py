@@ -194,6 +194,9 @@ class Store:
     def model(self, name: str) -> Path:
         return self.root / "models" / name
 
+    def captioner(self, name: str) -> Path:
+        return self.root / "captioners" / name
+
     def index(self, address: str) -> Path:
         return self.root / "indexes" / address
 

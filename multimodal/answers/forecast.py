@@ -1,22 +1,27 @@
-"""Owns what comes next: the distribution over the visual tokens of the coming clips, by masked prediction."""
+"""Owns what comes next: the distribution over the visual tokens of the coming clips, by masked prediction, and draws from it."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from multimodal.examples import LONGEST_TAIL, VIDEO, pack, sequence, unmasked
+from multimodal.examples import JOINT, LONGEST_TAIL, VIDEO, pack, sequence, unmasked
 from multimodal.library import Material
 from multimodal.pretraining import Trained
 from multimodal.segments import SILENT_TOKENS
 from multimodal.store import InputError
+from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
 
 HORIZONS = (1, 2, 4, LONGEST_TAIL)
 """Clips ahead: 1.5, 3, 6 and 12 seconds."""
+LONGEST_ROLLOUT = 600.0
+MOST_HEARD = 64
+"""Word pieces of what was said before, at most: the last ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,16 +32,57 @@ class Horizon:
     tokens: tuple[tuple[int, float], ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class SamplingOptions:
+    """How a token is drawn: at ``temperature`` (0: the likeliest, always), out of the likeliest tokens that make up
+    ``top_p`` (nucleus sampling, Holtzman et al. 2020). The same ``seed`` draws the same.
+
+    Raises :class:`InputError` for a value out of its range.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 0.9
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(
+                f"--temperature {self.temperature:g}: from 0 (always the likeliest) up; 1 draws as the model believes"
+            )
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"--top-p {self.top_p:g}: above 0 and at most 1, which draws from all tokens")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed}: at least 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A clip of a rolled-out forecast: the token drawn for the clip that ends ``seconds`` ahead, and its probability."""
+
+    seconds: float
+    token: int
+    probability: float
+
+
 @torch.no_grad()
-def distributions(trained: Trained, contexts: Sequence[Sequence[int]], ahead: int) -> torch.Tensor:
+def distributions(
+    trained: Trained,
+    contexts: Sequence[Sequence[int]],
+    ahead: int,
+    heard: Sequence[Sequence[int]] | None = None,
+) -> torch.Tensor:
     """Probabilities of the visual tokens 1 … ``ahead`` clips after each context: [n, ahead, tokens].
 
     The coming clips are all masked and read at once, as in training; a context keeps its last tokens only.
+    ``heard``: the word-piece ids that join each context.
     """
     vocabulary, first = trained.vocabulary, trained.vocabulary.first_visual
     inputs = [
-        unmasked(*sequence(vocabulary, None, [*c[-(SILENT_TOKENS - ahead) :], *[-1] * ahead]), VIDEO)
-        for c in contexts
+        unmasked(
+            *sequence(vocabulary, words, [*c[-(SILENT_TOKENS - ahead) :], *[-1] * ahead]),
+            JOINT if words else VIDEO,
+        )
+        for c, words in zip(contexts, heard or [()] * len(contexts), strict=True)
     ]
     batch = pack(inputs).to(trained.model.device)
     asked = batch.ids_T == vocabulary.mask
@@ -44,25 +90,101 @@ def distributions(trained: Trained, contexts: Sequence[Sequence[int]], ahead: in
     return torch.softmax(logits, -1).reshape(len(contexts), ahead, -1)
 
 
-def forecast(trained: Trained, material: Material, at: float, top: int = 3) -> list[Horizon]:
+def forecast(
+    trained: Trained, material: Material, at: float, top: int = 3, *, words: bool = False
+) -> list[Horizon]:
     """The ``top`` tokens at each horizon after second ``at``, from the clips that ended by then.
 
-    Raises :class:`InputError` where ``at`` is outside the video or no clip has ended yet.
+    ``words``: what was said by then joins them. Raises :class:`InputError` where ``at`` is outside the video or no clip
+    has ended yet.
     """
-    starts: np.ndarray = material.starts
-    if not len(starts):
-        raise InputError(
-            f"video {material.video.name}: none of its picture could be read, so nothing can be forecast"
-        )
-    end = max(float(starts[-1]) + CLIP_SECONDS, float(starts[0]) + (material.video.seconds or 0))
-    if not starts[0] + CLIP_SECONDS <= at <= end:
-        raise InputError(
-            f"--at {at:g}: name a second of {material.video.name} from {starts[0] + CLIP_SECONDS:g} s (its first clip's end) to {end:g} s"
-        )
-    context = [int(t) for t in material.tokens[starts + CLIP_SECONDS <= at + 1e-6]]
-    found = distributions(trained, [context], max(HORIZONS))[0]
+    context = [seen_before(material, at)]
+    heard = [trained.vocabulary.encode(said_before(material.transcript, at))[-MOST_HEARD:]] if words else None
+    found = distributions(trained, context, max(HORIZONS), heard)[0]
     best = [found[h - 1].topk(min(top, found.shape[-1])) for h in HORIZONS]
     return [
         Horizon(h * CLIP_SECONDS, tuple(zip(b.indices.tolist(), b.values.tolist(), strict=True)))
         for h, b in zip(HORIZONS, best, strict=True)
     ]
+
+
+def rollout(
+    trained: Trained,
+    material: Material,
+    at: float,
+    seconds: float,
+    options: SamplingOptions = SamplingOptions(),  # noqa: B008 - frozen
+    *,
+    words: bool = False,
+) -> list[Step]:
+    """One way in which the ``seconds`` after ``at`` may go: clip after clip, each drawn knowing those before it.
+
+    The probability is the model's own, before temperature and nucleus. Raises what :func:`forecast` raises, and
+    :class:`InputError` for ``seconds`` out of range.
+    """
+    if not CLIP_SECONDS <= seconds <= LONGEST_ROLLOUT:
+        raise InputError(
+            f"--rollout {seconds:g}: from {CLIP_SECONDS:g} s, one clip, to {LONGEST_ROLLOUT:g} s; choose a length between"
+        )
+    context = seen_before(material, at)
+    heard = [trained.vocabulary.encode(said_before(material.transcript, at))[-MOST_HEARD:]] if words else None
+    random, found = np.random.default_rng(options.seed), []
+    for clip in range(1, math.floor(seconds / CLIP_SECONDS + 1e-6) + 1):
+        p = distributions(trained, [context], 1, heard)[0, 0].double().numpy()
+        token = draw(p, options, random)
+        context.append(token)
+        found.append(Step(clip * CLIP_SECONDS, token, float(p[token])))
+    return found
+
+
+def draw(p: np.ndarray, options: SamplingOptions, random: np.random.Generator) -> int:
+    """A place of the distribution ``p``, drawn as the options say."""
+    shares = nucleus(p, options)
+    return int(min(np.searchsorted(shares.cumsum(), random.random(), side="right"), shares.nonzero()[0][-1]))
+
+
+def nucleus(p: np.ndarray, options: SamplingOptions) -> np.ndarray:
+    """``p`` at the options' temperature, what lies outside the nucleus set to 0, adding up to 1 again.
+
+    The nucleus is the smallest set of the likeliest places whose probabilities reach ``top_p``.
+    """
+    if options.temperature == 0:
+        return np.eye(len(p))[p.argmax()]
+    with np.errstate(divide="ignore"):
+        log_p = np.log(p) / options.temperature
+    shares = np.exp(log_p - log_p.max())
+    shares /= shares.sum()
+    order = np.argsort(-shares, kind="stable")
+    before = shares[order].cumsum() - shares[order]
+    shares[order[before >= options.top_p]] = 0
+    return shares / shares.sum()
+
+
+def seen_before(material: Material, at: float) -> list[int]:
+    """The tokens of the clips that ended by second ``at``. Raises :class:`InputError` where ``at`` is outside the video or
+    there is none."""
+    starts: np.ndarray = material.starts
+    if not len(starts):
+        raise InputError(
+            f"video {material.video.name}: none of its picture could be read, so nothing can be forecast; ask about another"
+        )
+    end = max(float(starts[-1]) + CLIP_SECONDS, float(starts[0]) + (material.video.seconds or 0))
+    if not starts[0] + CLIP_SECONDS <= at <= end:
+        raise InputError(
+            f"{material.video.name}@{at:g}: name a second from {starts[0] + CLIP_SECONDS:g} s (its first clip's end) to {end:g} s"
+        )
+    return [int(t) for t in material.tokens[starts + CLIP_SECONDS <= at + 1e-6]]
+
+
+def said_before(transcript: Transcript, at: float) -> str:
+    """The last sentence of which a word was said by second ``at``, as far as it was said by then.
+
+    A sentence whose words have no times counts when it has ended.
+    """
+    for sentence in reversed(transcript.sentences):
+        if sentence.end <= at:
+            return sentence.text
+        said = [word.text.strip() for word in sentence.words if word.end <= at]
+        if said:
+            return " ".join(said)
+    return ""

@@ -1,29 +1,102 @@
-"""Owns the opening of a store for questions: its current model, a video's material, the index."""
+"""Owns the opening of a store for questions: its current model, the video or moment that is meant, the index."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
+
 from multimodal.answers.search import Index
+from multimodal.captioning.learning import LearnedCaptioner, load_captioner
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import Material, read_material, usable
 from multimodal.pretraining import Trained, load_trained
-from multimodal.store import InputError, Store
+from multimodal.store import InputError, Store, StoreError, is_published
+
+CLOCK = re.compile(r"(-)?(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
+"""Seconds, minutes:seconds or hours:minutes:seconds, as the commands print them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a question is about: a video, and the second of it that is meant, ``None`` for all of it."""
+
+    video: Video
+    at: float | None
+
+
+def asked(catalogue: Catalogue, label: str, at: float | None = None) -> Asked:
+    """What ``label`` means: a video (its name, path or digest), or with ``@S`` the moment of it at S seconds.
+
+    S may be written as a clock shows it (``1:02.5``). A video whose own name ends in ``@S`` is that video.
+    Raises :class:`~multimodal.store.InputError` for a video not in the store, an S that is no time, and where ``at``
+    says it a second time.
+    """
+    name, mark, second = label.rpartition("@")
+    try:
+        return Asked(catalogue.find(label), at)
+    except StoreError:
+        if not mark:
+            raise
+        time = CLOCK.fullmatch(second)
+        try:
+            video = catalogue.find(name)
+        except StoreError:
+            if time:
+                raise
+            video = None
+        if video is None:
+            raise
+    if time is None:
+        raise InputError(
+            f"{label}: {second!r} is no time; write VIDEO@SECONDS or VIDEO@MINUTES:SECONDS, as in VIDEO@62.5"
+        )
+    if at is not None:
+        raise InputError(f"{label} and --at {at:g}: name two moments; give one of them")
+    return Asked(video, _seconds(*time.groups()))
+
+
+def _seconds(sign: str | None, hours: str | None, minutes: str | None, seconds: str) -> float:
+    total = 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds)
+    return -total if sign else total
 
 
 def open_trained(store: Store, catalogue: Catalogue, device: str) -> Trained:
-    """The store's current model. Raises :class:`InputError` where it has none yet."""
+    """The store's current model. Raises :class:`InputError` where it has none yet, or none for the codebook in use."""
     name, codebook = catalogue.current("model"), catalogue.current("model_codebook")
     if name is None or codebook is None:
         raise InputError(f"store {store.root}: has no model yet; run `videobert run VIDEOS`")
-    return load_trained(store, name, codebook, device)
+    trained = load_trained(store, name, codebook, device)
+    made_with = json.loads((trained.folder / "card.json").read_text())["codebook"]
+    if made_with != codebook:
+        raise InputError(
+            f"model {name}: was made with codebook {made_with}, the catalogue pairs it with {codebook}, whose tokens it "
+            "does not know; run `videobert run VIDEOS`"
+        )
+    if not is_published(store.codebook(codebook)):
+        raise InputError(
+            f"model {name}: its codebook {codebook} is not in store {store.root}; run `videobert run VIDEOS`"
+        )
+    return trained
 
 
 def open_index(store: Store, catalogue: Catalogue, trained: Trained) -> Index:
     return Index.load(store, trained, usable(catalogue))
 
 
+def open_captioner(store: Store, catalogue: Catalogue, trained: Trained) -> LearnedCaptioner | None:
+    """The store's current captioner, ``None`` where it has none. Raises :class:`InputError` where it is another model's."""
+    name = catalogue.current("captioner")
+    return load_captioner(store, trained, name) if name else None
+
+
 def material(store: Store, catalogue: Catalogue, trained: Trained, label: str) -> Material:
     """What the store holds of the video that ``label`` means. Raises :class:`InputError` where it was refused or not encoded."""
-    video: Video = catalogue.find(label)
+    return material_of(store, trained, catalogue.find(label))
+
+
+def material_of(store: Store, trained: Trained, video: Video) -> Material:
+    """What the store holds of ``video``. Raises :class:`InputError` where it was refused or not encoded."""
     if video.state not in ("done", "partial"):
         raise InputError(
             f"video {video.name}: {video.state}{': ' + video.reason if video.reason else ''}; ask about another"

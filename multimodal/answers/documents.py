@@ -1,0 +1,184 @@
+"""Owns the form in which answers leave: one JSON document each, the same for a command, a flow and a page."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from multimodal.answers import classify as classes
+from multimodal.answers import forecast as forecasts
+from multimodal.answers import imagine as images
+from multimodal.answers import session
+from multimodal.answers.caption import caption, captioned, seen_moments, webvtt
+from multimodal.answers.forecast import SamplingOptions
+from multimodal.catalogue import Catalogue
+from multimodal.pretraining import Trained
+from multimodal.store import InputError, Store, write_whole
+from multimodal.tokens import picture_of
+from multimodal.vocabulary import visual_name
+
+Document = dict[str, Any]
+
+
+def _asking(answer: Callable[..., Document]) -> Callable[..., Document]:
+    """Gives ``answer`` the opened store, its catalogue and its model in place of the store's folder."""
+
+    @functools.wraps(answer)
+    def asked(folder: Path, *args: Any, device: str = "cpu", **options: Any) -> Document:
+        store = Store(folder, create=False)
+        with Catalogue(store.catalogue) as catalogue:
+            return answer(store, catalogue, session.open_trained(store, catalogue, device), *args, **options)
+
+    return asked
+
+
+@_asking
+def search(store: Store, catalogue: Catalogue, trained: Trained, text: str, *, top: int = 5) -> Document:
+    """The moments that ``text`` calls for."""
+    hits = session.open_index(store, catalogue, trained).search(text, top)
+    return {"query": text, "hits": [dataclasses.asdict(hit) for hit in hits]}
+
+
+@_asking
+def captions(
+    store: Store,
+    catalogue: Catalogue,
+    trained: Trained,
+    video: str,
+    *,
+    at: float | None = None,
+    template: str | None = None,
+    vtt: Path | None = None,
+) -> Document:
+    """Captions of a video, or of the moment that ``video`` or ``at`` names: by the captioner where the store has one and
+    no template is given. ``vtt``: a file that the whole video's captions are written to."""
+    moment = session.asked(catalogue, video, at)
+    if vtt is not None:
+        if moment.at is not None:
+            raise InputError(
+                f"--vtt {vtt}: holds the captions of a whole video; leave the second {moment.at:g} out"
+            )
+        _writable("--vtt", vtt, ".vtt")
+    given = session.material_of(store, trained, moment.video)
+    captioner = None if template is not None else session.open_captioner(store, catalogue, trained)
+    if captioner is not None:
+        found = captioned(store, trained, captioner, given, at=moment.at)
+    elif template is not None:
+        found = caption(trained, given, at=moment.at, template=template)
+    else:
+        found = caption(trained, given, at=moment.at)
+    document = {
+        "video": moment.video.video, "name": moment.video.name,
+        "captions": [dataclasses.asdict(c) for c in found],
+    }  # fmt: skip
+    if vtt is not None:
+        write_whole(vtt, webvtt(found).encode())
+        document["vtt"] = str(vtt.absolute())
+    return document
+
+
+@_asking
+def coming(
+    store: Store,
+    catalogue: Catalogue,
+    trained: Trained,
+    video: str,
+    *,
+    at: float | None = None,
+    top: int = 3,
+    words: bool = False,
+    rollout: float | None = None,
+    sampling: SamplingOptions | None = None,
+) -> Document:
+    """What comes after a moment: the likeliest tokens at each horizon and, for ``rollout`` seconds, one way it may go."""
+    if sampling is not None and rollout is None:
+        raise InputError(
+            "--temperature, --top-p and --seed: have no effect without --rollout SECONDS; add it"
+        )
+    if top < 1:
+        raise InputError(f"--top {top}: at least 1 token for each horizon")
+    moment = session.asked(catalogue, video, at)
+    if moment.at is None:
+        raise InputError(f"VIDEO {video}: which second of it? write {video}@SECONDS or --at SECONDS")
+    given = session.material_of(store, trained, moment.video)
+    horizons = forecasts.forecast(trained, given, moment.at, top, words=words)
+
+    def shown(token: int, probability: float) -> Document:
+        return _token(store, trained, token) | {"probability": probability}
+
+    document = {
+        "video": moment.video.video, "name": moment.video.name, "at": moment.at,
+        "heard": forecasts.said_before(given.transcript, moment.at) if words else None,
+        "horizons": [{"seconds": h.seconds, "tokens": [shown(*t) for t in h.tokens]} for h in horizons],
+    }  # fmt: skip
+    if rollout is not None:
+        options = sampling or SamplingOptions()
+        steps = forecasts.rollout(trained, given, moment.at, rollout, options, words=words)
+        document["rollout"] = dataclasses.asdict(options) | {
+            "clips": [{"seconds": s.seconds} | shown(s.token, s.probability) for s in steps]
+        }
+    return document
+
+
+@_asking
+def names(
+    store: Store,
+    catalogue: Catalogue,
+    trained: Trained,
+    video: str,
+    *,
+    verbs: Sequence[str] = (),
+    nouns: Sequence[str] = (),
+    at: float | None = None,
+) -> Document:
+    """Which verbs and nouns fit each moment of a video, or the one that ``video`` or ``at`` names."""
+    moment = session.asked(catalogue, video, at)
+    shown = seen_moments(session.material_of(store, trained, moment.video), moment.at)
+    found = classes.name_moments(trained, [m.tokens for m in shown], verbs, nouns)
+    return {
+        "video": moment.video.video, "name": moment.video.name,
+        "moments": [{"start": m.start, "end": m.end} | dataclasses.asdict(c) for m, c in zip(shown, found, strict=True)],
+    }  # fmt: skip
+
+
+@_asking
+def imagined(
+    store: Store,
+    catalogue: Catalogue,
+    trained: Trained,
+    text: str,
+    *,
+    clips: int = images.CLIPS,
+    out: Path | None = None,
+) -> Document:
+    """The clips that a text calls for. ``out``: a PNG file that the strip of their pictures is written to."""
+    if out is not None:
+        _writable("--out", out, ".png")
+    found = images.imagine(store, trained, text, clips)
+    if out is not None:
+        write_whole(out, images.strip(store, trained, found))
+
+    def nearest(clip: images.Imagined) -> Document | None:
+        known = catalogue.get(clip.video)
+        moment = {"video": clip.video, "name": known and known.name, "start": clip.start, "end": clip.end}
+        return moment if clip.video else None
+
+    return {
+        "text": text, "strip": out and str(out.absolute()),
+        "clips": [_token(store, trained, c.token) | {"probability": c.probability, "nearest": nearest(c)} for c in found],
+    }  # fmt: skip
+
+
+def _token(store: Store, trained: Trained, token: int) -> Document:
+    picture = picture_of(store, trained.codebook, token)
+    return {"token": visual_name(token), "picture": picture and str(picture)}
+
+
+def _writable(option: str, path: Path, ending: str) -> None:
+    if path.suffix.lower() != ending:
+        raise InputError(f"{option} {path}: name a file that ends in {ending}")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {path.absolute().parent}; make it first")

@@ -1,0 +1,1 @@
+"""The captioner: a small decoder that writes what the joint model sees."""

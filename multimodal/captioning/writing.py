@@ -1,0 +1,59 @@
+"""Owns the writing: a learned captioner's sentence for each moment, and the one that a nearest neighbour would copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from multimodal.answers.search import embed
+from multimodal.answers.template import sentence
+from multimodal.captioning.beam import BeamOptions, beam_search
+from multimodal.captioning.learning import LearnedCaptioner
+from multimodal.captioning.memory import View, look_at, together
+from multimodal.pretraining import Trained
+from multimodal.segments import Segment
+
+BATCH = 32
+BEGIN, END = 0, 1
+"""Where the marks of begin and end stand among a captioner's pieces."""
+
+
+@torch.no_grad()
+def write(
+    trained: Trained,
+    captioner: LearnedCaptioner,
+    views: Sequence[View],
+    options: BeamOptions = BeamOptions(),  # noqa: B008 - frozen
+) -> list[tuple[str, float]]:
+    """A sentence for each view and its score, the geometric mean of its pieces' probabilities."""
+    network, found = captioner.network, []
+    for first in range(0, len(views), BATCH):
+        some = look_at(trained, views[first : first + BATCH], captioner.options.template)
+        memory = together(some).to(trained.model.device)
+        look_NMH = network.look(memory)
+
+        def next_log_p(written_RL: torch.Tensor, moment_R: torch.Tensor) -> torch.Tensor:
+            rows = moment_R.to(look_NMH.device)  # noqa: B023 - called before the next batch
+            logits = network(written_RL.to(rows.device), look_NMH[rows], memory.there_NM[rows])  # noqa: B023
+            return torch.log_softmax(logits[:, -1].float(), -1)
+
+        for w in beam_search(next_log_p, len(some), BEGIN, END, captioner.options.longest, options):
+            ids = [network.shape.pieces[piece] for piece in w.pieces]
+            found.append((sentence(trained.vocabulary.decode(ids)), float(np.exp(w.log_p / w.count))))
+    return found
+
+
+def nearest_captions(
+    trained: Trained, learned: Sequence[Segment], asked: Sequence[Sequence[int]]
+) -> list[tuple[str, float]]:
+    """The baseline: for each moment's visual tokens the sentence of the learned moment nearest to it, and their cosine.
+
+    Nearest by the video-only embedding. ``learned`` moments without words or tokens are passed over.
+    """
+    known = [s for s in learned if s.text and s.tokens]
+    if not known or not asked:
+        return [("", 0.0)] * len(asked)
+    near = embed(trained, tokens=list(asked)) @ embed(trained, tokens=[s.tokens for s in known]).T
+    return [(known[i].text, float(row[i])) for row, i in zip(near, near.argmax(1), strict=True)]
