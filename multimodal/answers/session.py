@@ -67,7 +67,7 @@ def open_trained(store: Store, catalogue: Catalogue, device: str) -> Trained:
     if name is None or codebook is None:
         raise InputError(f"store {store.root}: has no model yet; run `videobert run VIDEOS`")
     trained = load_trained(store, name, codebook, device)
-    made_with = json.loads((trained.folder / "card.json").read_text())["codebook"]
+    made_with = json.loads((trained.folder / "card.json").read_text()).get("codebook", codebook)
     if made_with != codebook:
         raise InputError(
             f"model {name}: was made with codebook {made_with}, the catalogue pairs it with {codebook}, whose tokens it "

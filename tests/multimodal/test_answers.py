@@ -1,21 +1,36 @@
 """Captions, next clips, verbs and nouns: probabilities that add up, and errors in words."""
 
 import dataclasses
+import math
 
 import joint_samples
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from multimodal.answers import session
 from multimodal.answers.caption import TEMPLATE, blanks, caption, fill, moment_at, sentence, template_ids
-from multimodal.answers.classify import classify
-from multimodal.answers.forecast import HORIZONS, distributions, forecast
+from multimodal.answers.classify import classify, name_moments
+from multimodal.answers.forecast import (
+    HORIZONS,
+    SamplingOptions,
+    distributions,
+    draw,
+    forecast,
+    nucleus,
+    rollout,
+    said_before,
+)
+from multimodal.answers.search import alignment
 from multimodal.catalogue import Catalogue, Video
 from multimodal.examples import pack, sequence, unmasked
 from multimodal.library import Material
 from multimodal.store import InputError, Store
-from speech.sentences import Transcript
+from speech.sentences import Transcript, Word
 from vision.clips import CLIP_SECONDS
 
 VIDEO = joint_samples.material("v", [(0, 0), (1, 1), (2, 2)])
@@ -32,7 +47,7 @@ def untrained(tmp_path_factory):
 def test_blanks_are_distributions_over_words(untrained):
     ids = template_ids(untrained, TEMPLATE)
     assert ids.count(untrained.vocabulary.mask) == 2
-    found = blanks(untrained, [ids] * 70 + [template_ids(untrained, "[MASK] it")], [[1, 2]] * 69 + [[], [3]])
+    found = blanks(untrained, [ids] * 70 + [template_ids(untrained, "[MASK] in")], [[1, 2]] * 69 + [[], [3]])
     assert [f.shape for f in found] == [(2, len(untrained.vocabulary.words))] * 70 + [
         (1, len(untrained.vocabulary.words))
     ]
@@ -89,9 +104,9 @@ def test_captions_of_a_model_that_learned(learned):
 
 @pytest.mark.parametrize("at", [-0.1, 13.6, 1e9, float("nan"), float("inf")])
 def test_a_moment_outside_the_video(untrained, at):
-    with pytest.raises(InputError, match=r"--at .*: outside the video v.mp4, which runs from 0 s to 13.5 s"):
+    with pytest.raises(InputError, match=r"v.mp4@.*: outside the video, which runs from 0 s to 13.5 s"):
         caption(untrained, VIDEO, at=at)
-    with pytest.raises(InputError, match=r"--at .*: name a second of v.mp4 from 1.5 s"):
+    with pytest.raises(InputError, match=r"v.mp4@.*: name a second from 1.5 s"):
         forecast(untrained, VIDEO, at)
 
 
@@ -165,10 +180,148 @@ def test_verbs_and_nouns(untrained):
     assert nouns[2].tolist() == pytest.approx(
         [first[1, v.encode(t)[0]].item() for t in joint_samples.THINGS], abs=1e-5
     )
-    with pytest.raises(InputError, match="verb 'slowly': not one word piece"):
-        classify(untrained, [[1]], ["slowly"], ["onion"])
-    with pytest.raises(InputError, match="noun 'zucchini': not one word piece"):
-        classify(untrained, [[1]], ["cut"], ["zucchini"])
+
+
+def test_names_of_several_pieces(untrained):
+    """As many blanks as pieces, filled from left to right; the score is the mean over the pieces."""
+    v = untrained.vocabulary
+    slow, ly = v.encode("slowly")
+    verbs, nouns = classify(untrained, [[1, 2], []], ["cut", "slowly"], ["onion", "slowly", "cut onion"])
+    start, between, end = (v.encode(part) for part in TEMPLATE.split("[MASK]"))
+    for tokens, verb, noun in zip([[1, 2], []], verbs, nouns, strict=True):
+        for found, slot in ((verb[1], 0), (noun[1], 1)):
+            ways = [[v.mask, v.mask], [slow, v.mask]]
+            log_p = []
+            for way, piece in zip(ways, (slow, ly), strict=True):
+                middle = [way, [v.mask]] if slot == 0 else [[v.mask], way]
+                (some,) = blanks(untrained, [[*start, *middle[0], *between, *middle[1], *end]], [tokens])
+                log_p.append(some[slot, piece].item())
+            assert found.item() == pytest.approx(sum(log_p) / 2, abs=1e-5)
+    alone, _ = classify(untrained, [[1, 2], []], ["cut"], [])
+    torch.testing.assert_close(alone[:, 0], verbs[:, 0])
+    assert classify(untrained, [[1]], [], ["onion"])[0].shape == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("verbs", "nouns", "words"),
+    [
+        ([], [], "--verbs and --nouns: no name given"),
+        (["cut", "cut"], ["onion"], "--verbs: 'cut' comes twice"),
+        (["cut"], ["zucchini"], "noun 'zucchini': the model's vocabulary lacks 'zucchini'"),
+        ([""], ["onion"], "verb '': is empty"),
+        (["cut"], ["onion " * 97], "97 word pieces; at most 96, make it shorter"),
+    ],
+)
+def test_names_that_cannot_be_asked(untrained, verbs, nouns, words):
+    with pytest.raises(InputError, match=words):
+        name_moments(untrained, [[1]], verbs, nouns)
+
+
+def test_names_by_both_ways(untrained):
+    found = name_moments(untrained, [[1, 1], [7]], joint_samples.ACTIONS, joint_samples.THINGS)
+    verbs, nouns = classify(untrained, [[1, 1], [7]], joint_samples.ACTIONS, joint_samples.THINGS)
+    said = [
+        TEMPLATE.replace("[MASK]", a, 1).replace("[MASK]", t)
+        for a in joint_samples.ACTIONS for t in joint_samples.THINGS
+    ]  # fmt: skip
+    for i, tokens in enumerate([[1, 1], [7]]):
+        table = alignment(untrained, said, [tokens] * 16).reshape(4, 4)
+        for got, names, log_p, best in (
+            (found[i].verbs, joint_samples.ACTIONS, verbs[i], table.max(1)),
+            (found[i].nouns, joint_samples.THINGS, nouns[i], table.max(0)),
+        ):
+            p = [n.probability for n in got]
+            assert p == sorted(p, reverse=True) and sum(p) == pytest.approx(1)
+            for n in got:
+                at = names.index(n.name)
+                assert n.log_p == pytest.approx(log_p[at].item()) and n.aligned == pytest.approx(
+                    best[at], abs=1e-6
+                )
+                assert n.probability == pytest.approx(log_p.softmax(0)[at].item(), rel=1e-5)
+    (alone,) = name_moments(untrained, [[7]], ["cut"], [])
+    assert alone.nouns == ()
+    expected = alignment(untrained, ["now let me show you how to cut it."], [[7]])[0]
+    assert alone.verbs[0].aligned == pytest.approx(expected, abs=1e-6)
+
+
+def test_names_of_a_model_that_learned(learned):
+    tokens = [[a * 4 + a] * 3 for a in range(4)]
+    found = name_moments(learned, tokens, joint_samples.ACTIONS, joint_samples.THINGS)
+    right = [(a, a) == tuple(max(names, key=lambda n: n.aligned).name == kind[a] and a for names, kind in ((f.verbs, joint_samples.ACTIONS), (f.nouns, joint_samples.THINGS))) for a, f in enumerate(found)]  # fmt: skip
+    assert sum(right) >= 3, "by the alignment head; chance is a sixteenth"
+
+
+# draws
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.2, 3), st.floats(0.05, 1))
+def test_the_nucleus_is_that_of_transformers(seed, temperature, top_p):
+    p = np.random.default_rng(seed).dirichlet(np.full(12, 0.7))
+    logits = torch.tensor(np.log(p))[None].double()
+    warped = TopPLogitsWarper(top_p)(None, TemperatureLogitsWarper(temperature)(None, logits))
+    found = nucleus(p, SamplingOptions(temperature, top_p))
+    np.testing.assert_allclose(found, warped.softmax(-1)[0].numpy(), atol=1e-9)
+
+
+def test_draws_follow_the_distribution():
+    p, random = np.array([0.1, 0.0, 0.6, 0.3]), np.random.default_rng(0)
+    counts = np.bincount([draw(p, SamplingOptions(top_p=1.0), random) for _ in range(4000)], minlength=4)
+    assert counts[1] == 0
+    kept = [0, 2, 3]
+    assert chisquare(counts[kept], 4000 * p[kept]).pvalue > 1e-3
+    assert {draw(p, SamplingOptions(temperature=0), random) for _ in range(20)} == {2}
+    assert {draw(p, SamplingOptions(top_p=0.7), random) for _ in range(200)} == {2, 3}
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"temperature": math.nan}, {"top_p": 0}, {"top_p": 1.1}, {"seed": -1}])  # fmt: skip
+def test_draws_that_cannot_be(wrong):
+    (name,) = wrong
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} "):
+        SamplingOptions(**wrong)
+
+
+def test_a_rollout_knows_what_it_drew(untrained):
+    greedy = rollout(untrained, VIDEO, 6.0, 6.2, SamplingOptions(temperature=0))
+    context = VIDEO.tokens[:4].tolist()
+    assert [s.seconds for s in greedy] == [1.5, 3.0, 4.5, 6.0]
+    for step in greedy:
+        p = distributions(untrained, [context], 1)[0, 0]
+        assert step.token == int(p.argmax()) and step.probability == pytest.approx(p.max().item(), rel=1e-5)
+        context.append(step.token)
+    free = SamplingOptions(temperature=2.0, top_p=1.0, seed=4)
+    one = rollout(untrained, VIDEO, 6.0, 30, free)
+    assert len(one) == 20 and one == rollout(untrained, VIDEO, 6.0, 30, free)
+    assert one != rollout(untrained, VIDEO, 6.0, 30, dataclasses.replace(free, seed=5))
+    for seconds in (1.4, 601, math.nan, math.inf):
+        with pytest.raises(InputError, match=r"--rollout .*: from 1.5 s, one clip, to 600 s"):
+            rollout(untrained, VIDEO, 6.0, seconds)
+
+
+def test_what_was_said_before_joins_and_nothing_after(untrained):
+    said = tuple(
+        dataclasses.replace(s, words=tuple(Word(s.start + i, s.start + i + 0.9, w) for i, w in enumerate(s.text.split())))
+        for s in VIDEO.transcript.sentences
+    )  # fmt: skip
+    timed = dataclasses.replace(VIDEO, transcript=dataclasses.replace(VIDEO.transcript, sentences=said))
+    assert (
+        said_before(VIDEO.transcript, 4.4) == ""
+        and said_before(VIDEO.transcript, 4.5) == "now cut the onion."
+    )
+    assert said_before(timed.transcript, 6.5) == "now stir" and said_before(timed.transcript, 0.5) == ""
+    assert forecast(untrained, timed, 6.5, words=True) != forecast(untrained, timed, 6.5)
+    later = (
+        said[0],
+        dataclasses.replace(said[1], words=(*said[1].words[:2], Word(6.6, 7, "potato"))),
+        *said[2:],
+    )
+    other = dataclasses.replace(timed, transcript=dataclasses.replace(timed.transcript, sentences=later))
+    assert forecast(untrained, other, 6.5, words=True) == forecast(untrained, timed, 6.5, words=True)
+    v = untrained.vocabulary
+    expected = distributions(untrained, [VIDEO.tokens[:4].tolist()], 8, [v.encode("now stir")])[0]
+    assert forecast(untrained, timed, 6.5, words=True)[0].tokens[0][0] == int(expected[0].argmax())
+    none = dataclasses.replace(VIDEO, transcript=Transcript(None, {}, ()))
+    assert forecast(untrained, none, 6.0, words=True) == forecast(untrained, none, 6.0)
 
 
 def test_a_store_without_a_model_or_the_video(tmp_path, untrained):

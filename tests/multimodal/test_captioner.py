@@ -1,0 +1,412 @@
+"""The captioner: its network against transformers' own, its search against all sentences, what it learns, where it is kept."""
+
+import dataclasses
+import itertools
+import json
+import math
+import shutil
+
+import av
+import joint_samples
+import kitchen
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import BertConfig, BertLMHeadModel
+
+from multimodal import checkpoints
+from multimodal.answers import documents, session
+from multimodal.answers.caption import Caption, captioned, webvtt
+from multimodal.captioning.beam import BeamOptions, beam_search, penalty
+from multimodal.captioning.decoder import Captioner, CaptionerOptions, Memory, Shape
+from multimodal.captioning.learning import captioner_name, gather, learn_captioner, load_captioner
+from multimodal.captioning.memory import heard, look_at, together, views
+from multimodal.captioning.writing import nearest_captions, write
+from multimodal.catalogue import Catalogue
+from multimodal.library import read_material, usable
+from multimodal.store import InputError, Store
+from speech.caption_files import plain, read
+from speech.sentences import Sentence, Transcript
+
+QUICK = CaptionerOptions(least_steps=100, epochs=1, learning_rate=4e-3, dropout=0.0, checkpoint_seconds=1e9, precision="fp32")  # fmt: skip
+
+
+def quiet(*_) -> None:
+    pass
+
+
+@dataclasses.dataclass
+class World:
+    store: Store
+    trained: object
+    name: str
+
+    @property
+    def captioner(self):
+        return load_captioner(self.store, self.trained, self.name)
+
+
+def learn(
+    store: Store, trained, options: CaptionerOptions = QUICK, references=(), report=quiet
+) -> str | None:
+    with Catalogue(store.catalogue) as catalogue:
+        return learn_captioner(store, trained, usable(catalogue), options, report, references)
+
+
+@pytest.fixture(scope="module")
+def world(learned, tmp_path_factory) -> World:
+    store = Store(tmp_path_factory.mktemp("kitchen") / "store")
+    trained = kitchen.fill(store, learned)
+    return World(store, trained, learn(store, trained))
+
+
+def said(world: World, captioner, materials) -> list[tuple[str, str]]:
+    """What the captioner writes of each spoken moment, and what was spoken, both in small letters."""
+    pairs = []
+    for material in materials:
+        moments = material.spoken()
+        given = views(world.store, material, moments, captioner.options, during=bool(captioner.references))
+        found = write(world.trained, captioner, given)
+        pairs += [(text.lower(), m.text.lower()) for (text, _), m in zip(found, moments, strict=True)]
+    return pairs
+
+
+# the network
+
+
+def test_at_its_start_it_is_transformers_decoder_with_the_same_weights():
+    """A BERT layer for each of ours, its attention to the memory a copy of that to itself; words and head are tied."""
+    joint = joint_samples.model(hidden_dropout_prob=0.0)
+    o = joint.options
+    pieces = (4, 5, 8, 12, 20)
+    ours = Captioner(joint, Shape(2, 0.0, 10, 0, pieces)).begin(joint, 0).eval()
+    theirs = BertLMHeadModel(
+        BertConfig(
+            vocab_size=o.vocab_size, hidden_size=o.hidden_size, num_hidden_layers=2, num_attention_heads=o.num_attention_heads,
+            intermediate_size=o.intermediate_size, max_position_embeddings=o.max_position_embeddings,
+            layer_norm_eps=o.layer_norm_eps, is_decoder=True, add_cross_attention=True,
+        )
+    ).eval()  # fmt: skip
+    state = joint.state_dict()
+    for name in list(state):
+        if ".attention." in name:
+            state[name.replace(".attention.", ".crossattention.")] = state[name]
+    missing, _ = theirs.load_state_dict(state, strict=False)
+    assert all("decoder" in name for name in missing), missing
+    random = torch.Generator().manual_seed(1)
+    memory = torch.randn(3, 4, o.hidden_size, generator=random)
+    there = torch.tensor([[True] * 4, [True, True, False, False], [True, False, False, False]])
+    written = torch.randint(len(pieces), (3, 6), generator=random)
+    with torch.no_grad():
+        found = ours(written, memory, there)
+        expected = theirs(
+            input_ids=torch.tensor(pieces)[written], encoder_hidden_states=memory, encoder_attention_mask=there.long()
+        ).logits[..., list(pieces)]  # fmt: skip
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+
+
+def test_a_piece_knows_only_those_before_it_and_the_places_that_are_there():
+    joint = joint_samples.model(hidden_dropout_prob=0.0)
+    network = Captioner(joint, Shape(2, 0.0, 10, 0, tuple(range(8)))).begin(joint, 0).eval()
+    memory = Memory(torch.randn(1, 3, 32), torch.tensor([[0, 0, 1]]), torch.tensor([[True, True, False]]), torch.zeros(1, 3, 0))  # fmt: skip
+    written = torch.tensor([[0, 3, 4, 5]])
+    with torch.no_grad():
+        one = network(written, network.look(memory), memory.there_NM)
+        other = network(torch.tensor([[0, 3, 4, 7]]), network.look(memory), memory.there_NM)
+        torch.testing.assert_close(one[:, :3], other[:, :3])
+        assert not torch.allclose(one[:, 3], other[:, 3])
+        memory.x_NMH[0, 2] = 99.0
+        torch.testing.assert_close(network(written, network.look(memory), memory.there_NM), one)
+        memory.x_NMH[0, 1] = 99.0
+        assert not torch.allclose(network(written, network.look(memory), memory.there_NM), one)
+
+
+# the search
+
+
+def table(seed: int, pieces: int):
+    """A made-up language: the next piece depends on the last two and on the moment."""
+    log_p = torch.log_softmax(
+        2 * torch.randn(3, pieces, pieces, pieces, generator=torch.Generator().manual_seed(seed)), -1
+    )
+
+    def next_log_p(written: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
+        before = written[:, -2] if written.shape[1] > 1 else torch.zeros(len(written), dtype=torch.long)
+        return log_p[moment, before, written[:, -1]].clone()
+
+    return next_log_p
+
+
+def every_sentence(next_log_p, moment: int, pieces: int, longest: int, options: BeamOptions) -> float:
+    """The best penalised log-probability of all sentences: begin is 0, end is 1."""
+    best = -math.inf
+    for length in range(1, longest + 1):
+        for ids in itertools.product(range(2, pieces), repeat=length):
+            runs = [ids[i : i + options.no_repeat] for i in range(length - options.no_repeat + 1)]
+            if len(set(runs)) < len(runs):
+                continue
+            total, written = 0.0, [0]
+            for piece in [*ids, 1][:longest] if length == longest else [*ids, 1]:
+                total += float(next_log_p(torch.tensor([written]), torch.tensor([moment]))[0, piece])
+                written.append(piece)
+            best = max(best, total / penalty(len(written) - 1, options.length_penalty))
+    return best
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.6, 1.0]), st.sampled_from([2, 3]))
+def test_with_many_beams_it_finds_the_best_of_all_sentences(seed, alpha, run):
+    options = BeamOptions(beams=200, length_penalty=alpha, no_repeat=run)
+    asked = table(seed, 4)
+    found = beam_search(asked, 3, 0, 1, 5, options)
+    for moment, written in enumerate(found):
+        assert written.ranked(alpha) == pytest.approx(every_sentence(asked, moment, 4, 5, options), abs=1e-4)
+
+
+def test_one_beam_is_greedy_and_more_are_no_worse():
+    asked = table(3, 12)
+    one, four = (beam_search(asked, 3, 0, 1, 12, BeamOptions(beams=b, no_repeat=0)) for b in (1, 4))
+    for moment, written in enumerate(one):
+        ids = [0]
+        while len(ids) <= 12 and ids[-1] != 1:
+            log_p = asked(torch.tensor([ids]), torch.tensor([moment]))[0]
+            log_p[[0, 1] if len(ids) == 1 else [0]] = -torch.inf
+            ids.append(int(log_p.argmax()))
+        assert written.pieces == tuple(i for i in ids[1:] if i != 1)
+    assert sum(w.ranked(0.6) for w in four) > sum(w.ranked(0.6) for w in one)
+
+
+def test_no_trigram_comes_twice():
+    def stuck(written, moment):
+        log_p = torch.full((len(written), 5), -5.0)
+        log_p[:, 1] = -20.0
+        log_p[torch.arange(len(written)), 2 + (written[:, -1] - 1) % 3] = -0.1
+        return log_p
+
+    for run, ends_early in ((3, True), (0, False)):
+        (written,) = beam_search(stuck, 1, 0, 1, 20, BeamOptions(no_repeat=run, length_penalty=1.0))
+        runs = [written.pieces[i : i + 3] for i in range(len(written.pieces) - 2)]
+        assert (len(set(runs)) == len(runs)) == ends_early, "without the rule it goes round"
+
+
+# what it learns
+
+
+def test_it_writes_what_was_said_of_videos_that_it_never_saw(world):
+    pairs = said(world, world.captioner, kitchen.materials()[1])
+    right = sum(written == spoken for written, spoken in pairs)
+    assert right >= 0.7 * len(pairs), f"chance is a sixth: {pairs}"
+
+
+def test_it_sees_no_word_of_the_moment(world):
+    """With the words of the moment replaced, the caption is the same; nor is it a learned moment's text looked up."""
+    _, (material, *_) = kitchen.materials()
+    wrong = tuple(dataclasses.replace(s, text="wash the apple.") for s in material.transcript.sentences)
+    other = dataclasses.replace(
+        material, transcript=dataclasses.replace(material.transcript, sentences=wrong)
+    )
+    captioner = world.captioner
+    one = captioned(world.store, world.trained, captioner, material)
+    assert one == captioned(world.store, world.trained, captioner, other)
+    assert all(c.route == "captioner" and 0 < c.score <= 1 for c in one)
+    (alone,) = captioned(world.store, world.trained, captioner, material, at=5.0)
+    assert alone == dataclasses.replace(one[1], score=pytest.approx(one[1].score, rel=1e-4))
+
+
+def test_the_score_is_that_of_the_pieces(world):
+    material = kitchen.materials()[1][0]
+    captioner = world.captioner
+    given = views(world.store, material, material.spoken()[:1], captioner.options, during=False)
+    ((text, score),) = write(world.trained, captioner, given, BeamOptions(beams=1))
+    memory = together(look_at(world.trained, given, captioner.options.template))
+    network = captioner.network
+    ids = [network.shape.pieces.index(i) for i in world.trained.vocabulary.encode(text)] + [1]
+    with torch.no_grad():
+        log_p = network(torch.tensor([[0, *ids[:-1]]]), network.look(memory), memory.there_NM).log_softmax(
+            -1
+        )[0]
+    assert score == pytest.approx(log_p[range(len(ids)), ids].mean().exp().item(), rel=1e-4)
+
+
+def test_reference_captions_come_after_the_sentences_of_the_corpus(world):
+    """Only those of learned videos count, and the captions take on their wording."""
+    known, others = kitchen.materials()
+
+    def told(materials):
+        return [
+            (m.video.video, s.start, s.end, "we " + s.text.removeprefix("now ").replace(".", " slowly."))
+            for m in materials for s in m.spoken()
+        ]  # fmt: skip
+
+    options = dataclasses.replace(QUICK, least_steps=40, reference_epochs=20, reference_rate=1.0)
+    with pytest.raises(
+        InputError, match="reference captions: none is of a video that model learned learned from"
+    ):
+        learn(world.store, world.trained, options, told(others))
+    name = learn(world.store, world.trained, options, told(known) + told(others))
+    captioner = load_captioner(world.store, world.trained, name)
+    assert captioner.references == sum(len(m.spoken()) for m in known)
+    assert name != captioner_name(world.trained, options)
+    for written, _ in said(world, captioner, others):
+        assert written.startswith("we ") and written.endswith(" slowly.")
+
+
+def test_words_are_those_before_a_sentence_or_during_a_reference(world):
+    transcript = Transcript(
+        "en", {}, (Sentence(0, 2, "one", ()), Sentence(2, 4, "two", ()), Sentence(4, 6, "three", ()))
+    )
+    assert heard(transcript, 2, 4, during=False) == "one" and heard(transcript, 0, 2, during=False) == ""
+    assert heard(transcript, 1, 4, during=True) == "one two"
+    options = dataclasses.replace(QUICK, words=True)
+    (material, *_) = kitchen.materials()[0]
+    own = views(None, material, material.spoken(), options, during=False)
+    assert [v.heard for v in own] == ["", *(s.text for s in material.spoken()[:-1])]
+    (seen,) = look_at(world.trained, [own[1]], options.template)
+    words = len(world.trained.vocabulary.encode(own[1].heard))
+    assert torch.bincount(seen.kind_M).tolist() == [3, 2, words]
+
+
+def test_features_are_added_to_their_clips(world):
+    options = dataclasses.replace(QUICK, features=True, least_steps=2)
+    with Catalogue(world.store.catalogue) as catalogue:
+        video = catalogue.get(kitchen.materials()[0][0].video.video)
+    material = read_material(world.store, "codebook", video)
+    found = views(world.store, material, material.spoken(), options, during=False)
+    assert all(np.array_equal(v.features, np.eye(16)[list(v.tokens)]) for v in found)
+    (seen,) = look_at(world.trained, found[:1], options.template)
+    assert seen.features_MD.sum(1).tolist() == [0, 0, 1, 1, 1], "blanks have none"
+    name = learn(world.store, world.trained, options)
+    shape = load_captioner(world.store, world.trained, name).network.shape
+    assert shape.feature_width == 16
+    few = dataclasses.replace(material, starts=material.starts[:-1], tokens=material.tokens[:-1])
+    with pytest.raises(InputError, match="has visual tokens but no features"):
+        views(world.store, few, few.spoken(), options, during=False)
+
+
+def test_the_nearest_neighbours_words(world):
+    known, others = kitchen.materials()
+    spoken = [s for m in known for s in m.spoken()]
+    asked = [s for m in others for s in m.spoken()]
+    found = nearest_captions(
+        world.trained, [*spoken, *(s for m in known for s in m.silent())], [s.tokens for s in asked]
+    )
+    assert [text for text, _ in found] == [s.text for s in asked]
+    assert all(near == pytest.approx(1, abs=1e-5) for _, near in found), "the same tokens were learned"
+    assert nearest_captions(world.trained, [], [(1,)]) == [("", 0.0)]
+
+
+# where it is kept
+
+
+def weights(store: Store, name: str) -> bytes:
+    return (checkpoints.latest(store.captioner(name)) / "model.safetensors").read_bytes()
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_stopped_and_gone_on_with_it_ends_with_the_same_weights(world, tmp_path):
+    few = dataclasses.replace(QUICK, least_steps=12, dropout=0.1)
+    name = learn(world.store, world.trained, few)
+    store = Store(tmp_path / "store")
+    shutil.copytree(
+        world.store.root, store.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("captioners")
+    )
+
+    def stop(done: int, total: int, words: str) -> None:
+        assert total in (1, 12) and words
+        if done == 7:
+            raise Stopped
+
+    often = dataclasses.replace(few, checkpoint_seconds=0.0)
+    with pytest.raises(Stopped):
+        learn(store, world.trained, often, report=stop)
+    stopped = captioner_name(world.trained, often)
+    assert checkpoints.read_progress(checkpoints.latest(store.captioner(stopped))).step == 6
+    with pytest.raises(InputError, match="not in store .*; run `videobert captioner`"):
+        load_captioner(store, world.trained, stopped)
+    made = []
+    assert learn(store, world.trained, often, report=lambda done, *_: made.append(done)) == stopped
+    assert made[1:] == list(range(7, 13)), "the first six steps are not made again"
+    assert weights(store, stopped) == weights(world.store, name)
+    assert weights(world.store, name) != weights(world.store, world.name)
+    made.clear()
+    assert (
+        learn(store, world.trained, often, report=lambda done, *_: made.append(done)) == stopped and not made
+    )
+
+
+def test_it_keeps_no_copy_of_the_models_words(world):
+    folder = checkpoints.latest(world.store.captioner(world.name))
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    assert not any(name.startswith(("words", "places")) for name in tensors)
+    assert json.loads((folder / "card.json").read_text())["sentences"] == sum(
+        len(m.spoken()) for m in kitchen.materials()[0]
+    )
+
+
+def test_a_captioner_of_another_model_or_a_changed_one_is_refused(world, tmp_path):
+    store = Store(tmp_path / "store")
+    shutil.copytree(world.store.root, store.root, dirs_exist_ok=True)
+    other = store.model(world.trained.name) / "step-999"
+    shutil.copytree(world.trained.folder, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["files"]["model.safetensors"] = "0" * 64
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    moved = dataclasses.replace(world.trained, folder=other)
+    with pytest.raises(
+        InputError, match=r"belongs to model learned at step-200, not to learned at step-999.*--template"
+    ):
+        load_captioner(store, moved, world.name)
+    with pytest.raises(InputError, match="captioner gone: not in store"):
+        load_captioner(store, world.trained, "gone")
+    file = checkpoints.latest(store.captioner(world.name)) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match=r"model.safetensors is not as it was written"):
+        load_captioner(store, world.trained, world.name)
+
+
+def test_without_a_sentence_there_is_no_captioner(world):
+    (material, *_) = kitchen.materials()[0]
+    mute = dataclasses.replace(material, transcript=Transcript(None, {}, ()))
+    assert gather(None, world.trained, [mute], QUICK) == []
+
+
+# the answer
+
+
+def test_the_stores_captioner_answers_unless_a_template_is_given(world, tmp_path):
+    store = Store(tmp_path / "store")
+    shutil.copytree(world.store.root, store.root, dirs_exist_ok=True)
+    name = kitchen.materials()[1][0].video.name
+    assert {c["route"] for c in documents.captions(store.root, name)["captions"]} == {"template"}
+    with Catalogue(store.catalogue) as catalogue:
+        catalogue.set_current("captioner", world.name)
+        assert session.open_captioner(store, catalogue, world.trained).name == world.name
+    found = documents.captions(store.root, f"{name}@5")
+    assert [(c["route"], c["start"]) for c in found["captions"]] == [("captioner", 4.5)]
+    asked = documents.captions(store.root, name, template="we [MASK] the [MASK]")
+    assert all(c["route"] == "template" and c["text"].startswith("We ") for c in asked["captions"])
+
+
+def test_captions_as_webvtt_are_what_a_player_reads(world, tmp_path):
+    material = kitchen.materials()[1][0]
+    captions = captioned(world.store, world.trained, world.captioner, material)
+    captions.append(Caption(-0.5, 0.25, "salt & <b>pepper --> now", 1.0))
+    file = tmp_path / "captions.vtt"
+    file.write_text(webvtt(captions), encoding="utf-8")
+    with av.open(str(file)) as container:
+        (stream,) = container.streams.subtitles
+        packets = [p for p in container.demux(stream) if p.size]
+        shown = [
+            (float(p.pts * p.time_base), float(p.duration * p.time_base), bytes(p).decode()) for p in packets
+        ]
+    expected = [captions[-1], *captions[:-1]]
+    for (start, length, text), c in zip(shown, expected, strict=True):
+        assert start == pytest.approx(max(c.start, 0)) and start + length == pytest.approx(c.end)
+        assert plain(text) == c.text
+    assert [plain(cue.text) for cue in read(file)] == [c.text for c in expected]
