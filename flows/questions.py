@@ -128,7 +128,7 @@ def classify(
 def imagine(
     text: Annotated[str, Parameter(help="What is to be seen.")],
     *,
-    clips: Annotated[int, Parameter(help="How many clips of 1.5 s.")] = 4,
+    clips: Annotated[int, Parameter(help="How many clips of 1.5 s.")] = 3,
     out: Annotated[Path | None, Parameter(help="Write the strip of pictures to this PNG file.")] = None,
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",

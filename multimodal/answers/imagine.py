@@ -18,8 +18,8 @@ from multimodal.store import InputError, Store
 from multimodal.tokens import PICTURE_SIDE, describe, picture_of
 from vision.clips import CLIP_SECONDS
 
-CLIPS = 4
-"""Six seconds: about as long as a sentence is spoken."""
+CLIPS = 3
+"""About as long as a sentence is spoken, which is what the model has read."""
 GAP, GREY = 4, 128
 
 
@@ -37,8 +37,8 @@ class Imagined:
 
 @torch.no_grad()
 def imagine(store: Store, trained: Trained, text: str, clips: int = CLIPS) -> list[Imagined]:
-    """``clips`` visual tokens after ``text``, by masked prediction: all are masked, and the surest is filled in first, each
-    knowing those before it (VideoBERT, figure 1: text to video). Only tokens that the codebook uses.
+    """``clips`` visual tokens after ``text`` by masked prediction, one after the other, each knowing those before it
+    (VideoBERT, figure 1: text to video; all at once did worse, docs/log.md). Only tokens that the codebook uses.
 
     Raises :class:`InputError` for a text that is empty, too long or has a word that the vocabulary lacks, and for
     ``clips`` out of range.
@@ -50,16 +50,15 @@ def imagine(store: Store, trained: Trained, text: str, clips: int = CLIPS) -> li
     used = sorted({*map(int, described["examples"]), *described["without_picture"]})
     unused = torch.ones(vocabulary.visual, dtype=torch.bool)
     unused[used] = False
-    tokens, sure = [-1] * clips, [0.0] * clips
-    while -1 in tokens:
-        batch = pack([unmasked(*sequence(vocabulary, words, tokens), JOINT)]).to(trained.model.device)
+    tokens: list[int] = []
+    sure: list[float] = []
+    for _ in range(clips):
+        batch = pack([unmasked(*sequence(vocabulary, words, [*tokens, -1]), JOINT)]).to(trained.model.device)
         asked = batch.ids_T == vocabulary.mask
         logits = trained.model.cloze(trained.model.encode(batch)[asked])[:, vocabulary.first_visual :]
-        p = torch.softmax(logits.float().cpu().masked_fill(unused, -torch.inf), -1)
-        best, token = p.max(-1)
-        places = [i for i, t in enumerate(tokens) if t == -1]
-        surest = int(best.argmax())
-        tokens[places[surest]], sure[places[surest]] = int(token[surest]), float(best[surest])
+        best, token = torch.softmax(logits[0].float().cpu().masked_fill(unused, -torch.inf), -1).max(-1)
+        tokens.append(int(token))
+        sure.append(float(best))
     examples = described["examples"]
     return [
         Imagined(token, p, video, start, start + CLIP_SECONDS if video else start)

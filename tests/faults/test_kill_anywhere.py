@@ -28,6 +28,7 @@ STOPS = (
     ("features/*", "SIGKILL", -9, False),
     ("models/*/.step*.part/model.safetensors", "group", -9, True),
     ("models/*/step-*", "SIGTERM", 143, False),
+    ("captioners/*/.step*.part/model.safetensors", "SIGKILL", -9, False),
 )
 
 
@@ -82,7 +83,7 @@ def whole_files(store: Path) -> dict[str, tuple[int, int]]:
     found = stamps(store)
     unfinished = [
         p.relative_to(store).as_posix()
-        for kind in ("codebooks/*", "models/*/step-*")
+        for kind in ("codebooks/*", "models/*/step-*", "captioners/*/step-*")
         for p in store.glob(kind)
         if not (p / "manifest.json").exists()
     ]

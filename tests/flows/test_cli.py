@@ -17,7 +17,10 @@ COMMANDS = {
     "evaluate": "--json",
     "search": "TEXT",
     "next": "--at",
-    "caption": "--template",
+    "caption": "--vtt",
+    "classify": "--verbs",
+    "imagine": "--out",
+    "captioner": "--epochs",
     "status": "--json",
 }
 
@@ -64,6 +67,9 @@ def test_it_starts_as_a_module_and_ends_well(alone):
         (["run", ".", "--size", "huge"], "demo"),
         (["run", ".", "--epochs", "many"], "many"),
         (["next", "x"], "--at"),
+        (["next", "x@1", "--temperature", "-1", "--rollout", "3"], "--temperature -1"),
+        (["classify", "x", "--verbs", "cut,,wash"], "--verbs 'cut,,wash': has an empty name"),
+        (["imagine"], "--text"),
         (["status", "--speed", "9"], "--speed"),
     ],
 )
@@ -74,7 +80,7 @@ def test_a_wrong_call_is_one_line_and_status_2(capsys, arguments, says):
     assert line.startswith("videobert: ") and says in line
 
 
-@pytest.mark.parametrize("command", ["status", "codebook", "pretrain", "index", "evaluate"])
+@pytest.mark.parametrize("command", ["status", "codebook", "pretrain", "captioner", "index", "evaluate"])
 def test_a_store_that_is_not_there_is_not_made(capsys, tmp_path, command):
     ended = run_inside(capsys, command, "--store", tmp_path / "typo")
     assert ended.returncode == 2 and f"{tmp_path / 'typo'}: there is none" in ended.stderr

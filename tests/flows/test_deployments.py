@@ -11,7 +11,9 @@ from flows.settings import Settings
 
 REGISTRY = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
 DEPLOYMENTS = {d["name"]: d for d in REGISTRY["deployments"]}
-CHAIN = ("ingest", "codebook", "pretrain", "index", "evaluate")
+CHAIN = ("ingest", "codebook", "pretrain", "captioner", "index", "evaluate")
+WORK = {"nightly", *CHAIN}
+QUESTIONS = {"search", "caption", "next", "classify", "imagine"}
 
 
 def flow_of(deployment: dict):
@@ -20,13 +22,13 @@ def flow_of(deployment: dict):
 
 
 def test_every_flow_has_one_deployment():
-    assert set(DEPLOYMENTS) == {"nightly", *CHAIN}
+    assert set(DEPLOYMENTS) == WORK | QUESTIONS
     assert {name: flow_of(d).name for name, d in DEPLOYMENTS.items()} == {"nightly": "pipeline"} | {
-        name: name for name in CHAIN
+        name: name for name in (*CHAIN, *QUESTIONS)
     }
 
 
-@pytest.mark.parametrize("name", DEPLOYMENTS)
+@pytest.mark.parametrize("name", sorted(WORK))
 def test_its_parameters_are_those_of_the_flow(name):
     flow, parameters = flow_of(DEPLOYMENTS[name]), DEPLOYMENTS[name]["parameters"]
     brought_in_by_hand = {"imports"}
@@ -36,7 +38,20 @@ def test_its_parameters_are_those_of_the_flow(name):
     assert (validated["settings"].store, validated["settings"].size) == (Path("store"), "small")
 
 
-@pytest.mark.parametrize("name", DEPLOYMENTS)
+@pytest.mark.parametrize("name", sorted(QUESTIONS))
+def test_a_question_reads_the_store_and_waits_for_nobody(name):
+    flow, deployment = flow_of(DEPLOYMENTS[name]), DEPLOYMENTS[name]
+    parameters = inspect.signature(flow.fn).parameters
+    assert set(deployment["parameters"]) <= set(parameters)
+    assert {p for p in parameters if parameters[p].default is inspect.Parameter.empty} <= set(
+        deployment["parameters"]
+    )
+    assert flow.validate_parameters(deployment["parameters"])["store"] == Path("store")
+    assert not {"concurrency_limit", "schedules", "triggers"} & set(deployment)
+    assert deployment["work_pool"]["name"] == "videobert"
+
+
+@pytest.mark.parametrize("name", sorted(WORK))
 def test_one_run_at_a_time_and_none_by_itself(name):
     deployment = DEPLOYMENTS[name]
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}

@@ -8,7 +8,7 @@ import safetensors.numpy
 from command import artefacts, contents, run_inside, stamps
 
 NARRATED, TWICE, SILENT, BROKEN = "command.mpg", "the same command.mpg", "flower.webm", "broken.mp4"
-STAGES = ("ingest", "codebook", "tokens", "pretrain", "index", "evaluate", "report")
+STAGES = ("ingest", "codebook", "tokens", "pretrain", "captioner", "index", "evaluate", "report")
 VIDEO_FIELDS = {"video", "name", "state", "reason", "seconds", "clips", "sentences"}
 
 
@@ -44,7 +44,16 @@ def test_run_answers_with_one_document(made):
 
 def test_every_kind_of_artefact_is_there(made):
     kinds = {name.split("/")[0] for name in artefacts(made.store)}
-    assert kinds == {"transcripts", "features", "codebooks", "tokens", "models", "indexes", "evaluations"}
+    assert kinds == {
+        "transcripts",
+        "features",
+        "codebooks",
+        "tokens",
+        "models",
+        "captioners",
+        "indexes",
+        "evaluations",
+    }
     assert (made.store / "report.html").stat().st_size > 1000
 
 
@@ -101,7 +110,7 @@ def test_a_second_run_does_no_work_twice(home, made):
     ended = home.run("run", made.videos, "--store", made.store)
     assert ended.returncode == 0, ended.stderr
     assert stamps(made.store) == before
-    for stage in ("tokens", "pretrain", "index", "evaluate"):
+    for stage in ("tokens", "pretrain", "captioner", "index", "evaluate"):
         (line,) = [x for x in ended.stderr.splitlines() if x.startswith(f"{stage} ")]
         assert line.endswith("nothing left to do")
         assert float(line.split()[1]) < 5

@@ -17,7 +17,16 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[3]
 MARK = "VIDEOBERT_TEST_RUN"
 SECONDS_TO_VANISH = 10.0
-ARTEFACTS = ("transcripts", "features", "codebooks", "tokens", "models", "indexes", "evaluations")
+ARTEFACTS = (
+    "transcripts",
+    "features",
+    "codebooks",
+    "tokens",
+    "models",
+    "captioners",
+    "indexes",
+    "evaluations",
+)
 
 
 class Home:

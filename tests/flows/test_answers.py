@@ -1,0 +1,32 @@
+"""An answer as a flow run: its result is the command's document, and what a person reads of it is kept beside the run."""
+
+import json
+import subprocess
+import sys
+
+from command import run_inside
+
+ASK = """
+import json, sys
+from flows.answers import caption
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+state = caption("flower@1", store=sys.argv[1], return_state=True)
+with get_client(sync_client=True) as client:
+    (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["caption"])))
+    run = client.read_flow_run(artifact.flow_run_id)
+print(json.dumps([state.result(), artifact.data, artifact.description, run.state_name, run.parameters]))
+"""
+
+
+def test_a_caption_as_a_flow_run_on_a_real_server(home, made, capsys):
+    ended = subprocess.run(
+        [sys.executable, "-c", ASK, str(made.store)], env=home.environment, capture_output=True, text=True, timeout=120, check=False
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    document, shown, about, state, parameters = json.loads(ended.stdout.splitlines()[-1])
+    command = run_inside(capsys, "caption", "flower@1", "--store", made.store, "--json")
+    assert document == json.loads(command.stdout)
+    lines = run_inside(capsys, "caption", "flower@1", "--store", made.store).stdout
+    assert shown == f"```text\n{lines}```"
+    assert (about, state, parameters["video"]) == ("flower@1", "Completed", "flower@1")
