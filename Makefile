@@ -19,10 +19,14 @@ demo: $(VENV)/ready  ## the whole main job on the sample corpus, ending in answe
 	@for query in "chop the carrot" "peel the banana" "wash the tomato"; do \
 	  echo; echo "videobert search \"$$query\""; \
 	  $(VIDEOBERT) search "$$query" --store $(STORE) --top 3 || exit; done
-	@echo; echo "videobert caption kitchen-020 --at 8"
-	@$(VIDEOBERT) caption kitchen-020 --at 8 --store $(STORE)
-	@echo; echo "videobert next kitchen-020 --at 9"
-	@$(VIDEOBERT) next kitchen-020 --at 9 --store $(STORE)
+	@echo; echo "videobert caption kitchen-020"
+	@$(VIDEOBERT) caption kitchen-020 --store $(STORE)
+	@echo; echo "videobert next kitchen-020@9"
+	@$(VIDEOBERT) next kitchen-020@9 --store $(STORE)
+	@echo; echo "videobert classify kitchen-020@8 --verbs chop,season,wash --nouns banana,carrot,egg"
+	@$(VIDEOBERT) classify kitchen-020@8 --verbs chop,season,wash --nouns banana,carrot,egg --store $(STORE)
+	@echo; echo "videobert imagine \"Now chop the carrot just like this.\""
+	@$(VIDEOBERT) imagine "Now chop the carrot just like this." --store $(STORE) --out $(STORE)/imagined.png
 	@echo; echo "The page with all of it: $(abspath $(STORE))/report.html"
 
 test: $(VENV)/ready check  ## the tests, under 10 minutes on 2 cores

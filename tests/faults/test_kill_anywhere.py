@@ -28,7 +28,6 @@ STOPS = (
     ("features/*", "SIGKILL", -9, False),
     ("models/*/.step*.part/model.safetensors", "group", -9, True),
     ("models/*/step-*", "SIGTERM", 143, False),
-    ("captioners/*/.step*.part/model.safetensors", "SIGKILL", -9, False),
 )
 
 

@@ -40,7 +40,7 @@ def story(tmp_path_factory, weights_or_skip) -> dict[str, str]:
     }
     said = {}
     for command in commands():
-        words = [{"FOLDER": str(folder), "VIDEO": "kitchen-001"}.get(word, word) for word in command[1:]]
+        words = [word.replace("FOLDER", str(folder)).replace("VIDEO", "kitchen-001") for word in command[1:]]
         words += ["--epochs", "2"] if words[0] == "run" else []
         done = subprocess.run(
             [*VIDEOBERT, *words], env=environment, cwd=home, capture_output=True, text=True, timeout=500
@@ -53,7 +53,9 @@ def story(tmp_path_factory, weights_or_skip) -> dict[str, str]:
 
 
 def test_the_readme_names_the_commands_that_matter():
-    assert {command[1] for command in commands()} == {"run", "search", "caption", "next", "status"}
+    assert {command[1] for command in commands()} == {
+        "run", "search", "caption", "next", "classify", "imagine", "status",
+    }  # fmt: skip
 
 
 def test_run_tells_each_fate_and_where_the_report_is(story):
@@ -65,9 +67,7 @@ def test_run_tells_each_fate_and_where_the_report_is(story):
 
 def test_answers_are_for_people(story):
     assert re.match(r"1\. kitchen-00[012]\.mp4 \d+:\d\d\.\d–\d+:\d\d\.\d", story["search"])
-    assert re.match(
-        r"\d+:\d\d\.\d–\d+:\d\d\.\d  \d\.\d\d  Now let me show you how to \w+ the \w+\.", story["caption"]
-    )
+    assert re.match(r"\d+:\d\d\.\d–\d+:\d\d\.\d  \d\.\d\d  \w+", story["caption"])
     assert len(re.findall(r"^\+ *(1\.5|3\.0|6\.0|12\.0) s  v\d{5} ", story["next"], re.MULTILINE)) == 12
 
 
