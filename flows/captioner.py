@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -9,8 +11,11 @@ from flows import progress
 from flows.settings import Settings
 from multimodal.answers.session import open_trained
 from multimodal.captioning.learning import learn_captioner
-from multimodal.catalogue import Catalogue
-from multimodal.library import usable
+from multimodal.captioning.memory import Reference
+from multimodal.catalogue import Catalogue, Video
+from multimodal.library import read_material, usable
+from multimodal.pretraining import Trained, learned_and_held_out
+from multimodal.references import asked, match, read_references
 from multimodal.store import Store
 
 
@@ -20,7 +25,19 @@ def learn(settings: Settings) -> str | None:
     store = Store(settings.store)
     with Catalogue(store.catalogue) as catalogue, progress.stage("captioner") as report:
         trained, videos = open_trained(store, catalogue, settings.torch_device), usable(catalogue)
-        return learn_captioner(store, trained, videos, settings.captioner, report)
+        told = _references(settings.references, store, trained, videos)
+        return learn_captioner(store, trained, videos, settings.captioner, report, told)
+
+
+def _references(file: Path | None, store: Store, trained: Trained, videos: list[Video]) -> list[Reference]:
+    """The sentences that people wrote about videos that the model learned from: the others are there to judge by."""
+    if file is None:
+        return []
+    matched = match(read_references(file), videos)
+    learned, _ = learned_and_held_out(store, videos, trained.codebook)
+    materials = [read_material(store, trained.codebook, v) for v in learned if v.video in matched.by_video]
+    found = [a for m in materials for a in asked(m, matched.by_video[m.video.video])]
+    return [(a.moment.video, a.moment.start, a.moment.end, text) for a in found for text in a.sentences]
 
 
 @flow(name="captioner")

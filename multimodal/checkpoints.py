@@ -6,8 +6,9 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -50,15 +51,39 @@ def save(
 
     ``root`` may hold ``metrics.jsonl``, whose last numbers the model card tells.
     """
+
+    def beside_it(beside: Path) -> None:
+        vocabulary.write(beside)
+        about = model_card(card, model.options, vocabulary, progress.step, progress.steps, root / METRICS)
+        (beside / "README.md").write_text(about, encoding="utf-8")
+
+    return publish(root, model, optimizer, progress, card, beside_it)
+
+
+class Kept(Protocol):
+    """A network that a checkpoint can keep."""
+
+    def save(self, folder: Path) -> None: ...
+    def put(self, tensors: dict[str, torch.Tensor]) -> None: ...
+    def named_parameters(self) -> Iterable[tuple[str, torch.nn.Parameter]]: ...
+
+
+def publish(
+    root: Path,
+    model: Kept,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    card: dict[str, Any],
+    beside_it: Callable[[Path], None] = lambda _: None,
+) -> Path:
+    """The same for any network; ``beside_it`` puts what else belongs into the folder."""
     folder = step_folder(root, progress.step)
     with publish_folder(folder) as beside:
         model.save(beside)
-        vocabulary.write(beside)
         save_file(_optimizer_tensors(model, optimizer), beside / "optimizer.safetensors")
         (beside / "trainer.json").write_text(canonical_json(progress))
         (beside / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True, default=str))
-        about = model_card(card, model.options, vocabulary, progress.step, progress.steps, root / METRICS)
-        (beside / "README.md").write_text(about, encoding="utf-8")
+        beside_it(beside)
     for older in _published(root):
         if older.name != folder.name:
             _remove(older)
@@ -87,7 +112,7 @@ def read_progress(folder: Path) -> Progress:
     return Progress(**json.loads((folder / "trainer.json").read_text()))
 
 
-def resume(folder: Path, model: JointBert, optimizer: torch.optim.Optimizer) -> Progress:
+def resume(folder: Path, model: Kept, optimizer: torch.optim.Optimizer) -> Progress:
     """Puts weights and optimizer back as they were in a folder that passed :func:`check`."""
     model.put(load_file(folder / "model.safetensors"))
     tensors = load_file(folder / "optimizer.safetensors")
@@ -117,7 +142,7 @@ def _place(parameter: torch.Tensor, key: str) -> torch.device:
     return parameter.device if key != "step" or fused_keeps_step_beside else torch.device("cpu")
 
 
-def _optimizer_tensors(model: JointBert, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _optimizer_tensors(model: Kept, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     tensors = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():

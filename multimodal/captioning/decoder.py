@@ -165,6 +165,9 @@ class Captioner(nn.Module):
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         (folder / "config.json").write_text(json.dumps(dataclasses.asdict(self.shape)))
 
+    def put(self, tensors: dict[str, torch.Tensor]) -> None:
+        self.load_state_dict(tensors)
+
     @classmethod
     def load(cls, folder: Path, joint: JointBert) -> Captioner:
         shape = json.loads((folder / "config.json").read_text())

@@ -203,7 +203,7 @@ def learn(
         report(now + 1, steps, f"loss {loss.item():.2f}, {sum(len(p.seen) for p in lessons)} sentences")
         made = Progress(now + 1, steps, 0, 0)
         if made.finished or time.monotonic() - saved > options.checkpoint_seconds:
-            last = checkpoints.save(root, network, vocabulary, optimizer, made, card | {"loss": loss.item()})
+            last = checkpoints.publish(root, network, optimizer, made, card | {"loss": loss.item()})
             saved = time.monotonic()
     assert last is not None
     return last

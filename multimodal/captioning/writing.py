@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -43,6 +43,21 @@ def write(
             ids = [network.shape.pieces[piece] for piece in w.pieces]
             found.append((sentence(trained.vocabulary.decode(ids)), float(np.exp(w.log_p / w.count))))
     return found
+
+
+def describer(
+    trained: Trained, captioner: LearnedCaptioner
+) -> Callable[[Sequence[Sequence[int]]], list[str]]:
+    """What makes a caption of each moment's visual tokens alone, as :func:`multimodal.metrics.evaluate` asks for them.
+
+    A captioner that was made with features or words cannot be judged so: it is given none.
+    """
+    assert not captioner.options.features and not captioner.options.words
+
+    def describe(moments: Sequence[Sequence[int]]) -> list[str]:
+        return [text for text, _ in write(trained, captioner, [View(tuple(tokens)) for tokens in moments])]
+
+    return describe
 
 
 def nearest_captions(

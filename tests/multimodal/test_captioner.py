@@ -24,7 +24,7 @@ from multimodal.captioning.beam import BeamOptions, beam_search, penalty
 from multimodal.captioning.decoder import Captioner, CaptionerOptions, Memory, Shape
 from multimodal.captioning.learning import captioner_name, gather, learn_captioner, load_captioner
 from multimodal.captioning.memory import heard, look_at, together, views
-from multimodal.captioning.writing import nearest_captions, write
+from multimodal.captioning.writing import describer, nearest_captions, write
 from multimodal.catalogue import Catalogue
 from multimodal.library import read_material, usable
 from multimodal.store import InputError, Store
@@ -198,6 +198,8 @@ def test_no_trigram_comes_twice():
 def test_it_writes_what_was_said_of_videos_that_it_never_saw(world):
     pairs = said(world, world.captioner, kitchen.materials()[1])
     right = sum(written == spoken for written, spoken in pairs)
+    moments = [s.tokens for m in kitchen.materials()[1] for s in m.spoken()]
+    assert [t.lower() for t in describer(world.trained, world.captioner)(moments)] == [w for w, _ in pairs]
     assert right >= 0.7 * len(pairs), f"chance is a sixth: {pairs}"
 
 
