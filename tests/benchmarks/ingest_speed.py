@@ -33,9 +33,10 @@ import whisper
 from features import plain as plain_network
 from torchvision.models.video import s3d
 
-from multimodal import ingest, weights
+from multimodal import ingest, loaded, weights
 from multimodal.catalogue import Video
-from multimodal.ingest import BACKBONE_WEIGHTS, IngestOptions
+from multimodal.ingest import IngestOptions
+from multimodal.loaded import BACKBONE_WEIGHTS
 from multimodal.store import Store, file_digest
 from speech import audio
 from vision import backbones
@@ -109,11 +110,11 @@ def video_of(path: Path) -> Video:
 def load_models(options: IngestOptions, network: Path | None) -> None:
     """Into the calling thread; S3D from the random weights at `network`."""
     torch.set_num_threads(1)
-    ingest._whisper(options.whisper, "cpu")
+    loaded.whisper(options.whisper, "cpu")
     if network is None:
-        ingest._backbone(options.backbone, "cpu")
+        loaded.backbone(options.backbone, "cpu")
     else:
-        ingest._models.loaded["backbone", options.backbone, "cpu"] = backbones.load(options.backbone, network)
+        loaded.models.loaded["backbone", options.backbone, "cpu"] = backbones.load(options.backbone, network)
 
 
 def ours(path: Path, options: IngestOptions) -> None:

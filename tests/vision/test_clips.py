@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from vision import readers
 from vision.clips import CLIP_SECONDS, FPS, FRAMES_PER_CLIP, clip_starts, exact_div, frame_at, read_clips
-from vision.media import MediaError, probe
-from vision.readers import READERS, read_timeline
+from vision.containers import MediaError
+from vision.media import probe
+from vision.readers import READERS
+from vision.timeline import read_timeline
 
 MILLISECOND = 0.001
 
