@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.codec import UnknownCodecError
 from av.stream import Discard
 
 from speech.placing import LONGEST_SOUND, SAMPLE_RATE, Placer
@@ -21,6 +24,11 @@ PIECE_SECONDS = 60.0
 DURATION_TAG = re.compile(r"(\d{1,5}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 # Formats that hold their own data. Playlists and scripts that name other files or addresses are not among them.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,ogg,wav,w64,mp3,flac,aac,asf,aiff,caf,amr"
+# Only these are decoded (the list of `vision.containers`); the picture's decoders are not even opened.
+CODECS = frozenset(
+    """aac mp1 mp2 mp3 opus vorbis flac alac ac3 eac3 wmav1 wmav2 amr_nb amr_wb
+    pcm_s16le pcm_s16be pcm_s24le pcm_s32le pcm_f32le pcm_u8 pcm_alaw pcm_mulaw""".split()
+)
 
 
 class AudioError(ValueError):
@@ -71,7 +79,11 @@ def pieces(path: str | Path, *, stream: int | None = None, seconds: float = PIEC
         # "file:" keeps a name such as "concat:a|b" a name.
         container = av.open(
             f"file:{path.absolute()}",
-            options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+            options={
+                "format_whitelist": FORMATS,
+                "protocol_whitelist": "file",
+                "codec_whitelist": ",".join(sorted(_decoders())),
+            },
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError) as error:
@@ -80,10 +92,29 @@ def pieces(path: str | Path, *, stream: int | None = None, seconds: float = PIEC
         ) from error
     with container:
         track = _track(container, stream, path.name)
+        if track.codec_context is None or _canonical(track.codec_context.codec) not in CODECS:
+            codec = "unknown" if track.codec_context is None else track.codec_context.name
+            raise AudioError(f"{path.name}: sound codec {codec} is not admitted; re-encode the sound as AAC")
         for other in container.streams:
             if other.index != track.index and _own_end(track) is not None:
                 other.discard = Discard.all
         yield from _decode(container, track, path.name, round(seconds * SAMPLE_RATE))
+
+
+@cache
+def _decoders() -> frozenset[str]:
+    """FFmpeg's names of the decoders for CODECS."""
+    names = set()
+    for name in av.codecs_available:
+        with suppress(UnknownCodecError):
+            if _canonical(av.Codec(name, "r")) in CODECS:
+                names.add(name)
+    return frozenset(names)
+
+
+def _canonical(codec: av.Codec) -> str:
+    """A codec's own name whichever decoder serves it."""
+    return codec.canonical_name.removesuffix("float")
 
 
 def _track(container, stream: int | None, name: str):

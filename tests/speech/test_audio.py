@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from speech import audio
 from speech.audio import DEAD_SECONDS, SAMPLE_RATE, AudioError
 from speech.placing import Placer
+from vision.containers import AUDIO_CODECS
 
 CLICKS = [2.5, 3.0, 5.25, 7.9]
 START = 1.98
@@ -249,6 +250,28 @@ def test_a_file_without_the_sound_asked_for_is_refused_in_words(videos, name, st
     with pytest.raises(AudioError, match=message.replace(".", r"\.")) as caught:
         audio.read(videos / name, stream=stream)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("codec", ["tta", "wavpack"])
+def test_a_codec_that_is_not_admitted_is_not_decoded(tmp_path, clicks, codec):
+    file = clicks.write(tmp_path / "a.mkv", [(0, clicks.track([0.5], 1, 44_100))], codec=codec)
+    with av.open(str(file)) as container:
+        assert next(container.decode(audio=0)).samples
+    with pytest.raises(AudioError, match=f"sound codec {codec} is not admitted"):
+        audio.read(file)
+
+
+def test_the_admitted_codecs_are_those_of_the_probe():
+    assert audio.CODECS == AUDIO_CODECS
+
+
+def test_the_decoder_of_the_picture_is_not_opened(videos):
+    """It would be, to learn what the file does not say, where the list of decoders did not forbid it."""
+    opened = []
+    for options in ({}, {"codec_whitelist": ",".join(audio._decoders())}):
+        with av.open(str(videos / "awkward/rotate_-90.mp4"), options=options) as container:
+            opened.append(container.streams.video[0].codec_context.pix_fmt)
+    assert opened == ["yuv420p", None]
 
 
 def test_a_playlist_cannot_name_another_file(tmp_path, clicks):
