@@ -38,8 +38,8 @@ SEEING_VERSION = 1
 """Raise them when the same options would give another transcript, other features."""
 PATIENCE = 10.0
 """Seconds that a decoder is waited for in all, for each second that the file declares."""
-MOST_CLIPS = round(MAX_SECONDS / clips.CLIP_SECONDS)
-MOST_PIECES = round(audio.LONGEST_SOUND / audio.PIECE_SECONDS) + 1
+MOST_RESULTS = round(MAX_SECONDS / clips.CLIP_SECONDS)
+"""The clips of the longest video that is admitted; pieces of sound are longer than a clip."""
 
 Hook = Callable[[float], None]
 """Called with the share of the video that is done, 0 to 1."""
@@ -136,7 +136,7 @@ def ingest(
     Raises :class:`~multimodal.weights.WeightsError` where a model cannot be had.
     """
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    limits = sandbox.Limits(options.seconds, options.memory, total=options.seconds)
+    limits = sandbox.Limits(options.seconds, options.memory)
     made = _whole_recipe(video, options)
     try:
         media = sandbox.call(
@@ -146,7 +146,7 @@ def ingest(
         return Fate(video.video, "refused", str(error), recipe=made)
     except sandbox.SandboxError as error:
         return Fate(video.video, "refused", str(error))
-    limits = dataclasses.replace(limits, total=options.seconds + PATIENCE * media.duration)
+    limits = decoding_limits(options, media)
     trouble = _Trouble()
     heard = _hear(store, video, media, options, device, limits, trouble, lambda share: hook(share / 2))
     seen = _see(store, video, media, options, device, limits, trouble, lambda share: hook((1 + share) / 2))
@@ -159,6 +159,16 @@ def ingest(
         video.video, state, "; ".join(words), media.duration, count, sentences, heard and heard[0], seen and seen[0],
         None if trouble.passing else made,
     )  # fmt: skip
+
+
+def decoding_limits(options: IngestOptions, media: Media) -> sandbox.Limits:
+    """What a decoder of this video may take. A picture whose frames must all be decoded before the first is given may
+    take the video's own length to that."""
+    length = min(media.duration, MAX_SECONDS)
+    first = length if media.video and decodes_first(media) else 0.0
+    return sandbox.Limits(
+        options.seconds + first, options.memory, options.seconds + PATIENCE * length, MOST_RESULTS
+    )
 
 
 @dataclasses.dataclass
@@ -202,9 +212,8 @@ def _hear(
                 found: dict[str, Any] = transcript.to_dict() | {"problems": []}
             else:
                 pieces = sandbox.stream(
-                    audio.pieces, Path(video.path), types=(Sound, AudioError),
-                    limits=dataclasses.replace(limits, results=MOST_PIECES),
-                )  # fmt: skip
+                    audio.pieces, Path(video.path), types=(Sound, AudioError), limits=limits
+                )
                 problems: list[str] = []
                 transcript = transcribe.transcribe(
                     _noting(pieces, problems),
@@ -277,8 +286,6 @@ def _look(
     expected = max(1.0, media.video.duration / clips.CLIP_SECONDS)
     report: list[ReadReport] = []
     types = (Clip, ReadReport, MediaError)
-    first = media.duration if decodes_first(media) else 0.0
-    limits = dataclasses.replace(limits, seconds=limits.seconds + first, results=MOST_CLIPS)
     stream = sandbox.stream(clips.read_clips, media, reader=reader, types=types, limits=limits)
     found = features.extract(
         _reported(stream, report), backbone, on_clip=lambda done: hook(min(1.0, done / expected))

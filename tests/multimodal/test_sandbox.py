@@ -161,10 +161,10 @@ def test_a_quick_stream_without_end_is_ended_by_how_many_results_it_may_give():
 
 
 def test_work_on_the_results_takes_nothing_from_the_childs_time():
-    work = sandbox.stream(sandboxed.shots, 3, types=(Shot, Other), limits=Limits(60.0, MEMORY, total=4.0))
+    work = sandbox.stream(sandboxed.shots, 3, types=(Shot, Other), limits=Limits(60.0, MEMORY, total=3.0))
     for _ in range(3):
         assert next(work)
-        time.sleep(1.5)
+        time.sleep(1.6)
 
 
 def test_complaints_without_end_cost_neither_memory_nor_disk():
