@@ -13,6 +13,8 @@ from vision.clips import FPS, read_clips
 
 MOMENTS = (3.0, 4.5)
 END, RATE, FLASH = 6.0, 50, 0.1
+STARTS = ((0.0, 0.0), (0.0, 1.3), (1.3, 0.0), (0.7, 1.9))
+"""Of the picture and of the sound; AVI, as FFmpeg writes it, has no place for a late start of the sound."""
 
 
 def write(path: Path, picture_start: float, sound_start: float) -> Path:
@@ -63,11 +65,18 @@ def flashes(path: Path) -> list[float]:
 def clicks(path: Path) -> list[float]:
     sound = audio.read(path)
     loud = np.flatnonzero(np.abs(sound.samples) > 0.3)
-    return [sound.start + n / SAMPLE_RATE for n in loud[np.diff(loud, prepend=-SAMPLE_RATE) > SAMPLE_RATE / 2]]
+    return [
+        sound.start + n / SAMPLE_RATE for n in loud[np.diff(loud, prepend=-SAMPLE_RATE) > SAMPLE_RATE / 2]
+    ]
 
 
-@pytest.mark.parametrize("starts", [(0.0, 0.0), (0.0, 1.3), (1.3, 0.0), (0.7, 1.9)])
-@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".ts", ".flv", ".mpg", ".avi"])
+@pytest.mark.parametrize(
+    ("ending", "starts"),
+    [
+        *((ending, starts) for ending in (".mp4", ".mkv", ".ts", ".flv", ".mpg") for starts in STARTS),
+        *((".avi", starts) for starts in STARTS if starts[1] == 0),
+    ],
+)
 def test_a_flash_and_a_click_meet(tmp_path, ending, starts):
     path = write(tmp_path / f"a{ending}", *starts)
     seen, heard = flashes(path), clicks(path)
