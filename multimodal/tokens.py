@@ -113,7 +113,7 @@ def fit_codebook(
             "without_picture": sorted(set(examples) - set(shown)),
         }
         (beside / "codebook.json").write_text(json.dumps(description, indent=1))
-    report(clips + 1, clips + 1, in_words(description))
+    report(clips + 1, clips + 1, in_words(codebook))
     return digest
 
 
@@ -147,20 +147,28 @@ def _publish_given(
             "without_picture": np.flatnonzero(codebook.used_).tolist(),
         }
         (beside / "codebook.json").write_text(json.dumps(description, indent=1))
-    report(1, 1, f"{in_words(description)}; made elsewhere: there are no pictures")
+    report(1, 1, f"{in_words(codebook)}; made elsewhere: there are no pictures")
     return digest
 
 
 def _description(
     codebook: Codebook, videos: Sequence[Video], held_out: Sequence[Video], words_only: Sequence[str]
 ) -> dict:
-    """What is kept of a codebook in words and figures; the error is null where the tokens were made elsewhere."""
+    """What is kept of a codebook beside its centroids."""
     return {
         "options": dataclasses.asdict(codebook.options),
         "videos": [[v.video, v.features] for v in videos],
         "held_out": [v.video for v in held_out],
         "words_only": list(words_only),
+        **figures(codebook),
+    }
+
+
+def figures(codebook: Codebook) -> dict:
+    """How well a codebook fits its clips; the error is None where the tokens were made elsewhere."""
+    return {
         "clips": int(codebook.counts_.sum()),
+        "tokens": len(codebook.used_),
         "used": int(codebook.used_.sum()),
         "clips_per_used_token": codebook.fullness_,
         "perplexity": codebook.perplexity_,
@@ -168,14 +176,14 @@ def _description(
     }
 
 
-def in_words(description: dict) -> str:
+def in_words(codebook: Codebook) -> str:
     """A line for people: how many tokens are used, how full they are, what they lose."""
-    full, error = description["clips_per_used_token"], description["quantisation_error"]
-    tokens = description["options"]["k"] ** description["options"]["depth"]
+    found = figures(codebook)
+    full, error = found["clips_per_used_token"], found["quantisation_error"]
     lost = "" if error is None else f", quantisation error {error:.3f}"
     return (
-        f"{description['used']} of {tokens} tokens used, {full['min']} / {full['median']:g} / {full['max']} clips in one "
-        f"(least / median / most), perplexity {description['perplexity']:.1f}{lost}"
+        f"{found['used']} of {found['tokens']} tokens used, {full['min']} / {full['median']:g} / {full['max']} clips in one "
+        f"(least / median / most), perplexity {found['perplexity']:.1f}{lost}"
     )
 
 
