@@ -1,6 +1,6 @@
 """k-means in one node of the tree: where it starts, Lloyd's iterations, and which centroid is nearest, exactly.
 
-All rows have length 1 at most (`vision/codebook.py` scales them), which is what the bound of rounding in `nearest`
+All rows have length 1 at most (`vision/tree.py` scales them), which is what the bound of rounding in `nearest`
 rests on. Shapes: N rows, D their width, K centroids, R restarts at a time.
 
 A node of up to `GRAM_ROWS` rows is worked out in its Gram matrix: with N < D that is the same k-means in less work, and
@@ -22,16 +22,18 @@ from threadpoolctl import threadpool_limits
 from vision.backbones import has_fast_bf16
 
 RESTARTS = 4
+TRIALS = 3
+"""Iterations of all restarts; then the best goes on alone."""
 CANDIDATES = 4
 GRAM_ROWS = 768
 SEED_ROWS = 512
+"""Rows of a large node that its restarts are drawn from."""
 SAMPLE_PER_CENTROID = 512
 FAST_PASSES = 1
 TOLERANCE = 2e-3
 BLOCK = 1024
-FAST_BLOCK = 1024
 SMALL_BLOCK = 256
-TRIALS = 3
+"""Rows whose float32 stay in the cache from one operation to the next."""
 ROUNDING = 2.0**-24
 
 
@@ -124,8 +126,8 @@ def _exact(x_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
     """One iteration, to rounding; a centroid without rows becomes the row farthest from its own."""
     ids_N = nearest(x_ND, centroids_KD)
     sums_KD = np.zeros(centroids_KD.shape, np.float64)
-    for begin in range(0, len(x_ND), FAST_BLOCK):
-        block, ids_B = x_ND[begin : begin + FAST_BLOCK], ids_N[begin : begin + FAST_BLOCK]
+    for begin in range(0, len(x_ND), BLOCK):
+        block, ids_B = x_ND[begin : begin + BLOCK], ids_N[begin : begin + BLOCK]
         part_KD = torch.zeros(centroids_KD.shape)
         sums_KD += part_KD.index_add_(0, torch.from_numpy(ids_B), torch.from_numpy(block)).numpy()
     counts_K = np.bincount(ids_N, minlength=len(centroids_KD))
@@ -146,15 +148,15 @@ def _by_gram(x_ND: np.ndarray, k: int, iterations: int, generator: np.random.Gen
     norms_N = gram_NN.diagonal().copy()
     drawn_RK, every_N, total = spread_out(gram_NN, k, generator), np.arange(len(x_ND))[:, None], norms_N.sum()
     products_NC, half_C = gram_NN[:, drawn_RK.ravel()], norms_N[drawn_RK.ravel()] / 2
-    before = np.inf
+    before, best = np.inf, 0
     for iteration in range(iterations):
         if iteration == TRIALS:
-            best = int(errors_R.argmin()) * k  # noqa: F821 - set by the iteration before
             products_NC, half_C = products_NC[:, best : best + k], half_C[best : best + k]
         scores_NC = products_NC - half_C
         ids_NR = scores_NC.reshape(len(x_ND), -1, k).argmax(2) + np.arange(0, scores_NC.shape[1], k)
         best_NR = scores_NC[every_N, ids_NR]
         errors_R = total - 2 * best_NR.sum(0)
+        best = int(errors_R.argmin()) * k
         member_NC = np.zeros_like(scores_NC)
         member_NC[every_N, ids_NR] = 1
         counts_C = member_NC.sum(0)
@@ -169,7 +171,6 @@ def _by_gram(x_ND: np.ndarray, k: int, iterations: int, generator: np.random.Gen
         before = errors_R.min()
         products_NC = gram_NN @ member_NC
         half_C = np.einsum("nc,nc->c", member_NC, products_NC) / 2
-    best = int(errors_R.argmin()) * k
     return member_NC[:, best : best + k].T @ x_ND
 
 
@@ -236,16 +237,17 @@ def _fast_kind() -> torch.dtype:
 def _fast(x_ND: torch.Tensor, total: float, start_RKD: np.ndarray, iterations: int) -> np.ndarray:
     """float32 [k, d]: Lloyd from R starts at a time, in the rows' precision; after `TRIALS` iterations the best goes on."""
     centroids_RKD = torch.from_numpy(start_RKD).to(x_ND.device, torch.float32)
-    before = torch.inf
+    before, best = torch.inf, 0
     for iteration in range(iterations):
         if iteration == TRIALS:
-            centroids_RKD = centroids_RKD[int(errors_R.argmin())][None]  # noqa: F821 - set by the iteration before
+            centroids_RKD = centroids_RKD[best][None]
         centroids_RKD, errors_R = _sweep(x_ND, total, centroids_RKD)
-        error = float(errors_R.min())
+        best = int(errors_R.argmin())
+        error = float(errors_R[best])
         if before - error <= TOLERANCE * error:
             break
         before = error
-    return centroids_RKD[int(errors_R.argmin())].cpu().numpy()
+    return centroids_RKD[best].cpu().numpy()
 
 
 def _sweep(
@@ -259,7 +261,7 @@ def _sweep(
     sums_CD = torch.zeros(rounded_CD.shape, device=x_ND.device)
     counts_C = torch.zeros(restarts * k, dtype=torch.long, device=x_ND.device)
     scores_R = torch.zeros(restarts, device=x_ND.device)
-    for block in x_ND.split(FAST_BLOCK):
+    for block in x_ND.split(BLOCK):
         best_BR, ids_BR = (block @ rounded_CD.T).float().sub_(half_C).view(len(block), restarts, k).max(2)
         scores_R += best_BR.sum(0)
         ids_BR += offsets_R
@@ -274,5 +276,5 @@ def _sweep(
 
 def _farthest(x_ND: torch.Tensor, centroids_KD: torch.Tensor) -> torch.Tensor:
     """float32 [d]: the row that is farthest from its nearest centroid."""
-    parts = [torch.cdist(block.float(), centroids_KD).min(1).values for block in x_ND.split(FAST_BLOCK)]
+    parts = [torch.cdist(block.float(), centroids_KD).min(1).values for block in x_ND.split(BLOCK)]
     return x_ND[int(torch.cat(parts).argmax())].float()
