@@ -84,12 +84,21 @@ def ingest(
 @app.command
 def codebook(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
-    with Store(settings.store, create=False).writing():
-        from flows.codebook import make_tokens
+    store = Store(settings.store, create=False)
+    with store.writing():
+        from flows.codebook import make_tokens, out_of_date
+        from multimodal.tokens import figures, in_words, load_codebook
 
         made = _flow(make_tokens, settings)
+    fitted, old = load_codebook(store, made), out_of_date(store)
+    progress.say(in_words(fitted))
+    if old:
+        progress.say(
+            f"out of date: {', '.join(old)}; they keep to the codebook they were made with until `videobert pretrain`, "
+            "`videobert index` and `videobert evaluate` have made new ones"
+        )
     if json_:
-        print_json({"codebook": made})
+        print_json({"codebook": made, **figures(fitted), "out_of_date": old})
     else:
         print(made)
 
