@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import logging
 import os
 import signal
@@ -113,11 +114,13 @@ def index(settings: Settings = Settings(), *, json_: JsonOption = False) -> None
     with Store(settings.store, create=False).writing():
         from flows.index import index_videos
 
-        new = _flow(index_videos, settings)
+        made = _flow(index_videos, settings)
     if json_:
-        print_json({"new": new})
+        print_json(dataclasses.asdict(made))
     else:
-        print(f"{new} videos were new to the index")
+        print(f"{made.new} videos were new to the index")
+        for kind, standing in made.searched.items():
+            print(f"{kind:<6}{standing}")
 
 
 @app.command

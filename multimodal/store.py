@@ -197,6 +197,9 @@ class Store:
     def index(self, address: str) -> Path:
         return self.root / "indexes" / address
 
+    def cache(self, address: str) -> Path:
+        return self.root / "caches" / address
+
     def evaluation(self, address: str) -> Path:
         return self.root / "evaluations" / f"{address}.json"
 

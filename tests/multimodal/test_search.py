@@ -103,29 +103,42 @@ def test_what_a_hit_says(found):
 @pytest.mark.parametrize(
     "query",
     ['"a', '"onion', "onion*", "NEAR(onion, 2)", "NEAR(", "-onion", "onion -cut", "NOT onion", "AND", "a AND", "(onion",
-     "text:onion", "^onion", "{text}: onion", "'; DROP TABLE words; --", "onion\x00cut", "_", "x" * 5000,
-     "onion " * 3000, "\ud83c onion", "数据 onion", "[MASK] onion", "v00001 onion", "ὀνίον ² ½", "🥕 1"],
+     "text:onion", "^onion", "{text}: onion", "'; DROP TABLE words; --", "onion\x00cut",
+     "onion " * 3000, "\ud83c onion", "数据 onion", "[MASK] onion", "v00001 onion"],
 )  # fmt: skip
 def test_no_query_breaks_it(found, query):
     hits = found.search(query)
-    assert len(hits) == 10
+    known = set(found.trained.vocabulary.encode(query)) - {found.trained.vocabulary.unknown}
+    assert len(hits) == (10 if known else len(found.by_words(query))) > 0
     if "onion" in query and "x00" not in repr(query):
-        assert hits[0].text == "now cut the onion"
+        assert "now cut the onion" in [h.text for h in hits[:2]], "another may say NOT or NEAR"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.text(max_size=30) | st.text("\"*()-^:{}+ 'NEARORT_abc", max_size=30))
 def test_any_text_is_an_answer_or_an_error_in_words(found, query):
     try:
-        assert len(found.search(query, 3)) == 3
+        assert 1 <= len(found.search(query, 3)) <= 3
     except InputError as error:
-        assert "has no word in it" in str(error) and "\n" not in str(error)
+        assert (
+            "has no word in it" in str(error) or "nobody says a word of it" in str(error)
+        ) and "\n" not in str(error)
 
 
 @pytest.mark.parametrize("query", ["", "  ", "?!", '"" **', "\n"])
 def test_a_query_without_a_word_is_an_error(found, query):
     with pytest.raises(InputError, match="has no word in it; say what you look for"):
         found.search(query)
+
+
+@pytest.mark.parametrize("query", ["_", "x" * 5000, "ὀνίον ² ½", "zebra"])
+def test_words_that_nobody_says_and_the_vocabulary_lacks_are_an_error(found, query):
+    with pytest.raises(
+        InputError, match=r"nobody says a word of it, and the model's vocabulary has none; use other words"
+    ):
+        found.search(query)
+    assert found.search(f"{query} onion")[0].text == "now cut the onion"
+    assert found.unknown_words(f"{query.split()[0]} onion") == [query.split()[0]]
 
 
 def test_by_words_takes_only_what_shares_a_word(found):
