@@ -19,6 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 from flows import progress, questions
 from flows.errors import FOR_PEOPLE
 from flows.printing import JsonOption, figures, print_figures, print_json, print_videos, status_of
+from flows.removal import remove
 from flows.settings import DEFAULT_STORE, Imports, Settings, StoreOption
 from multimodal.imports import find_imports
 from multimodal.library import find
@@ -148,6 +149,7 @@ def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> 
         print_videos(opened)
 
 
+app.command(remove)
 for question in (questions.search, questions.next_, questions.caption):
     app.command(question, name=question.__name__.rstrip("_"))
 

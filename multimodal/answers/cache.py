@@ -11,7 +11,7 @@ import dataclasses
 import json
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,8 @@ class Cache:
 
     folder: Path
     db: sqlite3.Connection
+    model: str
+    width: int
     shelves: dict[str, Shelf]
     next: int
 
@@ -75,15 +77,15 @@ class Cache:
         db.execute("CREATE TABLE videos (made TEXT PRIMARY KEY, video TEXT, first INTEGER, moments INTEGER)")
         db.execute("CREATE TABLE about (state TEXT NOT NULL)")
         db.execute("INSERT INTO about VALUES ('')")
-        cache = cls(folder, db, {k: Shelf(folder, k, 0, width, 0.0) for k in KINDS}, 0)
+        cache = cls(folder, db, model, width, {k: Shelf(folder, k, 0, 0.0, width) for k in KINDS}, 0)
         for shelf in cache.shelves.values():
             shelf.create()
-        cache._agree(model, width)
+        cache._agree()
         return cache
 
     @classmethod
-    def open(cls, folder: Path, model: str, width: int, *, write: bool = False) -> Cache | None:
-        """``None`` where there is none, or one that is not whole, of another version or of another model."""
+    def open(cls, folder: Path, *, write: bool = False) -> Cache | None:
+        """``None`` where there is none, or one that is not whole or of another version."""
         path = folder / "moments.sqlite"
         if not path.is_file():
             return None
@@ -93,18 +95,22 @@ class Cache:
         )
         try:
             state = json.loads(db.execute("SELECT state FROM about").fetchone()[0])
-            if (state["version"], state["model"], state["width"]) == (VERSION, model, width):
-                shelves = {k: Shelf(folder, k, rows, width, e) for k, (rows, e) in state["shelves"].items()}
-                if set(shelves) == set(KINDS) and all(s.is_whole() for s in shelves.values()):
-                    return cls(folder, db, shelves, state["next"])
+            if state["version"] == VERSION:
+                width = state["width"]
+                shelves = {k: Shelf(folder, k, *state["shelves"][k], width) for k in KINDS}
+                if all(s.is_whole() for s in shelves.values()):
+                    return cls(folder, db, state["model"], width, shelves, state["next"])
         except (sqlite3.Error, ValueError, KeyError, TypeError):
             pass
         db.close()
         return None
 
-    def _agree(self, model: str, width: int) -> None:
+    def is_of(self, trained: Trained) -> bool:
+        return (self.model, self.width) == (address(trained), trained.model.options.hidden_size)
+
+    def _agree(self) -> None:
         """Writes down which rows count; in the transaction of what put them there."""
-        state = {"version": VERSION, "model": model, "width": width, "next": self.next,
+        state = {"version": VERSION, "model": self.model, "width": self.width, "next": self.next,
                  "shelves": {k: [s.rows, s.error] for k, s in self.shelves.items()}}  # fmt: skip
         self.db.execute("UPDATE about SET state = ?", (json.dumps(state),))
 
@@ -113,10 +119,8 @@ class Cache:
         rows = self.db.execute("SELECT made, video, first, moments FROM videos ORDER BY first")
         return {made: (video, first, count) for made, video, first, count in rows}
 
-    def change(
-        self, store: Store, trained: Trained, gone: Sequence[str], new: Sequence[Video], report: Report
-    ) -> None:
-        """Takes the files named ``gone`` out and ``new`` videos in, all or nothing."""
+    def change(self, gone: Sequence[str], new: Iterable[tuple[str, str, Indexed]]) -> None:
+        """Takes the files named ``gone`` out and ``new`` ones in (name, video, content), all or nothing."""
         held = self.held()
         ranges = [(held[made][1], held[made][1] + held[made][2]) for made in gone]
         for shelf in self.shelves.values() if ranges else ():
@@ -126,12 +130,11 @@ class Cache:
             if ranges:
                 moments.drop(self.db, ranges)
                 self.db.executemany("DELETE FROM videos WHERE made = ?", [(made,) for made in gone])
-            for done, video in enumerate(new, 1):
-                self._add(made_of(video), video.video, read(store, trained, video))
-                report(done, len(new), video.name)
+            for made, video, indexed in new:
+                self._add(made, video, indexed)
             for shelf in self.shelves.values():
                 shelf.sync()
-            self._agree(address(trained), trained.model.options.hidden_size)
+            self._agree()
             self.db.execute("COMMIT")
         except BaseException:
             self.db.execute("ROLLBACK")
@@ -187,39 +190,59 @@ def bring_up(
     The caller holds the store. Caches of other models are deleted. Raises what :func:`multimodal.answers.index.read` does.
     """
     folder, width = _folder(store, trained), trained.model.options.hidden_size
-    for other in folder.parent.glob("*"):
+    for other in store.caches.glob("[!.]*"):
         if other != folder:
             shutil.rmtree(other)
     wanted = {made_of(v): v for v in videos}
-    cache = Cache.open(folder, address(trained), width, write=True)
-    if cache is not None:
-        held = cache.held()
-        gone, new = sorted(held.keys() - wanted.keys()), [v for made, v in wanted.items() if made not in held]
-        dead = cache.next - sum(held[made][2] for made in held.keys() & wanted.keys())
-        if dead > MOST_DEAD * cache.next:
-            cache.db.close()
-            cache = None
-        elif gone or new:
-            cache.change(store, trained, gone, new, report)
+    cache = Cache.open(folder, write=True)
+    held = cache.held() if cache and cache.is_of(trained) else {}
+    dead = sum(count for made, (_, _, count) in held.items() if made not in wanted)
+    if cache and (not held or dead > MOST_DEAD * cache.next):
+        cache.db.close()
+        cache, held = None, {}
+    gone = sorted(held.keys() - wanted.keys())
+    left = [v for made, v in wanted.items() if made not in held]
     if cache is None:
-        cache = _made_anew(store, trained, list(wanted.values()), report)
+        cache = _made_anew(folder, address(trained), width, _read(store, trained, left, report))
+    elif gone or left:
+        cache.change(gone, _read(store, trained, left, report))
     with contextlib.closing(cache.db):
         return {kind: _stand(cache, kind, set(wanted), options, report) for kind in KINDS}
 
 
-def _made_anew(store: Store, trained: Trained, videos: Sequence[Video], report: Report) -> Cache:
+def _read(
+    store: Store, trained: Trained, videos: Sequence[Video], report: Report
+) -> Iterator[tuple[str, str, Indexed]]:
+    for done, video in enumerate(videos, 1):
+        yield made_of(video), video.video, read(store, trained, video)
+        report(done, len(videos), video.name)
+
+
+def _made_anew(folder: Path, model: str, width: int, new: Iterable[tuple[str, str, Indexed]]) -> Cache:
     """A new cache in the place of the old; it appears under its name when it is whole."""
-    folder, width = _folder(store, trained), trained.model.options.hidden_size
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
-    cache = Cache.create(beside, address(trained), width)
+    cache = Cache.create(beside, model, width)
     with contextlib.closing(cache.db):
-        cache.change(store, trained, [], videos, report)
+        cache.change([], new)
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
-    opened = Cache.open(folder, address(trained), width, write=True)
+    opened = Cache.open(folder, write=True)
     assert opened is not None
     return opened
+
+
+def take_out(store: Store, video: str) -> None:
+    """Takes a video out of every cache of the store, without a trace; one that cannot be opened is deleted whole."""
+    for folder in sorted(store.caches.glob("[!.]*")):
+        cache = Cache.open(folder, write=True)
+        if cache is None:
+            shutil.rmtree(folder)
+            continue
+        with contextlib.closing(cache.db):
+            gone = [made for made, (of, _, _) in cache.held().items() if of == video]
+            if gone:
+                cache.change(gone, [])
 
 
 def _stand(cache: Cache, kind: str, wanted: set[str], options: NearestOptions, report: Report) -> Standing:
@@ -274,11 +297,10 @@ def open_cache(
 
     ``None`` where the cache lacks one of them, or there is none.
     """
-    cache = Cache.open(_folder(store, trained), address(trained), trained.model.options.hidden_size)
-    wanted = {made_of(v) for v in videos}
+    cache, wanted = Cache.open(_folder(store, trained)), {made_of(v) for v in videos}
     if cache is None:
         return None
-    held = cache.held()
+    held = cache.held() if cache.is_of(trained) else {}
     if not wanted <= held.keys():
         cache.db.close()
         return None

@@ -11,7 +11,6 @@ from multimodal.library import Material, read_material, usable
 from multimodal.pretraining import Trained, load_trained
 from multimodal.store import InputError, Store, StoreError
 
-
 CLOCK = re.compile(r"(-)?(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
 """Seconds, minutes:seconds or hours:minutes:seconds, as the commands print them."""
 

@@ -20,7 +20,7 @@ FULL, HALF, NUMBER = np.dtype("<f4"), np.dtype("<i2"), np.dtype("<i8")
 class Shelf:
     """Vectors [rows, width] in ``folder``/``name``.*; ``error`` is the largest rounding error of a half."""
 
-    def __init__(self, folder: Path, name: str, rows: int, width: int, error: float):
+    def __init__(self, folder: Path, name: str, rows: int, error: float, width: int):
         self.name, self.rows, self.width, self.error = name, rows, width, error
         self._paths = {
             "full": (folder / f"{name}.full", FULL, width),
