@@ -193,13 +193,13 @@ class Catalogue:
         )
         return [Video(*row) for row in rows]
 
-    def find(self, label: str) -> Video:
+    def find(self, label: str, *, going: bool = False) -> Video:
         """The video that ``label`` means: a digest (or its first 6 digits or more), a name, or a path.
 
-        Raises :class:`StoreError` where none or several fit.
+        ``going`` looks among those too whose removal was killed. Raises :class:`StoreError` where none or several fit.
         """
         resolved = str(Path(label).absolute())
-        videos = self.videos()
+        videos = [*self.videos(), *(self.forgotten(unfinished=True) if going else [])]
         for fits in (
             lambda v: v.video == label or v.path == resolved,
             lambda v: v.name == label,

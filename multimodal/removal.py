@@ -35,12 +35,7 @@ def remove(store: Store, catalogue: Catalogue, labels: Sequence[str]) -> list[Re
     The original files are not touched. The caller holds the store. Raises :class:`~multimodal.store.InputError` before
     anything is removed where a label means no video, or several.
     """
-    unfinished = {v.video: v for v in catalogue.forgotten(unfinished=True)}
-    videos: dict[str, Video] = {}
-    for label in labels:
-        left = [v for v in unfinished.values() if label in (v.video, v.name, v.path)]
-        video = left[0] if left else catalogue.find(label)
-        videos[video.video] = video
+    videos = {v.video: v for v in (catalogue.find(label, going=True) for label in labels)}
     for video in videos.values():
         catalogue.forget(video)
     finished = finish_removals(store, catalogue)
