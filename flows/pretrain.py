@@ -46,16 +46,17 @@ def pretrain_model(settings: Settings = Settings()) -> str:
 
 
 def _kept(store: Store, catalogue: Catalogue, codebook: str, settings: Settings) -> str | None:
-    """The current model, where it is what this run asks for but for videos that were removed since it learned from them."""
-    name, removed = catalogue.current("model"), catalogue.forgotten()
+    """The current model, where it is what this run asks for but for videos that were removed since it learned from them.
+
+    One that came back, perhaps heard anew, is learned from again after a refit.
+    """
+    name, removed, videos = catalogue.current("model"), catalogue.forgotten(), usable(catalogue)
     if name is None or not removed or checkpoints.latest(store.model(name)) is None:
         return None
-    if name != model_name(store, [*usable(catalogue), *removed], codebook, settings.pretrain):
+    then = {v.video: v for v in [*videos, *removed]}
+    now, before = (model_name(store, v, codebook, settings.pretrain) for v in (videos, list(then.values())))
+    if now == name or before != name:
         return None
     with progress.stage("pretrain") as report:
-        report(
-            1,
-            1,
-            f"kept, though it learned from {len(removed)} removed videos; --refit makes one that did not",
-        )
+        report(1, 1, "kept, though videos that it learned from were removed; --refit makes one without them")
     return name

@@ -160,11 +160,9 @@ class Catalogue:
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def forgotten(self, *, unfinished: bool = False) -> list[Video]:
-        """The videos that were removed and did not come back; or only those whose files may still be there."""
-        rows = self._db.execute(
-            f"SELECT {', '.join(_COLUMNS)} FROM forgotten WHERE video NOT IN (SELECT video FROM videos) "
-            f"{'AND NOT finished' if unfinished else ''} ORDER BY video"
-        )
+        """The videos that were ever removed, as they were then; or only those whose files may still be there."""
+        left = "WHERE NOT finished AND video NOT IN (SELECT video FROM videos)" if unfinished else ""
+        rows = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM forgotten {left} ORDER BY video")
         return [Video(*row) for row in rows]
 
     def replace(self, old: str, video: Video) -> None:

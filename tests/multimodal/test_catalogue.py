@@ -140,4 +140,4 @@ def test_what_is_forgotten_is_remembered_until_its_files_are_gone(path):
     assert b"secret" not in held and A.encode() in held
     with Catalogue(path) as db:
         db.put(video)
-        assert db.forgotten() == []
+        assert db.forgotten(unfinished=True) == [] and [v.video for v in db.forgotten()] == [A]
