@@ -36,8 +36,9 @@ from multimodal.answers.search import Index  # noqa: E402
 from multimodal.catalogue import Video  # noqa: E402
 from multimodal.examples import pack, sequence, unmasked  # noqa: E402
 from multimodal.library import tokens_table  # noqa: E402
-from multimodal.model import JointBert, start_from  # noqa: E402
+from multimodal.model import JointBert  # noqa: E402
 from multimodal.pretraining import Trained  # noqa: E402
+from multimodal.starting import start_from  # noqa: E402
 from multimodal.store import Store, canonical_json, write_whole  # noqa: E402
 from multimodal.training import fast_bf16  # noqa: E402
 from multimodal.vocabulary import Vocabulary  # noqa: E402
@@ -130,7 +131,7 @@ def minilm() -> tuple[JointBert, Vocabulary]:
     folder = weights.fetch("minilm-l6").parent
     vocabulary = Vocabulary.from_file(folder / "vocab.txt", 144)
     centroids = torch.randn(144, 1024, generator=torch.Generator().manual_seed(0))
-    return start_from(folder, len(vocabulary.words), centroids, 0).eval(), vocabulary
+    return start_from(folder, vocabulary, centroids, 0).eval(), vocabulary
 
 
 @torch.no_grad()

@@ -165,7 +165,9 @@ def test_it_comes_back_as_new(world):
         )
         ((again,), _) = register(catalogue, [world.originals / "film-1.mp4"])
         assert again == Video(before.video, "film-1.mp4", before.path, before.bytes) and again.state == "new"
-        assert [v.video for v in catalogue.forgotten()] == [before.video], "until a refit, as the model learned from it"
+        assert [v.video for v in catalogue.forgotten()] == [before.video], (
+            "until a refit, as the model learned from it"
+        )
         assert catalogue.forgotten(unfinished=True) == []
 
 
