@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 from flows import progress, questions
 from flows.errors import FOR_PEOPLE
 from flows.printing import JsonOption, figures, print_figures, print_json, print_videos, status_of
+from flows.removal import remove
 from flows.settings import DEFAULT_STORE, Imports, Settings, StoreOption
 from multimodal.imports import find_imports
 from multimodal.library import find
@@ -122,11 +124,13 @@ def index(settings: Settings = Settings(), *, json_: JsonOption = False) -> None
     with Store(settings.store, create=False).writing():
         from flows.index import index_videos
 
-        new = _flow(index_videos, settings)
+        made = _flow(index_videos, settings)
     if json_:
-        print_json({"new": new})
+        print_json(dataclasses.asdict(made))
     else:
-        print(f"{new} videos were new to the index")
+        print(f"{made.new} videos were new to the index")
+        for kind, standing in made.searched.items():
+            print(f"{kind:<6}{standing}")
 
 
 @app.command
@@ -154,6 +158,7 @@ def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> 
         print_videos(opened)
 
 
+app.command(remove)
 for question in (questions.search, questions.next_, questions.caption):
     app.command(question, name=question.__name__.rstrip("_"))
 

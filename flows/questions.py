@@ -3,40 +3,83 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.printing import JsonOption, clock, print_json
+from flows.printing import JsonOption, clock, print_hits, print_json
 from flows.settings import DEFAULT_STORE, StoreOption
 from multimodal.catalogue import Catalogue
-from multimodal.store import Store
+from multimodal.store import InputError, Store
 
 At = Annotated[float | None, Parameter(help="The second of the video that is meant.")]
 Device = Annotated[str, Parameter(help="Where the model runs: cpu or cuda.")]
 
 
 def search(
-    text: Annotated[str, Parameter(help="What is said or shown in the moment that you look for.")],
+    text: Annotated[
+        str | None, Parameter(help="What is said or shown in the moment that you look for.")
+    ] = None,
     *,
+    like: Annotated[
+        str | None, Parameter(help="VIDEO@S in place of TEXT: moments that look like that one, never itself.")
+    ] = None,
+    texts: Annotated[
+        bool,
+        Parameter(help="With --like: the sentences of the store that fit what is seen there.", negative=()),
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     top: Annotated[int, Parameter(help="How many moments.")] = 5,
     device: Device = "cpu",
     json_: JsonOption = False,
 ) -> None:
-    """The moments of all videos that a text calls for, best first."""
-    from multimodal.answers.session import open_index, open_trained
+    """The moments of all videos that a text or another moment calls for, best first, and why each is there.
 
+    Before a model is trained, a text is looked up among the spoken words alone.
+    """
+    from multimodal.answers.search import without_model
+    from multimodal.answers.session import asked, open_index, open_trained
+    from multimodal.library import usable
+
+    if (text is None) == (like is None):
+        raise InputError(
+            "search: give a TEXT, or --like VIDEO@S (with --texts: what fits its picture), one of them"
+        )
+    if texts and like is None:
+        raise InputError("--texts: goes with --like VIDEO@S; without it give the TEXT alone")
+    if top < 1:
+        raise InputError(f"--top {top}: must be 1 or more")
     opened = Store(store, create=False)
     with Catalogue(opened.catalogue) as catalogue:
-        hits = open_index(opened, catalogue, open_trained(opened, catalogue, device)).search(text, top)
+        moment = asked(catalogue, like) if like is not None else None
+        if moment is not None and moment.at is None:
+            raise InputError(f"--like {like}: names no second; write VIDEO@SECONDS, as in {like}@62.5")
+        by_words_alone = moment is None and catalogue.current("model") is None
+        if by_words_alone:
+            index = without_model(opened, usable(catalogue))
+        else:
+            index = open_index(opened, catalogue, open_trained(opened, catalogue, device))
+        if moment is not None and moment.at is not None:
+            hits = (index.texts if texts else index.like)(moment.video, moment.at, top)
+        else:
+            hits = index.search(text or "", top)
+        unknown = index.unknown_words(text or "")
     if json_:
-        print_json({"query": text, "hits": [dataclasses.asdict(h) for h in hits]})
+        document = {"query": text, "by": "words" if by_words_alone else "model", "unknown": unknown}
+        if moment is not None:
+            document |= {"like": {"video": moment.video.video, "name": moment.video.name, "at": moment.at}}
+        print_json(document | {"hits": [dataclasses.asdict(h) for h in hits]})
         return
-    for n, hit in enumerate(hits, 1):
+    if by_words_alone:
         print(
-            f"{n}. {hit.name} {clock(hit.start)}–{clock(hit.end)}  heard {hit.heard:.4f} + seen {hit.seen:.4f}  {hit.text or '(nobody speaks)'}"
+            "By words alone: the store has no model yet; `videobert run VIDEOS` makes one.", file=sys.stderr
         )
+    if unknown:
+        print(f"The model's vocabulary lacks: {', '.join(unknown)}.", file=sys.stderr)
+    if not hits:
+        print("Nothing found.", file=sys.stderr)
+    print_hits(hits)
 
 
 def next_(

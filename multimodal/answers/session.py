@@ -2,11 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 from multimodal.answers.search import Index
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import Material, read_material, usable
 from multimodal.pretraining import Trained, load_trained
-from multimodal.store import InputError, Store
+from multimodal.store import InputError, Store, StoreError
+
+CLOCK = re.compile(r"(-)?(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
+"""Seconds, minutes:seconds or hours:minutes:seconds, as the commands print them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a question is about: a video, and the second of it that is meant, ``None`` for all of it."""
+
+    video: Video
+    at: float | None
+
+
+def asked(catalogue: Catalogue, label: str, at: float | None = None) -> Asked:
+    """What ``label`` means: a video (its name, path or digest), or with ``@S`` the moment of it at S seconds.
+
+    S may be written as a clock shows it (``1:02.5``). A video whose own name ends in ``@S`` is that video.
+    Raises :class:`~multimodal.store.InputError` for a video not in the store, an S that is no time, and where ``at``
+    says it a second time.
+    """
+    name, mark, second = label.rpartition("@")
+    try:
+        return Asked(catalogue.find(label), at)
+    except StoreError:
+        if not mark:
+            raise
+        time = CLOCK.fullmatch(second)
+        try:
+            video = catalogue.find(name)
+        except StoreError:
+            if time:
+                raise
+            video = None
+        if video is None:
+            raise
+    if time is None:
+        raise InputError(
+            f"{label}: {second!r} is no time; write VIDEO@SECONDS or VIDEO@MINUTES:SECONDS, as in VIDEO@62.5"
+        )
+    if at is not None:
+        raise InputError(f"{label} and --at {at:g}: name two moments; give one of them")
+    return Asked(video, _seconds(*time.groups()))
+
+
+def _seconds(sign: str | None, hours: str | None, minutes: str | None, seconds: str) -> float:
+    total = 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds)
+    return -total if sign else total
 
 
 def open_trained(store: Store, catalogue: Catalogue, device: str) -> Trained:
