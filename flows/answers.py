@@ -32,9 +32,17 @@ def _shown(key: str, asked: str, document: Document, lines: Callable[[Document],
 
 
 @flow(name="search", persist_result=False)
-def search(text: str, store: Path = DEFAULT_STORE, top: int = 5, device: str = "cpu") -> Document:
-    """The moments of all videos that a text calls for, best first."""
-    return _shown("search", text, documents.search(store, text, top=top, device=device), search_lines)
+def search(
+    text: str | None = None,
+    store: Path = DEFAULT_STORE,
+    like: str | None = None,
+    texts: bool = False,
+    top: int = 5,
+    device: str = "cpu",
+) -> Document:
+    """The moments of all videos that a text, or another moment (``like``: VIDEO@S), calls for, best first."""
+    found = documents.search(store, text, like=like, texts=texts, top=top, device=device)
+    return _shown("search", text or f"like {like}", found, search_lines)
 
 
 @flow(name="caption", persist_result=False)

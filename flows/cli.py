@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 from flows import progress, questions
 from flows.errors import FOR_PEOPLE
 from flows.printing import JsonOption, figures, print_figures, print_json, print_videos, status_of
+from flows.removal import remove
 from flows.settings import DEFAULT_STORE, Imports, Settings, StoreOption
 from multimodal.imports import find_imports
 from multimodal.library import find
@@ -84,12 +86,21 @@ def ingest(
 @app.command
 def codebook(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
-    with Store(settings.store, create=False).writing():
-        from flows.codebook import make_tokens
+    store = Store(settings.store, create=False)
+    with store.writing():
+        from flows.codebook import make_tokens, out_of_date
+        from multimodal.tokens import figures, in_words, load_codebook
 
         made = _flow(make_tokens, settings)
+    fitted, old = load_codebook(store, made), out_of_date(store)
+    progress.say(in_words(fitted))
+    if old:
+        progress.say(
+            f"out of date: {', '.join(old)}; they keep to the codebook they were made with until `videobert pretrain`, "
+            "`videobert index` and `videobert evaluate` have made new ones"
+        )
     if json_:
-        print_json({"codebook": made})
+        print_json({"codebook": made, **figures(fitted), "out_of_date": old})
     else:
         print(made)
 
@@ -126,11 +137,13 @@ def index(settings: Settings = Settings(), *, json_: JsonOption = False) -> None
     with Store(settings.store, create=False).writing():
         from flows.index import index_videos
 
-        new = _flow(index_videos, settings)
+        made = _flow(index_videos, settings)
     if json_:
-        print_json({"new": new})
+        print_json(dataclasses.asdict(made))
     else:
-        print(f"{new} videos were new to the index")
+        print(f"{made.new} videos were new to the index")
+        for kind, standing in made.searched.items():
+            print(f"{kind:<6}{standing}")
 
 
 @app.command
@@ -158,6 +171,7 @@ def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> 
         print_videos(opened)
 
 
+app.command(remove)
 for question in (questions.search, questions.next_, questions.caption, questions.classify, questions.imagine):
     app.command(question, name=question.__name__.rstrip("_"))
 

@@ -24,6 +24,13 @@ def fit(videos: list[Video], settings: Settings) -> str:
         )
 
 
+def out_of_date(store: Store) -> tuple[str, ...]:
+    """What of the store still speaks the tokens of another codebook than the one in use: the model and what it made."""
+    with Catalogue(store.catalogue) as catalogue:
+        models, codebook = catalogue.current("model_codebook"), catalogue.current("codebook")
+    return () if models in (None, codebook) else ("model", "index", "evaluation")
+
+
 def _held_out(settings: Settings) -> float | frozenset[str]:
     if settings.truth is not None and settings.held_out is None:
         return read_truth(settings.truth).held_out

@@ -12,7 +12,7 @@ from speech.sentences import TranscriptError
 from speech.transcribe import TranscribeError
 from vision.backbones import BackboneError
 from vision.codebook import CodebookError
-from vision.media import MediaError
+from vision.containers import MediaError
 
 PART_MISSING = (InputError, WeightsError, SpeechModelError, TranscribeError, ActivityError, BackboneError)
 """No video can be taken in before the person has chosen otherwise."""

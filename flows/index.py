@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import progress
 from flows.settings import Settings
 from multimodal.answers import search
+from multimodal.answers.cache import Standing, bring_up
 from multimodal.answers.session import open_trained
 from multimodal.catalogue import Catalogue
 from multimodal.library import usable
@@ -15,20 +18,29 @@ from multimodal.store import Store
 from multimodal.tokens import encode_videos
 
 
+@dataclasses.dataclass(frozen=True)
+class Indexed:
+    """How many videos were new to the index, and how each kind of vectors is searched."""
+
+    new: int
+    searched: dict[str, Standing]
+
+
 @task(name="index moments", cache_policy=NO_CACHE, persist_result=False)
-def index_moments(settings: Settings) -> int:
-    """How many videos were new to the model's index."""
+def index_moments(settings: Settings) -> Indexed:
+    """Puts what is new into the index, and brings up what it is searched by."""
     store = Store(settings.store)
     with Catalogue(store.catalogue) as catalogue:
         trained, videos = open_trained(store, catalogue, settings.torch_device), usable(catalogue)
     with progress.stage("index") as report:
         encode_videos(store, trained.codebook, videos, report)
-        return search.index(store, trained, videos, report)
+        new = search.index(store, trained, videos, report)
+        return Indexed(new, bring_up(store, trained, videos, report))
 
 
 @flow(name="index")
-def index_videos(settings: Settings = Settings()) -> int:
-    """Puts every video into the current model's index; returns how many were new.
+def index_videos(settings: Settings = Settings()) -> Indexed:
+    """Puts every video into the current model's index, and what is gone out of it.
 
     Raises :class:`~multimodal.store.InputError` where the store has no model.
     """

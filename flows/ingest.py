@@ -19,6 +19,7 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.imports import find_imports, take_in_imports
 from multimodal.ingest import Fate, ingest, settled
 from multimodal.library import Found, find, register
+from multimodal.removal import finish_removals
 from multimodal.store import InputError, Store, out_of_space
 
 REASONS_TOLD = 3
@@ -57,6 +58,7 @@ def ingest_videos(
     store = Store(settings.store)
     ended: list[Video] = []
     with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
+        finish_removals(store, catalogue)
         if imports.paths:
             ended += take_from_elsewhere(imports, settings)
         if videos or not imports.paths:

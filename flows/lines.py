@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.printing import clock
+from flows.printing import clock, hit_lines
 
 Document = dict[str, Any]
 
 
 def search_lines(document: Document) -> list[str]:
-    return [
-        f"{n}. {hit['name']} {clock(hit['start'])}–{clock(hit['end'])}  "
-        f"heard {hit['heard']:.4f} + seen {hit['seen']:.4f}  {hit['text'] or '(nobody speaks)'}"
-        for n, hit in enumerate(document["hits"], 1)
-    ]
+    from multimodal.answers.search import Hit
+
+    return hit_lines([Hit(**hit) for hit in document["hits"]])
 
 
 def caption_lines(document: Document) -> list[str]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from multimodal.catalogue import Catalogue
 from multimodal.store import Store
 from multimodal.web.table import table
+
+if TYPE_CHECKING:
+    from multimodal.answers.search import Hit
 
 JsonOption = Annotated[bool, Parameter(name="--json", help="One JSON document for programs.", negative=())]
 
@@ -40,6 +44,24 @@ def print_figures(store: Store) -> None:
         print("No figures: fewer than ten videos could be seen, so none was held out to judge by.")
         return
     print("\n".join(table(found)))
+
+
+def hit_lines(hits: Sequence[Hit]) -> list[str]:
+    return [
+        f"{n}. {hit.name} {clock(hit.start)}–{clock(hit.end)}  {hit.score:.4f} = {_why(hit)}  {hit.text or '(nobody speaks)'}"
+        for n, hit in enumerate(hits, 1)
+    ]
+
+
+def _why(hit: Hit) -> str:
+    """The parts of a hit's score, each with what speaks for it."""
+    parts = []
+    if hit.heard:
+        parts.append(f"heard {hit.heard:.4f}{' (' + ', '.join(hit.words) + ')' if hit.words else ''}")
+    if hit.seen:
+        fits = "" if hit.alignment is None else f", fits {hit.alignment:.2f}"
+        parts.append(f"seen {hit.seen:.4f} (no. {hit.sight_rank} by sight, cosine {hit.cosine:.2f}{fits})")
+    return " + ".join(parts)
 
 
 def print_json(document: Any) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.lines import Document, caption_lines, classify_lines, imagine_lines, next_lines
-from flows.printing import JsonOption, clock, print_json
+from flows.lines import (
+    Document,
+    caption_lines,
+    classify_lines,
+    imagine_lines,
+    next_lines,
+    search_lines,
+)
+from flows.printing import JsonOption, print_json
 from flows.settings import DEFAULT_STORE, StoreOption
-from multimodal.catalogue import Catalogue
-from multimodal.store import InputError, Store
+from multimodal.store import InputError
 
 Moment = Annotated[
     str,
@@ -26,26 +32,42 @@ Device = Annotated[str, Parameter(help="Where the model runs: cpu or cuda.")]
 
 
 def search(
-    text: Annotated[str, Parameter(help="What is said or shown in the moment that you look for.")],
+    text: Annotated[
+        str | None, Parameter(help="What is said or shown in the moment that you look for.")
+    ] = None,
     *,
+    like: Annotated[
+        str | None, Parameter(help="VIDEO@S in place of TEXT: moments that look like that one, never itself.")
+    ] = None,
+    texts: Annotated[
+        bool,
+        Parameter(help="With --like: the sentences of the store that fit what is seen there.", negative=()),
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     top: Annotated[int, Parameter(help="How many moments.")] = 5,
     device: Device = "cpu",
     json_: JsonOption = False,
 ) -> None:
-    """The moments of all videos that a text calls for, best first."""
-    from multimodal.answers.session import open_index, open_trained
+    """The moments of all videos that a text or another moment calls for, best first, and why each is there.
 
-    opened = Store(store, create=False)
-    with Catalogue(opened.catalogue) as catalogue:
-        hits = open_index(opened, catalogue, open_trained(opened, catalogue, device)).search(text, top)
+    Before a model is trained, a text is looked up among the spoken words alone.
+    """
+    from multimodal.answers.documents import search as found
+
+    document = found(store, text, like=like, texts=texts, top=top, device=device)
     if json_:
-        print_json({"query": text, "hits": [dataclasses.asdict(h) for h in hits]})
+        print_json(document)
         return
-    for n, hit in enumerate(hits, 1):
+    if document["by"] == "words":
         print(
-            f"{n}. {hit.name} {clock(hit.start)}–{clock(hit.end)}  heard {hit.heard:.4f} + seen {hit.seen:.4f}  {hit.text or '(nobody speaks)'}"
+            "By words alone: the store has no model yet; `videobert run VIDEOS` makes one.", file=sys.stderr
         )
+    if document["unknown"]:
+        print(f"The model's vocabulary lacks: {', '.join(document['unknown'])}.", file=sys.stderr)
+    if not document["hits"]:
+        print("Nothing found.", file=sys.stderr)
+    for line in search_lines(document):
+        print(line)
 
 
 def next_(

@@ -42,7 +42,13 @@ def _remember_recipe(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE videos ADD COLUMN recipe TEXT")
 
 
-MIGRATIONS = (_create_videos, _create_current, _create_runs, _remember_recipe)
+def _create_forgotten(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE forgotten AS SELECT * FROM videos WHERE false")
+    db.execute("ALTER TABLE forgotten ADD COLUMN finished INTEGER NOT NULL DEFAULT 0")
+    db.execute("CREATE UNIQUE INDEX forgotten_once ON forgotten (video)")
+
+
+MIGRATIONS = (_create_videos, _create_current, _create_runs, _remember_recipe, _create_forgotten)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +135,36 @@ class Catalogue:
     def remove(self, video: str) -> None:
         self._db.execute("DELETE FROM videos WHERE video = ?", (video,))
 
+    def forget(self, video: Video) -> None:
+        """The video is in no answer from here on; that its files are still to go is remembered, both or neither."""
+        marks = ", ".join("?" for _ in _COLUMNS)
+        self._db.execute("PRAGMA secure_delete = ON")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self.remove(video.video)
+            self._db.execute(
+                f"INSERT OR REPLACE INTO forgotten ({', '.join(_COLUMNS)}) VALUES ({marks})",
+                dataclasses.astuple(video),
+            )
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+    def forgot(self, video: str) -> None:
+        """Its files are gone: only its digest and recipes stay, by which a model that learned from it has its address."""
+        self._db.execute("PRAGMA secure_delete = ON")
+        self._db.execute(
+            "UPDATE forgotten SET name = '', path = '', reason = '', finished = 1 WHERE video = ?", (video,)
+        )
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def forgotten(self, *, unfinished: bool = False) -> list[Video]:
+        """The videos that were ever removed, as they were then; or only those whose files may still be there."""
+        left = "WHERE NOT finished AND video NOT IN (SELECT video FROM videos)" if unfinished else ""
+        rows = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM forgotten {left} ORDER BY video")
+        return [Video(*row) for row in rows]
+
     def replace(self, old: str, video: Video) -> None:
         """Puts ``video`` in the place of the one known as ``old``, both or neither."""
         self._db.execute("BEGIN IMMEDIATE")
@@ -155,13 +191,13 @@ class Catalogue:
         )
         return [Video(*row) for row in rows]
 
-    def find(self, label: str) -> Video:
+    def find(self, label: str, *, going: bool = False) -> Video:
         """The video that ``label`` means: a digest (or its first 6 digits or more), a name, or a path.
 
-        Raises :class:`StoreError` where none or several fit.
+        ``going`` looks among those too whose removal was killed. Raises :class:`StoreError` where none or several fit.
         """
         resolved = str(Path(label).absolute())
-        videos = self.videos()
+        videos = [*self.videos(), *(self.forgotten(unfinished=True) if going else [])]
         for fits in (
             lambda v: v.video == label or v.path == resolved,
             lambda v: v.name == label,

@@ -7,11 +7,9 @@ recipe, so a video taken in before costs nothing, and one that was interrupted c
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib.metadata
 import json
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,28 +18,28 @@ import safetensors.numpy
 import torch
 from safetensors import safe_open
 
-from multimodal import sandbox, weights
+from multimodal import loaded, sandbox
 from multimodal.catalogue import State, Video
+from multimodal.loaded import BACKBONE_WEIGHTS, whisper_identity
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
 from speech import audio, captions, transcribe
 from speech.audio import AudioError, Sound
-from speech.models import CHECKPOINTS, SpeechModelError
+from speech.models import CHECKPOINTS
 from speech.sentences import Transcript
 from vision import backbones, clips, features, pixels
 from vision.clips import Clip, ReadReport
-from vision.media import AudioStream, Media, MediaError, VideoStream, probe
+from vision.containers import MediaError
+from vision.media import MAX_SECONDS, AudioStream, Media, VideoStream, probe
 from vision.readers import READERS
+from vision.timeline import decodes_first
 
-BACKBONE_WEIGHTS = {
-    "i3d": "i3d-kinetics-400",
-    "s3d": "s3d-kinetics-400",
-    "mobilenetv2": "mobilenetv2-imagenet",
-    "resnet50": "resnet50-imagenet",
-}
-assert tuple(BACKBONE_WEIGHTS) == backbones.BACKBONES
-
-VERSION = 1
-"""Raise it when the same options would give another result."""
+HEARING_VERSION = 2
+SEEING_VERSION = 1
+"""Raise them when the same options would give another transcript, other features."""
+PATIENCE = 10.0
+"""Seconds that a decoder is waited for in all, for each second that the file declares."""
+MOST_RESULTS = round(MAX_SECONDS / clips.CLIP_SECONDS)
+"""The clips of the longest video that is admitted; pieces of sound are longer than a clip."""
 
 Hook = Callable[[float], None]
 """Called with the share of the video that is done, 0 to 1."""
@@ -53,7 +51,8 @@ class IngestOptions:
 
     ``language``: a code such as ``en``, or ``None`` to detect it.
     ``captions``: a ``.vtt`` or ``.srt`` beside a video stands in for Whisper. ``seconds`` may pass without a decoder
-    giving a result; ``memory`` bytes of address space are the decoder's. Raises :class:`InputError` for a part that is
+    giving a result, and PATIENCE more for each second of the video in all; ``memory`` bytes of address space are the
+    decoder's. Raises :class:`InputError` for a part that is
     not known.
     """
 
@@ -110,8 +109,12 @@ def settled(store: Store, video: Video, options: IngestOptions) -> bool:
 
 def _whole_recipe(video: Video, options: IngestOptions) -> str:
     sidecar = _sidecar(video, options)
-    chosen = dataclasses.asdict(options) | {"whisper": _whisper_identity(options), "seconds": 0, "memory": 0}
-    return recipe(version=VERSION, options=chosen, captions=sidecar and file_digest(sidecar),
+    chosen = dataclasses.asdict(options) | {
+        "whisper": whisper_identity(options.whisper),
+        "seconds": 0,
+        "memory": 0,
+    }
+    return recipe(version=[HEARING_VERSION, SEEING_VERSION], options=chosen, captions=sidecar and file_digest(sidecar),
                   libraries=[importlib.metadata.version(name) for name in ("openai-whisper", "av", "torch")])  # fmt: skip
 
 
@@ -143,6 +146,7 @@ def ingest(
         return Fate(video.video, "refused", str(error), recipe=made)
     except sandbox.SandboxError as error:
         return Fate(video.video, "refused", str(error))
+    limits = decoding_limits(options, media)
     trouble = _Trouble()
     heard = _hear(store, video, media, options, device, limits, trouble, lambda share: hook(share / 2))
     seen = _see(store, video, media, options, device, limits, trouble, lambda share: hook((1 + share) / 2))
@@ -155,6 +159,16 @@ def ingest(
         video.video, state, "; ".join(words), media.duration, count, sentences, heard and heard[0], seen and seen[0],
         None if trouble.passing else made,
     )  # fmt: skip
+
+
+def decoding_limits(options: IngestOptions, media: Media) -> sandbox.Limits:
+    """What a decoder of this video may take. A picture whose frames must all be decoded before the first is given may
+    take the video's own length to that."""
+    length = min(media.duration, MAX_SECONDS)
+    first = length if media.video and decodes_first(media) else 0.0
+    return sandbox.Limits(
+        options.seconds + first, options.memory, options.seconds + PATIENCE * length, MOST_RESULTS
+    )
 
 
 @dataclasses.dataclass
@@ -182,12 +196,12 @@ def _hear(
     """The transcript's recipe and how many sentences it has; ``None`` where there is no sound to hear."""
     sidecar = _sidecar(video, options)
     if sidecar is not None:
-        made = recipe(version=VERSION, captions=file_digest(sidecar))
+        made = recipe(version=HEARING_VERSION, captions=file_digest(sidecar))
     elif media.audio is None:
         trouble.problems.append("no sound: nothing could be heard")
         return None
     else:
-        made = recipe(version=VERSION, whisper=_whisper_identity(options), options=_hearing(options),
+        made = recipe(version=HEARING_VERSION, whisper=whisper_identity(options.whisper), options=_hearing(options),
                       library=importlib.metadata.version("openai-whisper"))  # fmt: skip
     path = store.transcript(video.video, made)
     if not path.exists():
@@ -203,7 +217,7 @@ def _hear(
                 problems: list[str] = []
                 transcript = transcribe.transcribe(
                     _noting(pieces, problems),
-                    _whisper(options.whisper, device),
+                    loaded.whisper(options.whisper, device),
                     _hearing(options),
                     progress=lambda done, total: hook(done / total if total else 1.0),
                 )
@@ -228,19 +242,6 @@ def _hearing(options: IngestOptions) -> transcribe.TranscribeOptions:
     return transcribe.TranscribeOptions(language=options.language)
 
 
-def _whisper_identity(options: IngestOptions) -> str:
-    """What the words depend on: a published model's name, or the digest of a file."""
-    if options.whisper in CHECKPOINTS:
-        return options.whisper
-    state = Path(options.whisper).stat()
-    return _digest_of(Path(options.whisper).absolute(), state.st_size, state.st_mtime_ns)
-
-
-@functools.lru_cache
-def _digest_of(path: Path, size: int, changed: int) -> str:
-    return file_digest(path)
-
-
 def _see(
     store: Store,
     video: Video,
@@ -255,8 +256,8 @@ def _see(
     if media.video is None:
         trouble.problems.append("no picture: nothing could be seen")
         return None
-    backbone = _backbone(options.backbone, device)
-    made = recipe(version=VERSION, backbone=backbone.recipe, clips=[clips.FPS, clips.FRAMES_PER_CLIP],
+    backbone = loaded.backbone(options.backbone, device)
+    made = recipe(version=SEEING_VERSION, backbone=backbone.recipe, clips=[clips.FPS, clips.FRAMES_PER_CLIP],
                   pixels=[options.reader, pixels.VERSION])  # fmt: skip
     path = store.features(video.video, made)
     if not path.exists():
@@ -294,37 +295,3 @@ def _look(
 
 def _reported(stream: Any, report: list[ReadReport]) -> Iterator[Clip]:
     report.append((yield from stream))
-
-
-_models = threading.local()
-"""Each worker thread has models of its own: Whisper's key-value cache hooks into the model while it decodes."""
-
-
-def _fetched(option: str, name: str, file: str) -> Path:
-    """The weights that an option asks for; where they cannot be had the error names the option too."""
-    try:
-        return weights.fetch(file)
-    except weights.WeightsError as error:
-        raise weights.WeightsError(f"{option} {name}: {error}") from error
-
-
-def _whisper(name: str, device: str) -> Any:
-    key = ("whisper", name, device)
-    if key not in _models.__dict__.setdefault("loaded", {}):
-        folder = _fetched("--whisper", name, f"whisper-{name}").parent if name in CHECKPOINTS else None
-        try:
-            _models.loaded[key] = transcribe.load(name, folder, device)
-        except (SpeechModelError, RuntimeError, OSError) as error:
-            raise InputError(
-                f"--whisper {name}: cannot be had ({error}); give another file, or choose tiny.en"
-            ) from error
-    return _models.loaded[key]
-
-
-def _backbone(name: str, device: str) -> backbones.Backbone:
-    key = ("backbone", name, device)
-    if key not in _models.__dict__.setdefault("loaded", {}):
-        _models.loaded[key] = backbones.load(
-            name, _fetched("--backbone", name, BACKBONE_WEIGHTS[name]), device
-        )
-    return _models.loaded[key]

@@ -12,7 +12,8 @@ from PIL import Image
 
 from multimodal import sandbox
 from vision.clips import frame_at
-from vision.media import MediaError, probe
+from vision.containers import MediaError
+from vision.media import probe
 
 
 def frames(path: Path, seconds: Sequence[float], short_side: int) -> list[np.ndarray | None]:

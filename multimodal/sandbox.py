@@ -1,47 +1,32 @@
-"""Owns the killable child process in which untrusted files are decoded: limits, deadline, and a wire that carries no code.
+"""Owns the killable child process in which untrusted files are decoded: its limits, its deadlines, and how it ended.
 
-A function of ours runs in a fresh Python process with a memory limit. What it yields comes back as safetensors blobs
-(arrays) whose metadata is JSON, never as a pickle: a child that a hostile file took over can send wrong data, not code.
+A function of ours runs in a fresh Python process with a memory limit. What it yields comes back over a wire that carries
+no code (:mod:`multimodal.wire`), and is waited for with patience that ends: between two results, and in all.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
-import json
 import os
-import resource
 import select
 import signal
-import struct
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
+from multimodal.wire import LENGTH, UNREADABLE, NotAskedFor, decode, encode, revive
 
 DEADLINE_SECONDS = 120.0
 MEMORY_BYTES = 6 << 30
 LARGEST_MESSAGE = 2 << 30
+LAST_WORDS_BYTES = 4096
+"""So much of the end of what a child writes to standard error is kept, in memory; the rest is read and dropped."""
 SECONDS_TO_END = 10.0
 """A child that closed its side of the wire has this long to be gone."""
-_LENGTH = struct.Struct("<Q")
-_UNREADABLE = (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-    struct.error,
-    SafetensorError,
-)
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -51,10 +36,16 @@ class SandboxError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """``seconds`` may pass between two results; ``memory`` bytes of address space are the child's."""
+    """``seconds`` may pass between two results; ``memory`` bytes of address space are the child's.
+
+    A stream that never ends is ended by the others: the child may be waited for ``total`` seconds in all (the time that
+    its results are worked on does not count), and may give ``results``; ``None`` sets no limit.
+    """
 
     seconds: float = DEADLINE_SECONDS
     memory: int = MEMORY_BYTES
+    total: float | None = None
+    results: int | None = None
 
 
 def stream(
@@ -69,17 +60,7 @@ def stream(
     ``types`` names the dataclasses and exception classes that may come back. An exception of one of these types is
     raised here as itself; whatever else goes wrong raises :class:`SandboxError`.
     """
-    request = _encode(
-        {
-            "function": f"{function.__module__}:{function.__qualname__}",
-            "args": list(args),
-            "kwargs": kwargs,
-            "memory": limits.memory,
-            "parent": os.getpid(),
-            "generator": True,
-        }
-    )
-    return _run(request, types, limits)
+    return _run(_request(function, args, kwargs, limits, generator=True), types, limits)
 
 
 def call(
@@ -90,17 +71,7 @@ def call(
     **kwargs: Any,
 ) -> Any:
     """Runs a function of ours in a child and returns its result; see :func:`stream`."""
-    request = _encode(
-        {
-            "function": f"{function.__module__}:{function.__qualname__}",
-            "args": list(args),
-            "kwargs": kwargs,
-            "memory": limits.memory,
-            "parent": os.getpid(),
-            "generator": False,
-        }
-    )
-    work = _run(request, types, limits)
+    work = _run(_request(function, args, kwargs, limits, generator=False), types, limits)
     while True:
         try:
             next(work)
@@ -108,36 +79,41 @@ def call(
             return end.value
 
 
+def _request(
+    function: Callable[..., Any], args: Any, kwargs: Any, limits: Limits, *, generator: bool
+) -> bytes:
+    return encode(
+        {
+            "function": f"{function.__module__}:{function.__qualname__}",
+            "args": list(args),
+            "kwargs": kwargs,
+            "memory": limits.memory,
+            "parent": os.getpid(),
+            "generator": generator,
+        }
+    )
+
+
 def _run(request: bytes, types: tuple[type, ...], limits: Limits) -> Generator[Any, None, Any]:
     known = {t.__name__: t for t in types}
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
-        "OMP_NUM_THREADS": "1",
-        "OPENCV_FOR_THREADS_NUM": "1",
-        "OPENCV_FFMPEG_LOGLEVEL": "-8",
-    }
-    with tempfile.TemporaryFile() as complaints:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "multimodal.sandbox"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, env=environment,
-        )  # fmt: skip
-        try:
-            with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(_LENGTH.pack(len(request)) + request)
-                child.stdin.flush()
-            while True:
-                message = _receive(child, limits, complaints)
-                kind, value = message["kind"], message["value"]
-                if kind == "error":
-                    raise _error(message, known, limits)
-                if kind == "end":
-                    return _revive(value, known)
-                yield _revive(value, known)
-        finally:
-            child.kill()
-            child.wait()
-            child.stdin.close()
-            child.stdout.close()
+    with contextlib.closing(_Child(limits)) as child:
+        child.ask(request)
+        given = 0
+        while True:
+            message = child.receive()
+            kind, value = message["kind"], message["value"]
+            if kind == "error":
+                raise _error(message, known, limits)
+            try:
+                value = revive(value, known)
+            except NotAskedFor as error:
+                raise SandboxError(f"the decoder answered with {error}") from error
+            if kind == "end":
+                return value
+            given += 1
+            if limits.results is not None and given > limits.results:
+                raise SandboxError(f"the decoder gave more than {limits.results} results and was stopped")
+            yield value
 
 
 def _error(message: dict[str, Any], known: dict[str, type], limits: Limits) -> Exception:
@@ -154,184 +130,110 @@ def _memory_words(limits: Limits) -> str:
     return f"the decoder needed more than {limits.memory >> 20} MiB of memory"
 
 
-def _receive(child: subprocess.Popen, limits: Limits, complaints: Any) -> dict[str, Any]:
-    due = time.monotonic() + limits.seconds
-    header = _read_exactly(child, _LENGTH.size, due, limits)
-    if header is None:
-        raise SandboxError(_last_words(child, limits, complaints))
-    (size,) = _LENGTH.unpack(header)
-    if size > LARGEST_MESSAGE:
-        raise SandboxError(f"the decoder answered with {size} bytes; at most {LARGEST_MESSAGE} are taken")
-    blob = _read_exactly(child, size, due, limits)
-    if blob is None:
-        raise SandboxError(_last_words(child, limits, complaints))
-    return _message(blob)
+class _Child:
+    """The process: what it answers, and the end of what it says on standard error."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.waited = 0.0
+        self.said = b""
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
+            "OMP_NUM_THREADS": "1",
+            "OPENCV_FOR_THREADS_NUM": "1",
+            "OPENCV_FFMPEG_LOGLEVEL": "-8",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "multimodal.sandbox_child"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+        )  # fmt: skip
+        self._answers, self._words = self.process.stdout.fileno(), self.process.stderr.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._answers, select.POLLIN)
+        self._poll.register(self._words, select.POLLIN)
+        self._speaks = True
+
+    def ask(self, request: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(LENGTH.pack(len(request)) + request)
+            self.process.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """The next message. Raises :class:`SandboxError` where none comes in time, or one that is none."""
+        begun = time.monotonic()
+        try:
+            (size,) = LENGTH.unpack(self._read(LENGTH.size, begun))
+            if size > LARGEST_MESSAGE:
+                raise SandboxError(
+                    f"the decoder answered with {size} bytes; at most {LARGEST_MESSAGE} are taken"
+                )
+            return _message(self._read(size, begun))
+        finally:
+            self.waited += time.monotonic() - begun
+
+    def _read(self, size: int, begun: float) -> bytes:
+        """``size`` bytes of the answer that was waited for since ``begun``."""
+        parts = bytearray()
+        total = float("inf") if self.limits.total is None else self.limits.total - self.waited
+        due = begun + min(self.limits.seconds, total)
+        while len(parts) < size:
+            left = due - time.monotonic()
+            ready = self._poll.poll(left * 1000) if left > 0 else []
+            if not ready:
+                limit = self.limits.seconds if self.limits.seconds <= total else self.limits.total
+                raise SandboxError(f"the decoder did not finish in {limit:g} s")
+            descriptors = [descriptor for descriptor, _ in ready]
+            if self._words in descriptors:
+                self._listen()
+            if self._answers in descriptors:
+                chunk = os.read(self._answers, min(size - len(parts), 1 << 20))
+                if not chunk:
+                    raise SandboxError(self._last_words())
+                parts += chunk
+        return bytes(parts)
+
+    def _listen(self) -> None:
+        """Takes what the child says on standard error."""
+        words = os.read(self._words, 1 << 16)
+        self.said = (self.said + words)[-LAST_WORDS_BYTES:]
+        if not words:
+            self._poll.unregister(self._words)
+            self._speaks = False
+
+    def _last_words(self) -> str:
+        """Why there is no answer: how the process ended, in the words of its signal or status."""
+        due = time.monotonic() + SECONDS_TO_END
+        self._poll.unregister(self._answers)
+        while self._speaks and (left := due - time.monotonic()) > 0 and self._poll.poll(left * 1000):
+            self._listen()
+        try:
+            status = self.process.wait(timeout=max(0.0, due - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return "the decoder stopped answering"
+        said = self.said.decode(errors="replace").strip().splitlines()
+        if any("bad_alloc" in line or "MemoryError" in line or "Cannot allocate" in line for line in said):
+            return _memory_words(self.limits)
+        reason = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        return f"the decoder crashed ({reason})" + (f": {said[-1][:200]}" if said else "")
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 def _message(blob: bytes) -> dict[str, Any]:
     """What the child says. A child may be in strange hands: whatever does not have the form is a :class:`SandboxError`."""
     try:
-        message = _decode(blob)
+        message = decode(blob)
         if message["kind"] not in ("item", "end", "error") or "value" not in message:
             raise ValueError(f"kind {str(message['kind'])[:20]!r}")
         if message["kind"] == "error" and "error" not in message:
             raise ValueError("an error without its name")
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise SandboxError(
             f"the decoder answered with what cannot be read ({type(error).__name__})"
         ) from error
     return message
-
-
-def _read_exactly(child: subprocess.Popen, size: int, due: float, limits: Limits) -> bytes | None:
-    """``size`` bytes of the child's answer, or ``None`` where it ended first."""
-    parts = bytearray()
-    poll = select.poll()
-    poll.register(child.stdout, select.POLLIN)
-    while len(parts) < size:
-        left = due - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
-            raise SandboxError(f"the decoder did not finish in {limits.seconds:g} s")
-        chunk = os.read(child.stdout.fileno(), min(size - len(parts), 1 << 20))
-        if not chunk:
-            return None
-        parts += chunk
-    return bytes(parts)
-
-
-def _last_words(child: subprocess.Popen, limits: Limits, complaints: Any) -> str:
-    try:
-        status = child.wait(timeout=SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        return "the decoder stopped answering"
-    complaints.seek(0, os.SEEK_END)
-    complaints.seek(max(0, complaints.tell() - 4096))
-    said = complaints.read().decode(errors="replace").strip().splitlines()
-    if any("bad_alloc" in line or "MemoryError" in line or "Cannot allocate" in line for line in said):
-        return _memory_words(limits)
-    reason = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    return f"the decoder crashed ({reason})" + (f": {said[-1][:200]}" if said else "")
-
-
-def _encode(value: Any) -> bytes:
-    arrays: dict[str, np.ndarray] = {}
-
-    def plain(item: Any) -> Any:
-        if isinstance(item, np.ndarray):
-            arrays[str(len(arrays))] = np.asarray(item, order="C")
-            return {"@array": str(len(arrays) - 1)}
-        if isinstance(item, np.generic):
-            return item.item()
-        if isinstance(item, Path):
-            return {"@path": os.fspath(item)}
-        if dataclasses.is_dataclass(item) and not isinstance(item, type):
-            fields = {f.name: plain(getattr(item, f.name)) for f in dataclasses.fields(item)}
-            return {"@type": f"{type(item).__module__}:{type(item).__qualname__}", "fields": fields}
-        if isinstance(item, dict):
-            return {str(key): plain(part) for key, part in item.items()}
-        if isinstance(item, (list, tuple)):
-            return [plain(part) for part in item]
-        assert item is None or isinstance(item, (str, int, float, bool)), (
-            f"{type(item)} does not cross the sandbox"
-        )
-        return item
-
-    tree = json.dumps(plain(value), ensure_ascii=True)
-    return safetensors.numpy.save(arrays or {"empty": np.zeros(1, np.uint8)}, metadata={"tree": tree})
-
-
-def _decode(blob: bytes) -> dict[str, Any]:
-    """The JSON tree of a message with its arrays put in place; dataclasses are left as they were described."""
-    (header_size,) = _LENGTH.unpack(blob[: _LENGTH.size])
-    header = json.loads(blob[_LENGTH.size : _LENGTH.size + header_size])
-    arrays = safetensors.numpy.load(blob)
-
-    def fill(item: Any) -> Any:
-        if isinstance(item, dict):
-            if "@array" in item:
-                return arrays[item["@array"]]
-            if "@path" in item:
-                return Path(item["@path"])
-            return {key: fill(part) for key, part in item.items()}
-        return tuple(fill(part) for part in item) if isinstance(item, list) else item
-
-    return fill(json.loads(header["__metadata__"]["tree"]))
-
-
-def _revive(item: Any, known: dict[str, type]) -> Any:
-    if isinstance(item, dict) and "@type" in item:
-        name = str(item["@type"]).rpartition(":")[2]
-        if not dataclasses.is_dataclass(known.get(name)):
-            raise SandboxError(f"the decoder answered with a {name}, which was not asked for")
-        fields = item.get("fields")
-        if not isinstance(fields, dict) or set(fields) != {f.name for f in dataclasses.fields(known[name])}:
-            raise SandboxError(f"the decoder answered with a {name} of other fields")
-        return known[name](**{key: _revive(part, known) for key, part in fields.items()})
-    if isinstance(item, dict):
-        return {key: _revive(part, known) for key, part in item.items()}
-    return tuple(_revive(part, known) for part in item) if isinstance(item, tuple) else item
-
-
-def _die_with_parent() -> None:
-    import ctypes
-
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-def _serve() -> None:
-    """The child's side: one request on standard input, its results on standard output."""
-    _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    wire = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    (size,) = _LENGTH.unpack(sys.stdin.buffer.read(_LENGTH.size))
-    request = _decode(sys.stdin.buffer.read(size))
-    if os.getppid() != request["parent"]:
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (request["memory"], request["memory"]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-    def send(message: dict[str, Any]) -> None:
-        blob = _encode(message)
-        wire.write(_LENGTH.pack(len(blob)) + blob)
-        wire.flush()
-
-    try:
-        module, _, name = request["function"].partition(":")
-        function = getattr(importlib.import_module(module), name)
-        args = [_revive_ours(a) for a in request["args"]]
-        kwargs = {key: _revive_ours(a) for key, a in request["kwargs"].items()}
-        result = function(*args, **kwargs)
-        if request["generator"]:
-            result = _send_all(result, send)
-        send({"kind": "end", "value": result})
-    except BrokenPipeError:
-        os._exit(1)
-    except Exception as error:  # noqa: BLE001 - whatever went wrong is told to the parent, by name
-        name = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__
-        send({"kind": "error", "error": name, "value": str(error)})
-
-
-def _send_all(items: Iterator[Any], send: Callable[[dict[str, Any]], None]) -> Any:
-    while True:
-        try:
-            send({"kind": "item", "value": next(items)})
-        except StopIteration as end:
-            return end.value
-
-
-def _revive_ours(item: Any) -> Any:
-    """A request comes from our own parent process: its dataclasses are imported by name."""
-    if isinstance(item, dict) and "@type" in item:
-        module, _, name = item["@type"].partition(":")
-        return getattr(importlib.import_module(module), name)(
-            **{k: _revive_ours(v) for k, v in item["fields"].items()}
-        )
-    if isinstance(item, dict):
-        return {key: _revive_ours(part) for key, part in item.items()}
-    return tuple(_revive_ours(part) for part in item) if isinstance(item, tuple) else item
-
-
-if __name__ == "__main__":
-    _serve()

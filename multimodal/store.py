@@ -200,6 +200,13 @@ class Store:
     def index(self, address: str) -> Path:
         return self.root / "indexes" / address
 
+    @property
+    def caches(self) -> Path:
+        return self.root / "caches"
+
+    def cache(self, address: str) -> Path:
+        return self.caches / address
+
     def evaluation(self, address: str) -> Path:
         return self.root / "evaluations" / f"{address}.json"
 

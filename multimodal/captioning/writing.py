@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from multimodal.answers.search import embed
 from multimodal.answers.template import sentence
+from multimodal.answers.towers import embed
 from multimodal.captioning.beam import BeamOptions, beam_search
 from multimodal.captioning.learning import LearnedCaptioner
 from multimodal.captioning.memory import View, look_at, together

@@ -22,8 +22,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from vision.clips import FPS, FRAMES_PER_CLIP, clip_starts, read_clips  # noqa: E402
-from vision.media import open_container, probe  # noqa: E402
-from vision.readers import TICK, read_timeline  # noqa: E402
+from vision.containers import open_container  # noqa: E402
+from vision.media import probe  # noqa: E402
+from vision.timeline import TICK, read_timeline  # noqa: E402
 
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
 FRAMES = 450

@@ -7,11 +7,17 @@ with the short side at 256 and `get_batch`, the middle 224, the network in eager
 times. Ours is `multimodal.ingest.ingest`, decoding processes included. Both use one thread; models are loaded before.
 With `--backbone s3d` the weights are random. The plain networks are those of features.py.
 
-Two at once is wall time, so the machine must be quiet: the script waits until the load is below 1, for at most `--wait`
-seconds, and says what it saw. Workers are threads of one process, as in the flow, and beside it processes.
+Two at once: each round takes two videos in one after the other, in one worker pinned to one core with its decoding
+processes; then both at once in two threads of one process, as the flow does; then in two processes. It tells the wall
+time, which counts only on a quiet machine (the script waits until the load is below 1, for at most `--wait` seconds,
+and says what it saw); the CPU seconds; and for how much of its time a worker was held up: neither running nor waiting
+for a core (in its place in the queue of the scheduler), but for its decoding process or another thread. CPU seconds
+that do not grow, and workers in threads that are held up no longer than in processes, mean that two at once are
+2 x (CPU one after the other) / (CPU together) times as fast on two cores that are free.
 """
 
 import argparse
+import dataclasses
 import os
 import resource
 import statistics
@@ -33,9 +39,10 @@ import whisper
 from features import plain as plain_network
 from torchvision.models.video import s3d
 
-from multimodal import ingest, weights
+from multimodal import ingest, loaded, weights
 from multimodal.catalogue import Video
-from multimodal.ingest import BACKBONE_WEIGHTS, IngestOptions
+from multimodal.ingest import IngestOptions
+from multimodal.loaded import BACKBONE_WEIGHTS
 from multimodal.store import Store, file_digest
 from speech import audio
 from vision import backbones
@@ -109,11 +116,11 @@ def video_of(path: Path) -> Video:
 def load_models(options: IngestOptions, network: Path | None) -> None:
     """Into the calling thread; S3D from the random weights at `network`."""
     torch.set_num_threads(1)
-    ingest._whisper(options.whisper, "cpu")
+    loaded.whisper(options.whisper, "cpu")
     if network is None:
-        ingest._backbone(options.backbone, "cpu")
+        loaded.backbone(options.backbone, "cpu")
     else:
-        ingest._models.loaded["backbone", options.backbone, "cpu"] = backbones.load(options.backbone, network)
+        loaded.models.loaded["backbone", options.backbone, "cpu"] = backbones.load(options.backbone, network)
 
 
 def ours(path: Path, options: IngestOptions) -> None:
@@ -122,10 +129,43 @@ def ours(path: Path, options: IngestOptions) -> None:
     assert fate.clips and fate.sentences, fate
 
 
-def wall_seconds(pool: Executor, paths: list[Path], options: IngestOptions) -> float:
-    begun = time.perf_counter()
-    list(pool.map(partial(ours, options=options), paths))
-    return time.perf_counter() - begun
+@dataclasses.dataclass
+class Spent:
+    """Seconds: of the clock, of CPU with all decoding processes, and for which the workers were held up."""
+
+    wall: float
+    cpu: float
+    held: float
+
+
+def work(path: Path, options: IngestOptions, own_process: bool) -> tuple[float, float]:
+    """Takes a video in; the seconds for which this thread was held up, and the CPU seconds of its own process."""
+    begun, (ran, queued) = time.perf_counter(), scheduled()
+    cpu = cpu_seconds(lambda: ours(path, options))
+    ran, queued = (now - before for now, before in zip(scheduled(), (ran, queued), strict=True))
+    return time.perf_counter() - begun - ran - queued, cpu if own_process else 0.0
+
+
+def scheduled() -> tuple[float, float]:
+    """Seconds that this thread has run, and has waited for a core."""
+    ran, queued, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    return int(ran) / 1e9, int(queued) / 1e9
+
+
+def spent(pool: Executor, paths: list[Path], options: IngestOptions) -> Spent:
+    own_process = isinstance(pool, ProcessPoolExecutor)
+    begun, parts = time.perf_counter(), []
+    cpu = cpu_seconds(
+        lambda: parts.extend(pool.map(partial(work, options=options, own_process=own_process), paths))
+    )
+    held, own = map(sum, zip(*parts, strict=True))
+    return Spent(time.perf_counter() - begun, own if own_process else cpu, held)
+
+
+def load_pinned(options: IngestOptions, network: Path | None) -> None:
+    """Into the calling thread, which keeps to one core from now on, as do the processes that it starts."""
+    load_models(options, network)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 _all_here = Barrier(2)
@@ -193,27 +233,25 @@ def two_at_once(
 ) -> None:
     fork_free = get_context("spawn")
     with (
-        ThreadPoolExecutor(1, initializer=load_models, initargs=(options, network)) as one,
+        ThreadPoolExecutor(1, initializer=load_pinned, initargs=(options, network)) as one,
         ThreadPoolExecutor(2) as threads,
         ProcessPoolExecutor(2, fork_free, initializer=load_models, initargs=(options, network)) as processes,
     ):
         list(threads.map(_meet, [options] * 2, [network] * 2))
-        for pool in (one, threads, processes):
-            wall_seconds(pool, paths, options)
+        pools = {"one after the other": one, "two threads": threads, "two processes": processes}
+        for pool in pools.values():
+            spent(pool, paths, options)
         print(wait_for_quiet(wait), flush=True)
-        scales = []
+        found: dict[str, list[Spent]] = {name: [] for name in pools}
         for _ in range(rounds):
-            alone, *together = (wall_seconds(pool, paths, options) for pool in (one, threads, processes))
-            scales.append([alone / both for both in together])
-            print(
-                f"one after the other {alone:.1f} s, two threads {together[0]:.1f} s, two processes {together[1]:.1f} s; "
-                f"load {os.getloadavg()[0]:.1f}",
-                flush=True,
-            )
-        by_threads, by_processes = (statistics.median(column) for column in zip(*scales, strict=True))
-        print(
-            f"two at once: threads {by_threads:.2f} times, processes {by_processes:.2f} times (at least 1.8)"
-        )
+            for name, pool in pools.items():
+                found[name].append(last := spent(pool, paths, options))
+                print(f"{name:<20} {last.wall:6.1f} s, CPU {last.cpu:6.1f} s, held up {last.held:5.1f} s; load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
+        for name in ("two threads", "two processes"):
+            pairs = list(zip(found["one after the other"], found[name], strict=True))
+            wall = statistics.median(alone.wall / both.wall for alone, both in pairs)
+            cpu = statistics.median(2 * alone.cpu / both.cpu for alone, both in pairs)
+            print(f"{name}: {wall:.2f} times by the clock, {cpu:.2f} by CPU seconds (at least 1.8)")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ COMMANDS = {
     "imagine": "--out",
     "captioner": "--epochs",
     "status": "--json",
+    "remove": "VIDEO",
 }
 
 
@@ -62,7 +63,11 @@ def test_it_starts_as_a_module_and_ends_well(alone):
     ("arguments", "says"),
     [
         (["frobnicate"], "frobnicate"),
-        (["search"], "--text"),
+        (["search"], "give a TEXT, or --like VIDEO@S"),
+        (["search", "x", "--like", "y@3"], "give a TEXT, or --like VIDEO@S"),
+        (["search", "x", "--texts"], "--texts: goes with --like VIDEO@S"),
+        (["search", "x", "--top", "0"], "--top 0: must be 1 or more"),
+        (["remove"], "VIDEO: none given"),
         (["run"], "VIDEOS: none given"),
         (["run", ".", "--size", "huge"], "demo"),
         (["run", ".", "--epochs", "many"], "many"),

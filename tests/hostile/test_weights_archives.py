@@ -20,7 +20,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from multimodal import downloads
-from multimodal.weights import WEIGHTS, File, Package, Weights, WeightsError, fetch
+from multimodal.downloads import File, Package
+from multimodal.known_weights import WEIGHTS, Weights
+from multimodal.weights import WeightsError, fetch
 
 GOOD = b"the right weights" * 1000
 

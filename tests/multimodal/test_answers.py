@@ -25,7 +25,7 @@ from multimodal.answers.forecast import (
     rollout,
     said_before,
 )
-from multimodal.answers.search import alignment
+from multimodal.answers.towers import alignment
 from multimodal.catalogue import Catalogue, Video
 from multimodal.examples import pack, sequence, unmasked
 from multimodal.library import Material

@@ -30,6 +30,7 @@ def test_a_catalogue_of_each_earlier_version_opens_with_its_data(path, version):
     db.close()
     for _ in range(2):
         with Catalogue(path) as db:
+            assert db.forgotten() == []
             assert db.get(A) == Video(A, "a.mp4", "/a.mp4", 5, "done")
             db.set_current("model", "m")
             assert db.current("model") == "m"
@@ -118,3 +119,25 @@ def test_a_run_that_never_ended_was_killed(path):
         db.end_run(second, "done")
         assert [(r["id"], r["outcome"]) for r in db.runs()] == [(first, "killed"), (second, "done")]
         assert all(r["ended"] for r in db.runs())
+
+
+def test_what_is_forgotten_is_remembered_until_its_files_are_gone(path):
+    video = Video(
+        A, "secret name.mp4", "/secret/path", 5, "done", "a secret reason", 3.0, 2, 1, "t", "f", "r"
+    )
+    with Catalogue(path) as db:
+        db.put(video)
+        db.forget(video)
+        assert db.get(A) is None and db.videos() == []
+        assert (
+            db.forgotten() == db.forgotten(unfinished=True) == [video] == [db.find("secret name", going=True)]
+        )
+        with pytest.raises(StoreError, match="not in this store"):
+            db.find("secret name")
+        db.forgot(A)
+        assert db.forgotten(unfinished=True) == [] and db.forgotten()[0].transcript == "t"
+    held = b"".join(p.read_bytes() for p in path.parent.iterdir())
+    assert b"secret" not in held and A.encode() in held
+    with Catalogue(path) as db:
+        db.put(video)
+        assert db.forgotten(unfinished=True) == [] and [v.video for v in db.forgotten()] == [A]

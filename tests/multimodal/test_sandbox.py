@@ -136,6 +136,49 @@ def test_the_deadline_is_between_two_results():
     assert not psutil.pid_exists(pid)
 
 
+def test_a_slow_stream_without_end_is_ended_by_what_it_may_take_in_all():
+    """No result is ever late, so only the sum ends it; the time in which nobody waits does not count."""
+    seen, began = [], time.monotonic()
+    with pytest.raises(SandboxError, match="^the decoder did not finish in 3 s$"):
+        for pid in sandbox.stream(
+            sandboxed.count_for_ever, 0.3, types=(), limits=Limits(60.0, MEMORY, total=3.0)
+        ):
+            seen.append(pid)
+            assert len(seen) < 100
+    assert len(seen) > 3 and time.monotonic() - began < 6
+    assert not psutil.pid_exists(seen[0])
+
+
+def test_a_quick_stream_without_end_is_ended_by_how_many_results_it_may_give():
+    seen = []
+    with pytest.raises(SandboxError, match="^the decoder gave more than 500 results and was stopped$"):
+        for pid in sandbox.stream(
+            sandboxed.count_for_ever, 0, types=(), limits=Limits(60.0, MEMORY, results=500)
+        ):
+            seen.append(pid)
+            assert len(seen) <= 500
+    assert len(seen) == 500 and not psutil.pid_exists(seen[0])
+
+
+def test_work_on_the_results_takes_nothing_from_the_childs_time():
+    work = sandbox.stream(sandboxed.shots, 3, types=(Shot, Other), limits=Limits(60.0, MEMORY, total=3.0))
+    for _ in range(3):
+        assert next(work)
+        time.sleep(1.6)
+
+
+def test_complaints_without_end_cost_neither_memory_nor_disk():
+    with pytest.raises(SandboxError, match=r"^the decoder crashed \(exit status 7\): the reason$"):
+        call(sandboxed.leave_loudly, 64)
+    process, largest = psutil.Process(), 0
+    before = process.memory_info().rss
+    files = {f.fd for f in process.open_files()}
+    for result in sandbox.stream(sandboxed.shout, 1.0, types=()):
+        largest = max(largest, process.memory_info().rss - before)
+        assert result == 1 and {f.fd for f in process.open_files()} <= files
+    assert largest < 8 << 20
+
+
 def test_a_stream_left_early_leaves_no_child():
     work = sandbox.stream(sandboxed.hang_after_one, types=())
     pid = next(work)

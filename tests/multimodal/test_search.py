@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from multimodal.answers.search import Hit, Index, embed, index
+from multimodal.answers.search import Hit, Index, alignment, embed, index, without_model
 from multimodal.catalogue import Video
 from multimodal.examples import pack, sequence, unmasked
 from multimodal.library import Material, tokens_table
@@ -103,29 +103,42 @@ def test_what_a_hit_says(found):
 @pytest.mark.parametrize(
     "query",
     ['"a', '"onion', "onion*", "NEAR(onion, 2)", "NEAR(", "-onion", "onion -cut", "NOT onion", "AND", "a AND", "(onion",
-     "text:onion", "^onion", "{text}: onion", "'; DROP TABLE words; --", "onion\x00cut", "_", "x" * 5000,
-     "onion " * 3000, "\ud83c onion", "数据 onion", "[MASK] onion", "v00001 onion", "ὀνίον ² ½", "🥕 1"],
+     "text:onion", "^onion", "{text}: onion", "'; DROP TABLE words; --", "onion\x00cut",
+     "onion " * 3000, "\ud83c onion", "数据 onion", "[MASK] onion", "v00001 onion"],
 )  # fmt: skip
 def test_no_query_breaks_it(found, query):
     hits = found.search(query)
-    assert len(hits) == 10
+    known = set(found.trained.vocabulary.encode(query)) - {found.trained.vocabulary.unknown}
+    assert len(hits) == (10 if known else len(found.by_words(query))) > 0
     if "onion" in query and "x00" not in repr(query):
-        assert hits[0].text == "now cut the onion"
+        assert "now cut the onion" in [h.text for h in hits[:2]], "another may say NOT or NEAR"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.text(max_size=30) | st.text("\"*()-^:{}+ 'NEARORT_abc", max_size=30))
 def test_any_text_is_an_answer_or_an_error_in_words(found, query):
     try:
-        assert len(found.search(query, 3)) == 3
+        assert 1 <= len(found.search(query, 3)) <= 3
     except InputError as error:
-        assert "has no word in it" in str(error) and "\n" not in str(error)
+        assert (
+            "has no word in it" in str(error) or "nobody says a word of it" in str(error)
+        ) and "\n" not in str(error)
 
 
 @pytest.mark.parametrize("query", ["", "  ", "?!", '"" **', "\n"])
 def test_a_query_without_a_word_is_an_error(found, query):
     with pytest.raises(InputError, match="has no word in it; say what you look for"):
         found.search(query)
+
+
+@pytest.mark.parametrize("query", ["_", "x" * 5000, "ὀνίον ² ½", "zebra"])
+def test_words_that_nobody_says_and_the_vocabulary_lacks_are_an_error(found, query):
+    with pytest.raises(
+        InputError, match=r"nobody says a word of it, and the model's vocabulary has none; use other words"
+    ):
+        found.search(query)
+    assert found.search(f"{query} onion")[0].text == "now cut the onion"
+    assert found.unknown_words(f"{query.split()[0]} onion") == [query.split()[0]]
 
 
 def test_by_words_takes_only_what_shares_a_word(found):
@@ -198,3 +211,96 @@ def test_sight_alone_finds_what_was_learned(learned):
     kinds = {s.text: s.tokens for s in moments}
     right = [moments[ready.by_sight(text)[0]].tokens == tokens for text, tokens in kinds.items()]
     assert len(kinds) == 6 and sum(right) >= 4, "chance is 1"
+
+
+def test_a_hit_says_why_it_is_there(found):
+    first, *others = found.search("wash some Onions", top=len(MOMENTS))
+    assert first.words in (("wash",), ("Onions",)) and "now" not in found.search("now onion")[0].words
+    seen = {h.sight_rank: h for h in [first, *others] if h.seen}
+    assert sorted(seen) == list(range(1, len(seen) + 1))
+    for rank, h in seen.items():
+        assert h.seen == pytest.approx(1 / (60 + rank))
+        tokens = next(m.tokens for m in MOMENTS if (m.video, m.start) == (h.video, h.start))
+        assert h.alignment == pytest.approx(
+            alignment(found.trained, ["wash some Onions"], [tokens])[0], abs=1e-5
+        )
+        cosine = (
+            embed(found.trained, texts=["wash some Onions"])[0] @ embed(found.trained, tokens=[tokens])[0]
+        )
+        assert h.cosine == pytest.approx(cosine, abs=1e-5)
+    for h in (h for h in [first, *others] if not h.seen):
+        assert (h.sight_rank, h.cosine, h.alignment) == (None, None, None)
+
+
+@pytest.fixture(scope="module")
+def taught(learned) -> tuple[Index, list[Segment]]:
+    moments = [s for m in joint_samples.materials(3, seed=50, kinds=6) for s in m.spoken()]
+    return of(learned, moments), moments
+
+
+def test_like_a_moment_are_those_that_show_the_same_and_never_itself(taught):
+    index, moments = taught
+    for m in moments[:6]:
+        hits = index.like(Video(m.video, "x", "", 1, "done"), (m.start + m.end) / 2, top=len(moments))
+        assert len(hits) == len(moments) - 1 and (m.video, m.start) not in {(h.video, h.start) for h in hits}
+        same = sum(o.tokens == m.tokens for o in moments) - 1
+        assert {h.text for h in hits[:same]} <= {m.text}, "the same tokens come first"
+        assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
+        assert all(h.heard == 0 and h.score == h.seen for h in hits)
+
+
+def test_the_sentences_that_fit_a_moment(taught):
+    index, moments = taught
+    right = 0
+    for m in moments[:6]:
+        hits = index.texts(Video(m.video, "x", "", 1, "done"), m.start, top=3)
+        assert len({h.text for h in hits}) == 3, "each sentence once"
+        assert all(0 <= h.alignment <= 1 and h.cosine for h in hits)
+        right += hits[0].text == m.text
+    assert right >= 4, "chance is 1"
+
+
+@pytest.mark.parametrize(
+    ("video", "at", "says"),
+    [
+        (Video("a", "a.mp4", "", 1, "done", seconds=9.0), 9.5, "--like a.mp4@9.5: outside the video, which runs from 0 s to 9 s"),
+        (Video("a", "a.mp4", "", 1, "done"), -1.0, "--like a.mp4@-1: outside the video"),
+        (Video("e", "e.mp4", "", 1, "done"), 1.0, "the index holds no moment of this video; run `videobert index`"),
+        (Video("r", "r.mp4", "", 1, "refused", "no stream"), 1.0, "refused: no stream; name another video"),
+    ],
+)  # fmt: skip
+def test_a_moment_that_is_not_there_is_an_error_in_words(found, video, at, says):
+    for ask in (found.like, found.texts):
+        with pytest.raises(InputError) as error:
+            ask(video, at)
+        assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_where_a_moment_begins_and_in_a_gap(found):
+    video = Video("b", "b.mp4", "", 1, "done", seconds=20.0)
+    for at, own in ((3.0, 3), (5.9, 3), (6.0, 6), (15.0, 6), (1.0, 3)):
+        hits = found.like(video, at, top=99)
+        assert ("b", own) not in {(h.video, h.start) for h in hits}, (
+            "b's first moment shows nothing, so its neighbour is meant"
+        )
+
+
+def test_nothing_to_see_is_an_error_in_words(untrained):
+    blind = of(untrained, [Segment("a", 0, 3, "cut", ()), Segment("b", 0, 3, "stir", (1,))])
+    with pytest.raises(InputError, match="--like a.mp4@1: none of its picture could be read"):
+        blind.like(Video("a", "a.mp4", "", 1, "partial"), 1.0)
+
+
+def test_before_a_model_there_are_words(tmp_path):
+    store = Store(tmp_path)
+    videos = [put(store, m) for m in joint_samples.materials(2)]
+    index = without_model(store, videos)
+    (first, *_) = index.search("cutting onions")
+    assert "cut the" in first.text or "the onion" in first.text
+    assert first.seen == 0 and first.heard == first.score and set(first.words) <= {"cutting", "onions"}
+    assert index.unknown_words("zzz") == []
+    with pytest.raises(InputError, match="TEXT 'zebra': nobody says a word of it; use other words"):
+        index.search("zebra")
+    silent = dataclasses.replace(videos[0], transcript=None)
+    with pytest.raises(InputError, match="has no model yet, and nobody speaks in its videos"):
+        without_model(store, [silent])

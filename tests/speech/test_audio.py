@@ -1,5 +1,6 @@
 """Sound keeps its time on the container's timeline, whatever the file does."""
 
+import contextlib
 import pickle
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speech import audio
-from speech.audio import SAMPLE_RATE, AudioError
+from speech.audio import DEAD_SECONDS, SAMPLE_RATE, AudioError
+from speech.placing import Placer
+from vision.containers import AUDIO_CODECS
 
 CLICKS = [2.5, 3.0, 5.25, 7.9]
 START = 1.98
@@ -47,6 +50,9 @@ def test_gaps_between_packets_are_silence_of_their_length(tmp_path, clicks):
         [1.0, 2.0, 4.2, 5.2, 9.5, 10.5], abs=0.003
     )
     assert sound.end == pytest.approx(11, abs=0.002)
+    assert sound.problems == (
+        "4.5 s of the sound are missing from 2.50 s on (2 places): the file holds none there",
+    )
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.7, 5.0, 100.0])
@@ -65,7 +71,7 @@ def test_pieces_follow_each_other_and_make_the_whole(tmp_path, clicks, seconds):
 
 def test_a_time_stamp_beyond_the_end_of_the_file_is_no_gap(clicks):
     samples = clicks.track([0.5], 1, SAMPLE_RATE)[None]
-    placer = audio._Placer(0.0, declared_end=3.0)
+    placer = Placer(0.0, declared_end=3.0)
     for position in (0, 10**9, 10**9 + SAMPLE_RATE):
         frame = av.AudioFrame.from_ndarray(samples, "fltp", "mono")
         frame.sample_rate, frame.time_base, frame.pts = SAMPLE_RATE, Fraction(1, SAMPLE_RATE), position
@@ -121,7 +127,17 @@ def test_samples_are_those_of_ffmpegs_own_conversion(videos, name, stream, secon
     assert sound.seconds == pytest.approx(seconds, abs=0.001)
     assert sound.samples.dtype == np.float32
     assert np.array_equal(sound.samples, filtered(videos / name, stream))
-    assert sound.problems == ()
+
+
+def test_of_the_real_files_only_the_one_whose_sound_fails_is_short(videos):
+    found = {}
+    for file in sorted(videos.glob("*/*")):
+        with contextlib.suppress(AudioError):
+            found[file.name] = audio.read(file).problems
+    assert len(found) == 23
+    assert {name: problems for name, problems in found.items() if problems} == {
+        "failing_audio.mp4": ("the last 6.6 s of the sound are missing: from 4.65 s on every sample is zero",)
+    }
 
 
 def test_the_track_that_ffmpeg_prefers_is_read_by_default(videos):
@@ -152,7 +168,38 @@ def test_a_file_cut_short_gives_what_is_there_and_says_so(tmp_path, clicks):
     sound = audio.read(short)
     assert clicks.heard(sound.samples) == pytest.approx([0.5, 1.5, 2.5], abs=0.003)
     assert sound.declared_seconds == pytest.approx(10, abs=0.1)
-    assert any(problem.startswith("the sound ends at ") for problem in sound.problems)
+    missing = sound.declared_seconds - sound.seconds
+    assert [p for p in sound.problems if p.startswith(f"{missing:.1f} s of the sound are missing at its end")]
+
+
+@pytest.mark.parametrize("silence", ["at the end", "in between too", "shorter", "all"])
+def test_a_sound_that_stops_dead_is_told_from_one_that_is_silent(tmp_path, clicks, silence):
+    """All packets are there and decode: only their samples tell that the recorder failed."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32)
+    dead = np.zeros(round((DEAD_SECONDS + (-0.5 if silence == "shorter" else 0.5)) * SAMPLE_RATE), np.float32)
+    parts = {"in between too": [noise, dead, dead, noise, dead], "all": [dead, dead]}.get(
+        silence, [noise, dead]
+    )
+    track = np.concatenate(parts)
+    file = clicks.write(tmp_path / "dead.wav", [(0, track)], rate=SAMPLE_RATE, codec="pcm_s16le")
+    expected = "the last 5.5 s of the sound are missing: from 2.00 s on every sample is zero"
+    assert audio.read(file).problems == ((expected,) if silence == "at the end" else ())
+    assert list(audio.pieces(file, seconds=0.7))[-1].problems == audio.read(file).problems
+
+
+@pytest.mark.parametrize("picture", [10, 4])
+def test_a_sound_shorter_than_the_picture_is_not_cut_off(tmp_path, clicks, picture):
+    """Only the file as a whole says how long it is, by its longest stream."""
+    file = clicks.write(
+        tmp_path / "a.mkv", [(0, clicks.track([0.5], 4, 44_100))], codec="pcm_s16le", picture_seconds=picture
+    )
+    data = file.read_bytes()
+    untagged = tmp_path / "untagged.mkv"
+    untagged.write_bytes(data.replace(b"DURATION", b"DURATIOM"))
+    assert audio.read(untagged).problems == ()
+    short = tmp_path / "short.mkv"
+    short.write_bytes(untagged.read_bytes()[: len(data) // 2])
+    assert any("missing at its end" in problem for problem in audio.read(short).problems)
 
 
 def test_damaged_packets_are_silence_and_later_sound_keeps_its_time(tmp_path, clicks):
@@ -203,6 +250,28 @@ def test_a_file_without_the_sound_asked_for_is_refused_in_words(videos, name, st
     with pytest.raises(AudioError, match=message.replace(".", r"\.")) as caught:
         audio.read(videos / name, stream=stream)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("codec", ["tta", "wavpack"])
+def test_a_codec_that_is_not_admitted_is_not_decoded(tmp_path, clicks, codec):
+    file = clicks.write(tmp_path / "a.mkv", [(0, clicks.track([0.5], 1, 44_100))], codec=codec)
+    with av.open(str(file)) as container:
+        assert next(container.decode(audio=0)).samples
+    with pytest.raises(AudioError, match=f"sound codec {codec} is not admitted"):
+        audio.read(file)
+
+
+def test_the_admitted_codecs_are_those_of_the_probe():
+    assert audio.CODECS == AUDIO_CODECS
+
+
+def test_the_decoder_of_the_picture_is_not_opened(videos):
+    """It would be, to learn what the file does not say, where the list of decoders did not forbid it."""
+    opened = []
+    for options in ({}, {"codec_whitelist": ",".join(audio._decoders())}):
+        with av.open(str(videos / "awkward/rotate_-90.mp4"), options=options) as container:
+            opened.append(container.streams.video[0].codec_context.pix_fmt)
+    assert opened == ["yuv420p", None]
 
 
 def test_a_playlist_cannot_name_another_file(tmp_path, clicks):

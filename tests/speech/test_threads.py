@@ -5,7 +5,7 @@ import torch
 import whisper
 from whisper.model import MultiHeadAttention
 
-from speech import audio, models, transcribe
+from speech import audio, decoding, models, transcribe
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_plain_whisper_hides_its_weights_when_another_thread_turns_the_switch(pl
 
 def test_the_number_of_torch_s_threads_is_kept(videos, tiny_en, monkeypatch):
     """The first parallel loop in numba sets OpenMP's number of threads, which is torch's; here every one does."""
-    align = transcribe.find_alignment
+    align = decoding.find_alignment
 
     def and_take_every_core(*given):
         found = align(*given)
@@ -83,6 +83,6 @@ def test_the_number_of_torch_s_threads_is_kept(videos, tiny_en, monkeypatch):
         return found
 
     threads = torch.get_num_threads()
-    monkeypatch.setattr(transcribe, "find_alignment", and_take_every_core)
+    monkeypatch.setattr(decoding, "find_alignment", and_take_every_core)
     transcribe.transcribe(audio.read(videos / "awkward/audio_only_speech.mp4"), tiny_en)
     assert torch.get_num_threads() == threads

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision import readers
+from vision import timeline
 from vision.clips import CLIP_SECONDS, FPS, FRAMES_PER_CLIP, clip_starts, exact_div, frame_at, read_clips
-from vision.media import MediaError, probe
-from vision.readers import READERS, read_timeline
+from vision.containers import MediaError
+from vision.media import probe
+from vision.readers import READERS
+from vision.timeline import read_timeline
 
 MILLISECOND = 0.001
 
@@ -298,9 +300,9 @@ def test_frames_before_the_first_key_frame_are_named_and_the_rest_is_read(painte
 
 def test_too_many_frames_are_refused(painted, tmp_path, monkeypatch):
     path = painted(tmp_path / "v.mp4", [i / 30 for i in range(31)])
-    monkeypatch.setattr(readers, "MAX_FRAMES", 31)
+    monkeypatch.setattr(timeline, "MAX_FRAMES", 31)
     assert drain(read_clips(path))[1].clips == 1
-    monkeypatch.setattr(readers, "MAX_FRAMES", 30)
+    monkeypatch.setattr(timeline, "MAX_FRAMES", 30)
     with pytest.raises(MediaError, match="more than 30 frames: too large"):
         next(read_clips(path))
 

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vision.media import MAX_PIXELS, MAX_SECONDS, MediaError, probe
+from vision.containers import MediaError
+from vision.media import MAX_PIXELS, MAX_SECONDS, probe
 
 TIMES = [i / 30 for i in range(60)]
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from vision.clips import read_clips
-from vision.media import MediaError, probe
-from vision.readers import MEAN_TOLERANCE, READERS, DecordFrames, open_frames, read_timeline
+from vision.containers import MediaError
+from vision.media import probe
+from vision.readers import MEAN_TOLERANCE, READERS, DecordFrames, open_frames
+from vision.timeline import read_timeline
 
 SAME = [
     "narrated/flipping_a_pancake.mkv",

@@ -98,6 +98,28 @@ def other():
     return Other(3)
 
 
+def leave_loudly(mebibytes):
+    """Standard error is flooded, then says why."""
+    for _ in range(mebibytes):
+        os.write(2, b"noise " * ((1 << 20) // 6))
+    print("\nthe reason", file=sys.stderr, flush=True)
+    os._exit(7)
+
+
+def shout(seconds):
+    """Results, and beside them complaints without end."""
+    due = time.monotonic() + seconds
+    while time.monotonic() < due:
+        os.write(2, b"x" * 65_536)
+    yield 1
+
+
+def count_for_ever(pause):
+    while True:
+        yield os.getpid()
+        time.sleep(pause)
+
+
 def chatter():
     """Prints of a library must not get into the answers."""
     print("hello from a library", flush=True)

@@ -1,0 +1,44 @@
+"""Owns the command `remove`: a video goes from the store, everywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flows.printing import JsonOption, print_json
+from flows.settings import DEFAULT_STORE, StoreOption
+from multimodal.catalogue import Catalogue
+from multimodal.store import InputError, Store
+
+STILL_KNOWN = (
+    "What the codebook and the model learned from it stays in them until `videobert run VIDEOS --refit`; "
+    "the original file is untouched, and a run over it takes it in as new."
+)
+NOT_LEARNED = "The original file is untouched, and a run over it takes it in as new."
+
+
+def remove(
+    *videos: Annotated[str, Parameter(help="Videos of the store: their names, paths or digests.")],
+    store: StoreOption = DEFAULT_STORE,
+    json_: JsonOption = False,
+) -> None:
+    """Takes videos out of the store: transcript, features, tokens, index, pictures; no answer shows them again.
+
+    What the codebook and the model learned from them stays until `run --refit`. The original files are untouched.
+    """
+    from multimodal.removal import remove as remove_videos
+
+    if not videos:
+        raise InputError("VIDEO: none given; name videos of the store, `videobert status` lists them")
+    opened = Store(store, create=False)
+    with opened.writing(), Catalogue(opened.catalogue) as catalogue:
+        removed = remove_videos(opened, catalogue, videos)
+    note = STILL_KNOWN if any(r.learned for r in removed) else NOT_LEARNED
+    if json_:
+        print_json({"removed": [dataclasses.asdict(r) for r in removed], "note": note})
+        return
+    for r in removed:
+        print(f"removed {r.name}: {r.files} files of the store")
+    print(note)

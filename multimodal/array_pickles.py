@@ -1,0 +1,60 @@
+"""Arrays out of a NumPy pickle that is not trusted: what else it names is refused, nothing in it is run."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from multimodal.downloads import Refused
+
+
+def read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
+    """Nested dicts of float arrays out of a pickle, keys joined by "/"; anything else in it is refused."""
+    try:
+        with path.open("rb") as stream:
+            tree = _ArraysOnly(stream).load()
+        return {key: np.ascontiguousarray(array) for key, array in _flat(tree, "")}
+    except (
+        pickle.UnpicklingError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        EOFError,
+        MemoryError,
+    ) as error:
+        raise Refused(f"{path.name} holds more than arrays ({error})") from error
+
+
+def _new_array(kind: object, shape: object, letter: object) -> np.ndarray:
+    """What `numpy.core.multiarray._reconstruct` does for the empty array that a pickle then fills."""
+    return np.ndarray((0,), np.float32)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Admits the names that a pickled array needs; `numpy.ndarray` itself cannot be called through it."""
+
+    ADMITTED = {
+        ("numpy.core.multiarray", "_reconstruct"): _new_array,
+        ("numpy._core.multiarray", "_reconstruct"): _new_array,
+        ("numpy", "ndarray"): "ndarray",
+        ("numpy", "dtype"): np.dtype,
+    }
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in self.ADMITTED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return self.ADMITTED[module, name]
+
+
+def _flat(tree: object, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _flat(value, f"{prefix}/{key}" if prefix else str(key))
+    elif isinstance(tree, np.ndarray) and tree.dtype.kind == "f":
+        yield prefix, tree
+    else:
+        raise TypeError(f"{prefix or 'its root'} is a {type(tree).__name__}")

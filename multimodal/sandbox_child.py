@@ -1,0 +1,63 @@
+"""The child's side of the sandbox: takes one request, keeps to its limits, sends what the function gives.
+
+Run as ``python -m multimodal.sandbox_child`` by :mod:`multimodal.sandbox`; dies with its parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from multimodal.wire import LENGTH, decode, encode, revive_ours
+
+PR_SET_PDEATHSIG = 1
+
+
+def serve() -> None:
+    """One request on standard input, its results on standard output; what libraries print goes to standard error."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    wire = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    (size,) = LENGTH.unpack(sys.stdin.buffer.read(LENGTH.size))
+    request = decode(sys.stdin.buffer.read(size))
+    if os.getppid() != request["parent"]:
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (request["memory"], request["memory"]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def send(message: dict[str, Any]) -> None:
+        blob = encode(message)
+        wire.write(LENGTH.pack(len(blob)) + blob)
+        wire.flush()
+
+    try:
+        module, _, name = request["function"].partition(":")
+        function = getattr(importlib.import_module(module), name)
+        result = function(*revive_ours(request["args"]), **revive_ours(request["kwargs"]))
+        if request["generator"]:
+            result = _send_all(result, send)
+        send({"kind": "end", "value": result})
+    except BrokenPipeError:
+        os._exit(1)
+    except Exception as error:  # noqa: BLE001 - whatever went wrong is told to the parent, by name
+        name = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__
+        send({"kind": "error", "error": name, "value": str(error)})
+
+
+def _send_all(items: Iterator[Any], send: Callable[[dict[str, Any]], None]) -> Any:
+    while True:
+        try:
+            send({"kind": "item", "value": next(items)})
+        except StopIteration as end:
+            return end.value
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,107 @@
+"""What crosses between a process and its sandboxed child: messages of arrays and JSON, in which no code can travel.
+
+A message is eight bytes of length and a safetensors blob, whose metadata is a JSON tree that names the arrays. It is
+never a pickle: who took the child over can send wrong data, not code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+LENGTH = struct.Struct("<Q")
+UNREADABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    struct.error,
+    SafetensorError,
+)
+"""What :func:`decode` raises for a blob that is no message."""
+
+
+class NotAskedFor(ValueError):
+    """A message that holds what the one who reads it did not ask for."""
+
+
+def encode(value: Any) -> bytes:
+    """A blob of numbers, texts, paths, arrays, dataclasses, and dicts and lists of them."""
+    arrays: dict[str, np.ndarray] = {}
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, np.ndarray):
+            arrays[str(len(arrays))] = np.asarray(item, order="C")
+            return {"@array": str(len(arrays) - 1)}
+        if isinstance(item, np.generic):
+            return item.item()
+        if isinstance(item, Path):
+            return {"@path": os.fspath(item)}
+        if dataclasses.is_dataclass(item) and not isinstance(item, type):
+            fields = {f.name: plain(getattr(item, f.name)) for f in dataclasses.fields(item)}
+            return {"@type": f"{type(item).__module__}:{type(item).__qualname__}", "fields": fields}
+        if isinstance(item, dict):
+            return {str(key): plain(part) for key, part in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [plain(part) for part in item]
+        assert item is None or isinstance(item, (str, int, float, bool)), (
+            f"{type(item)} does not cross the sandbox"
+        )
+        return item
+
+    tree = json.dumps(plain(value), ensure_ascii=True)
+    return safetensors.numpy.save(arrays or {"empty": np.zeros(1, np.uint8)}, metadata={"tree": tree})
+
+
+def decode(blob: bytes) -> Any:
+    """The tree of a blob with its arrays put in place; dataclasses are left as they were described."""
+    (header_size,) = LENGTH.unpack(blob[: LENGTH.size])
+    header = json.loads(blob[LENGTH.size : LENGTH.size + header_size])
+    arrays = safetensors.numpy.load(blob)
+
+    def fill(item: Any) -> Any:
+        if isinstance(item, dict):
+            if "@array" in item:
+                return arrays[item["@array"]]
+            if "@path" in item:
+                return Path(item["@path"])
+            return {key: fill(part) for key, part in item.items()}
+        return tuple(fill(part) for part in item) if isinstance(item, list) else item
+
+    return fill(json.loads(header["__metadata__"]["tree"]))
+
+
+def revive(item: Any, known: dict[str, type]) -> Any:
+    """A decoded tree with its dataclasses made, of the ``known`` ones alone. Raises :class:`NotAskedFor`."""
+    if isinstance(item, dict) and "@type" in item:
+        name = str(item["@type"]).rpartition(":")[2]
+        if not dataclasses.is_dataclass(known.get(name)):
+            raise NotAskedFor(f"a {name}, which was not asked for")
+        fields = item.get("fields")
+        if not isinstance(fields, dict) or set(fields) != {f.name for f in dataclasses.fields(known[name])}:
+            raise NotAskedFor(f"a {name} of other fields")
+        return known[name](**{key: revive(part, known) for key, part in fields.items()})
+    if isinstance(item, dict):
+        return {key: revive(part, known) for key, part in item.items()}
+    return tuple(revive(part, known) for part in item) if isinstance(item, tuple) else item
+
+
+def revive_ours(item: Any) -> Any:
+    """The same in the child: a request comes from our own process, so its dataclasses are imported by name."""
+    if isinstance(item, dict) and "@type" in item:
+        module, _, name = item["@type"].partition(":")
+        fields = {key: revive_ours(part) for key, part in item["fields"].items()}
+        return getattr(importlib.import_module(module), name)(**fields)
+    if isinstance(item, dict):
+        return {key: revive_ours(part) for key, part in item.items()}
+    return tuple(revive_ours(part) for part in item) if isinstance(item, tuple) else item

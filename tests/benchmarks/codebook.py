@@ -1,0 +1,219 @@
+"""How fast the codebook is fitted and used, how near its points are to their leaves, and what it holds of features on disk.
+
+    python tests/benchmarks/codebook.py [--clips 200000] [--rounds 1] [--features FILE.npz]
+    python tests/benchmarks/codebook.py --scale [100000 300000 1000000]
+
+The first fits 12^4 tokens to synthetic clustered features (a tree of groups of unequal sizes in 64 dimensions, through
+random weights, noise and a ReLU to 1024), or to those of `FILE.npz` (`X` [n, d]) repeated with 10 % of noise until there are
+`--clips` of them. Peers: the same tree with scikit-learn's KMeans (lloyd, n_init=1, 20 iterations at most) and with
+faiss.Kmeans (20 iterations, all points) in each node, on the same features of length 1. Errors are the sum within the
+leaves over the sum around the mean, both from means worked out anew. Then encoding against faiss.IndexFlatL2 over the
+leaves, and against the plain descent in float64. `--scale` writes float16 features of n clips block by block to a
+temporary file (n x 2 KiB), and fits each in a process of its own that reads them from there.
+CPU seconds of one thread; the rounds are interleaved.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from vision.codebook import MEMORY, Codebook, CodebookOptions  # noqa: E402
+from vision.tree import directions  # noqa: E402
+
+K, DEPTH, ITERATIONS, WIDTH, LATENT, BLOCK = 12, 4, 20, 1024, 64, 8192
+GROUPS = ((20, 1.0), (20, 0.7), (15, 0.5), (10, 0.35))
+
+
+def synthetic(clips: int, seed: int = 0):
+    """Blocks float16 [<= BLOCK, WIDTH] of features in groups of groups."""
+    rng = np.random.default_rng(seed)
+    weights = (rng.normal(size=(LATENT, WIDTH)) / 8).astype(np.float32)
+    bias = (rng.normal(size=WIDTH) * 0.3).astype(np.float32)
+    centres = np.zeros((1, LATENT), np.float32)
+    for number, spread in GROUPS:
+        centres = np.repeat(centres, number, 0)
+        centres = (centres + rng.normal(size=centres.shape) * spread).astype(np.float32)
+    shares = rng.pareto(1.5, len(centres)) + 0.1
+    shares /= shares.sum()
+    for begin in range(0, clips, BLOCK):
+        n = min(BLOCK, clips - begin)
+        inner = centres[rng.choice(len(centres), n, p=shares)]
+        inner = inner + rng.normal(size=(n, LATENT)).astype(np.float32) * 0.4
+        noise = rng.normal(size=(n, WIDTH)).astype(np.float32) * 0.25
+        yield np.maximum(inner @ weights + bias + noise, 0).astype(np.float16)
+
+
+def repeated(path: Path, clips: int) -> np.ndarray:
+    """Real features, each met many times with noise of a tenth of its own deviation."""
+    rng, real = np.random.default_rng(0), np.load(path)["X"].astype(np.float32)
+    out = np.empty((clips, real.shape[1]), np.float16)
+    for begin in range(0, clips, BLOCK):
+        block = real[rng.integers(len(real), size=min(BLOCK, clips - begin))]
+        noise = rng.normal(size=block.shape).astype(np.float32) * 0.1 * block.std(1, keepdims=True)
+        out[begin : begin + BLOCK] = np.maximum(block + noise, 0)
+    return out
+
+
+def peers_tree(x_ND: np.ndarray, node: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    ids_N = np.zeros(len(x_ND), np.int64)
+    for _ in range(DEPTH):
+        children_N, order_N = np.empty_like(ids_N), np.argsort(ids_N, kind="stable")
+        for rows in np.split(order_N, np.flatnonzero(np.diff(ids_N[order_N])) + 1):
+            own = node(x_ND[rows]) if len(rows) > K else np.arange(len(rows))
+            children_N[rows] = ids_N[rows[0]] * K + own
+        ids_N = children_N
+    return ids_N
+
+
+def with_sklearn(x_ND: np.ndarray) -> np.ndarray:
+    return KMeans(K, n_init=1, max_iter=ITERATIONS, random_state=0, algorithm="lloyd").fit_predict(x_ND)
+
+
+def with_faiss(x_ND: np.ndarray) -> np.ndarray:
+    kmeans = faiss.Kmeans(
+        x_ND.shape[1], K, niter=ITERATIONS, seed=0, min_points_per_centroid=1, max_points_per_centroid=10**9
+    )
+    kmeans.train(x_ND)
+    return kmeans.index.search(x_ND, 1)[1][:, 0]
+
+
+def relative_error(x_ND: np.ndarray, ids_N: np.ndarray) -> float:
+    """Squares within the leaves, around means worked out anew, over those around the mean of all."""
+    order_N, inside = np.argsort(ids_N, kind="stable"), 0.0
+    for rows in np.split(order_N, np.flatnonzero(np.diff(ids_N[order_N])) + 1):
+        leaf = x_ND[rows].astype(np.float64)
+        inside += ((leaf - leaf.mean(0)) ** 2).sum()
+    mean_D = x_ND.mean(0, dtype=np.float64)
+    blocks = range(0, len(x_ND), BLOCK)
+    return inside / sum(float(((x_ND[b : b + BLOCK] - mean_D) ** 2).sum()) for b in blocks)
+
+
+def seconds(work: Callable[[], object]) -> tuple[float, object]:
+    begun = time.process_time()
+    result = work()
+    return time.process_time() - begun, result
+
+
+def plain_descent(book: Codebook, x_ND: np.ndarray) -> np.ndarray:
+    """Node by node, in float64 differences."""
+    ids = []
+    for x in x_ND.astype(np.float64):
+        node = 0
+        for centroids, used in zip(book.centroids_, book.used_levels_, strict=True):
+            children = np.flatnonzero(used[node * K : node * K + K]) + node * K
+            node = children[((x - centroids[children]) ** 2).sum(1).argmin()]
+        ids.append(node)
+    return np.array(ids)
+
+
+def speed(clips: int, rounds: int, features: Path | None) -> None:
+    half = repeated(features, clips) if features else np.concatenate(list(synthetic(clips)))
+    unit = directions(half)
+    book = Codebook(CodebookOptions(k=K, depth=DEPTH, iterations=ITERATIONS))
+    ways = {
+        "ours": lambda: book.fit(unit),
+        "faiss": lambda: peers_tree(unit, with_faiss),
+        "scikit-learn": lambda: peers_tree(unit, with_sklearn),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    errors = {}
+    for _ in range(rounds):
+        for name, work in ways.items():
+            spent, ids_N = seconds(work)
+            found[name].append(spent)
+            if name not in errors:
+                ids_N = book.encode(unit) if name == "ours" else ids_N
+                errors[name] = relative_error(unit, ids_N), len(np.unique(ids_N))
+    theirs = np.median(found["scikit-learn"])
+    print(
+        f"{clips} clips x {unit.shape[1]}, {K}^{DEPTH} tokens; CPU s, times as fast as scikit-learn, error, leaves"
+    )
+    for name, spent in found.items():
+        error, leaves = errors[name]
+        print(f"  {name:<14}{np.median(spent):8.2f}  x{theirs / np.median(spent):5.2f}  {error:.4f}  {leaves}", flush=True)  # fmt: skip
+    encoding(book, unit[np.random.default_rng(1).permutation(clips)], rounds)
+
+
+def encoding(book: Codebook, x_ND: np.ndarray, rounds: int) -> None:
+    flat = faiss.IndexFlatL2(x_ND.shape[1])
+    flat.add(book.centroids_[-1])
+    few = x_ND[:4096]
+    with threadpool_limits(1):
+        rates = []
+        for _ in range(max(rounds, 3)):
+            spent = seconds(lambda: flat.search(few, 1))[0]
+            rates.append((len(few) / spent, len(x_ND) / seconds(lambda: book.encode(x_ND))[0]))
+    theirs, ours = np.median(rates, 0)
+    same = (book.encode(x_ND[:20_000]) == plain_descent(book, x_ND[:20_000])).mean()
+    print(f"encoding: faiss flat {theirs:.0f}, ours {ours:.0f} vectors a CPU s, x{ours / theirs:.1f}; the plain descent's token for {same:.4%} of 20000", flush=True)  # fmt: skip
+
+
+class File:
+    """float16 rows in a file, mapped anew for each reading: `Rows` that leave nothing in memory."""
+
+    def __init__(self, path: Path, clips: int):
+        self.path, self.shape, self.given = path, (clips, WIDTH), 0
+
+    def read(self, rows_N: np.ndarray) -> np.ndarray:
+        self.given += len(rows_N)
+        return np.memmap(self.path, np.float16, "r", shape=self.shape)[rows_N]
+
+
+def measured(path: Path, clips: int, memory: int) -> None:
+    torch.set_num_threads(1)
+    rows = File(path, clips)
+    Codebook(CodebookOptions(k=2, depth=1)).fit(np.eye(4))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    spent, book = seconds(lambda: Codebook(CodebookOptions(k=K, depth=DEPTH)).fit(rows, memory=memory))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{clips:>9}  {memory >> 20:>6}  {spent:8.1f}  {spent / clips * 1e6:6.1f}  {peak - before:8.0f}  {rows.given / clips:5.2f}  {int(book.used_.sum()):>6}  {book.quantisation_error_:.4f}", flush=True)  # fmt: skip
+
+
+def scale(sizes: list[int], memories: list[int]) -> None:
+    print("    clips  MiB allowed  CPU s  us/clip  MiB held  reads of a row  leaves  error")
+    for clips in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "features"
+            with path.open("wb") as stream:
+                for block in synthetic(clips):
+                    stream.write(block.tobytes())
+            for memory in memories:
+                child = multiprocessing.get_context("spawn").Process(
+                    target=measured, args=(path, clips, memory)
+                )
+                child.start()
+                child.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--clips", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--features", type=Path)
+    parser.add_argument("--scale", type=int, nargs="*")
+    parser.add_argument("--memory", type=int, nargs="*", default=[MEMORY >> 20], help="MiB")
+    asked = parser.parse_args()
+    if asked.scale is not None:
+        scale(asked.scale or [100_000, 300_000, 1_000_000], [m << 20 for m in asked.memory])
+        return
+    with threadpool_limits(1):
+        torch.set_num_threads(1)
+        faiss.omp_set_num_threads(1)
+        speed(asked.clips, asked.rounds, asked.features)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Videos that go and come back, by the commands of a user; and what a store answers before it has a model."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from command import run_inside, stamps
+
+
+@pytest.fixture
+def store(made, tmp_path) -> Path:
+    return shutil.copytree(made.store, tmp_path / "store")
+
+
+def current(store: Path) -> dict[str, str]:
+    with sqlite3.connect(store / "catalogue.sqlite") as db:
+        found = dict(db.execute("SELECT kind, value FROM current"))
+    db.close()
+    return {kind: found[kind] for kind in ("codebook", "model")}
+
+
+def test_a_video_goes_and_comes_back_as_new(made, home, store, capsys):
+    model, before = current(store), stamps(store)
+    original = (made.videos / "flower.webm").read_bytes()
+    ended = run_inside(capsys, "remove", "flower", "--store", store)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (
+        ended.stdout.startswith("removed flower.webm: ")
+        and "until `videobert run VIDEOS --refit`" in ended.stdout
+    )
+    assert (made.videos / "flower.webm").read_bytes() == original
+    hits = json.loads(
+        run_inside(capsys, "search", "set white", "--store", store, "--top", 99, "--json").stdout
+    )["hits"]
+    assert hits and "flower.webm" not in {h["name"] for h in hits}
+    again = run_inside(capsys, "remove", "flower", "--store", store)
+    assert again.returncode == 2 and "not in this store" in again.stderr
+
+    ended = home.run("run", made.videos, "--store", store, "--json")
+    assert ended.returncode == 0, ended.stderr
+    videos = {v["name"]: v["state"] for v in json.loads(ended.stdout)["videos"]}
+    assert videos["flower.webm"] == "done" and current(store) == model
+    models = {name: stamp for name, stamp in before.items() if name.startswith("models/")}
+    assert {name: stamps(store)[name] for name in models} == models, "nothing was trained anew"
+    hits = json.loads(
+        run_inside(capsys, "search", "set white", "--store", store, "--top", 99, "--json").stdout
+    )["hits"]
+    assert "flower.webm" in {h["name"] for h in hits}
+
+
+def test_like_a_moment_and_what_fits_it(store, capsys):
+    for more in ((), ("--texts",)):
+        ended = run_inside(capsys, "search", "--like", "flower@2", *more, "--store", store, "--json")
+        answer = json.loads(ended.stdout)
+        assert answer["query"] is None and (answer["like"]["name"], answer["like"]["at"]) == (
+            "flower.webm",
+            2,
+        )
+        assert len(answer["hits"]) >= 1
+        assert all(h["name"] != "flower.webm" for h in answer["hits"]), "it has one moment, and says nothing"
+    lines = run_inside(capsys, "search", "--like", "flower@2", "--store", store).stdout
+    assert lines.startswith("1. ") and "(no. 1 by sight, cosine " in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--like", "flower@99"), "outside the video, which runs from 0 s to 5"),
+        (("--like", "flower"), "names no second; write VIDEO@SECONDS"),
+        (("--like", "tulip@1"), "not in this store"),
+        (("--like", "broken@1"), "refused: "),
+        ((" ",), "has no word in it; say what you look for"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_one_line(store, capsys, arguments, says):
+    ended = run_inside(capsys, "search", *arguments, "--store", store)
+    (line,) = ended.stderr.splitlines()
+    assert (ended.returncode, ended.stdout) == (2, "") and says in line
+
+
+def test_before_a_model_it_answers_by_words_and_says_so(store, capsys):
+    with sqlite3.connect(store / "catalogue.sqlite") as db:
+        db.execute("DELETE FROM current WHERE kind IN ('model', 'model_codebook')")
+    db.close()
+    ended = run_inside(capsys, "search", "white", "--store", store)
+    assert ended.returncode == 0 and ended.stdout.startswith("1. ") and "(white)" in ended.stdout
+    assert ended.stderr.startswith("By words alone: the store has no model yet")
+    answer = json.loads(run_inside(capsys, "search", "white", "--store", store, "--json").stdout)
+    assert (
+        answer["by"] == "words" and answer["hits"][0]["words"] == ["white"] and answer["hits"][0]["seen"] == 0
+    )
+    ended = run_inside(capsys, "search", "--like", "flower@2", "--store", store)
+    assert ended.returncode == 2 and "has no model yet" in ended.stderr

@@ -1,0 +1,56 @@
+"""One video taken in: how long its decoders may take, and how it ends where they take longer."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from multimodal import ingest
+from multimodal.catalogue import Video
+from multimodal.ingest import MOST_RESULTS, PATIENCE, IngestOptions, decoding_limits
+from multimodal.store import Store, file_digest
+from speech import audio
+from vision.clips import CLIP_SECONDS
+from vision.media import MAX_SECONDS, Media, VideoStream
+
+HOUR = 3600.0
+
+
+def media(container: str, seconds: float) -> Media:
+    stream = VideoStream(0, "mpeg4", 64, 48, 0, 1.0, 0.0, seconds, None, 25.0, "yuv420p")
+    return Media(Path("v"), container, 0.0, seconds, stream, None)
+
+
+def test_patience_grows_with_the_declared_length_and_ends():
+    options = IngestOptions(seconds=100.0)
+    short, long = (decoding_limits(options, media("mov,mp4", seconds)) for seconds in (0.1, HOUR))
+    assert short.seconds == long.seconds == 100.0
+    assert (short.total, long.total) == (100.0 + PATIENCE * 0.1, 100.0 + PATIENCE * HOUR)
+    liar = decoding_limits(options, media("mov,mp4", 1e12))
+    assert liar.total == 100.0 + PATIENCE * MAX_SECONDS
+    assert MOST_RESULTS * CLIP_SECONDS == MAX_SECONDS
+    assert MOST_RESULTS * audio.PIECE_SECONDS > audio.LONGEST_SOUND
+
+
+def test_a_picture_that_is_decoded_whole_before_its_first_clip_may_take_its_length_to_that():
+    limits = decoding_limits(IngestOptions(seconds=100.0), media("avi", HOUR))
+    assert limits.seconds == 100.0 + HOUR < limits.total
+
+
+@pytest.mark.parametrize("patience", [10.0, -1e4])
+def test_a_decoder_without_time_left_is_named_and_tried_again(
+    tmp_path, videos, weights_or_skip, monkeypatch, patience
+):
+    """The control: with patience the same file is seen."""
+    weights_or_skip("mobilenetv2-imagenet")
+    monkeypatch.setattr(ingest, "PATIENCE", patience)
+    file = shutil.copyfile(videos / "awkward/rot_90.mov", tmp_path / "v.mov")
+    video = Video(file_digest(file), file.name, str(file), file.stat().st_size)
+    fate = ingest.ingest(
+        Store(tmp_path / "store"), video, IngestOptions(backbone="mobilenetv2"), "cpu", threads=1
+    )
+    if patience > 0:
+        assert (fate.state, fate.clips) == ("partial", 1) and fate.recipe
+    else:
+        assert fate.state == "refused" and "picture: the decoder did not finish in" in fate.reason
+        assert fate.recipe is None, "it is taken for settled"

@@ -1,0 +1,206 @@
+"""How the codebook's tree grows over features that need not fit into memory.
+
+A node whose rows fit into the memory allowed is grown with all that lies below it from all of its rows. A larger one is
+grown from a uniform sample of its rows as large as the memory, by one level, or by more while the sample has
+`SAMPLE_PER_CHILD` rows a centroid; then all of its rows are read once, in blocks, and sent down to the new children, each of
+which goes the same way. So every row is read once for each step of a large node on its way, once at its end, and held no
+longer: at most depth + 1 times, beside the samples. What a row costs in memory all the same is its number, 8 bytes, twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from vision.kmeans import cluster, nearest
+
+READ_ROWS = 8192
+SAMPLE_PER_CHILD = 1024
+BYTES_PER_NUMBER = 8
+"""A row that is held, in float32, its rounded copy, and its copy in a child."""
+
+
+class CodebookError(ValueError):
+    """Features or options that no codebook can be made of; the message is one line."""
+
+
+class Rows(Protocol):
+    """Features in a place that is not memory. `shape` is (n, d); `read` gives the rows of ascending numbers, [len, d]."""
+
+    shape: tuple[int, int]
+
+    def read(self, rows_N: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class ArrayRows:
+    """An array, in memory or mapped from a file, as `Rows`."""
+
+    array_ND: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.array_ND.shape
+
+    def read(self, rows_N: np.ndarray) -> np.ndarray:
+        if len(rows_N) and rows_N[-1] - rows_N[0] == len(rows_N) - 1:
+            return self.array_ND[rows_N[0] : rows_N[-1] + 1]
+        return self.array_ND[rows_N]
+
+
+@dataclass
+class Totals:
+    """What is summed over all rows: counts int64 [k^depth], and squared distances from their leaf and from their mean."""
+
+    counts: np.ndarray
+    origin_D: np.ndarray
+    error: float = 0.0
+    squares: float = 0.0
+    sums_D: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sums_D = np.zeros(len(self.origin_D))
+
+    def add(self, x_ND: np.ndarray, leaves_N: np.ndarray, centroids: np.ndarray) -> None:
+        np.add.at(self.counts, leaves_N, 1)
+        for begin in range(0, len(x_ND), 256):
+            block, leaves = x_ND[begin : begin + 256], leaves_N[begin : begin + 256]
+            gap = block - centroids[leaves]
+            self.error += float(np.vdot(gap, gap))
+            gap = block - self.origin_D
+            self.squares += float(np.vdot(gap, gap))
+            self.sums_D += gap.sum(0)
+
+    @property
+    def quantisation_error(self) -> float:
+        spread = self.squares - float((self.sums_D**2).sum()) / max(int(self.counts.sum()), 1)
+        return self.error / spread if spread > 1e-6 * self.squares else 0.0
+
+
+class Tree:
+    """The centroids while they grow: per level float32 [k^level, d] and bool [k^level], as `Codebook` keeps them."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        shape: tuple[int, int],
+        iterations: int,
+        seed: int,
+        memory: int,
+        gpu: bool,
+        on_rows: Callable[[int, int], None],
+    ) -> None:
+        (self.k, self.depth), self.width = shape, rows.shape[1]
+        self.rows, self.iterations, self.seed, self.gpu, self.on_rows = rows, iterations, seed, gpu, on_rows
+        self.most = max(memory // (BYTES_PER_NUMBER * self.width), self.k)
+        levels = range(1, self.depth + 1)
+        self.centroids = [np.zeros((self.k**level, self.width), np.float32) for level in levels]
+        self.used = [np.zeros(self.k**level, bool) for level in levels]
+        self.totals = Totals(np.zeros(self.k**self.depth, np.int64), read_directions(rows, np.arange(1))[0])
+        self.grow(0, 0, np.arange(rows.shape[0]))
+
+    def grow(self, level: int, node: int, numbers_N: np.ndarray) -> None:
+        """All below ``node`` (of ``level``), from its rows of these numbers."""
+        n = len(numbers_N)
+        if n <= self.most:
+            self._grow_held(self._held(numbers_N), level, node, self.depth)
+            return
+        generator = np.random.default_rng([self.seed, level, node, 1])
+        sample = np.sort(generator.choice(n, self.most, replace=False, shuffle=False))
+        down = 1
+        while (
+            level + down < self.depth
+            and n > self.most * self.k**down
+            and self.most >= SAMPLE_PER_CHILD * self.k ** (down + 1)
+        ):
+            down += 1
+        self._grow_held(self._held(numbers_N[sample]), level, node, level + down, of_sample=True)
+        below_N = np.empty(n, np.int32)
+        for begin in range(0, n, READ_ROWS):
+            x_ND = read_directions(self.rows, numbers_N[begin : begin + READ_ROWS])
+            ids = descend(x_ND, self.centroids, self.used, self.k, level, node, level + down)
+            below_N[begin : begin + len(x_ND)] = ids
+            if level + down == self.depth:
+                self._finish(x_ND, ids)
+        if level + down < self.depth:
+            for child in np.unique(below_N):
+                self.grow(level + down, int(child), numbers_N[below_N == child])
+
+    def _held(self, numbers_N: np.ndarray) -> np.ndarray:
+        x_ND = np.empty((len(numbers_N), self.width), np.float32)
+        for begin in range(0, len(x_ND), READ_ROWS):
+            part = numbers_N[begin : begin + READ_ROWS]
+            x_ND[begin : begin + len(part)] = read_directions(self.rows, part)
+        return x_ND
+
+    def _grow_held(self, x_ND: np.ndarray, level: int, node: int, last: int, of_sample: bool = False) -> None:
+        """The levels up to ``last`` below ``node``, from rows in memory."""
+        seed = np.random.SeedSequence([self.seed, level, node]).generate_state(1)[0]
+        centroids_KD, own_N = cluster(x_ND, self.k, self.iterations, int(seed), self.gpu)
+        first = node * self.k
+        self.centroids[level][first : first + len(centroids_KD)] = centroids_KD
+        self.used[level][first : first + len(centroids_KD)] = True
+        if level + 1 < last:
+            order_N = np.argsort(own_N, kind="stable")
+            ends = np.cumsum(np.bincount(own_N))
+            for child, rows in enumerate(np.split(order_N, ends[:-1])):
+                self._grow_held(x_ND[rows], level + 1, first + child, last, of_sample)
+        elif not of_sample:
+            self._finish(x_ND, first + own_N)
+
+    def _finish(self, x_ND: np.ndarray, leaves_N: np.ndarray) -> None:
+        self.totals.add(x_ND, leaves_N, self.centroids[-1])
+        self.on_rows(int(self.totals.counts.sum()), self.rows.shape[0])
+
+
+def descend(
+    x_ND: np.ndarray,
+    centroids: list[np.ndarray],
+    used: list[np.ndarray],
+    k: int,
+    level: int = 0,
+    node: int = 0,
+    last: int | None = None,
+) -> np.ndarray:
+    """int64 [n]: the node of level ``last`` (the leaf) that rows of ``node`` reach, each time to the nearest used child."""
+    ids_N = np.full(len(x_ND), node, np.int64)
+    for at in range(level, len(centroids) if last is None else last):
+        order_N = np.argsort(ids_N, kind="stable")
+        parents, begins = np.unique(ids_N[order_N], return_index=True)
+        for parent, rows in zip(parents, np.split(order_N, begins[1:]), strict=True):
+            live = parent * k + np.flatnonzero(used[at][parent * k : parent * k + k])
+            part_ND = x_ND if len(rows) == len(x_ND) else x_ND[rows]
+            ids_N[rows] = live[nearest(part_ND, centroids[at][live])]
+    return ids_N
+
+
+def blocks(rows: Rows, size: int = READ_ROWS) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of the first row, directions float32 [<= size, d]) through all rows, in order."""
+    for begin in range(0, rows.shape[0], size):
+        yield begin, read_directions(rows, np.arange(begin, min(begin + size, rows.shape[0])))
+
+
+def read_directions(rows: Rows, numbers_N: np.ndarray) -> np.ndarray:
+    """The rows of these numbers, scaled to length 1. Raises CodebookError where one holds what is no number."""
+    x_ND = np.asarray(rows.read(numbers_N), np.float32)
+    bad = np.flatnonzero(~np.isfinite(x_ND).all(1))
+    if len(bad):
+        raise CodebookError(
+            f"features hold NaN or infinity, the first in row {numbers_N[bad[0]]}: leave such rows out"
+        )
+    return directions(x_ND)
+
+
+def directions(x_ND: np.ndarray) -> np.ndarray:
+    """float32 [n, d]: every row scaled to length 1; a row of zeros stays as it is. Equal rows have equal bytes: no -0.0."""
+    out_ND = np.empty(x_ND.shape, np.float32)
+    for begin in range(0, len(x_ND), 256):
+        block = x_ND[begin : begin + 256].astype(np.float64)
+        lengths_N = np.sqrt(np.einsum("nd,nd->n", block, block))
+        block /= np.where(lengths_N > 0, lengths_N, 1)[:, None]
+        out_ND[begin : begin + 256] = block
+    out_ND += np.float32(0)
+    return out_ND
