@@ -4,9 +4,9 @@ All rows have length 1 at most (`vision/tree.py` scales them), which is what the
 rests on. Shapes: N rows, D their width, K centroids, R restarts at a time.
 
 A node of up to `GRAM_ROWS` rows is worked out in its Gram matrix: with N < D that is the same k-means in less work, and
-each further restart costs nothing to speak of. A larger one takes its restarts on a sample, then the best of them
-goes over all rows. There rows and centroids are rounded to bfloat16 around the node's mean where the CPU (or the GPU)
-multiplies it in hardware; the last iteration and the ids are exact.
+each further restart costs nothing to speak of. A larger one takes its restarts on a sample, with rows and
+centroids rounded to bfloat16 around their mean where the CPU (or the GPU) multiplies it in hardware; then the best of them
+goes once over all rows, exactly. The ids are exact.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ GRAM_ROWS = 768
 SEED_ROWS = 512
 """Rows of a large node that its restarts are drawn from."""
 SAMPLE_PER_CENTROID = 512
-FAST_PASSES = 1
 TOLERANCE = 2e-3
 BLOCK = 1024
 SMALL_BLOCK = 256
 """Rows whose float32 stay in the cache from one operation to the next."""
 ROUNDING = 2.0**-24
+TINY = 1e-300
 
 
 @contextmanager
@@ -64,8 +64,7 @@ def cluster(
         if len(x_ND) <= GRAM_ROWS:
             centroids = _by_gram(x_ND, k, iterations, generator)
         else:
-            start = _by_sample(x_ND, k, iterations, generator, gpu)
-            centroids = lloyd(x_ND, start, min(iterations, FAST_PASSES + 1), gpu)
+            centroids = iterate(x_ND, _by_sample(x_ND, k, iterations, generator, gpu))
     live, ids_N = np.unique(nearest(x_ND, centroids), return_inverse=True)
     return centroids[live], ids_N
 
@@ -110,20 +109,11 @@ def nearest(x_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
     return ids_N
 
 
-def lloyd(x_ND: np.ndarray, initial_KD: np.ndarray, iterations: int, gpu: bool = False) -> np.ndarray:
-    """float32 [k, d]: Lloyd's iterations from given centroids over all rows; the last one is exact, those before it fast.
+def iterate(x_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
+    """float32 [k, d]: one iteration of Lloyd from these centroids over all rows, to rounding.
 
-    The fast ones end early where the error falls by less than `TOLERANCE` of it.
+    A centroid that no row is nearest to becomes the row farthest from its own.
     """
-    if iterations > 1:
-        mean_D = x_ND.mean(0)
-        rows_ND, total = _rounded(x_ND, mean_D, gpu)
-        initial_KD = _fast(rows_ND, total, (initial_KD - mean_D)[None], iterations - 1) + mean_D
-    return _exact(x_ND, initial_KD)
-
-
-def _exact(x_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
-    """One iteration, to rounding; a centroid without rows becomes the row farthest from its own."""
     ids_N = nearest(x_ND, centroids_KD)
     sums_KD = np.zeros(centroids_KD.shape, np.float64)
     for begin in range(0, len(x_ND), BLOCK):
@@ -189,11 +179,11 @@ def spread_out(gram_NN: np.ndarray, k: int, generator: np.random.Generator) -> n
 
     apart_RN = apart(drawn_RK[:, 0])
     for child in range(1, k):
-        sums_RN = apart_RN.cumsum(1, dtype=np.float64)
-        marks_RC = generator.random((RESTARTS, CANDIDATES)) * sums_RN[:, -1:]
-        rows_RC = np.stack(
-            [np.searchsorted(s, m, side="right") for s, m in zip(sums_RN, marks_RC, strict=True)]
-        )
+        shares_RN = apart_RN.cumsum(1, dtype=np.float64)
+        shares_RN /= np.maximum(shares_RN[:, -1:], TINY)
+        shares_RN += each_R[:, None]
+        marks_RC = generator.random((RESTARTS, CANDIDATES)) + each_R[:, None]
+        rows_RC = np.searchsorted(shares_RN.ravel(), marks_RC, side="right") - n * each_R[:, None]
         rows_RC = np.minimum(rows_RC, n - 1)
         left_RCN = np.minimum(apart_RN[:, None], apart(rows_RC))
         best_R = left_RCN.sum(2).argmin(1)

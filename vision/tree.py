@@ -17,10 +17,10 @@ import numpy as np
 
 from vision.kmeans import cluster, nearest
 
-READ_ROWS = 8192
+READ_ROWS = 4096
 SAMPLE_PER_CHILD = 1024
 BYTES_PER_NUMBER = 8
-"""A row that is held, in float32, its rounded copy, and its copy in a child."""
+"""A row that is held, in float32, and once more while its node is worked out and parted."""
 
 
 class CodebookError(ValueError):
@@ -144,10 +144,11 @@ class Tree:
         self.centroids[level][first : first + len(centroids_KD)] = centroids_KD
         self.used[level][first : first + len(centroids_KD)] = True
         if level + 1 < last:
-            order_N = np.argsort(own_N, kind="stable")
+            x_ND[:] = x_ND[np.argsort(own_N, kind="stable")]
             ends = np.cumsum(np.bincount(own_N))
-            for child, rows in enumerate(np.split(order_N, ends[:-1])):
-                self._grow_held(x_ND[rows], level + 1, first + child, last, of_sample)
+            for child, end in enumerate(ends):
+                begin = ends[child - 1] if child else 0
+                self._grow_held(x_ND[begin:end], level + 1, first + child, last, of_sample)
         elif not of_sample:
             self._finish(x_ND, first + own_N)
 
