@@ -20,6 +20,9 @@ from multimodal.vocabulary import Vocabulary
 IGNORED = -100
 LONGEST_TAIL = 8
 """Clips at most that are masked together at the end: 12 s, the farthest that `next` looks."""
+RUNS_PER_SPOKEN = 2
+"""Video-only examples for each spoken segment; they are short and cost little. At a half, what comes next was learned far
+less well in the same number of steps (docs/log.md)."""
 TERMS = frozenset({"text", "video", "joint", "alignment", "contrast"})
 """What may be asked of the examples: cloze in three regimes, whether a pair is aligned, and its two towers."""
 TEXT_TYPE, VIDEO_TYPE = 0, 1
@@ -184,7 +187,7 @@ class Examples:
 
     A spoken segment gives a text-only example and, where it has tokens, the two towers, an aligned and a misaligned
     joint example; a run of tokens a video-only one, of a stretch of it drawn anew each time. Runs are long and so few:
-    each is met as often in an epoch as makes them half as many as the spoken segments. A side may be empty.
+    each is met as often in an epoch as makes them :data:`RUNS_PER_SPOKEN` times the spoken segments. A side may be empty.
     ``asked`` are the terms that count: what only others would ask for is not drawn.
     """
 
@@ -206,7 +209,7 @@ class Examples:
         if not asked - {"video"}:
             self._items = []
         if "video" in asked and self.silent:
-            visits = max(1, round(len(self._items) / 2 / len(self.silent)))
+            visits = max(1, round(RUNS_PER_SPOKEN * len(self._items) / len(self.silent)))
             self._items += range(len(self.spoken), len(self.spoken) + visits * len(self.silent))
 
     def __len__(self) -> int:

@@ -90,6 +90,16 @@ def distributions(
     return torch.softmax(logits, -1).reshape(len(contexts), ahead, -1)
 
 
+def at_horizons(
+    trained: Trained, contexts: Sequence[Sequence[int]], heard: Sequence[Sequence[int]] | None = None
+) -> torch.Tensor:
+    """Probabilities of the visual tokens at each of :data:`HORIZONS` after each context: [n, horizons, tokens].
+
+    A horizon is read with only the clips up to it masked: each mask more costs the nearer ones (docs/log.md).
+    """
+    return torch.stack([distributions(trained, contexts, h, heard)[:, -1] for h in HORIZONS], 1)
+
+
 def forecast(
     trained: Trained, material: Material, at: float, top: int = 3, *, words: bool = False
 ) -> list[Horizon]:
@@ -100,8 +110,8 @@ def forecast(
     """
     context = [seen_before(material, at)]
     heard = [trained.vocabulary.encode(said_before(material.transcript, at))[-MOST_HEARD:]] if words else None
-    found = distributions(trained, context, max(HORIZONS), heard)[0]
-    best = [found[h - 1].topk(min(top, found.shape[-1])) for h in HORIZONS]
+    found = at_horizons(trained, context, heard)[0]
+    best = [p.topk(min(top, len(p))) for p in found]
     return [
         Horizon(h * CLIP_SECONDS, tuple(zip(b.indices.tolist(), b.values.tolist(), strict=True)))
         for h, b in zip(HORIZONS, best, strict=True)

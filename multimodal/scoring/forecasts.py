@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from multimodal.answers.forecast import HORIZONS, distributions
+from multimodal.answers.forecast import HORIZONS, at_horizons
 from multimodal.library import Material
 from multimodal.pretraining import Trained
 from multimodal.scoring.intervals import Answers, Figure
@@ -40,8 +40,7 @@ def forecasts(
 ) -> dict[str, Figure]:
     """``next_token…`` and ``next_token…_bigram_table``: the likeliest token is the one that comes, at each horizon.
 
-    Asked at every clip of the held-out videos, from the clips up to it alone, just as `next` asks: all horizons in one
-    reading. Chance is always saying what is most frequent in ``learned``.
+    Asked at every clip of the held-out videos, from the clips up to it alone, just as `next` asks. Chance is always saying what is most frequent in ``learned``.
     """
     usual = Counter(int(t) for m in learned for t in m.tokens).most_common(1)
     otherwise = usual[0][0] if usual else -1
@@ -51,12 +50,14 @@ def forecasts(
     for first in range(0, len(asked), BATCH):
         some = asked[first : first + BATCH]
         contexts = [m.tokens[:i].tolist() for m, i in some]
-        guesses = distributions(trained, contexts, max(HORIZONS)).argmax(-1).tolist()
+        guesses = at_horizons(trained, contexts).argmax(-1).tolist()
         for (m, i), context, guess in zip(some, contexts, guesses, strict=True):
-            for h in (h for h in HORIZONS if i + h <= len(m.tokens)):
+            for n, h in enumerate(HORIZONS):
+                if i + h > len(m.tokens):
+                    break
                 comes, video = int(m.tokens[i + h - 1]), m.video.video
                 chance = comes == otherwise
-                found.setdefault(name_of(h), Answers()).add(video, guess[h - 1] == comes, chance)
+                found.setdefault(name_of(h), Answers()).add(video, guess[n] == comes, chance)
                 found.setdefault(f"{name_of(h)}_bigram_table", Answers()).add(
                     video, tables[h](context[-1]) == comes, chance
                 )

@@ -1,6 +1,6 @@
 """Accuracy of the next tokens on a store's held-out videos by how many clips are masked at once, beside the table.
 
-`next` masks the 8 coming clips together; here each horizon is also asked with only the clips up to it masked.
+`next` masks the clips up to a horizon; here each is also asked with the 8 coming clips masked together.
 ``python tests/benchmarks/forecast_masks.py [STORE]``; without STORE it takes what `make demo` leaves.
 """
 

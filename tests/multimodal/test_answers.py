@@ -150,8 +150,8 @@ def test_next_is_a_distribution_over_the_tokens(untrained):
 def test_next(untrained):
     found = forecast(untrained, VIDEO, 5.9, top=4)
     assert [h.seconds for h in found] == [h * CLIP_SECONDS for h in HORIZONS] == [1.5, 3.0, 6.0, 12.0]
-    expected = distributions(untrained, [VIDEO.tokens[:3].tolist()], 8)[0]
     for horizon, ahead in zip(found, HORIZONS, strict=True):
+        expected = distributions(untrained, [VIDEO.tokens[:3].tolist()], ahead)[0]
         p = [p for _, p in horizon.tokens]
         assert len(p) == 4 and p == sorted(p, reverse=True)
         for token, probability in horizon.tokens:
@@ -318,7 +318,7 @@ def test_what_was_said_before_joins_and_nothing_after(untrained):
     other = dataclasses.replace(timed, transcript=dataclasses.replace(timed.transcript, sentences=later))
     assert forecast(untrained, other, 6.5, words=True) == forecast(untrained, timed, 6.5, words=True)
     v = untrained.vocabulary
-    expected = distributions(untrained, [VIDEO.tokens[:4].tolist()], 8, [v.encode("now stir")])[0]
+    expected = distributions(untrained, [VIDEO.tokens[:4].tolist()], 1, [v.encode("now stir")])[0]
     assert forecast(untrained, timed, 6.5, words=True)[0].tokens[0][0] == int(expected[0].argmax())
     none = dataclasses.replace(VIDEO, transcript=Transcript(None, {}, ()))
     assert forecast(untrained, none, 6.0, words=True) == forecast(untrained, none, 6.0)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multimodal.answers.caption import TEMPLATE, fill
-from multimodal.answers.search import RERANKED, Index, alignment, embed
+from multimodal.answers.search import LEAST_PROBABILITY, RERANKED, Index, alignment, embed
 from multimodal.examples import content_places, sequence
 from multimodal.metrics import evaluate
+from multimodal.objective import CONTRAST_TEMPERATURE
 from multimodal.references import Asked
 from multimodal.scoring.cloze import frequencies, guesses
 from multimodal.scoring.forecasts import Transitions, name_of
@@ -122,7 +123,8 @@ def test_recall_is_the_share_of_moments_among_the_first_k(learned):
         similar = embed(learned, tokens=tokens) @ embed(learned, texts=[s.text])[0]
         aligned = alignment(learned, [s.text] * len(said), tokens)
         assert len(said) <= RERANKED, "all are put in order by the alignment head"
-        places.append(sorted(range(len(said)), key=lambda i, a=aligned, e=similar: (-a[i], -e[i])).index(n))
+        both = similar / CONTRAST_TEMPERATURE + np.log(aligned + LEAST_PROBABILITY)
+        places.append(np.argsort(-both, kind="stable").tolist().index(n))
     assert len(texts) == 36
     for k in (1, 5, 10):
         recall = found[f"search_recall_at_{k}"]
