@@ -55,7 +55,11 @@ class TrainingOptions(UpdateOptions):
     def __post_init__(self) -> None:
         if self.spike is not None and (self.spike <= 1 or self.checkpoint_steps is None):
             raise InputError(
-                f"spike {self.spike:g}: must be more than 1 and needs checkpoint_steps; try 3 with a checkpoint every 100 steps"
+                f"--spike {self.spike:g}: more than 1, with a checkpoint every so many steps; 3 and 100 are a good choice"
+            )
+        if not 0 <= self.final <= 1:
+            raise InputError(
+                f"--final-rate {self.final:g}: a share from 0 to 1 of the peak; 0.1 keeps a tenth"
             )
 
     def steps(self, items: int) -> int:

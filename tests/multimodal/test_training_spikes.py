@@ -131,7 +131,7 @@ def test_without_the_option_a_spike_is_met(tmp_path, monkeypatch):
 
 
 def test_the_option_needs_a_place_to_go_back_to():
-    with pytest.raises(InputError, match="spike 3: must be more than 1 and needs checkpoint_steps"):
+    with pytest.raises(InputError, match="--spike 3: more than 1, with a checkpoint every so many steps"):
         TrainingOptions(spike=3.0)
-    with pytest.raises(InputError, match="spike 1"):
+    with pytest.raises(InputError, match="--spike 1"):
         TrainingOptions(spike=1.0, checkpoint_steps=5)
