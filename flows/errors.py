@@ -2,7 +2,7 @@
 
 from multimodal.sandbox import SandboxError
 from multimodal.store import InputError
-from multimodal.training import DivergedError
+from multimodal.updates import DivergedError
 from multimodal.weights import WeightsError
 from speech.activity import ActivityError
 from speech.audio import AudioError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import sys
 import threading
 import time
@@ -58,16 +59,24 @@ def stage(name: str) -> Iterator[Report]:
             yield show
     else:
         said = began
+        first: tuple[float, float] | None = None
 
         def show(done: float, total: float, words: str) -> None:
-            nonlocal said, last
-            last = words
-            if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
-                said = time.monotonic()
-                print(f"{name}: {done:.0f} of {total:.0f}, {words}", file=sys.stderr, flush=True)
+            nonlocal said, last, first
+            last, now = words, time.monotonic()
+            first = first or (now, done)
+            if now - said >= SECONDS_BETWEEN_LINES:
+                said = now
+                left = _time_left(now - first[0], done - first[1], total - done)
+                print(f"{name}: {done:.0f} of {total:.0f}, {words}{left}", file=sys.stderr, flush=True)
 
         yield show
     say(f"{name:<9} {time.monotonic() - began:6.1f} s  {last or 'nothing left to do'}")
+
+
+def _time_left(seconds: float, done: float, left: float) -> str:
+    """``, 0:12:30 left`` at the pace of what was done in these seconds; nothing before there is a pace."""
+    return f", {datetime.timedelta(seconds=round(seconds * left / done))} left" if done > 0 else ""
 
 
 class Shares:

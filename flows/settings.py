@@ -79,13 +79,18 @@ REMEMBERED = (
     "far",
     "subsample",
     "epochs",
+    "accumulate",
+    "final_rate",
+    "spike",
     "held_out",
     "truth",
     "references",
     "seed",
 )
-LEAST = {"k": 2, "depth": 1, "epochs": 1, "workers": 1, "seed": 0}
+LEAST = {"k": 2, "depth": 1, "epochs": 1, "accumulate": 1, "workers": 1, "seed": 0}
 FILES = ("truth", "references")
+STEPS_TO_GO_BACK = 100
+"""From one checkpoint to the next where a spike sends training back to one."""
 DEFAULT_HELD_OUT = 0.1
 DEFAULT_STORE = Path(os.environ.get("VIDEOBERT_STORE", "store"))
 StoreOption = Annotated[Path, Parameter(help="The folder that everything is kept in (or $VIDEOBERT_STORE).")]
@@ -192,6 +197,19 @@ class Settings:
         int | None,
         Parameter(help="Passes over the segments in pretraining, and over the sentences in captioning."),
     ] = None
+    accumulate: Annotated[
+        int | None, Parameter(help="Parts in which a step is worked out one by one, for less memory.")
+    ] = None
+    final_rate: Annotated[
+        float | None,
+        Parameter(help="Share of the peak's learning rate that the last step has; 0 where not given."),
+    ] = None
+    spike: Annotated[
+        float | None,
+        Parameter(
+            help="A loss so many times the usual sends training back to its last checkpoint, past those batches."
+        ),
+    ] = None
     held_out: Annotated[
         float | None,
         Parameter(help="Share of the videos kept from learning, to judge by; 0.1 where not given."),
@@ -281,6 +299,10 @@ class Settings:
         training = dataclasses.replace(sized.training, seed=self.seed or 0)
         if self.epochs is not None:
             training = dataclasses.replace(training, epochs=self.epochs, least_steps=1)
+        training = dataclasses.replace(
+            training, accumulate=self.accumulate or 1, final=self.final_rate or 0.0, spike=self.spike,
+            checkpoint_steps=None if self.spike is None else STEPS_TO_GO_BACK,
+        )  # fmt: skip
         if self.weights is not None:
             training = dataclasses.replace(training, weights=LossWeights.parse(self.weights))
         return PretrainOptions(

@@ -23,16 +23,36 @@ METRICS = "metrics.jsonl"
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """``step`` updates were made of ``steps``; the next item is number ``cursor`` of ``epoch``'s permutation."""
+    """``step`` updates were made of ``steps``; the next item is number ``cursor`` of ``epoch``'s permutation.
+
+    ``skipped`` are the batches that no update was made of, each run's first and last, counted from 1 over the whole
+    training; ``recent`` the losses that a spike is told by.
+    """
 
     step: int
     steps: int
     epoch: int
     cursor: int
+    skipped: tuple[tuple[int, int], ...] = ()
+    recent: tuple[float, ...] = ()
 
     @property
     def finished(self) -> bool:
         return self.step >= self.steps
+
+    @property
+    def batches(self) -> int:
+        """How many were drawn, with those that were skipped."""
+        return self.step + sum(last - first + 1 for first, last in self.skipped)
+
+    def after(self, epoch: int, cursor: int) -> Progress:
+        """One update on."""
+        return dataclasses.replace(self, step=self.step + 1, epoch=epoch, cursor=cursor)
+
+    def passing_over(self, to: Progress) -> Progress:
+        """These weights, with the batches after those of ``to``: what lies between is skipped."""
+        skipped = (*self.skipped, (self.batches + 1, to.batches))
+        return dataclasses.replace(self, epoch=to.epoch, cursor=to.cursor, skipped=skipped)
 
 
 def step_folder(root: Path, step: int) -> Path:
@@ -109,7 +129,9 @@ def _published(root: Path) -> list[Path]:
 
 
 def read_progress(folder: Path) -> Progress:
-    return Progress(**json.loads((folder / "trainer.json").read_text()))
+    found = json.loads((folder / "trainer.json").read_text())
+    skipped = tuple((first, last) for first, last in found.pop("skipped", ()))
+    return Progress(**found | {"skipped": skipped, "recent": tuple(found.get("recent", ()))})
 
 
 def resume(folder: Path, model: Kept, optimizer: torch.optim.Optimizer) -> Progress:

@@ -17,7 +17,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from multimodal.attention import Grids, SelfAttention
+from multimodal.dropout import Dropout
 from multimodal.examples import Batch
+from multimodal.large_vocabulary import Decode, Lookup
 
 TABLE = "bert.embeddings.word_embeddings.weight"
 FROZEN = "bert.embeddings.frozen_FH"
@@ -65,67 +68,31 @@ class Embeddings(nn.Module):
         self.position_embeddings = nn.Embedding(o.max_position_embeddings, o.hidden_size)
         self.token_type_embeddings = nn.Embedding(o.type_vocab_size, o.hidden_size)
         self.LayerNorm = nn.LayerNorm(o.hidden_size, eps=o.layer_norm_eps)
-        self.dropout = nn.Dropout(o.hidden_dropout_prob)
+        self.dropout = Dropout(o.hidden_dropout_prob)
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        x_TH = self.rows(batch.ids_T) + self.position_embeddings(batch.positions_T)
+    def forward(self, batch: Batch, rows_TH: torch.Tensor) -> torch.Tensor:
+        x_TH = rows_TH + self.position_embeddings(batch.positions_T)
         return self.dropout(self.LayerNorm(x_TH + self.token_type_embeddings(batch.types_T)))
 
-    def rows(self, ids_T: torch.Tensor) -> torch.Tensor:
+    def look_up(self, ids_T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens' rows [T, H], and the trained rows of the table for :meth:`scores`."""
         if not len(self.frozen_FH):
-            return self.word_embeddings(ids_T)
+            return Lookup.apply(self.word_embeddings.weight, ids_T)
         first = self.word_embeddings.num_embeddings
         frozen_TH = F.embedding((ids_T - first).clamp_min(0), self.frozen_FH)
-        trained_TH = self.word_embeddings(ids_T.clamp_max(first - 1))
-        return torch.where((ids_T >= first)[:, None], frozen_TH, trained_TH)
+        trained_TH, table = Lookup.apply(self.word_embeddings.weight, ids_T.clamp_max(first - 1))
+        return torch.where((ids_T >= first)[:, None], frozen_TH, trained_TH), table
 
-    def scores(self, x_MH: torch.Tensor, bias_V: torch.Tensor) -> torch.Tensor:
+    def scores(
+        self, x_MH: torch.Tensor, bias_V: torch.Tensor, table: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The product with each row of the table and its bias, [M, V]."""
+        table = self.word_embeddings.weight if table is None else table
         if not len(self.frozen_FH):
-            return F.linear(x_MH, self.word_embeddings.weight, bias_V)
+            return Decode.apply(x_MH, table, bias_V)
         first = self.word_embeddings.num_embeddings
-        trained = F.linear(x_MH, self.word_embeddings.weight, bias_V[:first])
-        return torch.cat([trained, F.linear(x_MH, self.frozen_FH, bias_V[first:])], 1)
-
-
-class SelfAttention(nn.Module):
-    def __init__(self, o: ModelOptions):
-        super().__init__()
-        self.heads, self.dropout = o.num_attention_heads, o.attention_probs_dropout_prob
-        self.query = nn.Linear(o.hidden_size, o.hidden_size)
-        self.key = nn.Linear(o.hidden_size, o.hidden_size)
-        self.value = nn.Linear(o.hidden_size, o.hidden_size)
-
-    def forward(self, x_TH: torch.Tensor, places: Places) -> torch.Tensor:
-        q, k, v = (places.spread(f(x_TH), self.heads) for f in (self.query, self.key, self.value))
-        y_SNLD = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=places.mask_S11L, dropout_p=self.dropout if self.training else 0.0
-        )
-        return places.gather(y_SNLD)
-
-
-@dataclasses.dataclass(frozen=True)
-class Places:
-    """Where each packed token lies in the padded [S, L] grid that attention works on."""
-
-    sequence_T: torch.Tensor
-    position_T: torch.Tensor
-    mask_S11L: torch.Tensor
-
-    @classmethod
-    def of(cls, batch: Batch) -> Places:
-        longest = int(batch.lengths_S.max())
-        mask_SL = torch.arange(longest, device=batch.lengths_S.device)[None] < batch.lengths_S[:, None]
-        return cls(batch.sequence_T, batch.positions_T, mask_SL[:, None, None])
-
-    def spread(self, x_TH: torch.Tensor, heads: int) -> torch.Tensor:
-        count, longest = self.mask_S11L.shape[0], self.mask_S11L.shape[-1]
-        x_SLH = x_TH.new_zeros(count, longest, x_TH.shape[-1])
-        x_SLH = x_SLH.index_put((self.sequence_T, self.position_T), x_TH)
-        return x_SLH.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-    def gather(self, y_SNLD: torch.Tensor) -> torch.Tensor:
-        return y_SNLD.transpose(1, 2).flatten(2)[self.sequence_T, self.position_T]
+        trained = Decode.apply(x_MH, table, bias_V[:first])
+        return torch.cat([trained, Decode.apply(x_MH, self.frozen_FH, bias_V[first:])], 1)
 
 
 class AddAndNorm(nn.Module):
@@ -135,7 +102,7 @@ class AddAndNorm(nn.Module):
         super().__init__()
         self.dense = nn.Linear(width, o.hidden_size)
         self.LayerNorm = nn.LayerNorm(o.hidden_size, eps=o.layer_norm_eps)
-        self.dropout = nn.Dropout(o.hidden_dropout_prob)
+        self.dropout = Dropout(o.hidden_dropout_prob)
 
     def forward(self, y: torch.Tensor, residual_TH: torch.Tensor) -> torch.Tensor:
         return self.LayerNorm(self.dropout(self.dense(y)) + residual_TH)
@@ -144,12 +111,13 @@ class AddAndNorm(nn.Module):
 class Layer(nn.Module):
     def __init__(self, o: ModelOptions):
         super().__init__()
-        self.attention = nn.ModuleDict({"self": SelfAttention(o), "output": AddAndNorm(o.hidden_size, o)})
+        attention = SelfAttention(o.hidden_size, o.num_attention_heads, o.attention_probs_dropout_prob)
+        self.attention = nn.ModuleDict({"self": attention, "output": AddAndNorm(o.hidden_size, o)})
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(o.hidden_size, o.intermediate_size)})
         self.output = AddAndNorm(o.intermediate_size, o)
 
-    def forward(self, x_TH: torch.Tensor, places: Places) -> torch.Tensor:
-        x_TH = self.attention["output"](self.attention["self"](x_TH, places), x_TH)
+    def forward(self, x_TH: torch.Tensor, grids: Grids) -> torch.Tensor:
+        x_TH = self.attention["output"](self.attention["self"](x_TH, grids), x_TH)
         return self.output(F.gelu(self.intermediate["dense"](x_TH)), x_TH)
 
 
@@ -202,18 +170,19 @@ class JointBert(nn.Module):
                 module.bias.data.zero_()
         return self
 
-    def encode(self, batch: Batch) -> torch.Tensor:
-        """The last layer's outputs, [T, H]."""
-        places = Places.of(batch)
-        x_TH = self.bert["embeddings"](batch)
+    def encode(self, batch: Batch, rows_TH: torch.Tensor | None = None) -> torch.Tensor:
+        """The last layer's outputs, [T, H]; ``rows_TH`` are the tokens' rows of the table, where they were looked up."""
+        embeddings, grids = self.bert["embeddings"], Grids.of(batch)
+        rows_TH = embeddings.look_up(batch.ids_T)[0] if rows_TH is None else rows_TH
+        x_TH = embeddings(batch, rows_TH).index_select(0, grids.order_T)
         for layer in self.bert["encoder"]["layer"]:
-            x_TH = layer(x_TH, places)
-        return x_TH
+            x_TH = layer(x_TH, grids)
+        return x_TH.index_select(0, grids.back_T)
 
-    def cloze(self, x_MH: torch.Tensor) -> torch.Tensor:
+    def cloze(self, x_MH: torch.Tensor, table: torch.Tensor | None = None) -> torch.Tensor:
         """Logits over the vocabulary, [M, V]; the decoder is tied to the word embeddings."""
         head = self.cls["predictions"]
-        return self.bert["embeddings"].scores(head.transform(x_MH), head.bias)
+        return self.bert["embeddings"].scores(head.transform(x_MH), head.bias, table)
 
     def alignment(self, x_TH: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Logits [S, 2] of ``ALIGNED`` and ``MISALIGNED`` from each sequence's ``[CLS]``."""

@@ -15,6 +15,7 @@ from multimodal.catalogue import Video
 from multimodal.examples import TERMS, ExampleOptions, Examples
 from multimodal.library import Material, read_material
 from multimodal.model import JointBert
+from multimodal.parallel import ALONE, Processes
 from multimodal.starting import Shape, start_from, start_from_nothing, weights_file
 from multimodal.store import InputError, Store, file_digest, recipe
 from multimodal.tokens import describe, load_codebook
@@ -88,6 +89,7 @@ def pretrain(
     options: PretrainOptions,
     device: str,
     report: Report,
+    processes: Processes = ALONE,
 ) -> tuple[str, Path]:
     """Pretrains the joint model, from its last checkpoint where a run was stopped; returns its name and its folder.
 
@@ -140,7 +142,7 @@ def pretrain(
 
     folder = train(
         store.model(name), vocabulary, begin, examples, kept_out if len(kept_out) else None, training,
-        device=torch.device(device), card=card, report=report,
+        device=torch.device(device), card=card, report=report, processes=processes,
     )  # fmt: skip
     return name, folder
 

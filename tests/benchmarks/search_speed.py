@@ -37,10 +37,10 @@ from multimodal.catalogue import Video  # noqa: E402
 from multimodal.examples import pack, sequence, unmasked  # noqa: E402
 from multimodal.library import tokens_table  # noqa: E402
 from multimodal.model import JointBert  # noqa: E402
+from multimodal.precision import fast_bf16  # noqa: E402
 from multimodal.pretraining import Trained  # noqa: E402
 from multimodal.starting import start_from  # noqa: E402
 from multimodal.store import Store, canonical_json, write_whole  # noqa: E402
-from multimodal.training import fast_bf16  # noqa: E402
 from multimodal.vocabulary import Vocabulary  # noqa: E402
 
 ROUNDS, NEAREST = 3, 10

@@ -22,11 +22,11 @@ def steps() -> None:
 
     from multimodal.examples import ALIGNED, IGNORED, JOINT, Input, pack
     from multimodal.model import JointBert, ModelOptions
-    from multimodal.training import Progress, TrainingOptions, _optimizer, _step, precision
+    from multimodal.parallel import ALONE
+    from multimodal.updates import Progress, Trainer, UpdateOptions
 
     torch.set_num_threads(os.cpu_count() or 1)
-    model, options = JointBert(ModelOptions(vocab_size=30_572)).start(0), TrainingOptions()
-    optimizer, dtype = _optimizer(model, options), precision("auto", torch.device("cpu"))
+    trainer = Trainer(JointBert(ModelOptions(vocab_size=30_572)).start(0), UpdateOptions(), ALONE).join()
     ids = torch.randint(1000, 30_000, (64, 16), generator=torch.Generator().manual_seed(0)).tolist()
     batch = pack(
         [Input(row, [0] * 8 + [1] * 8, [row[0], row[9], *[IGNORED] * 14], JOINT, ALIGNED) for row in ids]
@@ -34,7 +34,7 @@ def steps() -> None:
     took = []
     for step in range(1, STEPS + 1):
         began = time.monotonic()
-        _step(model, optimizer, batch, options, dtype, Progress(step, STEPS, 0, 0))
+        trainer.update([batch], Progress(step, STEPS, 0, 0))
         took.append(time.monotonic() - began)
     print(statistics.median(took))
 

@@ -61,3 +61,10 @@ def child_environment(monkeypatch) -> dict[str, str]:
     path = os.pathsep.join([str(Path(__file__).parents[2]), str(HELPERS)])
     monkeypatch.setenv("PYTHONPATH", path)
     return dict(os.environ)
+
+
+@pytest.fixture(scope="session")
+def session_environment() -> dict[str, str]:
+    """The same for a whole session."""
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(HELPERS)])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

@@ -9,8 +9,9 @@ import killed
 import pytest
 import torch
 
-from multimodal import checkpoints, training
+from multimodal import checkpoints
 from multimodal.checkpoints import Progress
+from multimodal.optimizer import adamw
 from multimodal.pretraining import load_trained
 from multimodal.store import InputError, Store, changed_files, is_published
 
@@ -28,7 +29,7 @@ FILES = (
 
 def save(root: Path, step: int, seed: int = 0, frozen: int = 0) -> Path:
     model = joint_samples.model(seed, frozen_rows=frozen)
-    optimizer = training._optimizer(model, joint_samples.training())
+    optimizer = adamw(model, 1e-3, 0.01)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
@@ -55,7 +56,7 @@ def test_a_new_checkpoint_takes_the_place_of_the_old(tmp_path):
 def test_weights_and_optimizer_come_back(tmp_path, frozen):
     folder = save(tmp_path, 3, seed=1, frozen=frozen)
     model = checkpoints.JointBert.load(folder)
-    optimizer = training._optimizer(model, joint_samples.training())
+    optimizer = adamw(model, 1e-3, 0.01)
     assert checkpoints.resume(folder, model, optimizer) == Progress(3, 10, 1, 2)
     again = checkpoints.save(
         tmp_path / "again",
@@ -121,4 +122,4 @@ def test_killed_between_the_files_of_a_checkpoint(tmp_path, after):
     left = list(root.glob(".*.part"))
     assert [p.name.split(".")[1] for p in left] == ["step-4"] and (left[0] / after).exists()
     with store.writing():
-        assert sorted(p.name for p in root.iterdir()) == ["metrics.jsonl", "step-3"]
+        assert sorted(p.name for p in root.iterdir()) == ["metrics.jsonl", "step-3", "tensorboard"]

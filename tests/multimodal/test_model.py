@@ -13,8 +13,9 @@ from multimodal.checkpoints import Progress
 from multimodal.examples import ExampleOptions, Input, pack, sequence, unmasked
 from multimodal.model import FROZEN, TABLE, JointBert
 from multimodal.objective import losses
+from multimodal.parallel import ALONE
 from multimodal.starting import start_from
-from multimodal.training import TrainingOptions, _optimizer, _step
+from multimodal.updates import Trainer, UpdateOptions
 from multimodal.vocabulary import Vocabulary
 
 transformers = pytest.importorskip("transformers")
@@ -242,11 +243,11 @@ def test_only_frozen_rows_stay_as_they_are(freeze, frozen):
     """To the bit, with a weight decay that is felt; and everything else does move."""
     model = freeze(joint_samples.model(3))
     before = {name: tensor.clone() for name, tensor in model.tensors().items()}
-    options = TrainingOptions(learning_rate=1e-2, weight_decay=5.0, precision="fp32")
-    optimizer = _optimizer(model, options)
+    options = UpdateOptions(learning_rate=1e-2, weight_decay=5.0, precision="fp32")
+    trainer = Trainer(model, options, ALONE).join()
     for step in range(1, 4):
         batch = pack([i for item in range(12) for i in KITCHEN.draw(step, item)])
-        _step(model, optimizer, batch, options, torch.float32, Progress(step, 10, 0, 0))
+        trainer.update([batch], Progress(step, 10, 0, 0))
     after = model.tensors()
     visual = slice(V.first_visual, None)
     assert torch.equal(before[TABLE][visual], after[TABLE][visual]) == frozen
@@ -267,7 +268,7 @@ def test_the_paper_s_vocabulary_in_one_step(minilm):
     labels = [-100] * 6 + ids[6:10] + [-100] * (len(ids) - 10)
     batch = pack([Input(ids, types, labels, 2, 0)])
     before = model.tensors()[TABLE].clone()
-    options = TrainingOptions(precision="fp32")
-    terms = _step(model, _optimizer(model, options), batch, options, torch.float32, Progress(1, 10, 0, 0))
+    options = UpdateOptions(precision="fp32")
+    terms = Trainer(model, options, ALONE).join().update([batch], Progress(1, 10, 0, 0))
     assert terms["joint"] == pytest.approx(np.log(whole.size), rel=0.05), "it knows nothing yet"
     assert (model.tensors()[TABLE] - before)[-6:].abs().max() > 0

@@ -13,11 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from multimodal import checkpoints, training
+from multimodal import checkpoints
 from multimodal.examples import pack
 from multimodal.model import JointBert
 from multimodal.objective import losses
-from multimodal.training import DivergedError, TrainingOptions, schedule, train
+from multimodal.optimizer import adamw, schedule
+from multimodal.parallel import ALONE
+from multimodal.training import TrainingOptions, train
+from multimodal.updates import DivergedError, Trainer, UpdateOptions
 
 STEPS = 12
 
@@ -155,7 +158,7 @@ def test_how_many_steps():
 
 def test_only_matrices_decay():
     model = joint_samples.model()
-    decayed, plain = training._optimizer(model, TrainingOptions()).param_groups
+    decayed, plain = adamw(model, 1e-3, 0.01).param_groups
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.01, 0.0)
     names = {id(p): n for n, p in model.named_parameters()}
     assert len(decayed["params"]) + len(plain["params"]) == len(names)
@@ -166,13 +169,12 @@ def test_only_matrices_decay():
 
 def test_one_step_is_that_of_torch():
     """The update as AdamW with clipped gradients makes it, worked out beside the loop."""
-    options = TrainingOptions(learning_rate=1e-2, precision="fp32")
+    options = UpdateOptions(learning_rate=1e-2, precision="fp32")
     plain = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     ours, expected = joint_samples.model(1, **plain), joint_samples.model(1, **plain)
     examples = joint_samples.examples()
     batch = pack([i for item in range(6) for i in examples.draw(0, item)])
-    training._step(ours, training._optimizer(ours, options), batch, options, torch.float32,
-                   checkpoints.Progress(5, 100, 0, 0))  # fmt: skip
+    Trainer(ours, options, ALONE).join().update([batch], checkpoints.Progress(5, 100, 0, 0))
     sum(losses(expected, batch).values()).backward()
     norm = torch.nn.utils.get_total_norm([p.grad for p in expected.parameters()])
     for mine, p in zip(ours.parameters(), expected.parameters(), strict=True):

@@ -128,12 +128,13 @@ def prefect_server(folder: Path) -> Iterator[str]:
 
 
 def artefacts(store: Path) -> dict[str, Path]:
-    """The files that make up what a store has made, by their place in it; not its catalogue, lock and report."""
+    """The files that make up what a store has made, by their place in it; not its catalogue, lock and report, nor
+    TensorBoard's curves, which are drawn again from the metrics and hold the time of day."""
     return {
         path.relative_to(store).as_posix(): path
         for kind in ARTEFACTS
         for path in sorted((store / kind).rglob("*"))
-        if path.is_file() and ".part" not in path.relative_to(store).as_posix()
+        if path.is_file() and path.suffix != ".tfevents" and ".part" not in path.relative_to(store).as_posix()
     }
 
 

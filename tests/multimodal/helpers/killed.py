@@ -13,6 +13,7 @@ import joint_samples
 import torch
 
 from multimodal import checkpoints, training
+from multimodal.updates import Trainer
 
 
 def die() -> None:
@@ -22,13 +23,13 @@ def die() -> None:
 def at(moment: str, step: int) -> None:
     """Arranges the end."""
     now = {"step": 0}
-    update, save = training._step, checkpoints.save
+    update, save = Trainer.update, checkpoints.save
 
-    def counted(model, optimizer, batch, options, dtype, progress):
+    def counted(trainer, parts, progress, recent):
         now["step"] = progress.step
         if moment == "stepping" and progress.step == step:
-            model.bert["encoder"]["layer"][0].output.dense.weight.register_hook(lambda _: die())
-        return update(model, optimizer, batch, options, dtype, progress)
+            trainer.model.bert["encoder"]["layer"][0].output.dense.weight.register_hook(lambda _: die())
+        return update(trainer, parts, progress, recent)
 
     def saved(root, model, vocabulary, optimizer, progress, card):
         folder = save(root, model, vocabulary, optimizer, progress, card)
@@ -45,7 +46,7 @@ def at(moment: str, step: int) -> None:
             if file in there and not str(arguments[0]).endswith(file):
                 die()
 
-    training._step, checkpoints.save = counted, saved
+    Trainer.update, checkpoints.save = counted, saved
     if moment.startswith("saving:"):
         sys.addaudithook(watch)
 

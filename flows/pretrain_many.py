@@ -1,0 +1,84 @@
+"""Pretraining by many processes, on one machine or several: what ``torchrun`` starts.
+
+    torchrun --nproc-per-node 2 -m flows.pretrain_many --store STORE [--shard] [the options of `videobert pretrain`]
+
+The first process holds the store and records what was made; the others only calculate, and see the same store. No flow
+runs here: `videobert run` finds the model made, and goes on from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from flows import progress
+from flows.errors import FOR_PEOPLE
+from flows.settings import Settings
+from multimodal.catalogue import Catalogue
+from multimodal.library import usable
+from multimodal.parallel import joined
+from multimodal.pretraining import pretrain
+from multimodal.store import InputError, Store
+
+app = App(name="flows.pretrain_many", help=__doc__)
+
+
+@app.default
+def pretrain_many(
+    settings: Settings = Settings(),
+    *,
+    shard: Annotated[
+        bool,
+        Parameter(
+            help="Divide weights and optimizer among the processes (FSDP2), for a model too large for one."
+        ),
+    ] = False,
+) -> None:
+    """The joint model, by all processes together, from its last checkpoint where a run was stopped."""
+    if "WORLD_SIZE" not in os.environ:
+        raise InputError(
+            "flows.pretrain_many: is started by torchrun --nproc-per-node N -m flows.pretrain_many; alone, run `videobert pretrain`"
+        )
+    store = Store(settings.store, create=False)
+    device = settings.torch_device
+    with joined(device, shard) as processes, contextlib.ExitStack() as held:
+        job = None
+        if processes.first:
+            held.enter_context(store.writing())
+            catalogue = held.enter_context(Catalogue(store.catalogue))
+            settings = held.enter_context(settings.at(catalogue))
+            codebook = catalogue.current("codebook")
+            if codebook is None:
+                raise InputError(
+                    f"store {store.root}: has no codebook yet; run `videobert codebook` first, or `videobert run VIDEOS`"
+                )
+            job = usable(catalogue), codebook, settings.pretrain
+        videos, codebook, options = processes.tell(job)
+        with progress.stage("pretrain") if processes.first else _silent() as report:
+            name, _ = pretrain(store, videos, codebook, options, device, report, processes)
+        if processes.first:
+            catalogue.set_current("model", name)
+            catalogue.set_current("model_codebook", codebook)
+            print(name)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[progress.Report]:
+    yield lambda *_: None
+
+
+def main() -> None:
+    """Exit status 1 with a line for people where what was asked for cannot be done; torchrun then ends the others."""
+    try:
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
+    except (*FOR_PEOPLE, CycloptsError) as error:
+        sys.exit(f"flows.pretrain_many: {' '.join(str(error).split())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Owns the operations over the whole vocabulary, a piece at a time: the pieces stay in a core's cache, and nothing but the
+gradient is made that is as large as the table.
+
+Shapes: T tokens, M asked places, V vocabulary, H hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+NUMBERS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 27}
+
+
+class Lookup(torch.autograd.Function):
+    """``table_VH[ids_T]``, and the table for :class:`Decode`: the rows' gradient is added to the decoder's in its place."""
+
+    @staticmethod
+    def forward(
+        context: Any, table_VH: torch.Tensor, ids_T: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        context.save_for_backward(ids_T)
+        return table_VH[ids_T], table_VH.view_as(table_VH)
+
+    @staticmethod
+    def backward(context: Any, rows_TH: torch.Tensor, table_VH: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (ids_T,) = context.saved_tensors
+        return table_VH.index_add_(0, ids_T, rows_TH), None
+
+
+class Decode(torch.autograd.Function):
+    """`F.linear(x_MH, table_VH, bias_V)` in the type of ``x_MH``; the gradients of table and bias have their own types."""
+
+    @staticmethod
+    def forward(
+        context: Any, x_MH: torch.Tensor, table_VH: torch.Tensor, bias_V: torch.Tensor
+    ) -> torch.Tensor:
+        logits_MV = x_MH.new_empty(len(x_MH), len(table_VH))
+        for rows in _pieces(table_VH):
+            torch.mm(x_MH, table_VH[rows].to(x_MH.dtype).T, out=logits_MV[:, rows])
+            logits_MV[:, rows] += bias_V[rows]
+        context.save_for_backward(x_MH, table_VH, bias_V)
+        return logits_MV
+
+    @staticmethod
+    def backward(context: Any, gradient_MV: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x_MH, table_VH, bias_V = context.saved_tensors
+        for_x, for_table, for_bias = context.needs_input_grad
+        x_gradient = torch.zeros_like(x_MH, dtype=torch.float32) if for_x else None
+        table_gradient = torch.empty_like(table_VH) if for_table else None
+        bias_gradient = torch.empty_like(bias_V) if for_bias else None
+        for rows in _pieces(table_VH):
+            part = gradient_MV[:, rows]
+            if for_x:
+                x_gradient += part @ table_VH[rows].to(x_MH.dtype)
+            if for_table:
+                table_gradient[rows] = part.T @ x_MH
+            if for_bias:
+                bias_gradient[rows] = part.sum(0, dtype=bias_V.dtype)
+        return x_gradient.to(x_MH.dtype) if for_x else None, table_gradient, bias_gradient
+
+
+class CrossEntropy(torch.autograd.Function):
+    """`F.cross_entropy(logits_MV.float(), labels_M, reduction="none")`, [M] in float32; the gradient has the logits' type."""
+
+    @staticmethod
+    def forward(context: Any, logits_MV: torch.Tensor, labels_M: torch.Tensor) -> torch.Tensor:
+        found_M = torch.empty(len(labels_M), device=logits_MV.device)
+        for rows in _pieces(logits_MV):
+            found_M[rows] = F.cross_entropy(logits_MV[rows].float(), labels_M[rows], reduction="none")
+        context.save_for_backward(logits_MV, labels_M, found_M)
+        return found_M
+
+    @staticmethod
+    def backward(context: Any, gradient_M: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits_MV, labels_M, found_M = context.saved_tensors
+        gradient_MV = torch.empty_like(logits_MV)
+        for rows in _pieces(logits_MV):
+            labels, gradient = labels_M[rows, None], gradient_M[rows, None]
+            part = logits_MV[rows].float()
+            log_sum = part.gather(1, labels) + found_M[rows, None]
+            part.sub_(log_sum).exp_().mul_(gradient).scatter_add_(1, labels, -gradient)
+            gradient_MV[rows] = part
+        return gradient_MV, None
+
+
+def _pieces(rows: torch.Tensor) -> list[slice]:
+    step = max(1, NUMBERS_AT_ONCE[rows.device.type] // rows.shape[1])
+    return [slice(first, first + step) for first in range(0, len(rows), step)]

@@ -1,0 +1,31 @@
+"""Owns the choice of the number format in which matrices are multiplied."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import torch
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """True where bf16 matrix products are fast: a GPU of compute capability 8 or more, a CPU with the instructions."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _has_bf16_instructions()
+
+
+def _has_bf16_instructions() -> bool:
+    with contextlib.suppress(OSError):
+        return any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_bf16"))
+    return False
+
+
+def precision(asked: str, device: torch.device) -> torch.dtype:
+    """``bf16``, ``fp32``, or ``auto``: bf16 where it is fast."""
+    return torch.bfloat16 if asked == "bf16" or (asked == "auto" and fast_bf16(device)) else torch.float32
+
+
+def mixed(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Autocast to ``dtype``, or nothing for float32."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32, cache_enabled=False)

@@ -1,0 +1,137 @@
+"""A loss spike sends the training back to its last checkpoint; the batches since are skipped, and a kill changes nothing."""
+
+import json
+import signal
+from pathlib import Path
+
+import joint_samples
+import killed
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from multimodal import batches, checkpoints, updates
+from multimodal.parallel import ALONE
+from multimodal.store import InputError
+from multimodal.training import MOST_RETURNS, TrainingOptions, train
+from multimodal.updates import DivergedError, Trainer
+
+STEPS, EVERY, BAD = 12, 4, 7
+LAST = f"step-{STEPS}"
+
+
+def poison(monkeypatch, how: str, number: int = BAD, later: bool = False) -> None:
+    """Makes the batch `number`, and those after it where `later`, a bad one: of 100 times the loss, or of none."""
+    forward = Trainer._forward
+
+    def poisoned(trainer, parts, at):
+        loss, terms = forward(trainer, parts, at)
+        if at is not None and (at.batches == number or (later and at.batches > number)):
+            loss = {"huge": 100.0 * loss, "nan": float("nan")}[how]
+        return loss, terms
+
+    monkeypatch.setattr(Trainer, "_forward", poisoned)
+    monkeypatch.setattr(updates, "LEAST_LOSSES", 3)
+
+
+def go(root: Path, **options) -> Path:
+    wanted = {
+        "items": 5,
+        "least_steps": STEPS,
+        "most_steps": STEPS,
+        "seed": 3,
+        "checkpoint_steps": EVERY,
+        "spike": 3.0,
+    }
+    return train(root, joint_samples.vocabulary(), lambda: joint_samples.model(7), joint_samples.examples(1, videos=2),
+                 None, joint_samples.training(**wanted | options), device=torch.device("cpu"), card={},
+                 report=lambda *_: None)  # fmt: skip
+
+
+def metrics(root: Path) -> list[dict]:
+    return [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+
+
+def equal(a: Path, b: Path) -> bool:
+    one, other = (load_file(folder / "model.safetensors") for folder in (a, b))
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("how", ["huge", "nan"])
+def test_goes_back_skips_and_ends(tmp_path, monkeypatch, how):
+    poison(monkeypatch, how)
+    last = go(tmp_path)
+    progress = checkpoints.read_progress(last)
+    assert last.name == LAST and progress.skipped == ((EVERY + 1, BAD),)
+    assert progress.batches == STEPS + BAD - EVERY
+    lines = metrics(tmp_path)
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    (told,) = [line for line in lines if "went_back" in line]
+    assert told["step"] == EVERY + 1 and told["went_back"]["skipped"] == [EVERY + 1, BAD]
+    assert told["went_back"]["because"].startswith(f"step {BAD}: the loss is ")
+    assert max(line["loss"] for line in lines) < 10 * min(line["loss"] for line in lines)
+
+
+def test_the_batches_that_follow_are_those_of_the_order(tmp_path, monkeypatch):
+    """The second half is trained on the batches after the bad one, each once."""
+    read: list[tuple[int, list[int]]] = []
+    update = Trainer.update
+
+    def noted(trainer, parts, at, recent):
+        terms = update(trainer, parts, at, recent)
+        read.append((at.step, parts[0].ids_T.tolist()))
+        return terms
+
+    poison(monkeypatch, "nan")
+    monkeypatch.setattr(Trainer, "update", noted)
+    go(tmp_path)
+    start = checkpoints.Progress(0, STEPS + BAD, 0, 0)
+    every = [p[0].ids_T.tolist() for _, p in batches.steps(joint_samples.examples(1, videos=2), start, 5, 1, ALONE)]  # fmt: skip
+    kept = [ids for step, ids in read if step <= EVERY] + [ids for step, ids in read[BAD - 1 :]]
+    assert kept == every[:EVERY] + every[BAD : BAD + STEPS - EVERY]
+
+
+@pytest.mark.parametrize(("moment", "step"), [("saved", EVERY), ("stepping", 6), ("saved", 2 * EVERY)])
+def test_killed_and_resumed_is_bit_identical(tmp_path, monkeypatch, moment, step):
+    poison(monkeypatch, "huge")
+    whole = go(tmp_path / "whole")
+    monkeypatch.setattr(killed, "run", lambda root, *_: go(root))
+    assert killed.forked(tmp_path / "killed", STEPS, moment, step) == -signal.SIGKILL
+    again = go(tmp_path / "killed")
+    assert equal(again, whole) and metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
+    assert (again / "trainer.json").read_bytes() == (whole / "trainer.json").read_bytes()
+
+
+def test_a_forgotten_skip_list_would_be_seen(tmp_path, monkeypatch):
+    poison(monkeypatch, "huge")
+    whole = go(tmp_path / "whole")
+    with monkeypatch.context() as careless:
+        careless.setattr(checkpoints.Progress, "passing_over", lambda at, to: at)
+        careless.setattr(updates, "LEAST_LOSSES", 10**9)
+        assert not equal(go(tmp_path / "careless"), whole)
+
+
+def test_before_the_first_checkpoint_it_begins_anew(tmp_path, monkeypatch):
+    poison(monkeypatch, "nan", number=2)
+    assert checkpoints.read_progress(go(tmp_path)).skipped == ((1, 2),)
+
+
+def test_who_only_spikes_is_told(tmp_path, monkeypatch):
+    poison(monkeypatch, "nan", later=True)
+    with pytest.raises(DivergedError, match="the loss is nan; lower the learning rate"):
+        go(tmp_path)
+    assert checkpoints.latest(tmp_path).name == f"step-{EVERY}"
+    assert MOST_RETURNS >= 1
+
+
+def test_without_the_option_a_spike_is_met(tmp_path, monkeypatch):
+    poison(monkeypatch, "huge")
+    last = go(tmp_path, spike=None)
+    assert checkpoints.read_progress(last).skipped == () and len(metrics(tmp_path)) == STEPS
+
+
+def test_the_option_needs_a_place_to_go_back_to():
+    with pytest.raises(InputError, match="--spike 3: more than 1, with a checkpoint every so many steps"):
+        TrainingOptions(spike=3.0)
+    with pytest.raises(InputError, match="--spike 1"):
+        TrainingOptions(spike=1.0, checkpoint_steps=5)
