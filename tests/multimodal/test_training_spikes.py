@@ -41,7 +41,7 @@ def go(root: Path, **options) -> Path:
         "most_steps": STEPS,
         "seed": 3,
         "checkpoint_steps": EVERY,
-        "spike": 3.0,
+        "spike": 8.0,
     }
     return train(root, joint_samples.vocabulary(), lambda: joint_samples.model(7), joint_samples.examples(1, videos=2),
                  None, joint_samples.training(**wanted | options), device=torch.device("cpu"), card={},
