@@ -8,7 +8,7 @@
     python tests/benchmarks/learning.py tables STORE                     # the plain baselines
     python tests/benchmarks/learning.py show STORE                       # the table of all that was made
 
-Each model is a run of its own that can be stopped and started again; its figures are kept in STORE/study/.
+Each model is a run of its own that can be stopped and started again; its figures are kept in STORE/study/; ``--truth DIR/truth.json`` goes with all parts but show.
 All models of the study use one codebook and make the same number of steps, so that only the data differ.
 """
 
@@ -45,6 +45,7 @@ from multimodal.training import train
 from multimodal.truth import Truth, read_truth
 from multimodal.vocabulary import Vocabulary
 
+PARTS = ("fit", "train", "captions", "tables", "show")
 STEPS = 1000
 ALONE = {
     "both": LossWeights(),
@@ -177,14 +178,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=("fit", "train", "captions", "tables", "show"))
-    parser.add_argument("store", type=Path)
+    parser.add_argument("part", nargs="?", default="show", choices=PARTS)
+    parser.add_argument("store", type=Path, nargs="?", default=Path("study-store"))
     parser.add_argument("--truth", type=Path, help="the corpus' truth.json; needed but for show")
     parser.add_argument("--share", type=float, default=1.0, help="of the learned videos")
     parser.add_argument("--alone", choices=tuple(ALONE), default="both", help="train one modality alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
     given = parser.parse_args()
+    if not given.store.is_dir():
+        return print(f"{given.store}: there is none; the first lines of {__file__} say how it is made")
     store = Store(given.store, create=False)
     if given.part == "show":
         return show(store)
