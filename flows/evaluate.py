@@ -11,10 +11,12 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import progress
 from flows.settings import Settings
-from multimodal.answers.caption import TEMPLATE, fill
-from multimodal.answers.session import open_trained
+from multimodal.answers.session import open_captioner, open_trained
+from multimodal.answers.template import TEMPLATE, fill
+from multimodal.captioning.learning import LearnedCaptioner
+from multimodal.captioning.writing import describer, nearest_captions
 from multimodal.catalogue import Catalogue, Video
-from multimodal.library import read_material, usable
+from multimodal.library import Material, read_material, usable
 from multimodal.metrics import Describe, evaluate
 from multimodal.pretraining import Trained, learned_and_held_out
 from multimodal.references import Asked, asked, match, read_references
@@ -23,7 +25,7 @@ from multimodal.store import InputError, Store, canonical_json, recipe, write_wh
 from multimodal.truth import read_truth
 from multimodal.web.report import write_report
 
-VERSION = 2
+VERSION = 3
 
 
 @task(name="figures", cache_policy=NO_CACHE, persist_result=False)
@@ -34,11 +36,13 @@ def figures(settings: Settings) -> Path:
     with Catalogue(store.catalogue) as catalogue, progress.stage("evaluate") as report:
         trained, videos = open_trained(store, catalogue, settings.torch_device), usable(catalogue)
         learned, held_out = learned_and_held_out(store, videos, trained.codebook)
+        captioner = open_captioner(store, catalogue, trained)
         references = _references(settings.references, store, trained, videos, learned)
         made = recipe(
             version=VERSION,
             truth=truth and [truth.actions, truth.things, truth.steps],
             references=references,
+            captioner=captioner and captioner.name,
             java=[missing(PTB_JAR), missing(METEOR_JAR)],
         )
         path = store.evaluation(f"{trained.name}.{trained.folder.name}.{made}")
@@ -46,13 +50,16 @@ def figures(settings: Settings) -> Path:
             parts = [
                 [read_material(store, trained.codebook, v) for v in part] for part in (learned, held_out)
             ]
+            ways = _ways(trained, captioner, parts[0])
+            first = next(iter(ways))
             found = (
                 evaluate(
-                    trained, *parts, truth, report, references=references, describe=_by_template(trained)
+                    trained, *parts, truth, report,
+                    references=references, describe=ways.pop(first), beside=ways,
                 )
                 if held_out or references
                 else {}
-            )
+            )  # fmt: skip
             write_whole(
                 path, canonical_json({name: dataclasses.asdict(f) for name, f in found.items()}).encode()
             )
@@ -89,16 +96,28 @@ def _references(
     return found
 
 
-def _by_template(trained: Trained) -> Describe:
-    """The captions that `videobert caption` gives; the same tokens are described once."""
-    captions: dict[tuple[int, ...], str] = {}
+def _ways(
+    trained: Trained, captioner: LearnedCaptioner | None, learned: Sequence[Material]
+) -> dict[str, Describe]:
+    """The ways to caption, that of `videobert caption` first: the captioner where there is one, the template, the words
+    of the nearest moment that was learned from. The same tokens are described once."""
+    spoken = [s for m in learned for s in m.spoken()]
+    ways: dict[str, Describe] = {
+        "template": lambda moments: [fill(trained, TEMPLATE, tokens)[0] for tokens in moments],
+        "nearest_neighbour": lambda moments: [text for text, _ in nearest_captions(trained, spoken, moments)],
+    }
+    if captioner and not captioner.options.features and not captioner.options.words:
+        ways = {"captioner": describer(trained, captioner)} | ways
+    return {name: _once(way) for name, way in ways.items()}
 
-    def describe(moments: Sequence[Sequence[int]]) -> list[str]:
-        for tokens in dict.fromkeys(map(tuple, moments)):
-            captions[tokens] = fill(trained, TEMPLATE, tokens)[0]
+
+def _once(describe: Describe) -> Describe:
+    def each(moments: Sequence[Sequence[int]]) -> list[str]:
+        different = list(dict.fromkeys(map(tuple, moments)))
+        captions = dict(zip(different, describe(different), strict=True))
         return [captions[tuple(tokens)] for tokens in moments]
 
-    return describe
+    return each
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)

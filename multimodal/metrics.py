@@ -6,7 +6,8 @@ alignment test, the deals of the captions and the resamples of the intervals, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from multimodal.library import Material
 from multimodal.pretraining import Trained
@@ -35,11 +36,13 @@ def evaluate(
     *,
     references: Sequence[Asked] = (),
     describe: Describe | None = None,
+    beside: Mapping[str, Describe] = MappingProxyType({}),
 ) -> dict[str, Figure]:
     """All figures on the held-out videos. ``learned`` gives the baselines: what is most frequent where the model learned.
 
     ``references`` are moments with people's sentences about them, which are searched for; ``describe`` makes the
     captions that are scored against them or, where there are none, against what is said in the held-out videos.
+    ``beside`` are other ways to caption, by name, of which CIDEr alone is told (``caption_micro_cider_of_NAME``).
     Chance is a uniform guess; for cloze and next token always saying what is most frequent, for captions the same ones
     dealt out at random.
     """
@@ -60,12 +63,24 @@ def evaluate(
         moments = references or [Asked(s, (s.text,)) for s in paired]
         against = "what people wrote" if references else "what is said there"
         stages.append(("captions", lambda: caption_figures(_described(moments, describe), against, seed)))
+        for name, other in beside.items():
+            stages.append(
+                (
+                    f"captions of {name}",
+                    lambda n=name, d=other: _beside(n, _described(moments, d), against, seed),
+                )
+            )
     found: dict[str, Figure] = {}
     for done, (name, stage) in enumerate(stages):
         report(done, len(stages), name)
         found |= stage()
     report(len(stages), len(stages), "all figures")
     return found
+
+
+def _beside(name: str, described: Sequence[Described], against: str, seed: int) -> dict[str, Figure]:
+    figure = caption_figures(described, against, seed, with_meteor=False).get("caption_micro_cider")
+    return {f"caption_micro_cider_of_{name}": figure} if figure else {}
 
 
 def _described(moments: Sequence[Asked], describe: Describe) -> list[Described]:

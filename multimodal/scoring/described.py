@@ -39,7 +39,9 @@ class Described:
     references: tuple[str, ...]
 
 
-def caption_figures(described: Sequence[Described], against: str = "", seed: int = 0) -> dict[str, Figure]:
+def caption_figures(
+    described: Sequence[Described], against: str = "", seed: int = 0, *, with_meteor: bool = True
+) -> dict[str, Figure]:
     """``caption_MODE_MEASURE`` for each mode and measure; none where nothing was described.
 
     ``against`` says in their notes what the references are, for people.
@@ -59,7 +61,7 @@ def caption_figures(described: Sequence[Described], against: str = "", seed: int
     videos = [d.video for d in described]
     names, joined, texts_joined = _paragraphs(videos, deals, references)
     groups = ((deals, references), (joined, texts_joined))
-    stems, why = meteor.parts(groups)
+    stems, why = meteor.parts(groups) if with_meteor else (None, "not asked for")
     found: dict[str, Figure] = {}
     for mode in MODES:
         paragraph = mode == "paragraph"

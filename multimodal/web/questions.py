@@ -206,7 +206,14 @@ TASKS = (
                 "Describe a moment (micro)",
                 "How near the model's caption is to what people wrote, or else said, every moment counting alike. "
                 f"Not comparable with the other two modes. {_DEALT}",
-                _named("caption_micro", _MEASURES),
+                (
+                    *_named("caption_micro", _MEASURES),
+                    ("caption_micro_cider_of_template", "CIDEr of the filled-in template"),
+                    (
+                        "caption_micro_cider_of_nearest_neighbour",
+                        "CIDEr of the nearest learned moment's words",
+                    ),
+                ),
             ),
             Question(
                 "Describe a moment (macro)",

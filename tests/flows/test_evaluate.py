@@ -58,6 +58,10 @@ def test_without_references_captions_are_scored_against_what_is_said(store):
     found = json.loads(path.read_text())
     assert not [name for name in found if name.startswith("reference_")]
     assert "what is said there" in found["caption_micro_cider"]["note"]
+    ways = {name for name in found if name.startswith("caption_micro_cider_of_")}
+    assert ways == {"caption_micro_cider_of_nearest_neighbour"}, (
+        "without a captioner the template is the first way"
+    )
     assert found["caption_micro_meteor"] == {
         "value": None, "low": None, "high": None, "chance": None, "n": 0, "note": "not computed, Java is missing",
     }  # fmt: skip

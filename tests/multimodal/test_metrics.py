@@ -272,6 +272,9 @@ def test_references_are_searched_for_and_captions_scored_against_them(learned):
     assert cider.low > cider.chance and cider.n == 36 and cider.note.startswith("against what people wrote")
     said = evaluate(learned, [], after, None, silent, describe=describe)["caption_micro_cider"]
     assert said.note.startswith("against what is said there") and said.n == 36
+    beside = {"same": describe, "silent": lambda moments: ["" for _ in moments]}
+    ways = evaluate(learned, [], after, None, silent, describe=describe, beside=beside)
+    assert ways["caption_micro_cider_of_same"] == said and ways["caption_micro_cider_of_silent"].value == 0
     alone = evaluate(learned, [], [], None, silent, references=references[:6])
     assert set(alone) == {n for n in found if n.startswith("reference_")}
 
