@@ -42,7 +42,7 @@ def pretrain_many(
     """The joint model, by all processes together, from its last checkpoint where a run was stopped."""
     if "WORLD_SIZE" not in os.environ:
         raise InputError(
-            "flows.pretrain_many: is started by torchrun --nproc-per-node N -m flows.pretrain_many; alone, run `videobert pretrain`"
+            "WORLD_SIZE: not set, so there are no other processes; start it by torchrun, or run `videobert pretrain`"
         )
     store = Store(settings.store, create=False)
     device = settings.torch_device
