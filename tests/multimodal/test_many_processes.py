@@ -18,8 +18,9 @@ from multimodal.optimizer import adamw
 from multimodal.parallel import Processes
 from multimodal.store import InputError
 
-ROUNDING = {"atol": 2e-6, "rtol": 1e-4}
-"""Of fp32 sums in another order over 4 steps of AdamW at 1e-3 at most; measured: 1.2e-7 over 8 steps."""
+ROUNDING = {"atol": 2e-5, "rtol": 1e-4}
+"""A fiftieth of one update at a learning rate of 1e-3. Measured: 2.5e-7 but for one position's row at 3.2e-6, whose
+gradient is as small as AdamW's epsilon, by which rounding is made large."""
 
 
 @pytest.fixture(scope="module")
