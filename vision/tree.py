@@ -20,7 +20,7 @@ from vision.kmeans import cluster, nearest
 READ_ROWS = 4096
 SAMPLE_PER_CHILD = 1024
 BYTES_PER_NUMBER = 8
-"""A row that is held, in float32, and once more while its node is worked out and parted."""
+"""A row that is held, in float32, and as much for its node's children, which are copied one after the other."""
 
 
 class CodebookError(ValueError):
@@ -96,6 +96,8 @@ class Tree:
         (self.k, self.depth), self.width = shape, rows.shape[1]
         self.rows, self.iterations, self.seed, self.gpu, self.on_rows = rows, iterations, seed, gpu, on_rows
         self.most = max(memory // (BYTES_PER_NUMBER * self.width), self.k)
+        self._held_ND = np.empty((min(self.most, rows.shape[0]), self.width), np.float32)
+        self._child_2ND = np.empty((2, 0, self.width), np.float32)
         levels = range(1, self.depth + 1)
         self.centroids = [np.zeros((self.k**level, self.width), np.float32) for level in levels]
         self.used = [np.zeros(self.k**level, bool) for level in levels]
@@ -106,7 +108,7 @@ class Tree:
         """All below ``node`` (of ``level``), from its rows of these numbers."""
         n = len(numbers_N)
         if n <= self.most:
-            self._grow_held(self._held(numbers_N), level, node, self.depth)
+            self._grow_held(self._held(numbers_N), None, level, node, self.depth)
             return
         generator = np.random.default_rng([self.seed, level, node, 1])
         sample = np.sort(generator.choice(n, self.most, replace=False, shuffle=False))
@@ -117,7 +119,7 @@ class Tree:
             and self.most >= SAMPLE_PER_CHILD * self.k ** (down + 1)
         ):
             down += 1
-        self._grow_held(self._held(numbers_N[sample]), level, node, level + down, of_sample=True)
+        self._grow_held(self._held(numbers_N[sample]), None, level, node, level + down, of_sample=True)
         below_N = np.empty(n, np.int32)
         for begin in range(0, n, READ_ROWS):
             x_ND = read_directions(self.rows, numbers_N[begin : begin + READ_ROWS])
@@ -130,25 +132,46 @@ class Tree:
                 self.grow(level + down, int(child), numbers_N[below_N == child])
 
     def _held(self, numbers_N: np.ndarray) -> np.ndarray:
-        x_ND = np.empty((len(numbers_N), self.width), np.float32)
-        for begin in range(0, len(x_ND), READ_ROWS):
+        """float32 [n, d]: the rows of these numbers, in the place that is kept for them."""
+        held_ND = self._held_ND[: len(numbers_N)]
+        for begin in range(0, len(numbers_N), READ_ROWS):
             part = numbers_N[begin : begin + READ_ROWS]
-            x_ND[begin : begin + len(part)] = read_directions(self.rows, part)
-        return x_ND
+            read_directions(self.rows, part, held_ND[begin : begin + len(part)])
+        return held_ND
 
-    def _grow_held(self, x_ND: np.ndarray, level: int, node: int, last: int, of_sample: bool = False) -> None:
-        """The levels up to ``last`` below ``node``, from rows in memory."""
+    def _grow_held(
+        self,
+        x_ND: np.ndarray,
+        spare_ND: np.ndarray | None,
+        level: int,
+        node: int,
+        last: int,
+        of_sample: bool = False,
+    ) -> None:
+        """The levels up to ``last`` below ``node``, from rows in memory.
+
+        Its rows go to ``spare_ND`` in the order of the children, whose spare place is then this one; without one each
+        child is copied to a place that all of them share.
+        """
         seed = np.random.SeedSequence([self.seed, level, node]).generate_state(1)[0]
         centroids_KD, own_N = cluster(x_ND, self.k, self.iterations, int(seed), self.gpu)
         first = node * self.k
         self.centroids[level][first : first + len(centroids_KD)] = centroids_KD
         self.used[level][first : first + len(centroids_KD)] = True
         if level + 1 < last:
-            x_ND[:] = x_ND[np.argsort(own_N, kind="stable")]
-            ends = np.cumsum(np.bincount(own_N))
-            for child, end in enumerate(ends):
-                begin = ends[child - 1] if child else 0
-                self._grow_held(x_ND[begin:end], level + 1, first + child, last, of_sample)
+            order_N, counts = np.argsort(own_N, kind="stable"), np.bincount(own_N)
+            owns = [slice(end - count, end) for end, count in zip(np.cumsum(counts), counts, strict=True)]
+            if spare_ND is not None:
+                np.take(x_ND, order_N, 0, out=spare_ND, mode="clip")
+            elif self._child_2ND.shape[1] < counts.max():
+                self._child_2ND = np.empty((2, counts.max(), self.width), np.float32)
+            for child, own in enumerate(owns):
+                if spare_ND is not None:
+                    to_ND, room_ND = spare_ND[own], x_ND[own]
+                else:
+                    to_ND, room_ND = self._child_2ND[:, : counts[child]]
+                    np.take(x_ND, order_N[own], 0, out=to_ND, mode="clip")
+                self._grow_held(to_ND, room_ND, level + 1, first + child, last, of_sample)
         elif not of_sample:
             self._finish(x_ND, first + own_N)
 
@@ -184,24 +207,37 @@ def blocks(rows: Rows, size: int = READ_ROWS) -> Iterator[tuple[int, np.ndarray]
         yield begin, read_directions(rows, np.arange(begin, min(begin + size, rows.shape[0])))
 
 
-def read_directions(rows: Rows, numbers_N: np.ndarray) -> np.ndarray:
+def read_directions(rows: Rows, numbers_N: np.ndarray, out_ND: np.ndarray | None = None) -> np.ndarray:
     """The rows of these numbers, scaled to length 1. Raises CodebookError where one holds what is no number."""
-    x_ND = np.asarray(rows.read(numbers_N), np.float32)
-    bad = np.flatnonzero(~np.isfinite(x_ND).all(1))
+    x_ND = np.asarray(rows.read(numbers_N))
+    out_ND = np.empty(x_ND.shape, np.float32) if out_ND is None else out_ND
+    bad = np.flatnonzero(~_scale(x_ND, out_ND))
     if len(bad):
         raise CodebookError(
             f"features hold NaN or infinity, the first in row {numbers_N[bad[0]]}: leave such rows out"
         )
-    return directions(x_ND)
+    return out_ND
 
 
 def directions(x_ND: np.ndarray) -> np.ndarray:
-    """float32 [n, d]: every row scaled to length 1; a row of zeros stays as it is. Equal rows have equal bytes: no -0.0."""
+    """float32 [n, d]: every row scaled to length 1; a row of zeros stays as it is."""
     out_ND = np.empty(x_ND.shape, np.float32)
-    for begin in range(0, len(x_ND), 256):
-        block = x_ND[begin : begin + 256].astype(np.float64)
-        lengths_N = np.sqrt(np.einsum("nd,nd->n", block, block))
-        block /= np.where(lengths_N > 0, lengths_N, 1)[:, None]
-        out_ND[begin : begin + 256] = block
-    out_ND += np.float32(0)
+    _scale(x_ND, out_ND)
     return out_ND
+
+
+def _scale(x_ND: np.ndarray, out_ND: np.ndarray) -> np.ndarray:
+    """Puts every row, scaled to length 1, into ``out_ND`` float32; bool [n], whether it holds nothing but numbers.
+
+    A row of zeros stays as it is. Equal rows have equal bytes: no -0.0.
+    """
+    fine_N = np.empty(len(x_ND), bool)
+    for begin in range(0, len(x_ND), 128):
+        block = x_ND[begin : begin + 128].astype(np.float64)
+        lengths_N = np.sqrt(np.einsum("nd,nd->n", block, block))
+        fine_N[begin : begin + 128] = np.isfinite(lengths_N)
+        with np.errstate(invalid="ignore"):
+            block /= np.where(lengths_N > 0, lengths_N, 1)[:, None]
+        block += 0.0
+        out_ND[begin : begin + 128] = block
+    return fine_N

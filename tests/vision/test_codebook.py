@@ -33,9 +33,9 @@ def book(points) -> Codebook:
 
 
 def brute_force(book: Codebook, x_ND: np.ndarray) -> np.ndarray:
-    """The descent written as plainly as it can be."""
+    """The descent written as plainly as it can be, in float64."""
     ids = []
-    for x in directions(np.asarray(x_ND, np.float32)):
+    for x in directions(np.asarray(x_ND, np.float32)).astype(np.float64):
         node = 0
         for centroids, used in zip(book.centroids_, book.used_levels_, strict=True):
             children = [node * book.options.k + child for child in range(book.options.k)]
