@@ -14,55 +14,20 @@ import torch
 from cyclopts import Parameter
 
 from flows.errors import FOR_PEOPLE
+from flows.sizes import SIZES, Size, Sized
 from multimodal.captioning.decoder import CaptionerOptions
 from multimodal.catalogue import Catalogue
-from multimodal.examples import ExampleOptions
 from multimodal.imported_files import Kind
 from multimodal.imports import ImportOptions
 from multimodal.ingest import IngestOptions
 from multimodal.objective import LossWeights
 from multimodal.pretraining import NOTHING, PretrainOptions
 from multimodal.references import read_references
-from multimodal.starting import Shape
 from multimodal.store import InputError
 from multimodal.tokens import TokenOptions
-from multimodal.training import TrainingOptions
 from multimodal.truth import read_truth
 from vision.backbones import BACKBONES
 from vision.readers import READERS
-
-Size = Literal["demo", "small", "base", "paper"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Sized:
-    """What a size stands for. ``shape`` is that of the joint BERT where it starts from nothing. ``examples`` and ``training`` of the small ones were chosen on the sample corpus (docs/log.md);
-    the large ones keep to BERT's masks and a rate that its large checkpoints bear."""
-
-    whisper: str
-    backbone: str
-    largest: tuple[int, int]
-    text_start: str
-    shape: Shape
-    examples: ExampleOptions
-    training: TrainingOptions
-
-
-QUICK = (
-    ExampleOptions(mask=0.2),
-    TrainingOptions(items=48, epochs=20, least_steps=600, most_steps=20_000, learning_rate=6e-4),
-)
-BERTS = (
-    ExampleOptions(),
-    TrainingOptions(items=128, epochs=8, least_steps=2000, most_steps=500_000, learning_rate=1e-5),
-)
-
-SIZES: dict[Size, Sized] = {
-    "demo": Sized("tiny.en", "i3d", (12, 2), "minilm-l6", Shape(6, 384, 12), *QUICK),
-    "small": Sized("tiny.en", "i3d", (12, 3), "minilm-l6", Shape(6, 384, 12), *QUICK),
-    "base": Sized("small", "s3d", (12, 4), "bert-base-uncased", Shape(12, 768, 12), *BERTS),
-    "paper": Sized("large-v3-turbo", "s3d", (12, 4), "bert-large-uncased", Shape(24, 1024, 16), *BERTS),
-}
 
 REMEMBERED = (
     "size",

@@ -24,7 +24,7 @@ import numpy as np
 import plain_tables
 import torch
 
-from flows.settings import QUICK
+from flows.sizes import QUICK
 from multimodal.answers.template import TEMPLATE, fill
 from multimodal.captioning.decoder import Captioner, CaptionerOptions
 from multimodal.captioning.learning import LearnedCaptioner, learn

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from flows.pipeline import pipeline
-from flows.settings import REMEMBERED, SIZES, Settings
+from flows.settings import REMEMBERED, Settings
+from flows.sizes import SIZES
 from multimodal.catalogue import Catalogue
 from multimodal.objective import LossWeights
 from multimodal.pretraining import PretrainOptions

@@ -1,0 +1,46 @@
+"""Owns the sizes: what `--size` stands for, part by part."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from multimodal.examples import ExampleOptions
+from multimodal.starting import Shape
+from multimodal.training import TrainingOptions
+
+Size = Literal["demo", "small", "base", "paper"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sized:
+    """What a size stands for. ``shape`` is that of the joint BERT where it starts from nothing.
+
+    ``examples`` and ``training`` of the small ones were chosen on the sample corpus (docs/log.md); the large ones keep to
+    BERT's masks and a rate that its large checkpoints bear.
+    """
+
+    whisper: str
+    backbone: str
+    largest: tuple[int, int]
+    text_start: str
+    shape: Shape
+    examples: ExampleOptions
+    training: TrainingOptions
+
+
+QUICK = (
+    ExampleOptions(mask=0.2),
+    TrainingOptions(items=48, epochs=20, least_steps=600, most_steps=20_000, learning_rate=6e-4),
+)
+BERTS = (
+    ExampleOptions(),
+    TrainingOptions(items=128, epochs=8, least_steps=2000, most_steps=500_000, learning_rate=1e-5),
+)
+
+SIZES: dict[Size, Sized] = {
+    "demo": Sized("tiny.en", "i3d", (12, 2), "minilm-l6", Shape(6, 384, 12), *QUICK),
+    "small": Sized("tiny.en", "i3d", (12, 3), "minilm-l6", Shape(6, 384, 12), *QUICK),
+    "base": Sized("small", "s3d", (12, 4), "bert-base-uncased", Shape(12, 768, 12), *BERTS),
+    "paper": Sized("large-v3-turbo", "s3d", (12, 4), "bert-large-uncased", Shape(24, 1024, 16), *BERTS),
+}
