@@ -18,8 +18,8 @@ import numpy as np
 from vision.kmeans import RESTARTS, cluster, nearest
 
 READ_ROWS = 4096
-FEW_ROWS, RESTARTS_OF_FEW = 10_000, 6
-"""Up to so many rows the k-means of all nodes are so quick that more restarts cost nothing to speak of."""
+FEW_ROWS, MANY_ROWS, MORE_RESTARTS = 50_000, 6_000, 6
+"""Where a tree has few rows in all, or a node many (of which a sample is tried), more restarts cost little."""
 SAMPLE_PER_CHILD = 1024
 BYTES_PER_NUMBER = 8
 """A row that is held, in float32, and as much for its node's children, which are copied one after the other."""
@@ -97,7 +97,6 @@ class Tree:
     ) -> None:
         (self.k, self.depth), self.width = shape, rows.shape[1]
         self.rows, self.iterations, self.seed, self.gpu, self.on_rows = rows, iterations, seed, gpu, on_rows
-        self.restarts = RESTARTS_OF_FEW if rows.shape[0] <= FEW_ROWS else RESTARTS
         self.most = max(memory // (BYTES_PER_NUMBER * self.width), self.k)
         self._held_ND = np.empty((min(self.most, rows.shape[0]), self.width), np.float32)
         self._child_ND = self._held_ND[:0]
@@ -147,7 +146,9 @@ class Tree:
     ) -> None:
         """The levels up to ``last`` below ``node``, from rows in memory; at the top each child is copied to one place."""
         seed = np.random.SeedSequence([self.seed, level, node]).generate_state(1)[0]
-        centroids_KD, own_N = cluster(x_ND, self.k, self.iterations, int(seed), self.gpu, self.restarts)
+        more = self.rows.shape[0] <= FEW_ROWS or len(x_ND) >= MANY_ROWS
+        restarts = MORE_RESTARTS if more else RESTARTS
+        centroids_KD, own_N = cluster(x_ND, self.k, self.iterations, int(seed), self.gpu, restarts)
         first = node * self.k
         self.centroids[level][first : first + len(centroids_KD)] = centroids_KD
         self.used[level][first : first + len(centroids_KD)] = True
