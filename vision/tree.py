@@ -21,8 +21,6 @@ READ_ROWS = 4096
 FEW_ROWS, MANY_ROWS, MORE_RESTARTS = 50_000, 6_000, 6
 """Where a tree has few rows in all, or a node many (of which a sample is tried), more restarts cost little."""
 SAMPLE_PER_CHILD = 1024
-BYTES_PER_NUMBER = 8
-"""A row that is held, in float32, and as much for its node's children, which are copied one after the other."""
 
 
 class CodebookError(ValueError):
@@ -82,6 +80,11 @@ class Totals:
         return self.error / spread if spread > 1e-6 * self.squares else 0.0
 
 
+def row_bytes(width: int, depth: int) -> int:
+    """What a row that is held takes at most: float32 at each level, as a child may have nearly all rows of its node."""
+    return 4 * width * max(depth, 2)
+
+
 class Tree:
     """The centroids while they grow: per level float32 [k^level, d] and bool [k^level], as `Codebook` keeps them."""
 
@@ -97,7 +100,7 @@ class Tree:
     ) -> None:
         (self.k, self.depth), self.width = shape, rows.shape[1]
         self.rows, self.iterations, self.seed, self.gpu, self.on_rows = rows, iterations, seed, gpu, on_rows
-        self.most = max(memory // (BYTES_PER_NUMBER * self.width), self.k)
+        self.most = max(memory // row_bytes(self.width, self.depth), self.k)
         self._held_ND = np.empty((min(self.most, rows.shape[0]), self.width), np.float32)
         self._child_ND = self._held_ND[:0]
         levels = range(1, self.depth + 1)
