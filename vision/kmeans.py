@@ -21,15 +21,15 @@ from threadpoolctl import threadpool_limits
 
 from vision.backbones import has_fast_bf16
 
-RESTARTS = 4
+RESTARTS = 2
 TRIALS = 3
 """Iterations of all restarts; then the best goes on alone."""
 CANDIDATES = 4
 GRAM_ROWS = 768
-SEED_ROWS = 512
+SEED_ROWS = 256
 """Rows of a large node that its restarts are drawn from."""
 SAMPLE_PER_CENTROID = 512
-TOLERANCE = 2e-3
+TOLERANCE = 5e-3
 BLOCK = 1024
 SMALL_BLOCK = 256
 """Rows whose float32 stay in the cache from one operation to the next."""
@@ -50,11 +50,11 @@ def one_thread() -> Iterator[None]:
 
 
 def cluster(
-    x_ND: np.ndarray, k: int, iterations: int, seed: int, gpu: bool = False
+    x_ND: np.ndarray, k: int, iterations: int, seed: int, gpu: bool = False, restarts: int = RESTARTS
 ) -> tuple[np.ndarray, np.ndarray]:
     """k-means of float32 [n, d]: centroids float32 [m, d] with m <= k, all of them with points, and ids int64 [n].
 
-    With at most k distinct rows each is a centroid. Else `RESTARTS` draws by greedy k-means++ (Arthur and
+    With at most k distinct rows each is a centroid. Else ``restarts`` draws by greedy k-means++ (Arthur and
     Vassilvitskii 2007; scikit-learn's `CANDIDATES` a step) each go up to `iterations` ways of Lloyd, and the one of least
     error is kept. A cluster that runs empty takes the row farthest from its centroid; one empty in the end is dropped.
     """
@@ -62,9 +62,9 @@ def cluster(
     if centroids is None:
         generator = np.random.default_rng(seed)
         if len(x_ND) <= GRAM_ROWS:
-            centroids = _by_gram(x_ND, k, iterations, generator)
+            centroids = _by_gram(x_ND, k, iterations, generator, restarts)
         else:
-            centroids = iterate(x_ND, _by_sample(x_ND, k, iterations, generator, gpu))
+            centroids = iterate(x_ND, _by_sample(x_ND, k, iterations, generator, gpu, restarts))
     live, ids_N = np.unique(nearest(x_ND, centroids), return_inverse=True)
     return centroids[live], ids_N
 
@@ -131,12 +131,18 @@ def iterate(x_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
     return means_KD
 
 
-def _by_gram(x_ND: np.ndarray, k: int, iterations: int, generator: np.random.Generator) -> np.ndarray:
+def _by_gram(
+    x_ND: np.ndarray, k: int, iterations: int, generator: np.random.Generator, restarts: int
+) -> np.ndarray:
     """float32 [k, d]: as `_fast`, all of it in the Gram matrix of the rows around their mean."""
     centred_ND = x_ND - x_ND.mean(0)
     gram_NN = centred_ND @ centred_ND.T
     norms_N = gram_NN.diagonal().copy()
-    drawn_RK, every_N, total = spread_out(gram_NN, k, generator), np.arange(len(x_ND))[:, None], norms_N.sum()
+    drawn_RK, every_N, total = (
+        spread_out(gram_NN, k, restarts, generator),
+        np.arange(len(x_ND))[:, None],
+        norms_N.sum(),
+    )
     products_NC, half_C = gram_NN[:, drawn_RK.ravel()], norms_N[drawn_RK.ravel()] / 2
     before, best = np.inf, 0
     for iteration in range(iterations):
@@ -164,15 +170,15 @@ def _by_gram(x_ND: np.ndarray, k: int, iterations: int, generator: np.random.Gen
     return member_NC[:, best : best + k].T @ x_ND
 
 
-def spread_out(gram_NN: np.ndarray, k: int, generator: np.random.Generator) -> np.ndarray:
-    """int64 [RESTARTS, k]: rows drawn by greedy k-means++, from the products of all rows with each other.
+def spread_out(gram_NN: np.ndarray, k: int, restarts: int, generator: np.random.Generator) -> np.ndarray:
+    """int64 [restarts, k]: rows drawn by greedy k-means++, from the products of all rows with each other.
 
     Each is the best of `CANDIDATES` drawn with probability by their squared distance to those that were drawn before.
     """
     norms_N, n = gram_NN.diagonal(), len(gram_NN)
-    drawn_RK = np.empty((RESTARTS, k), np.int64)
-    drawn_RK[:, 0] = generator.integers(n, size=RESTARTS)
-    each_R = np.arange(RESTARTS)
+    drawn_RK = np.empty((restarts, k), np.int64)
+    drawn_RK[:, 0] = generator.integers(n, size=restarts)
+    each_R = np.arange(restarts)
 
     def apart(rows: np.ndarray) -> np.ndarray:
         return np.maximum(norms_N[rows][..., None] + norms_N - 2 * gram_NN[rows], 0)
@@ -182,7 +188,7 @@ def spread_out(gram_NN: np.ndarray, k: int, generator: np.random.Generator) -> n
         shares_RN = apart_RN.cumsum(1, dtype=np.float64)
         shares_RN /= np.maximum(shares_RN[:, -1:], TINY)
         shares_RN += each_R[:, None]
-        marks_RC = generator.random((RESTARTS, CANDIDATES)) + each_R[:, None]
+        marks_RC = generator.random((restarts, CANDIDATES)) + each_R[:, None]
         rows_RC = np.searchsorted(shares_RN.ravel(), marks_RC, side="right") - n * each_R[:, None]
         rows_RC = np.minimum(rows_RC, n - 1)
         left_RCN = np.minimum(apart_RN[:, None], apart(rows_RC))
@@ -193,7 +199,7 @@ def spread_out(gram_NN: np.ndarray, k: int, generator: np.random.Generator) -> n
 
 
 def _by_sample(
-    x_ND: np.ndarray, k: int, iterations: int, generator: np.random.Generator, gpu: bool
+    x_ND: np.ndarray, k: int, iterations: int, generator: np.random.Generator, gpu: bool, restarts: int
 ) -> np.ndarray:
     """float32 [k, d]: the best of the restarts over a sample of `SAMPLE_PER_CENTROID` rows a centroid."""
     order_N = generator.permutation(len(x_ND))
@@ -201,7 +207,7 @@ def _by_sample(
     sample_SD = x_ND if len(x_ND) <= size else x_ND[np.sort(order_N[:size])]
     mean_D = sample_SD.mean(0)
     seeds_ND = x_ND[order_N[:SEED_ROWS]] - mean_D
-    start_RKD = seeds_ND[spread_out(seeds_ND @ seeds_ND.T, k, generator)]
+    start_RKD = seeds_ND[spread_out(seeds_ND @ seeds_ND.T, k, restarts, generator)]
     rows_SD, total = _rounded(sample_SD, mean_D, gpu)
     return _fast(rows_SD, total, start_RKD, iterations) + mean_D
 

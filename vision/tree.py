@@ -15,12 +15,12 @@ from typing import Protocol
 
 import numpy as np
 
-from vision.kmeans import cluster, nearest
+from vision.kmeans import RESTARTS, cluster, nearest
 
 READ_ROWS = 4096
+FEW_ROWS, MANY_ROWS, MORE_RESTARTS = 50_000, 6_000, 6
+"""Where a tree has few rows in all, or a node many (of which a sample is tried), more restarts cost little."""
 SAMPLE_PER_CHILD = 1024
-BYTES_PER_NUMBER = 8
-"""A row that is held, in float32, and as much for its node's children, which are copied one after the other."""
 
 
 class CodebookError(ValueError):
@@ -80,6 +80,11 @@ class Totals:
         return self.error / spread if spread > 1e-6 * self.squares else 0.0
 
 
+def row_bytes(width: int, depth: int) -> int:
+    """What a row that is held takes at most: float32 at each level, as a child may have nearly all rows of its node."""
+    return 4 * width * max(depth, 2)
+
+
 class Tree:
     """The centroids while they grow: per level float32 [k^level, d] and bool [k^level], as `Codebook` keeps them."""
 
@@ -95,9 +100,9 @@ class Tree:
     ) -> None:
         (self.k, self.depth), self.width = shape, rows.shape[1]
         self.rows, self.iterations, self.seed, self.gpu, self.on_rows = rows, iterations, seed, gpu, on_rows
-        self.most = max(memory // (BYTES_PER_NUMBER * self.width), self.k)
+        self.most = max(memory // row_bytes(self.width, self.depth), self.k)
         self._held_ND = np.empty((min(self.most, rows.shape[0]), self.width), np.float32)
-        self._child_2ND = np.empty((2, 0, self.width), np.float32)
+        self._child_ND = self._held_ND[:0]
         levels = range(1, self.depth + 1)
         self.centroids = [np.zeros((self.k**level, self.width), np.float32) for level in levels]
         self.used = [np.zeros(self.k**level, bool) for level in levels]
@@ -108,7 +113,7 @@ class Tree:
         """All below ``node`` (of ``level``), from its rows of these numbers."""
         n = len(numbers_N)
         if n <= self.most:
-            self._grow_held(self._held(numbers_N), None, level, node, self.depth)
+            self._grow_held(self._held(numbers_N), level, node, self.depth)
             return
         generator = np.random.default_rng([self.seed, level, node, 1])
         sample = np.sort(generator.choice(n, self.most, replace=False, shuffle=False))
@@ -119,7 +124,7 @@ class Tree:
             and self.most >= SAMPLE_PER_CHILD * self.k ** (down + 1)
         ):
             down += 1
-        self._grow_held(self._held(numbers_N[sample]), None, level, node, level + down, of_sample=True)
+        self._grow_held(self._held(numbers_N[sample]), level, node, level + down, of_sample=True)
         below_N = np.empty(n, np.int32)
         for begin in range(0, n, READ_ROWS):
             x_ND = read_directions(self.rows, numbers_N[begin : begin + READ_ROWS])
@@ -140,38 +145,24 @@ class Tree:
         return held_ND
 
     def _grow_held(
-        self,
-        x_ND: np.ndarray,
-        spare_ND: np.ndarray | None,
-        level: int,
-        node: int,
-        last: int,
-        of_sample: bool = False,
+        self, x_ND: np.ndarray, level: int, node: int, last: int, of_sample: bool = False, top: bool = True
     ) -> None:
-        """The levels up to ``last`` below ``node``, from rows in memory.
-
-        Its rows go to ``spare_ND`` in the order of the children, whose spare place is then this one; without one each
-        child is copied to a place that all of them share.
-        """
+        """The levels up to ``last`` below ``node``, from rows in memory; at the top each child is copied to one place."""
         seed = np.random.SeedSequence([self.seed, level, node]).generate_state(1)[0]
-        centroids_KD, own_N = cluster(x_ND, self.k, self.iterations, int(seed), self.gpu)
+        more = self.rows.shape[0] <= FEW_ROWS or len(x_ND) >= MANY_ROWS
+        restarts = MORE_RESTARTS if more else RESTARTS
+        centroids_KD, own_N = cluster(x_ND, self.k, self.iterations, int(seed), self.gpu, restarts)
         first = node * self.k
         self.centroids[level][first : first + len(centroids_KD)] = centroids_KD
         self.used[level][first : first + len(centroids_KD)] = True
         if level + 1 < last:
             order_N, counts = np.argsort(own_N, kind="stable"), np.bincount(own_N)
-            owns = [slice(end - count, end) for end, count in zip(np.cumsum(counts), counts, strict=True)]
-            if spare_ND is not None:
-                np.take(x_ND, order_N, 0, out=spare_ND, mode="clip")
-            elif self._child_2ND.shape[1] < counts.max():
-                self._child_2ND = np.empty((2, counts.max(), self.width), np.float32)
-            for child, own in enumerate(owns):
-                if spare_ND is not None:
-                    to_ND, room_ND = spare_ND[own], x_ND[own]
-                else:
-                    to_ND, room_ND = self._child_2ND[:, : counts[child]]
-                    np.take(x_ND, order_N[own], 0, out=to_ND, mode="clip")
-                self._grow_held(to_ND, room_ND, level + 1, first + child, last, of_sample)
+            if top and len(self._child_ND) < counts.max():
+                self._child_ND = np.empty((counts.max(), self.width), np.float32)
+            for child, rows in enumerate(np.split(order_N, np.cumsum(counts)[:-1])):
+                to_ND = self._child_ND[: len(rows)] if top else np.empty((len(rows), self.width), np.float32)
+                np.take(x_ND, rows, 0, out=to_ND, mode="clip")
+                self._grow_held(to_ND, level + 1, first + child, last, of_sample, False)
         elif not of_sample:
             self._finish(x_ND, first + own_N)
 

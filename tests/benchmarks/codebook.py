@@ -1,7 +1,7 @@
 """How fast the codebook is fitted and used, how near its points are to their leaves, and what it holds of features on disk.
 
-    python tests/benchmarks/codebook.py [--clips 200000] [--rounds 1] [--features FILE.npz]
-    python tests/benchmarks/codebook.py --scale [100000 300000 1000000]
+    python tests/benchmarks/codebook.py [--clips 200000] [--rounds 1] [--memory 2048] [--features FILE.npz]
+    python tests/benchmarks/codebook.py --scale [100000 300000 1000000] [--memory 2048]
 
 The first fits 12^4 tokens to synthetic clustered features (a tree of groups of unequal sizes in 64 dimensions, through
 random weights, noise and a ReLU to 1024), or to those of `FILE.npz` (`X` [n, d]) repeated with 10 % of noise until there are
@@ -120,12 +120,12 @@ def plain_descent(book: Codebook, x_ND: np.ndarray) -> np.ndarray:
     return np.array(ids)
 
 
-def speed(clips: int, rounds: int, features: Path | None) -> None:
+def speed(clips: int, rounds: int, features: Path | None, memory: int) -> None:
     half = repeated(features, clips) if features else np.concatenate(list(synthetic(clips)))
     unit = directions(half)
     book = Codebook(CodebookOptions(k=K, depth=DEPTH, iterations=ITERATIONS))
     ways = {
-        "ours": lambda: book.fit(unit),
+        "ours": lambda: book.fit(unit, memory=memory),
         "faiss": lambda: peers_tree(unit, with_faiss),
         "scikit-learn": lambda: peers_tree(unit, with_sklearn),
     }
@@ -217,7 +217,7 @@ def main() -> None:
     with threadpool_limits(1):
         torch.set_num_threads(1)
         faiss.omp_set_num_threads(1)
-        speed(asked.clips, asked.rounds, asked.features)
+        speed(asked.clips, asked.rounds, asked.features, asked.memory[0] << 20)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from sklearn.cluster import KMeans
 
 from vision import kmeans, tree
 from vision.codebook import Codebook, CodebookError, CodebookOptions
-from vision.tree import BYTES_PER_NUMBER, directions
+from vision.tree import directions, row_bytes
 
 WIDTH = 48
 SHAPE = CodebookOptions(k=4, depth=3, iterations=10)
@@ -47,7 +47,7 @@ def whole(points) -> Codebook:
 
 
 def memory_for(rows: int) -> int:
-    return rows * WIDTH * BYTES_PER_NUMBER
+    return rows * row_bytes(WIDTH, SHAPE.depth)
 
 
 def same(one: Codebook, other: Codebook) -> None:
