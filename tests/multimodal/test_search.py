@@ -222,7 +222,7 @@ def test_a_hit_says_why_it_is_there(found):
         assert h.seen == pytest.approx(1 / (60 + rank))
         tokens = next(m.tokens for m in MOMENTS if (m.video, m.start) == (h.video, h.start))
         assert h.alignment == pytest.approx(
-            alignment(found.trained, ["wash some Onions"], [tokens])[0], abs=1e-5
+            alignment(found.trained, ["wash some Onions"], [tokens])[0], abs=0.02
         )
         cosine = (
             embed(found.trained, texts=["wash some Onions"])[0] @ embed(found.trained, tokens=[tokens])[0]
