@@ -34,6 +34,7 @@ BLOCK = 1024
 SMALL_BLOCK = 256
 """Rows whose float32 stay in the cache from one operation to the next."""
 ROUNDING = 2.0**-24
+UNDERFLOW = 2.0**-125
 TINY = 1e-300
 
 
@@ -82,20 +83,23 @@ def few_distinct(x_ND: np.ndarray, k: int) -> np.ndarray | None:
 def nearest(x_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
     """int64 [n]: the nearest centroid of each row as float64 differences tell, the first of equals.
 
-    Products in float32 decide where the best two are farther apart than rounding can move them, whatever the order of the
-    sums (Higham, Accuracy and Stability, section 3.1: d u / (1 - d u) of the lengths); the few others are worked out.
+    Products in float32 with the centroids around their mean decide where the best two are farther apart than rounding can
+    move them, whatever the order of the sums (Higham, Accuracy and Stability, section 3.1: d u / (1 - d u) of the lengths);
+    the few others are worked out.
     """
     exact_KD = centroids_KD.astype(np.float64)
-    squares_K = (exact_KD**2).sum(1)
-    half_K = (squares_K / 2).astype(np.float32)
-    terms = (x_ND.shape[1] + 4) * ROUNDING
-    longest = float(np.sqrt(squares_K.max()))
-    bound = 2 * terms / (1 - terms) * longest * (1 + ROUNDING + longest / 2)
+    middle_D = exact_KD.mean(0)
+    around_KD = exact_KD - middle_D
+    squares_K = (around_KD**2).sum(1)
+    offsets_K = (around_KD @ middle_D + squares_K / 2).astype(np.float32)
+    around_KD = around_KD.astype(np.float32)
+    terms = (x_ND.shape[1] + 8) * ROUNDING
+    bound = 2 * terms / (1 - terms) * float(np.sqrt(squares_K.max())) + x_ND.shape[1] * UNDERFLOW
     ids_N = np.empty(len(x_ND), np.int64)
     for begin in range(0, len(x_ND), BLOCK):
         block = x_ND[begin : begin + BLOCK]
-        scores_BK = block @ centroids_KD.T
-        scores_BK -= half_K
+        scores_BK = block @ around_KD.T
+        scores_BK -= offsets_K
         ids_B = scores_BK.argmax(1)
         near_BK = scores_BK >= (scores_BK.max(1) - bound)[:, None]
         doubtful = np.flatnonzero(np.count_nonzero(near_BK, 1) > 1)
