@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prefect import flow, task
@@ -21,11 +21,12 @@ from multimodal.metrics import Describe, evaluate
 from multimodal.pretraining import Trained, learned_and_held_out
 from multimodal.references import Asked, asked, match, read_references
 from multimodal.scoring.words import METEOR_JAR, PTB_JAR, missing
+from multimodal.segments import Segment
 from multimodal.store import InputError, Store, canonical_json, recipe, write_whole
 from multimodal.truth import read_truth
 from multimodal.web.report import write_report
 
-VERSION = 3
+VERSION = 4
 
 
 @task(name="figures", cache_policy=NO_CACHE, persist_result=False)
@@ -50,7 +51,11 @@ def figures(settings: Settings) -> Path:
             parts = [
                 [read_material(store, trained.codebook, v) for v in part] for part in (learned, held_out)
             ]
-            ways = _ways(trained, captioner, parts[0])
+            others = {a.moment.video for a in references} - {v.video for v in held_out}
+            judged = parts[1] + [
+                read_material(store, trained.codebook, v) for v in videos if v.video in others
+            ]
+            ways = _ways(store, trained, captioner, parts[0], judged, bool(references))
             first = next(iter(ways))
             found = (
                 evaluate(
@@ -97,25 +102,35 @@ def _references(
 
 
 def _ways(
-    trained: Trained, captioner: LearnedCaptioner | None, learned: Sequence[Material]
+    store: Store,
+    trained: Trained,
+    captioner: LearnedCaptioner | None,
+    learned: Sequence[Material],
+    judged: Sequence[Material],
+    by_people: bool,
 ) -> dict[str, Describe]:
     """The ways to caption, that of `videobert caption` first: the captioner where there is one, the template, the words
-    of the nearest moment that was learned from. The same tokens are described once."""
+    of the nearest moment that was learned from. ``by_people``: judged by what people wrote."""
     spoken = [s for m in learned for s in m.spoken()]
-    ways: dict[str, Describe] = {
-        "template": lambda moments: [fill(trained, TEMPLATE, tokens)[0] for tokens in moments],
-        "nearest_neighbour": lambda moments: [text for text, _ in nearest_captions(trained, spoken, moments)],
+    ways = {
+        "template": _once(lambda moments: [fill(trained, TEMPLATE, tokens)[0] for tokens in moments]),
+        "nearest_neighbour": _once(
+            lambda moments: [text for text, _ in nearest_captions(trained, spoken, moments)]
+        ),
     }
-    if captioner and not captioner.options.features and not captioner.options.words:
-        ways = {"captioner": describer(trained, captioner)} | ways
-    return {name: _once(way) for name, way in ways.items()}
+    if captioner is None:
+        return ways
+    during = by_people and bool(captioner.references)
+    return {"captioner": describer(store, trained, captioner, judged, during=during)} | ways
 
 
-def _once(describe: Describe) -> Describe:
-    def each(moments: Sequence[Sequence[int]]) -> list[str]:
-        different = list(dict.fromkeys(map(tuple, moments)))
+def _once(describe: Callable[[Sequence[tuple[int, ...]]], Sequence[str]]) -> Describe:
+    """The captions of moments by a way that reads their visual tokens alone; the same tokens are described once."""
+
+    def each(moments: Sequence[Segment]) -> list[str]:
+        different = list(dict.fromkeys(m.tokens for m in moments))
         captions = dict(zip(different, describe(different), strict=True))
-        return [captions[tuple(tokens)] for tokens in moments]
+        return [captions[m.tokens] for m in moments]
 
     return each
 

@@ -14,7 +14,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import progress
 from flows.errors import PART_MISSING
-from flows.settings import Imports, Settings
+from flows.importing import Imports
+from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
 from multimodal.imports import find_imports, take_in_imports
 from multimodal.ingest import Fate, ingest, settled

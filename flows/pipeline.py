@@ -10,10 +10,11 @@ from prefect import flow
 from flows.captioner import make_captioner
 from flows.codebook import make_tokens
 from flows.evaluate import evaluate_model
+from flows.importing import Imports
 from flows.index import index_videos
 from flows.ingest import ingest_with_workers
 from flows.pretrain import pretrain_model
-from flows.settings import Imports, Settings
+from flows.settings import Settings
 from multimodal.catalogue import Catalogue
 from multimodal.pretraining import text_start
 from multimodal.store import Store

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from cyclopts import Parameter
@@ -17,15 +17,14 @@ from flows.errors import FOR_PEOPLE
 from flows.sizes import SIZES, Size, Sized
 from multimodal.captioning.decoder import CaptionerOptions
 from multimodal.catalogue import Catalogue
-from multimodal.imported_files import Kind
-from multimodal.imports import ImportOptions
 from multimodal.ingest import IngestOptions
 from multimodal.objective import LossWeights
-from multimodal.pretraining import NOTHING, PretrainOptions
+from multimodal.pretraining import NOTHING, TEXT_STARTS, PretrainOptions
 from multimodal.references import read_references
 from multimodal.store import InputError
 from multimodal.tokens import TokenOptions
 from multimodal.truth import read_truth
+from speech.models import CHECKPOINTS
 from vision.backbones import BACKBONES
 from vision.readers import READERS
 
@@ -44,6 +43,7 @@ REMEMBERED = (
     "far",
     "subsample",
     "epochs",
+    "captioner_reads",
     "accumulate",
     "final_rate",
     "spike",
@@ -54,56 +54,13 @@ REMEMBERED = (
 )
 LEAST = {"k": 2, "depth": 1, "epochs": 1, "accumulate": 1, "workers": 1, "seed": 0}
 FILES = ("truth", "references")
+NAMES_OR_FILES = {"whisper": CHECKPOINTS, "text_start": (*TEXT_STARTS, NOTHING)}
+"""Settings that are a name of these or else a path, which is remembered from the root on."""
 STEPS_TO_GO_BACK = 100
 """From one checkpoint to the next where a spike sends training back to one."""
 DEFAULT_HELD_OUT = 0.1
 DEFAULT_STORE = Path(os.environ.get("VIDEOBERT_STORE", "store"))
 StoreOption = Annotated[Path, Parameter(help="The folder that everything is kept in (or $VIDEOBERT_STORE).")]
-
-
-@Parameter(name="*")
-@dataclasses.dataclass(frozen=True)
-class Imports:
-    """What comes in from elsewhere (docs/import.md), and how its files are read.
-
-    Raises :class:`InputError` for an option that has no effect.
-    """
-
-    paths: Annotated[
-        tuple[Path, ...],
-        Parameter(
-            name="--import",
-            consume_multiple=True,
-            negative=(),
-            help="Files, or folders of them, made elsewhere: features (.npy .npz .safetensors .parquet), transcripts "
-            "(.vtt .srt .json .csv .parquet) or visual tokens (.csv .parquet).",
-        ),
-    ] = ()
-    kind: Annotated[
-        Kind | None,
-        Parameter(name="--import-kind", help="Import files of this kind alone; else the file tells."),
-    ] = None
-    stride: Annotated[
-        float | None,
-        Parameter(
-            name="--import-stride", help="Seconds from one imported feature to the next, without start times."
-        ),
-    ] = None
-    fps: Annotated[
-        float | None, Parameter(name="--import-fps", help="The same as imported features a second.")
-    ] = None
-
-    def __post_init__(self) -> None:
-        for name in ("kind", "stride", "fps"):
-            if getattr(self, name) is not None and not self.paths:
-                raise InputError(
-                    f"--import-{name} {getattr(self, name)}: has no effect without --import FILE; add it"
-                )
-        _ = self.options
-
-    @property
-    def options(self) -> ImportOptions:
-        return ImportOptions(kind=self.kind, stride=self.stride, fps=self.fps)
 
 
 @Parameter(name="*")
@@ -161,6 +118,13 @@ class Settings:
     epochs: Annotated[
         int | None,
         Parameter(help="Passes over the segments in pretraining, and over the sentences in captioning."),
+    ] = None
+    captioner_reads: Annotated[
+        Literal["tokens", "features", "words", "all"] | None,
+        Parameter(
+            help="What the captioner is given of a moment beside its visual tokens: its clips' features, the words heard "
+            "beside it, all, or nothing more (tokens, where not given)."
+        ),
     ] = None
     accumulate: Annotated[
         int | None, Parameter(help="Parts in which a step is worked out one by one, for less memory.")
@@ -226,9 +190,8 @@ class Settings:
             read_references(self.references)
         before = catalogue.current("settings") or "{}"
         said = {name: getattr(self, name) for name in REMEMBERED if getattr(self, name) is not None}
-        kept = json.loads(before) | {
-            name: str(value.absolute()) if isinstance(value, Path) else value for name, value in said.items()
-        }
+        said |= {name: str(Path(value).absolute()) for name, value in said.items() if _is_file(name, value)}
+        kept = json.loads(before) | said
         catalogue.set_current("settings", json.dumps(kept))
         kept |= {name: Path(kept[name]) for name in FILES if name in kept}
         try:
@@ -282,7 +245,10 @@ class Settings:
 
     @property
     def captioner(self) -> CaptionerOptions:
-        options = CaptionerOptions(seed=self.seed or 0)
+        reads = self.captioner_reads
+        options = CaptionerOptions(
+            seed=self.seed or 0, features=reads in ("features", "all"), words=reads in ("words", "all")
+        )
         if self.epochs is not None:
             options = dataclasses.replace(options, epochs=self.epochs, least_steps=1)
         return options
@@ -300,3 +266,10 @@ class Settings:
     def at_once(self) -> int:
         """How many videos are taken in at a time."""
         return self.workers or (1 if self.torch_device == "cuda" else os.cpu_count() or 1)
+
+
+def _is_file(name: str, value: Any) -> bool:
+    """Whether a setting's value is a path, so that it depends on where the command was called."""
+    return name in FILES or (
+        name in NAMES_OR_FILES and value not in NAMES_OR_FILES[name] and Path(value).exists()
+    )

@@ -46,7 +46,8 @@ class ExampleOptions:
     joint regime, a twin's as its pair's, and in video-only examples masked anywhere; not in tails, which `next` reads in
     steps of a clip, and not in towers, which search reads whole.
     ``tail``: share of video-only examples in which the last tokens are masked together, as `next` asks. ``longest``:
-    tokens at most in a sequence.
+    tokens at most in a sequence. ``near``: chance that a segment's towers bring along those of another segment of the same
+    video: hard negatives for each other, alike in place, light and subject (Sentence-BERT, Reimers and Gurevych 2019).
     """
 
     mask: float = 0.15
@@ -56,6 +57,7 @@ class ExampleOptions:
     longest: int = 128
     far: float | None = None
     subsample: int = 1
+    near: float = 0.5
 
     def __post_init__(self) -> None:
         if self.far is not None and not 0 <= self.far <= 1:
@@ -82,7 +84,8 @@ class Batch:
     """S sequences packed one after the other with no padding, T tokens in all.
 
     ``asked_M`` are the places in T where a token is to be found, ``labels_M`` those tokens. ``aligned_S`` is
-    ``IGNORED``, ``ALIGNED`` or ``MISALIGNED``. ``pairs_P2`` are the towers (text alone, video alone) of one segment.
+    ``IGNORED``, ``ALIGNED`` or ``MISALIGNED``. ``pairs_P2`` are the towers (text alone, video alone) of one segment,
+    ``contents_P2`` a digest of what each reads: the same for the same words or the same visual tokens.
     """
 
     ids_T: torch.Tensor
@@ -94,6 +97,7 @@ class Batch:
     asked_M: torch.Tensor
     labels_M: torch.Tensor
     pairs_P2: torch.Tensor
+    contents_P2: torch.Tensor
 
     @property
     def sequence_T(self) -> torch.Tensor:
@@ -169,6 +173,7 @@ def pack(inputs: Sequence[Input]) -> Batch:
     asked_M = np.flatnonzero(labels_T != IGNORED)
     towers = [i for i, given in enumerate(inputs) if given.regime == TOWER]
     pairs = list(zip(towers[::2], towers[1::2], strict=False))
+    contents = [hash(tuple(inputs[i].ids)) for pair in pairs for i in pair]
     return Batch(
         ids_T=torch.tensor([i for s in inputs for i in s.ids]),
         types_T=torch.tensor([t for s in inputs for t in s.types]),
@@ -179,14 +184,15 @@ def pack(inputs: Sequence[Input]) -> Batch:
         asked_M=torch.from_numpy(asked_M),
         labels_M=torch.from_numpy(labels_T[asked_M]),
         pairs_P2=torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
+        contents_P2=torch.tensor(contents, dtype=torch.long).reshape(-1, 2),
     )
 
 
 class Examples:
     """All items that can be learned from: each spoken segment, and each run of tokens.
 
-    A spoken segment gives a text-only example and, where it has tokens, the two towers, an aligned and a misaligned
-    joint example; a run of tokens a video-only one, of a stretch of it drawn anew each time. Runs are long and so few:
+    A spoken segment gives a text-only example and, where it has tokens, the two towers (perhaps with those of another of
+    its video), an aligned and a misaligned joint example; a run of tokens a video-only one, of a stretch of it drawn anew each time. Runs are long and so few:
     each is met as often in an epoch as makes them :data:`RUNS_PER_SPOKEN` times the spoken segments. A side may be empty.
     ``asked`` are the terms that count: what only others would ask for is not drawn.
     """
@@ -232,11 +238,17 @@ class Examples:
         words, segment = self._read(item, neighbours)
         inputs = [self._masked(words, None, random, TEXT)] if "text" in self.asked else []
         if segment.tokens and "contrast" in self.asked:
-            for side in ((words, None), (None, segment.tokens)):
-                inputs.append(unmasked(*sequence(self.vocabulary, *side, self.options.longest), TOWER))
+            inputs += self._towers(words, segment)
+            if random.random() < self.options.near:
+                place = self._strangers.near(segment, lambda place: self._read(place, neighbours)[1], random)
+                inputs += self._towers(*self._read(place, neighbours)) if place is not None else []
         if segment.tokens and self.asked & {"joint", "alignment"}:
             inputs += self._pair(words, segment, neighbours, random)
         return inputs
+
+    def _towers(self, words: list[int], segment: Segment) -> list[Input]:
+        sides = ((words, None), (None, segment.tokens))
+        return [unmasked(*sequence(self.vocabulary, *side, self.options.longest), TOWER) for side in sides]
 
     def _pair(
         self, words: list[int], segment: Segment, neighbours: bool, random: np.random.Generator

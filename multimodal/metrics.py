@@ -19,11 +19,12 @@ from multimodal.scoring.forecasts import forecasts
 from multimodal.scoring.intervals import Figure
 from multimodal.scoring.pairs import pairs
 from multimodal.scoring.sight import reference_sight, sight
+from multimodal.segments import Segment
 from multimodal.training import Report
 from multimodal.truth import Truth
 
-Describe = Callable[[Sequence[Sequence[int]]], Sequence[str]]
-"""Visual tokens of moments -> a caption of each."""
+Describe = Callable[[Sequence[Segment]], Sequence[str]]
+"""Moments -> a caption of each, from what they show; their text is not to be looked at."""
 
 
 def evaluate(
@@ -84,7 +85,7 @@ def _beside(name: str, described: Sequence[Described], against: str, seed: int) 
 
 
 def _described(moments: Sequence[Asked], describe: Describe) -> list[Described]:
-    captions = describe([m.moment.tokens for m in moments])
+    captions = describe([m.moment for m in moments])
     return [
         Described(m.moment.video, m.moment.start, caption, m.sentences)
         for m, caption in zip(moments, captions, strict=True)

@@ -90,7 +90,8 @@ def sums(model: JointBert, batch: Batch, gather: Gather = alone) -> torch.Tensor
 
     Cloze and alignment are those of BERT's pre-training; contrast is the symmetric cross entropy between the text-only
     and the video-only embedding of a segment (Sentence-BERT's towers, InfoNCE) over the pairs that ``gather`` puts
-    together: its sum is over all of them, and its gradients, added over the processes, are those of one process.
+    together: its sum is over all of them, and its gradients, added over the processes, are those of one process. Two
+    pairs that read the same words or the same visual tokens are right for each other, so neither is the other's negative.
     """
     rows_TH, table = model.bert["embeddings"].look_up(batch.ids_T)
     x_TH = model.encode(batch, rows_TH)
@@ -102,9 +103,12 @@ def sums(model: JointBert, batch: Batch, gather: Gather = alone) -> torch.Tensor
         model.alignment(x_TH, batch).float(), batch.aligned_S, ignore_index=IGNORED, reduction="sum"
     )
     text_PH, video_PH = gather(model.embed(x_TH, batch)[batch.pairs_P2]).unbind(1)
+    said_P, shown_P = gather(batch.contents_P2).unbind(1)
     with torch.autocast(x_TH.device.type, enabled=False):
         scores_PP = text_PH @ video_PH.T / CONTRAST_TEMPERATURE
     own_P = torch.arange(len(scores_PP), device=scores_PP.device)
+    alike_PP = (said_P[:, None] == said_P) | (shown_P[:, None] == shown_P)
+    scores_PP = scores_PP.masked_fill(alike_PP.fill_diagonal_(False), -torch.inf)
     contrast = sum(F.cross_entropy(s, own_P, reduction="sum") for s in (scores_PP, scores_PP.T)) / 2
     return torch.cat([cloze, torch.stack([alignment, contrast])])
 

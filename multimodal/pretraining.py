@@ -22,7 +22,7 @@ from multimodal.tokens import describe, load_codebook
 from multimodal.training import Report, TrainingOptions, train
 from multimodal.vocabulary import Vocabulary
 
-VERSION = 5
+VERSION = 6
 TEXT_STARTS = ("minilm-l6",)
 NOTHING = "none"
 WORDS_OF_NOTHING = "minilm-l6"

@@ -1,4 +1,4 @@
-"""Owns whose video a misaligned pair is shown: one of another video, or from far away in the same one."""
+"""Owns whose video a misaligned pair is shown, of another video or from far away in the same one, and who is a hard negative."""
 
 from __future__ import annotations
 
@@ -57,6 +57,18 @@ class Strangers:
             if elsewhere and not set(tokens) <= set(segment.tokens):
                 return tokens
         return ()
+
+    def near(
+        self, segment: Segment, read: Callable[[int], Segment], random: np.random.Generator
+    ) -> int | None:
+        """The place in ``spoken`` of another segment of the same video, which shares no clip with it; None where
+        ``TRIES`` draws found none. ``read`` is that of :meth:`find`."""
+        own = self._of_video[segment.video]
+        for _ in range(TRIES if len(own) > 1 else 0):
+            place = self.seen[int(random.integers(own.start, own.stop))]
+            if not set(read(place).clips) & set(segment.clips):
+                return place
+        return None
 
 
 def apart(one: Segment, other: Segment) -> float:

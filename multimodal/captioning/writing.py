@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,9 +12,11 @@ from multimodal.answers.template import sentence
 from multimodal.answers.towers import embed
 from multimodal.captioning.beam import BeamOptions, beam_search
 from multimodal.captioning.learning import LearnedCaptioner
-from multimodal.captioning.memory import View, look_at, together
+from multimodal.captioning.memory import View, look_at, together, views
+from multimodal.library import Material
 from multimodal.pretraining import Trained
 from multimodal.segments import Segment
+from multimodal.store import Store
 
 BATCH = 32
 BEGIN, END = 0, 1
@@ -46,16 +49,28 @@ def write(
 
 
 def describer(
-    trained: Trained, captioner: LearnedCaptioner
-) -> Callable[[Sequence[Sequence[int]]], list[str]]:
-    """What makes a caption of each moment's visual tokens alone, as :func:`multimodal.metrics.evaluate` asks for them.
+    store: Store | None,
+    trained: Trained,
+    captioner: LearnedCaptioner,
+    materials: Sequence[Material],
+    *,
+    during: bool,
+) -> Callable[[Sequence[Segment]], list[str]]:
+    """What captions moments of these videos, as :func:`multimodal.metrics.evaluate` asks for it.
 
-    A captioner that was made with features or words cannot be judged so: it is given none.
+    ``store`` is read where the captioner wants features, ``during`` is that of :func:`~multimodal.captioning.memory.views`:
+    not to be true where the captions are judged by what is said.
     """
-    assert not captioner.options.features and not captioner.options.words
+    by_video = {m.video.video: m for m in materials}
 
-    def describe(moments: Sequence[Sequence[int]]) -> list[str]:
-        return [text for text, _ in write(trained, captioner, [View(tuple(tokens)) for tokens in moments])]
+    def describe(moments: Sequence[Segment]) -> list[str]:
+        order = sorted(range(len(moments)), key=lambda place: moments[place].video)
+        looked: list[View] = []
+        for video, places in itertools.groupby(order, key=lambda place: moments[place].video):
+            asked = [moments[place] for place in places]
+            looked += views(store, by_video[video], asked, captioner.options, during=during)
+        captions = dict(zip(order, write(trained, captioner, looked), strict=True))
+        return [captions[place][0] for place in range(len(moments))]
 
     return describe
 

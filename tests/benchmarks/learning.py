@@ -139,7 +139,8 @@ def captioned(corpus: Corpus, trained: Trained, learned: list[Material]) -> dict
         folder = learn(trained.folder.parent / route, trained, lessons, options, {}, say)
         network = Captioner.load(folder, trained.model)
         captioner = LearnedCaptioner(route, network, options, len(references))
-        routes[route] = describer(trained, captioner)(shown)
+        describe = describer(corpus.store, trained, captioner, corpus.held_out, during=False)
+        routes[route] = describe(moments)
     found = {}
     for route, texts in routes.items():
         described = [

@@ -1,12 +1,13 @@
 """References in an evaluation: which videos are judged by them, what is left out, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from tiny_store import add, finish, paint
 
-from flows import evaluate
+from flows import captioner, evaluate
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store
@@ -65,6 +66,22 @@ def test_without_references_captions_are_scored_against_what_is_said(store):
     assert found["caption_micro_meteor"] == {
         "value": None, "low": None, "high": None, "chance": None, "n": 0, "note": "not computed, Java is missing",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("reads", ["tokens", "all"])
+def test_a_captioner_is_judged_whatever_it_reads(store, tmp_path, reads):
+    root = shutil.copytree(store.root, tmp_path / "store")
+    settings = Settings(store=root, captioner_reads=reads, epochs=1, device="cpu")
+    with Catalogue(Store(root).catalogue) as catalogue:
+        catalogue.set_current("captioner", captioner.learn.fn(settings))
+    for rows in ([], [row("kept", 0, "a carrot"), row("kept", 3, "an egg")]):
+        found = (
+            figures(Store(root), tmp_path, rows)
+            if rows
+            else json.loads(evaluate.figures.fn(settings).read_text())
+        )
+        assert {"caption_micro_cider_of_template", "caption_micro_cider_of_nearest_neighbour"} < set(found)
+        assert found["caption_micro_bleu_1"]["n"] == 2
 
 
 def test_other_references_are_another_evaluation(store, tmp_path):

@@ -52,6 +52,36 @@ def test_a_checkpoint_that_is_not_there_is_told_before_any_work(tmp_path):
         assert (catalogue.videos(), catalogue.runs(), catalogue.current("settings")) == ([], [], "{}")
 
 
+def test_paths_are_remembered_from_the_root_on(catalogue, tmp_path, monkeypatch):
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "minilm-l6").mkdir()
+    (tmp_path / "heard.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    with Settings(whisper="heard.pt", text_start="bert").at(catalogue) as settings:
+        assert (settings.whisper, settings.text_start) == (str(tmp_path / "heard.pt"), str(tmp_path / "bert"))
+    monkeypatch.chdir("/")
+    with Settings().at(catalogue) as settings:
+        assert (settings.whisper, settings.text_start) == (str(tmp_path / "heard.pt"), str(tmp_path / "bert"))
+    monkeypatch.chdir(tmp_path)
+    with Settings(whisper="tiny.en", text_start="minilm-l6").at(catalogue) as settings:
+        assert (settings.whisper, settings.text_start) == ("tiny.en", "minilm-l6"), "a known name is no path"
+
+
+@pytest.mark.parametrize(
+    "reads, features, words",
+    [
+        (None, False, False),
+        ("tokens", False, False),
+        ("features", True, False),
+        ("words", False, True),
+        ("all", True, True),
+    ],
+)
+def test_what_the_captioner_is_given(reads, features, words):
+    options = Settings(captioner_reads=reads).captioner
+    assert (options.features, options.words) == (features, words)
+
+
 def test_a_killed_run_is_remembered(catalogue):
     with pytest.raises(KeyboardInterrupt), Settings(epochs=3).at(catalogue):
         raise KeyboardInterrupt

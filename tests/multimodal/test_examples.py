@@ -37,7 +37,7 @@ leaf = st.integers(0, V.visual - 1)
 
 
 def unjoined(**wanted) -> ExampleOptions:
-    return ExampleOptions(join_neighbours=0.0, **wanted)
+    return ExampleOptions(join_neighbours=0.0, near=0.0, **wanted)
 
 
 @given(st.lists(word, max_size=60), st.lists(leaf, max_size=60), st.integers(8, 64))
@@ -161,7 +161,7 @@ def shown(ids: list[int]) -> list[int]:
 
 def test_misaligned_pairs_are_misaligned_and_ask_for_no_token():
     examples = joint_samples.examples(
-        wanted=ExampleOptions(mask=0.01, misaligned=0.5, join_neighbours=0.5), videos=3
+        wanted=ExampleOptions(mask=0.01, misaligned=0.5, join_neighbours=0.5, near=0.0), videos=3
     )
     pairs = Counter()
     for epoch in range(60):
@@ -195,7 +195,7 @@ def test_the_neighbour_that_was_joined_is_no_stranger():
         Segment("v", 0, 3, "now cut the onion", (1, 1), (0, 1)),
         Segment("v", 3, 6, "stir", (2, 2), (2, 3)),
     ]
-    joining = ExampleOptions(join_neighbours=1.0, misaligned=1.0)
+    joining = ExampleOptions(join_neighbours=1.0, misaligned=1.0, near=0.0)
     examples = Examples(V, two, [], joining, 0)
     assert all(len(examples.draw(epoch, 0)) == 4 for epoch in range(50)), "no twin"
     with_another = Examples(V, [*two, Segment("w", 0, 3, "wash", (3,), (0,))], [], joining, 0)

@@ -223,3 +223,28 @@ def test_only_what_is_asked_for_is_drawn(asked):
 def test_options_out_of_range(wrong, said):
     with pytest.raises(InputError, match=said):
         ExampleOptions(**wrong)
+
+
+@given(corpora(), st.sampled_from([0.0, 1.0]), st.integers(0, 1000))
+def test_a_hard_negative_is_of_the_same_video_and_shares_no_clip(corpus, join, epoch):
+    options = ExampleOptions(near=1.0, join_neighbours=join)
+    examples = Examples(V, corpus, [], options, 0, frozenset({"contrast"}))
+    for item in range(len(examples)):
+        towers = [i for i in examples.draw(epoch, item) if i.regime == TOWER]
+        own, *near = [leaves(i.ids) for i in towers[1::2]]
+        assert len(towers) == 2 * (1 + len(near)) and len(near) <= 1
+        for other in near:
+            assert {t // MOST_CLIPS for t in other} == {t // MOST_CLIPS for t in own}
+            assert not set(other) & set(own)
+    assert not any(
+        len(Examples(V, corpus, [], ExampleOptions(near=0.0), 0, frozenset({"contrast"})).draw(epoch, item))
+        > 2
+        for item in range(len(examples))
+    )
+
+
+def test_a_video_of_several_segments_gives_a_hard_negative():
+    corpus = [segment(0, 4 * n, 3) for n in range(4)]
+    examples = Examples(V, corpus, [], ExampleOptions(near=1.0), 0, frozenset({"contrast"}))
+    drawn = [len(examples.draw(epoch, item)) for epoch in range(20) for item in range(len(examples))]
+    assert sum(n == 4 for n in drawn) > 0.9 * len(drawn)

@@ -1,0 +1,58 @@
+"""Owns the options of what comes in from elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from multimodal.imported_files import Kind
+from multimodal.imports import ImportOptions
+from multimodal.store import InputError
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
+class Imports:
+    """What comes in from elsewhere (docs/import.md), and how its files are read.
+
+    Raises :class:`InputError` for an option that has no effect.
+    """
+
+    paths: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            name="--import",
+            consume_multiple=True,
+            negative=(),
+            help="Files, or folders of them, made elsewhere: features (.npy .npz .safetensors .parquet), transcripts "
+            "(.vtt .srt .json .csv .parquet) or visual tokens (.csv .parquet).",
+        ),
+    ] = ()
+    kind: Annotated[
+        Kind | None,
+        Parameter(name="--import-kind", help="Import files of this kind alone; else the file tells."),
+    ] = None
+    stride: Annotated[
+        float | None,
+        Parameter(
+            name="--import-stride", help="Seconds from one imported feature to the next, without start times."
+        ),
+    ] = None
+    fps: Annotated[
+        float | None, Parameter(name="--import-fps", help="The same as imported features a second.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        for name in ("kind", "stride", "fps"):
+            if getattr(self, name) is not None and not self.paths:
+                raise InputError(
+                    f"--import-{name} {getattr(self, name)}: has no effect without --import FILE; add it"
+                )
+        _ = self.options
+
+    @property
+    def options(self) -> ImportOptions:
+        return ImportOptions(kind=self.kind, stride=self.stride, fps=self.fps)
