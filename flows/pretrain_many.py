@@ -19,10 +19,10 @@ from cyclopts import App, CycloptsError, Parameter
 from flows import progress
 from flows.errors import FOR_PEOPLE
 from flows.settings import Settings
-from multimodal.catalogue import Catalogue
+from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
 from multimodal.parallel import joined
-from multimodal.pretraining import pretrain
+from multimodal.pretraining import PretrainOptions, pretrain
 from multimodal.store import InputError, Store
 
 app = App(name="flows.pretrain_many", help=__doc__)
@@ -47,24 +47,37 @@ def pretrain_many(
     store = Store(settings.store, create=False)
     device = settings.torch_device
     with joined(device, shard) as processes, contextlib.ExitStack() as held:
-        job = None
+        job: _Job | Exception | None = None
         if processes.first:
-            held.enter_context(store.writing())
-            catalogue = held.enter_context(Catalogue(store.catalogue))
-            settings = held.enter_context(settings.at(catalogue))
-            codebook = catalogue.current("codebook")
-            if codebook is None:
-                raise InputError(
-                    f"store {store.root}: has no codebook yet; run `videobert codebook` first, or `videobert run VIDEOS`"
-                )
-            job = usable(catalogue), codebook, settings.pretrain
-        videos, codebook, options = processes.tell(job)
+            try:
+                held.enter_context(store.writing())
+                catalogue = held.enter_context(Catalogue(store.catalogue))
+                settings = held.enter_context(settings.at(catalogue))
+                job = _asked(store, catalogue, settings)
+            except FOR_PEOPLE as error:
+                job = error
+        job = processes.tell(job)
+        if isinstance(job, Exception):
+            raise job if processes.first else SystemExit(1)
+        videos, codebook, options = job
         with progress.stage("pretrain") if processes.first else _silent() as report:
             name, _ = pretrain(store, videos, codebook, options, device, report, processes)
         if processes.first:
             catalogue.set_current("model", name)
             catalogue.set_current("model_codebook", codebook)
             print(name)
+
+
+_Job = tuple[list[Video], str, PretrainOptions]
+
+
+def _asked(store: Store, catalogue: Catalogue, settings: Settings) -> _Job:
+    codebook = catalogue.current("codebook")
+    if codebook is None:
+        raise InputError(
+            f"store {store.root}: has no codebook yet; run `videobert codebook` first, or `videobert run VIDEOS`"
+        )
+    return usable(catalogue), codebook, settings.pretrain
 
 
 @contextlib.contextmanager
