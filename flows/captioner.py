@@ -14,9 +14,9 @@ from multimodal.captioning.learning import learn_captioner
 from multimodal.captioning.memory import Reference
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import read_material, usable
-from multimodal.pretraining import Trained, learned_and_held_out
-from multimodal.references import asked, match, read_references
+from multimodal.scoring.references import asked, match, read_references
 from multimodal.store import Store
+from multimodal.training.pretraining import Trained, learned_and_held_out
 
 
 @task(name="learn to caption", cache_policy=NO_CACHE, persist_result=False)

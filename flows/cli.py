@@ -22,7 +22,7 @@ from flows.importing import Imports
 from flows.printing import JsonOption, figures, print_figures, print_json, print_videos, status_of
 from flows.removal import remove
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
-from multimodal.imports import find_imports
+from multimodal.intake.imports import find_imports
 from multimodal.library import find
 from multimodal.store import InputError, Store, StoreLocked, out_of_space
 

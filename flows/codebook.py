@@ -9,9 +9,9 @@ from flows import progress
 from flows.settings import DEFAULT_HELD_OUT, Settings
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import split, usable
+from multimodal.scoring.truth import read_truth
 from multimodal.store import InputError, Store, is_published
 from multimodal.tokens import describe, encode_videos, fit_codebook
-from multimodal.truth import read_truth
 
 
 @task(name="fit codebook", cache_policy=NO_CACHE, persist_result=False)

@@ -1,9 +1,9 @@
 """Owns the list of errors that are for people: what was asked for cannot be done, and the message says why in one line."""
 
-from multimodal.sandbox import SandboxError
+from multimodal.intake.sandbox import SandboxError
 from multimodal.store import InputError
-from multimodal.updates import DivergedError
-from multimodal.weights import WeightsError
+from multimodal.training.updates import DivergedError
+from multimodal.weights.fetching import WeightsError
 from speech.activity import ActivityError
 from speech.audio import AudioError
 from speech.captions import CaptionError

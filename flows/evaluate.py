@@ -17,13 +17,13 @@ from multimodal.captioning.learning import LearnedCaptioner
 from multimodal.captioning.writing import describer, nearest_captions
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import Material, read_material, usable
-from multimodal.metrics import Describe, evaluate
-from multimodal.pretraining import Trained, learned_and_held_out
-from multimodal.references import Asked, asked, match, read_references
+from multimodal.scoring.metrics import Describe, evaluate
+from multimodal.scoring.references import Asked, asked, match, read_references
+from multimodal.scoring.truth import read_truth
 from multimodal.scoring.words import METEOR_JAR, PTB_JAR, missing
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, canonical_json, recipe, write_whole
-from multimodal.truth import read_truth
+from multimodal.training.pretraining import Trained, learned_and_held_out
 from multimodal.web.report import write_report
 
 VERSION = 4

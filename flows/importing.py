@@ -8,8 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from multimodal.imported_files import Kind
-from multimodal.imports import ImportOptions
+from multimodal.intake.imported_files import Kind
+from multimodal.intake.imports import ImportOptions
 from multimodal.store import InputError
 
 

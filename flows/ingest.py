@@ -17,8 +17,8 @@ from flows.errors import PART_MISSING
 from flows.importing import Imports
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
-from multimodal.imports import find_imports, take_in_imports
-from multimodal.ingest import Fate, ingest, settled
+from multimodal.intake.imports import find_imports, take_in_imports
+from multimodal.intake.ingest import Fate, ingest, settled
 from multimodal.library import Found, find, register
 from multimodal.removal import finish_removals
 from multimodal.store import InputError, Store, out_of_space

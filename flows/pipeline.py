@@ -16,8 +16,8 @@ from flows.ingest import ingest_with_workers
 from flows.pretrain import pretrain_model
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
-from multimodal.pretraining import text_start
 from multimodal.store import Store
+from multimodal.training.pretraining import text_start
 
 
 @flow(name="pipeline")

@@ -7,11 +7,11 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import progress
 from flows.settings import Settings
-from multimodal import checkpoints
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
-from multimodal.pretraining import model_name, pretrain
 from multimodal.store import InputError, Store
+from multimodal.training import checkpoints
+from multimodal.training.pretraining import model_name, pretrain
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)

@@ -21,9 +21,9 @@ from flows.errors import FOR_PEOPLE
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
-from multimodal.parallel import joined
-from multimodal.pretraining import PretrainOptions, pretrain
 from multimodal.store import InputError, Store
+from multimodal.training.parallel import joined
+from multimodal.training.pretraining import PretrainOptions, pretrain
 
 app = App(name="flows.pretrain_many", help=__doc__)
 

@@ -17,13 +17,13 @@ from flows.errors import FOR_PEOPLE
 from flows.sizes import SIZES, Size, Sized
 from multimodal.captioning.decoder import CaptionerOptions
 from multimodal.catalogue import Catalogue
-from multimodal.ingest import IngestOptions
-from multimodal.objective import LossWeights
-from multimodal.pretraining import NOTHING, TEXT_STARTS, PretrainOptions
-from multimodal.references import read_references
+from multimodal.intake.ingest import IngestOptions
+from multimodal.joint.objective import LossWeights
+from multimodal.scoring.references import read_references
+from multimodal.scoring.truth import read_truth
 from multimodal.store import InputError
 from multimodal.tokens import TokenOptions
-from multimodal.truth import read_truth
+from multimodal.training.pretraining import NOTHING, TEXT_STARTS, PretrainOptions
 from speech.models import CHECKPOINTS
 from vision.backbones import BACKBONES
 from vision.readers import READERS

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from multimodal.examples import ExampleOptions
-from multimodal.starting import Shape
-from multimodal.training import TrainingOptions
+from multimodal.joint.examples import ExampleOptions
+from multimodal.joint.starting import Shape
+from multimodal.training.loop import TrainingOptions
 
 Size = Literal["demo", "small", "base", "paper"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from multimodal import sandbox
+from multimodal.intake import sandbox
 from vision.clips import frame_at
 from vision.containers import MediaError
 from vision.media import probe

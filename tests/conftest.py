@@ -35,7 +35,7 @@ def videos() -> Path:
 @pytest.fixture(scope="session")
 def weights_or_skip() -> Callable[[str], Path]:
     """`weights_or_skip(name)`: the path of pretrained weights."""
-    from multimodal.weights import WeightsError, fetch
+    from multimodal.weights.fetching import WeightsError, fetch
 
     def fetched(name: str) -> Path:
         try:

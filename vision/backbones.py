@@ -93,7 +93,7 @@ class Backbone:
 
 
 def load(name: str, weights: Path, device: str | torch.device = "cpu", precision: str = "auto") -> Backbone:
-    """The network `name`, one of BACKBONES, with the weights file that `multimodal.weights` gives.
+    """The network `name`, one of BACKBONES, with the weights file that `multimodal.weights.fetching` gives.
 
     `precision` is `bf16`, `fp32` or `auto`: bf16 on a GPU and on a CPU that multiplies it in hardware.
     Raises BackboneError for a name, precision or file that does not fit.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from multimodal.answers.template import TEMPLATE, blanks, fill, sentence, template_ids
 from multimodal.library import Material
-from multimodal.pretraining import Trained
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store
+from multimodal.training.pretraining import Trained
 from speech.caption_files import Cue, write
 
 if TYPE_CHECKING:

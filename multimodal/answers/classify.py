@@ -10,8 +10,8 @@ import torch
 
 from multimodal.answers.template import TEMPLATE, blanks, known_ids
 from multimodal.answers.towers import alignment
-from multimodal.pretraining import Trained
 from multimodal.store import InputError
+from multimodal.training.pretraining import Trained
 
 VERB, NOUN = 0, 1
 PARTNERS = 5

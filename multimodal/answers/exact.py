@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from multimodal.precision import fast_bf16
+from multimodal.training.precision import fast_bf16
 
 ROWS, GROUP = 8192, 64
 """Vectors in one product, and how many of them are judged together by their largest score."""

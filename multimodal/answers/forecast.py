@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.examples import JOINT, LONGEST_TAIL, VIDEO, pack, sequence, unmasked
+from multimodal.joint.examples import JOINT, LONGEST_TAIL, VIDEO, pack, sequence, unmasked
 from multimodal.library import Material
-from multimodal.pretraining import Trained
 from multimodal.segments import SILENT_TOKENS
 from multimodal.store import InputError
+from multimodal.training.pretraining import Trained
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
 

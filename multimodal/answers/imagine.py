@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from multimodal.answers.template import known_ids
-from multimodal.examples import JOINT, pack, sequence, unmasked
-from multimodal.pretraining import Trained
+from multimodal.joint.examples import JOINT, pack, sequence, unmasked
 from multimodal.segments import SILENT_TOKENS
 from multimodal.store import InputError, Store
 from multimodal.tokens import PICTURE_SIDE, describe, picture_of
+from multimodal.training.pretraining import Trained
 from vision.clips import CLIP_SECONDS
 
 CLIPS = 3

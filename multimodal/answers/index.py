@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from multimodal.answers.towers import embed
 from multimodal.catalogue import Video
 from multimodal.library import read_material
-from multimodal.pretraining import Trained
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, recipe, write_whole
-from multimodal.training import Report
+from multimodal.training.loop import Report
+from multimodal.training.pretraining import Trained
 
 VERSION = 2
 MADE_BY = b"model"

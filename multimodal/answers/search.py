@@ -20,12 +20,12 @@ from multimodal.answers.moments import Moments
 from multimodal.answers.nearest import Nearest
 from multimodal.answers.towers import alignment, embed
 from multimodal.catalogue import Video
+from multimodal.joint.objective import CONTRAST_TEMPERATURE
 from multimodal.library import read_transcript
-from multimodal.objective import CONTRAST_TEMPERATURE
-from multimodal.precision import fast_bf16
-from multimodal.pretraining import Trained
 from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError, Store
+from multimodal.training.precision import fast_bf16
+from multimodal.training.pretraining import Trained
 
 __all__ = ["Hit", "Index", "alignment", "embed", "index", "without_model"]
 

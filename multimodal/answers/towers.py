@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.examples import ALIGNED, JOINT, pack, sequence, unmasked
-from multimodal.pretraining import Trained
+from multimodal.joint.examples import ALIGNED, JOINT, pack, sequence, unmasked
+from multimodal.training.pretraining import Trained
 
 BATCH = 64
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from multimodal.answers.template import TEMPLATE
-from multimodal.model import JointBert, Transform
+from multimodal.joint.model import JointBert, Transform
 
 SEEN, ASKED, HEARD = range(3)
 """What a place of the memory is: a clip, a blank of the template, a word that was heard."""

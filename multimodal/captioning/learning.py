@@ -16,18 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from multimodal import checkpoints
 from multimodal.captioning.decoder import Captioner, CaptionerOptions, Shape
 from multimodal.captioning.memory import Reference, Seen, look_at, referred, together, views
 from multimodal.catalogue import Video
-from multimodal.checkpoints import Progress
 from multimodal.library import Material, read_material
-from multimodal.optimizer import schedule
-from multimodal.precision import mixed, precision
-from multimodal.pretraining import Trained, learned_and_held_out
 from multimodal.store import InputError, Store, canonical_json, recipe
-from multimodal.training import Report
-from multimodal.updates import DivergedError
+from multimodal.training import checkpoints
+from multimodal.training.checkpoints import Progress
+from multimodal.training.loop import Report
+from multimodal.training.optimizer import schedule
+from multimodal.training.precision import mixed, precision
+from multimodal.training.pretraining import Trained, learned_and_held_out
+from multimodal.training.updates import DivergedError
 
 VERSION = 1
 PAD = -100
@@ -92,7 +92,7 @@ def learn_captioner(
 
     A run that was stopped goes on from its last checkpoint, on a CPU to the same weights bit for bit.
     Raises :class:`InputError` where reference captions are given and none is of a video that the model learned from,
-    :class:`~multimodal.updates.DivergedError` before a loss that is not finite does harm.
+    :class:`~multimodal.training.updates.DivergedError` before a loss that is not finite does harm.
     """
     name = captioner_name(trained, options, references)
     root = store.captioner(name)

@@ -10,11 +10,11 @@ import torch
 
 from multimodal.answers.template import template_ids
 from multimodal.captioning.decoder import ASKED, HEARD, SEEN, CaptionerOptions, Memory
-from multimodal.examples import JOINT, pack, sequence, unmasked
+from multimodal.joint.examples import JOINT, pack, sequence, unmasked
 from multimodal.library import Material, read_features
-from multimodal.pretraining import Trained
 from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError, Store
+from multimodal.training.pretraining import Trained
 from speech.sentences import Sentence, Transcript
 
 BATCH = 64

@@ -14,9 +14,9 @@ from multimodal.captioning.beam import BeamOptions, beam_search
 from multimodal.captioning.learning import LearnedCaptioner
 from multimodal.captioning.memory import View, look_at, together, views
 from multimodal.library import Material
-from multimodal.pretraining import Trained
 from multimodal.segments import Segment
 from multimodal.store import Store
+from multimodal.training.pretraining import Trained
 
 BATCH = 32
 BEGIN, END = 0, 1
@@ -56,7 +56,7 @@ def describer(
     *,
     during: bool,
 ) -> Callable[[Sequence[Segment]], list[str]]:
-    """What captions moments of these videos, as :func:`multimodal.metrics.evaluate` asks for it.
+    """What captions moments of these videos, as :func:`multimodal.scoring.metrics.evaluate` asks for it.
 
     ``store`` is read where the captioner wants features, ``during`` is that of :func:`~multimodal.captioning.memory.views`:
     not to be true where the captions are judged by what is said.

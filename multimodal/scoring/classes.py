@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from multimodal.answers.classify import classify
 from multimodal.library import Material
-from multimodal.pretraining import Trained
 from multimodal.scoring.intervals import Answers, Figure
-from multimodal.truth import Truth
+from multimodal.scoring.truth import Truth
+from multimodal.training.pretraining import Trained
 from vision.clips import CLIP_SECONDS
 
 TOPS = (1, 5)

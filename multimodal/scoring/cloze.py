@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from multimodal.examples import content_places, pack, sequence, unmasked
-from multimodal.pretraining import Trained
+from multimodal.joint.examples import content_places, pack, sequence, unmasked
 from multimodal.scoring.intervals import Answers, Figure
 from multimodal.scoring.ranking import perplexity
+from multimodal.scoring.truth import Truth
 from multimodal.segments import Segment
-from multimodal.truth import Truth
+from multimodal.training.pretraining import Trained
 
 BATCH = 128
 REGIMES = {"text_cloze_without_video": "text_only", "video_cloze_without_text": "video_only",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from multimodal.answers.forecast import HORIZONS, at_horizons
 from multimodal.library import Material
-from multimodal.pretraining import Trained
 from multimodal.scoring.intervals import Answers, Figure
+from multimodal.training.pretraining import Trained
 from vision.clips import CLIP_SECONDS
 
 BATCH = 128

@@ -13,15 +13,15 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from multimodal import checkpoints
 from multimodal.answers.session import open_index, open_trained
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import read_material, usable
 from multimodal.pictures import data_url
-from multimodal.pretraining import Trained, learned_and_held_out
 from multimodal.store import Store, write_whole
 from multimodal.tokens import load_codebook, picture_of
-from multimodal.training import Report
+from multimodal.training import checkpoints
+from multimodal.training.loop import Report
+from multimodal.training.pretraining import Trained, learned_and_held_out
 from multimodal.vocabulary import visual_name
 from multimodal.web import charts, figures, samples
 from vision.clips import CLIP_SECONDS

@@ -19,8 +19,8 @@ from multimodal.answers.forecast import HORIZONS, Horizon, forecast
 from multimodal.answers.search import Hit, Index
 from multimodal.catalogue import Video
 from multimodal.library import Material
-from multimodal.pretraining import Trained
-from multimodal.training import Report
+from multimodal.training.loop import Report
+from multimodal.training.pretraining import Trained
 from vision.clips import CLIP_SECONDS
 
 SEARCHES, HITS, CAPTIONS, FORECASTS = 4, 3, 4, 2

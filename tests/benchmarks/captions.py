@@ -26,9 +26,9 @@ from multimodal.captioning.memory import views
 from multimodal.captioning.writing import nearest_captions, write
 from multimodal.catalogue import Catalogue
 from multimodal.library import Material, read_material, usable
-from multimodal.pretraining import Trained, learned_and_held_out
+from multimodal.scoring.truth import Truth, read_truth
 from multimodal.store import Store
-from multimodal.truth import Truth, read_truth
+from multimodal.training.pretraining import Trained, learned_and_held_out
 
 
 def named(text: str, words: tuple[str, str]) -> tuple[bool, bool]:

@@ -22,8 +22,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from multimodal.loaded import BACKBONE_WEIGHTS  # noqa: E402
-from multimodal.weights import WeightsError, fetch  # noqa: E402
+from multimodal.intake.loaded import BACKBONE_WEIGHTS  # noqa: E402
+from multimodal.weights.fetching import WeightsError, fetch  # noqa: E402
 from vision.backbones import BACKBONES, Backbone, has_fast_bf16, load  # noqa: E402
 from vision.clips import read_clips  # noqa: E402
 from vision.codebook import Codebook, CodebookOptions, shape_for  # noqa: E402

@@ -11,9 +11,9 @@ from multimodal.answers.forecast import HORIZONS, distributions
 from multimodal.answers.session import open_trained
 from multimodal.catalogue import Catalogue
 from multimodal.library import Material, read_material, usable
-from multimodal.pretraining import Trained, learned_and_held_out
 from multimodal.scoring.forecasts import Transitions
 from multimodal.store import Store
+from multimodal.training.pretraining import Trained, learned_and_held_out
 from vision.clips import CLIP_SECONDS
 
 

@@ -4,8 +4,8 @@
 
 The videos are made on the spot from a real talk: scaled to 1280 x 720, H.264, its own sound. The plain way is decord
 with the short side at 256 and `get_batch`, the middle 224, the network in eager fp32 and `whisper.transcribe` with word
-times. Ours is `multimodal.ingest.ingest`, decoding processes included. Both use one thread; models are loaded before.
-With `--backbone s3d` the weights are random. The plain networks are those of features.py.
+times. Ours is `multimodal.intake.ingest.ingest`, decoding processes included. Both use one thread; models are loaded
+before. With `--backbone s3d` the weights are random. The plain networks are those of features.py.
 
 Two at once: each round takes two videos in one after the other, in one worker pinned to one core with its decoding
 processes; then both at once in two threads of one process, as the flow does; then in two processes. It tells the wall
@@ -39,11 +39,12 @@ import whisper
 from features import plain as plain_network
 from torchvision.models.video import s3d
 
-from multimodal import ingest, loaded, weights
 from multimodal.catalogue import Video
-from multimodal.ingest import IngestOptions
-from multimodal.loaded import BACKBONE_WEIGHTS
+from multimodal.intake import ingest, loaded
+from multimodal.intake.ingest import IngestOptions
+from multimodal.intake.loaded import BACKBONE_WEIGHTS
 from multimodal.store import Store, file_digest
+from multimodal.weights import fetching
 from speech import audio
 from vision import backbones
 from vision.clips import FPS, FRAMES_PER_CLIP
@@ -213,8 +214,8 @@ def against_plain(
     path: Path, options: IngestOptions, network: Path | None, rounds: int, seconds: float
 ) -> None:
     load_models(options, network)
-    plain = plain_network(options.backbone, network or weights.fetch(BACKBONE_WEIGHTS[options.backbone]))
-    speech_model = whisper.load_model("tiny.en", "cpu", str(weights.fetch("whisper-tiny.en").parent)).eval()
+    plain = plain_network(options.backbone, network or fetching.fetch(BACKBONE_WEIGHTS[options.backbone]))
+    speech_model = whisper.load_model("tiny.en", "cpu", str(fetching.fetch("whisper-tiny.en").parent)).eval()
     pairs = []
     for _ in range(rounds):
         pairs.append(

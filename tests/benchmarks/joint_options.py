@@ -14,10 +14,10 @@ from pathlib import Path
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
 from multimodal.library import read_material, usable
-from multimodal.metrics import evaluate
-from multimodal.pretraining import PretrainOptions, learned_and_held_out, load_trained, pretrain
+from multimodal.scoring.metrics import evaluate
+from multimodal.scoring.truth import read_truth
 from multimodal.store import Store
-from multimodal.truth import read_truth
+from multimodal.training.pretraining import PretrainOptions, learned_and_held_out, load_trained, pretrain
 
 TRUTH = Path(__file__).parents[1] / "samples/truth.json"
 OPTIONS = {

@@ -31,18 +31,18 @@ from multimodal.captioning.learning import LearnedCaptioner, learn
 from multimodal.captioning.learning import gather as gather_lessons
 from multimodal.captioning.writing import describer, nearest_captions
 from multimodal.catalogue import Catalogue
+from multimodal.joint.model import JointBert
+from multimodal.joint.objective import LossWeights
+from multimodal.joint.starting import start_from
 from multimodal.library import Material, read_material, usable
-from multimodal.metrics import evaluate
-from multimodal.model import JointBert
-from multimodal.objective import LossWeights
-from multimodal.pretraining import Trained, gather, learned_and_held_out, text_start
 from multimodal.scoring.described import Described, caption_figures
 from multimodal.scoring.intervals import Figure
-from multimodal.starting import start_from
+from multimodal.scoring.metrics import evaluate
+from multimodal.scoring.truth import Truth, read_truth
 from multimodal.store import Store
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook
-from multimodal.training import train
-from multimodal.truth import Truth, read_truth
+from multimodal.training.loop import train
+from multimodal.training.pretraining import Trained, gather, learned_and_held_out, text_start
 from multimodal.vocabulary import Vocabulary
 
 PARTS = ("fit", "train", "captions", "tables", "show")

@@ -35,11 +35,12 @@ def make(path: Path, minutes: float) -> None:
 
 def hear(path: Path, how: str) -> None:
     """Hears the file and prints this process's memory before and its peak, in MiB, CPU seconds, and words."""
-    from multimodal import sandbox, weights
+    from multimodal.intake import sandbox
+    from multimodal.weights import fetching
     from speech import audio, transcribe
     from speech.audio import AudioError, Sound
 
-    model = transcribe.load("tiny.en", weights.fetch("whisper-tiny.en").parent, "cpu")
+    model = transcribe.load("tiny.en", fetching.fetch("whisper-tiny.en").parent, "cpu")
     before, began = peak(), time.process_time()
     if how == "windows":
         found = transcribe.transcribe(sandbox.stream(audio.pieces, path, types=(Sound, AudioError)), model)

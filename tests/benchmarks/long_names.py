@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "multimodal/helpers"))
 import joint_samples  # noqa: E402
 
 from multimodal.answers.classify import classify  # noqa: E402
-from multimodal.examples import ExampleOptions, Examples  # noqa: E402
+from multimodal.joint.examples import ExampleOptions, Examples  # noqa: E402
+from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.library import Material  # noqa: E402
-from multimodal.model import JointBert  # noqa: E402
-from multimodal.pretraining import Trained  # noqa: E402
-from multimodal.training import train  # noqa: E402
+from multimodal.training.loop import train  # noqa: E402
+from multimodal.training.pretraining import Trained  # noqa: E402
 from multimodal.vocabulary import Vocabulary  # noqa: E402
 
 THINGS = ("onion", "carrot", "basil", "zucchini")

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multimodal.examples import content_places, sequence
+from multimodal.joint.examples import content_places, sequence
 from multimodal.scoring.intervals import Answers
+from multimodal.scoring.truth import Truth
 from multimodal.segments import Segment
-from multimodal.truth import Truth
 from multimodal.vocabulary import Vocabulary
 
 ALPHA = 0.1

@@ -21,12 +21,12 @@ import torch
 import transformers
 
 from flows import THREAD_DEFAULTS
-from multimodal.checkpoints import Progress
-from multimodal.examples import IGNORED, JOINT, Batch, Input, pack
-from multimodal.model import JointBert, ModelOptions
-from multimodal.optimizer import BETAS, EPSILON
-from multimodal.parallel import ALONE
-from multimodal.updates import Trainer, UpdateOptions
+from multimodal.joint.examples import IGNORED, JOINT, Batch, Input, pack
+from multimodal.joint.model import JointBert, ModelOptions
+from multimodal.training.checkpoints import Progress
+from multimodal.training.optimizer import BETAS, EPSILON
+from multimodal.training.parallel import ALONE
+from multimodal.training.updates import Trainer, UpdateOptions
 
 VOCABULARY = 30_522 + 1 + 12**4
 SHAPES = {"small": (6, 384, 12), "base": (12, 768, 12), "paper": (24, 1024, 16)}

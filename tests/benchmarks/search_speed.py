@@ -28,21 +28,21 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from multimodal import weights  # noqa: E402
 from multimodal.answers.cache import bring_up, open_cache  # noqa: E402
 from multimodal.answers.exact import Exact  # noqa: E402
 from multimodal.answers.index import index  # noqa: E402
 from multimodal.answers.nearest import Graph, widened  # noqa: E402
 from multimodal.answers.search import Index  # noqa: E402
 from multimodal.catalogue import Video  # noqa: E402
-from multimodal.examples import pack, sequence, unmasked  # noqa: E402
+from multimodal.joint.examples import pack, sequence, unmasked  # noqa: E402
+from multimodal.joint.model import JointBert  # noqa: E402
+from multimodal.joint.starting import start_from  # noqa: E402
 from multimodal.library import tokens_table  # noqa: E402
-from multimodal.model import JointBert  # noqa: E402
-from multimodal.precision import fast_bf16  # noqa: E402
-from multimodal.pretraining import Trained  # noqa: E402
-from multimodal.starting import start_from  # noqa: E402
 from multimodal.store import Store, canonical_json, write_whole  # noqa: E402
+from multimodal.training.precision import fast_bf16  # noqa: E402
+from multimodal.training.pretraining import Trained  # noqa: E402
 from multimodal.vocabulary import Vocabulary  # noqa: E402
+from multimodal.weights import fetching  # noqa: E402
 
 ROUNDS, NEAREST = 3, 10
 QUESTIONS = (
@@ -129,7 +129,7 @@ def docstrings(path: Path) -> Iterator[str]:
 
 
 def minilm() -> tuple[JointBert, Vocabulary]:
-    folder = weights.fetch("minilm-l6").parent
+    folder = fetching.fetch("minilm-l6").parent
     vocabulary = Vocabulary.of_bert(folder, 144)
     centroids = torch.randn(144, 1024, generator=torch.Generator().manual_seed(0))
     return start_from(folder, vocabulary, centroids, 0).eval(), vocabulary

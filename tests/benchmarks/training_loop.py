@@ -23,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "multimodal/helpers"))
 import curves  # noqa: E402
 import joint_samples  # noqa: E402
 
-from multimodal import batches  # noqa: E402
-from multimodal.checkpoints import Progress  # noqa: E402
-from multimodal.examples import ExampleOptions  # noqa: E402
-from multimodal.model import JointBert  # noqa: E402
-from multimodal.parallel import ALONE  # noqa: E402
-from multimodal.updates import Trainer, UpdateOptions  # noqa: E402
+from multimodal.joint.examples import ExampleOptions  # noqa: E402
+from multimodal.joint.model import JointBert  # noqa: E402
+from multimodal.training import batches  # noqa: E402
+from multimodal.training.checkpoints import Progress  # noqa: E402
+from multimodal.training.parallel import ALONE  # noqa: E402
+from multimodal.training.updates import Trainer, UpdateOptions  # noqa: E402
 
 
 def curve(steps: int) -> None:

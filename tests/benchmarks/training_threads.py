@@ -20,10 +20,10 @@ def steps() -> None:
     """Prints the median seconds of a training step over random sequences."""
     import torch
 
-    from multimodal.examples import ALIGNED, IGNORED, JOINT, Input, pack
-    from multimodal.model import JointBert, ModelOptions
-    from multimodal.parallel import ALONE
-    from multimodal.updates import Progress, Trainer, UpdateOptions
+    from multimodal.joint.examples import ALIGNED, IGNORED, JOINT, Input, pack
+    from multimodal.joint.model import JointBert, ModelOptions
+    from multimodal.training.parallel import ALONE
+    from multimodal.training.updates import Progress, Trainer, UpdateOptions
 
     torch.set_num_threads(os.cpu_count() or 1)
     trainer = Trainer(JointBert(ModelOptions(vocab_size=30_572)).start(0), UpdateOptions(), ALONE).join()

@@ -20,7 +20,7 @@ import torch
 import whisper
 from whisper.normalizers import EnglishTextNormalizer
 
-from multimodal import weights
+from multimodal.weights import fetching
 from speech import audio, captions, transcribe
 
 NARRATED = Path(__file__).parents[2].parent / "shared/videos/narrated"
@@ -79,7 +79,7 @@ def main() -> None:
     videos = [video for video in videos if video.name.startswith(tuple(given.names) or "")]
     if not videos:
         parser.error(f"no such videos in {NARRATED}")
-    folder = weights.fetch(f"whisper-{given.model}").parent
+    folder = fetching.fetch(f"whisper-{given.model}").parent
     plain = whisper.load_model(given.model, "cpu", str(folder)).eval()
     model = transcribe.load(given.model, folder, "cpu")
     for threads in given.threads:

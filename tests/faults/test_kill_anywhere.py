@@ -219,7 +219,8 @@ def test_killed_at_random_times(world):
 CARELESS = """
 import sys, time
 from pathlib import Path
-from multimodal import ingest, store
+from multimodal.intake import ingest
+from multimodal import store
 def careless(path, data):
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny_store import WORDS, add, finish, paint
 
-from multimodal import checkpoints
 from multimodal.catalogue import Catalogue
 from multimodal.store import Store
+from multimodal.training import checkpoints
 from multimodal.vocabulary import SPECIALS
 
 transformers = pytest.importorskip("transformers")

@@ -10,9 +10,9 @@ from flows.pipeline import pipeline
 from flows.settings import REMEMBERED, Settings
 from flows.sizes import SIZES
 from multimodal.catalogue import Catalogue
-from multimodal.objective import LossWeights
-from multimodal.pretraining import PretrainOptions
+from multimodal.joint.objective import LossWeights
 from multimodal.store import InputError, Store
+from multimodal.training.pretraining import PretrainOptions
 
 TRUTH = Path(__file__).parents[1] / "samples/truth.json"
 

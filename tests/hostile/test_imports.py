@@ -17,8 +17,8 @@ import pytest
 from safetensors.numpy import save
 
 from multimodal.catalogue import Catalogue
-from multimodal.imported_files import read
-from multimodal.imports import ImportOptions, find_imports, take_in_imports
+from multimodal.intake.imported_files import read
+from multimodal.intake.imports import ImportOptions, find_imports, take_in_imports
 from multimodal.store import Store
 
 GOOD = np.ones((3, 4), np.float32)

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from multimodal import downloads
-from multimodal.downloads import File, Package
-from multimodal.known_weights import WEIGHTS, Weights
-from multimodal.weights import WeightsError, fetch
+from multimodal.weights import downloads
+from multimodal.weights.downloads import File, Package
+from multimodal.weights.fetching import WeightsError, fetch
+from multimodal.weights.known import WEIGHTS, Weights
 
 GOOD = b"the right weights" * 1000
 

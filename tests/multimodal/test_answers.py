@@ -27,7 +27,7 @@ from multimodal.answers.forecast import (
 )
 from multimodal.answers.towers import alignment
 from multimodal.catalogue import Catalogue, Video
-from multimodal.examples import pack, sequence, unmasked
+from multimodal.joint.examples import pack, sequence, unmasked
 from multimodal.library import Material
 from multimodal.store import InputError, Store
 from speech.sentences import Transcript, Word

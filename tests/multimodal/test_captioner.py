@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertLMHeadModel
 
-from multimodal import checkpoints
 from multimodal.answers import documents, session
 from multimodal.answers.caption import Caption, captioned, webvtt
 from multimodal.captioning.beam import BeamOptions, beam_search, penalty
@@ -28,6 +27,7 @@ from multimodal.captioning.writing import describer, nearest_captions, write
 from multimodal.catalogue import Catalogue
 from multimodal.library import read_material, usable
 from multimodal.store import InputError, Store
+from multimodal.training import checkpoints
 from speech.caption_files import plain, read
 from speech.sentences import Sentence, Transcript
 

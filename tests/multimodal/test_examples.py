@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.examples import (
+from multimodal.joint.examples import (
     ALIGNED,
     IGNORED,
     JOINT,

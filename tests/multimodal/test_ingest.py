@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from multimodal import ingest
 from multimodal.catalogue import Video
-from multimodal.ingest import MOST_RESULTS, PATIENCE, IngestOptions, decoding_limits
+from multimodal.intake import ingest
+from multimodal.intake.ingest import MOST_RESULTS, PATIENCE, IngestOptions, decoding_limits
 from multimodal.store import Store, file_digest
 from speech import audio
 from vision.clips import CLIP_SECONDS

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from multimodal import checkpoints
-from multimodal.optimizer import adamw
-from multimodal.parallel import Processes
 from multimodal.store import InputError
+from multimodal.training import checkpoints
+from multimodal.training.optimizer import adamw
+from multimodal.training.parallel import Processes
 
 ROUNDING = {"atol": 2e-5, "rtol": 1e-4}
 """A fiftieth of one update at a learning rate of 1e-3. Measured: 2.5e-7 but for one position's row at 3.2e-6, whose

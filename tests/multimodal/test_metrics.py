@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from multimodal.answers.caption import TEMPLATE, fill
 from multimodal.answers.search import LEAST_PROBABILITY, RERANKED, Index, alignment, embed
-from multimodal.examples import content_places, sequence
-from multimodal.metrics import evaluate
-from multimodal.objective import CONTRAST_TEMPERATURE
-from multimodal.references import Asked
+from multimodal.joint.examples import content_places, sequence
+from multimodal.joint.objective import CONTRAST_TEMPERATURE
 from multimodal.scoring.cloze import frequencies, guesses
 from multimodal.scoring.forecasts import Transitions, name_of
 from multimodal.scoring.intervals import RESAMPLES, Answers
+from multimodal.scoring.metrics import evaluate
+from multimodal.scoring.references import Asked
 from multimodal.scoring.sight import sight_scores
-from multimodal.truth import Step, Truth
+from multimodal.scoring.truth import Step, Truth
 
 
 @pytest.fixture(autouse=True)

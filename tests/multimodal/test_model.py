@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from multimodal.checkpoints import Progress
-from multimodal.examples import ExampleOptions, Input, pack, sequence, unmasked
-from multimodal.model import FROZEN, TABLE, JointBert
-from multimodal.objective import losses
-from multimodal.parallel import ALONE
-from multimodal.starting import start_from
-from multimodal.updates import Trainer, UpdateOptions
+from multimodal.joint.examples import ExampleOptions, Input, pack, sequence, unmasked
+from multimodal.joint.model import FROZEN, TABLE, JointBert
+from multimodal.joint.objective import losses
+from multimodal.joint.starting import start_from
+from multimodal.training.checkpoints import Progress
+from multimodal.training.parallel import ALONE
+from multimodal.training.updates import Trainer, UpdateOptions
 from multimodal.vocabulary import Vocabulary
 
 transformers = pytest.importorskip("transformers")

@@ -13,15 +13,15 @@ import torch
 import yaml
 
 from multimodal.catalogue import Video
-from multimodal.examples import ExampleOptions, pack, unmasked
-from multimodal.model import TABLE, JointBert
-from multimodal.modelcard import digest_of
-from multimodal.objective import LossWeights
-from multimodal.pretraining import PretrainOptions, load_trained, model_name, pretrain, text_start
-from multimodal.starting import Shape, visual_rows
+from multimodal.joint.examples import ExampleOptions, pack, unmasked
+from multimodal.joint.model import TABLE, JointBert
+from multimodal.joint.objective import LossWeights
+from multimodal.joint.starting import Shape, visual_rows
 from multimodal.store import InputError, Store, canonical_json
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook
-from multimodal.training import TrainingOptions
+from multimodal.training.loop import TrainingOptions
+from multimodal.training.modelcard import digest_of
+from multimodal.training.pretraining import PretrainOptions, load_trained, model_name, pretrain, text_start
 
 transformers = pytest.importorskip("transformers")
 WORDS = joint_samples.vocabulary().words

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multimodal.catalogue import Video
-from multimodal.references import (
+from multimodal.scoring.references import (
     LARGEST,
     Reference,
     ReferencesError,

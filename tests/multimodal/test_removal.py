@@ -19,9 +19,9 @@ from multimodal.answers.index import index
 from multimodal.answers.search import Index
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import register, tokens_table, usable
-from multimodal.pretraining import model_name
 from multimodal.removal import Removed, finish_removals, remove
 from multimodal.store import InputError, Store, canonical_json, changed_files, publish_folder, write_whole
+from multimodal.training.pretraining import model_name
 
 CODEBOOK = "codebook"
 
@@ -173,7 +173,7 @@ def test_it_comes_back_as_new(world):
 
 def test_the_model_keeps_its_address(world):
     """Else the next run would train a new one, though nobody asked for a refit."""
-    from multimodal.pretraining import PretrainOptions
+    from multimodal.training.pretraining import PretrainOptions
 
     name = model_name(world.store, world.videos, CODEBOOK, PretrainOptions())
     removed(world, "film-1", "film-3")

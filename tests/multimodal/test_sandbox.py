@@ -13,8 +13,8 @@ import pytest
 import sandboxed
 from sandboxed import BadFile, Other, Shot
 
-from multimodal import sandbox
-from multimodal.sandbox import Limits, SandboxError
+from multimodal.intake import sandbox
+from multimodal.intake.sandbox import Limits, SandboxError
 
 MEMORY = 1 << 30
 
@@ -26,7 +26,7 @@ def call(function, *args, types=(), seconds=60.0, memory=MEMORY, **kwargs):
 
 
 def children() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children() if "multimodal.sandbox" in " ".join(p.cmdline())]
+    return [p for p in psutil.Process().children() if "multimodal.intake.sandbox" in " ".join(p.cmdline())]
 
 
 def gone(pid: int, seconds: float) -> bool:
@@ -205,12 +205,12 @@ def test_the_child_runs_our_code(child_environment, tmp_path, monkeypatch):
     (tmp_path / "multimodal" / "__init__.py").write_text("raise SystemExit('a stranger')")
     monkeypatch.chdir(tmp_path)
     found = call(sandboxed.environment)
-    assert found["path"][0] == str(Path(sandbox.__file__).parents[1])
+    assert found["path"][0] == str(Path(sandbox.__file__).parents[2])
     assert found["working"] == str(tmp_path) and str(tmp_path) not in found["path"]
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(tmp_path / "multimodal"), child_environment["PYTHONPATH"]])
     )
-    assert call(sandboxed.environment)["path"][0] == str(Path(sandbox.__file__).parents[1])
+    assert call(sandboxed.environment)["path"][0] == str(Path(sandbox.__file__).parents[2])
 
 
 def test_the_child_dies_with_its_killed_parent(tmp_path, child_environment):

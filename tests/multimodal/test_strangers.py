@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.examples import (
+from multimodal.joint.examples import (
     ALIGNED,
     IGNORED,
     JOINT,
@@ -20,9 +20,9 @@ from multimodal.examples import (
     ExampleOptions,
     Examples,
 )
+from multimodal.joint.strangers import FAR_SECONDS, apart
 from multimodal.segments import Segment
 from multimodal.store import InputError
-from multimodal.strangers import FAR_SECONDS, apart
 from vision.clips import CLIP_SECONDS
 
 V = joint_samples.vocabulary(visual=4000)

@@ -13,14 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from multimodal import checkpoints
-from multimodal.examples import pack
-from multimodal.model import JointBert
-from multimodal.objective import losses
-from multimodal.optimizer import adamw, schedule
-from multimodal.parallel import ALONE
-from multimodal.training import TrainingOptions, train
-from multimodal.updates import DivergedError, Trainer, UpdateOptions
+from multimodal.joint.examples import pack
+from multimodal.joint.model import JointBert
+from multimodal.joint.objective import losses
+from multimodal.training import checkpoints
+from multimodal.training.loop import TrainingOptions, train
+from multimodal.training.optimizer import adamw, schedule
+from multimodal.training.parallel import ALONE
+from multimodal.training.updates import DivergedError, Trainer, UpdateOptions
 
 STEPS = 12
 

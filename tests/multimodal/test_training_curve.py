@@ -3,8 +3,8 @@
 import joint_samples
 import pytest
 
-from multimodal.examples import ExampleOptions
-from multimodal.updates import UpdateOptions
+from multimodal.joint.examples import ExampleOptions
+from multimodal.training.updates import UpdateOptions
 
 pytest.importorskip("transformers")
 import curves  # noqa: E402

@@ -8,7 +8,7 @@ import killed
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from multimodal.training_log import CURVES, TrainingLog
+from multimodal.training.log import CURVES, TrainingLog
 
 STEPS = 6
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from multimodal import batches, checkpoints, updates
-from multimodal.parallel import ALONE
 from multimodal.store import InputError
-from multimodal.training import MOST_RETURNS, TrainingOptions, train
-from multimodal.updates import DivergedError, Trainer
+from multimodal.training import batches, checkpoints, updates
+from multimodal.training.loop import MOST_RETURNS, TrainingOptions, train
+from multimodal.training.parallel import ALONE
+from multimodal.training.updates import DivergedError, Trainer
 
 STEPS, EVERY, BAD = 12, 4, 7
 LAST = f"step-{STEPS}"

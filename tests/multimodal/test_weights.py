@@ -12,12 +12,12 @@ import pytest
 import whisper
 from safetensors.numpy import load_file
 
-from multimodal import downloads
-from multimodal.array_pickles import read_numpy_pickle
-from multimodal.downloads import File
-from multimodal.ingest import IngestOptions
-from multimodal.known_weights import WEIGHTS, Weights, whisper_weights
-from multimodal.weights import WeightsError, fetch
+from multimodal.intake.array_pickles import read_numpy_pickle
+from multimodal.intake.ingest import IngestOptions
+from multimodal.weights import downloads
+from multimodal.weights.downloads import File
+from multimodal.weights.fetching import WeightsError, fetch
+from multimodal.weights.known import WEIGHTS, Weights, whisper_weights
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_a_silent_publisher_costs_seconds(tmp_path, monkeypatch):
 
 
 def test_two_processes_fetch_at_once_and_both_end_well(tmp_path):
-    code = "from multimodal.weights import fetch; print(fetch('mobilenetv2-imagenet'))"
+    code = "from multimodal.weights.fetching import fetch; print(fetch('mobilenetv2-imagenet'))"
     environment = os.environ | {"VIDEOBERT_CACHE": str(tmp_path)}
     command = [sys.executable, "-c", code]
     root = Path(__file__).parents[2]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from multimodal import ingest, loaded
 from multimodal.catalogue import Video
-from multimodal.ingest import IngestOptions
+from multimodal.intake import ingest, loaded
+from multimodal.intake.ingest import IngestOptions
 from multimodal.store import InputError
 
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from multimodal import weights
+from multimodal.weights import fetching
 from speech import transcribe
 
 VIDEOS = Path(__file__).parents[2].parent / "shared/videos"
@@ -34,8 +34,8 @@ def videos() -> Path:
 @pytest.fixture(scope="session")
 def tiny_en_file() -> Path:
     try:
-        return weights.fetch("whisper-tiny.en")
-    except weights.WeightsError as error:
+        return fetching.fetch("whisper-tiny.en")
+    except fetching.WeightsError as error:
         absent("weights", f"no place answers: {error}")
 
 

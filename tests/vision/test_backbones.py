@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from multimodal.weights import WeightsError, fetch
+from multimodal.weights.fetching import WeightsError, fetch
 from vision import backbones
 from vision.backbones import BACKBONES, BackboneError, load
 from vision.clips import Clip, read_clips

@@ -3,12 +3,12 @@
 import torch
 import transformers
 
-from multimodal.checkpoints import Progress
-from multimodal.examples import IGNORED, JOINT, Examples, Input, pack
-from multimodal.model import JointBert
-from multimodal.optimizer import adamw, schedule
-from multimodal.parallel import ALONE
-from multimodal.updates import Trainer, UpdateOptions
+from multimodal.joint.examples import IGNORED, JOINT, Examples, Input, pack
+from multimodal.joint.model import JointBert
+from multimodal.training.checkpoints import Progress
+from multimodal.training.optimizer import adamw, schedule
+from multimodal.training.parallel import ALONE
+from multimodal.training.updates import Trainer, UpdateOptions
 
 
 def joint_inputs(examples: Examples, step: int, items: int) -> list[Input]:

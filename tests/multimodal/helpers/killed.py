@@ -12,8 +12,8 @@ from pathlib import Path
 import joint_samples
 import torch
 
-from multimodal import checkpoints, training
-from multimodal.updates import Trainer
+from multimodal.training import checkpoints, loop
+from multimodal.training.updates import Trainer
 
 
 def die() -> None:
@@ -52,7 +52,7 @@ def at(moment: str, step: int) -> None:
 
 
 def run(root: Path, steps: int, checkpoint_seconds: float) -> Path:
-    return training.train(
+    return loop.train(
         root,
         joint_samples.vocabulary(),
         lambda: joint_samples.model(7),

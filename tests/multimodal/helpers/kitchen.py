@@ -13,8 +13,8 @@ from PIL import Image
 
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import Material, tokens_table
-from multimodal.pretraining import Trained, load_trained
 from multimodal.store import Store, canonical_json, publish_folder, write_whole
+from multimodal.training.pretraining import Trained, load_trained
 from multimodal.vocabulary import visual_name
 
 KINDS = 6

@@ -219,7 +219,7 @@ def stop_speaking():
 
 def parent_of_a_hanging_child(pid_file):
     """Run by a process that is going to be killed."""
-    from multimodal import sandbox
+    from multimodal.intake import sandbox
 
     sandbox.call(hang, pid_file, types=())
 

@@ -8,15 +8,15 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from multimodal import checkpoints
 from multimodal.answers.search import index
 from multimodal.catalogue import Catalogue, Video
-from multimodal.checkpoints import Progress
+from multimodal.joint.model import JointBert, ModelOptions
 from multimodal.library import usable
-from multimodal.model import JointBert, ModelOptions
-from multimodal.pretraining import load_trained
 from multimodal.store import Store, file_digest
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook
+from multimodal.training import checkpoints
+from multimodal.training.checkpoints import Progress
+from multimodal.training.pretraining import load_trained
 from multimodal.vocabulary import SPECIALS, Vocabulary
 from vision.clips import CLIP_SECONDS
 

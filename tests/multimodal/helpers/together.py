@@ -9,9 +9,9 @@ from pathlib import Path
 import joint_samples
 import torch
 
-from multimodal import training
-from multimodal.objective import LossWeights
-from multimodal.parallel import ALONE, Processes, joined
+from multimodal.joint.objective import LossWeights
+from multimodal.training import loop
+from multimodal.training.parallel import ALONE, Processes, joined
 
 STEPS, HALF = 4, 2
 NO_CONTRAST = LossWeights(contrast=0.0)
@@ -27,7 +27,7 @@ def run(root: Path, steps: int = STEPS, stop: int = STEPS, processes: Processes 
             raise InterruptedError
 
     try:
-        return training.train(
+        return loop.train(
             root,
             joint_samples.vocabulary(),
             lambda: joint_samples.model(7, **PLAIN),

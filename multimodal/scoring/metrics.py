@@ -10,18 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from multimodal.library import Material
-from multimodal.pretraining import Trained
-from multimodal.references import Asked
 from multimodal.scoring.classes import classes
 from multimodal.scoring.cloze import cloze
 from multimodal.scoring.described import Described, caption_figures
 from multimodal.scoring.forecasts import forecasts
 from multimodal.scoring.intervals import Figure
 from multimodal.scoring.pairs import pairs
+from multimodal.scoring.references import Asked
 from multimodal.scoring.sight import reference_sight, sight
+from multimodal.scoring.truth import Truth
 from multimodal.segments import Segment
-from multimodal.training import Report
-from multimodal.truth import Truth
+from multimodal.training.loop import Report
+from multimodal.training.pretraining import Trained
 
 Describe = Callable[[Sequence[Segment]], Sequence[str]]
 """Moments -> a caption of each, from what they show; their text is not to be looked at."""

@@ -1,7 +1,8 @@
 """Owns the killable child process in which untrusted files are decoded: its limits, its deadlines, and how it ended.
 
-A function of ours runs in a fresh Python process with a memory limit. What it yields comes back over a wire that carries
-no code (:mod:`multimodal.wire`), and is waited for with patience that ends: between two results, and in all.
+A function of ours runs in a fresh Python process with a memory limit. What it yields comes back over a wire that
+carries no code (:mod:`multimodal.intake.wire`), and is waited for with patience that ends: between two results, and in
+all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from multimodal.wire import LENGTH, UNREADABLE, NotAskedFor, decode, encode, revive
+from multimodal.intake.wire import LENGTH, UNREADABLE, NotAskedFor, decode, encode, revive
 
 DEADLINE_SECONDS = 120.0
 MEMORY_BYTES = 6 << 30
@@ -27,7 +28,7 @@ LAST_WORDS_BYTES = 4096
 """So much of the end of what a child writes to standard error is kept, in memory; the rest is read and dropped."""
 SECONDS_TO_END = 10.0
 """A child that closed its side of the wire has this long to be gone."""
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class SandboxError(RuntimeError):
@@ -144,7 +145,7 @@ class _Child:
             "OPENCV_FFMPEG_LOGLEVEL": "-8",
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "multimodal.sandbox_child"],
+            [sys.executable, "-P", "-m", "multimodal.intake.sandbox_child"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
         )  # fmt: skip
         self._answers, self._words = self.process.stdout.fileno(), self.process.stderr.fileno()

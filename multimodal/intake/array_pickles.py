@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from multimodal.downloads import Refused
+from multimodal.weights.downloads import Refused
 
 
 def read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:

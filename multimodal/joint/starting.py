@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from multimodal.model import TABLE, JointBert, ModelOptions
+from multimodal.joint.model import TABLE, JointBert, ModelOptions
 from multimodal.store import InputError
 from multimodal.vocabulary import Vocabulary
 

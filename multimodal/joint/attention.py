@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from multimodal.dropout import Dropout
-from multimodal.examples import Batch
+from multimodal.joint.dropout import Dropout
+from multimodal.joint.examples import Batch
 
 LEAST_FILLED = 0.75
 """A grid's shortest sequence against its longest."""

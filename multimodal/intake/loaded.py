@@ -6,8 +6,8 @@ import functools
 import threading
 from pathlib import Path
 
-from multimodal import weights
 from multimodal.store import InputError, file_digest
+from multimodal.weights import fetching
 from speech import transcribe
 from speech.models import CHECKPOINTS, SpeechModel, SpeechModelError
 from vision import backbones
@@ -41,13 +41,16 @@ def _digest_of(path: Path, size: int, changed: int) -> str:
 def _fetched(option: str, name: str, file: str) -> Path:
     """The weights that an option asks for; where they cannot be had the error names the option too."""
     try:
-        return weights.fetch(file)
-    except weights.WeightsError as error:
-        raise weights.WeightsError(f"{option} {name}: {error}") from error
+        return fetching.fetch(file)
+    except fetching.WeightsError as error:
+        raise fetching.WeightsError(f"{option} {name}: {error}") from error
 
 
 def whisper(name: str, device: str) -> SpeechModel:
-    """The Whisper model of this thread. Raises :class:`InputError`, and :class:`~multimodal.weights.WeightsError`."""
+    """The Whisper model of this thread.
+
+    Raises :class:`InputError`, and :class:`~multimodal.weights.fetching.WeightsError`.
+    """
     key = ("whisper", name, device)
     if key not in models.__dict__.setdefault("loaded", {}):
         folder = _fetched("--whisper", name, f"whisper-{name}").parent if name in CHECKPOINTS else None
@@ -61,7 +64,7 @@ def whisper(name: str, device: str) -> SpeechModel:
 
 
 def backbone(name: str, device: str) -> Backbone:
-    """The backbone of this thread. Raises :class:`~multimodal.weights.WeightsError`."""
+    """The backbone of this thread. Raises :class:`~multimodal.weights.fetching.WeightsError`."""
     key = ("backbone", name, device)
     if key not in models.__dict__.setdefault("loaded", {}):
         models.loaded[key] = backbones.load(

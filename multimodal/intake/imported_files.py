@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from multimodal.imported_arrays import ARRAYS, ArrayFileError, read_arrays
-from multimodal.imported_clips import on_clips
-from multimodal.imported_tables import COLUMNS, TABLES, TableError, Video, read_table
+from multimodal.intake.imported_arrays import ARRAYS, ArrayFileError, read_arrays
+from multimodal.intake.imported_clips import on_clips
+from multimodal.intake.imported_tables import COLUMNS, TABLES, TableError, Video, read_table
 from multimodal.library import SUFFIXES as MEDIA
 from multimodal.store import canonical_json
 from speech import captions, elsewhere

@@ -18,9 +18,9 @@ import safetensors.numpy
 import torch
 from safetensors import safe_open
 
-from multimodal import loaded, sandbox
 from multimodal.catalogue import State, Video
-from multimodal.loaded import BACKBONE_WEIGHTS, whisper_identity
+from multimodal.intake import loaded, sandbox
+from multimodal.intake.loaded import BACKBONE_WEIGHTS, whisper_identity
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
 from speech import audio, captions, transcribe
 from speech.audio import AudioError, Sound
@@ -133,7 +133,7 @@ def ingest(
 ) -> Fate:
     """Takes in one video and returns its fate; a bad file is a fate, not an error.
 
-    Raises :class:`~multimodal.weights.WeightsError` where a model cannot be had.
+    Raises :class:`~multimodal.weights.fetching.WeightsError` where a model cannot be had.
     """
     torch.set_num_threads(threads or os.cpu_count() or 1)
     limits = sandbox.Limits(options.seconds, options.memory)

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import torch
 from safetensors.torch import load_file, save_file
 
-from multimodal.model import JointBert
-from multimodal.modelcard import model_card
+from multimodal.joint.model import JointBert
 from multimodal.store import InputError, canonical_json, changed_files, is_published, publish_folder
+from multimodal.training.modelcard import model_card
 from multimodal.vocabulary import Vocabulary
 
 METRICS = "metrics.jsonl"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from multimodal.downloads import File, Package
+from multimodal.weights.downloads import File, Package
 
 
 @dataclass(frozen=True)

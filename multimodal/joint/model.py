@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from multimodal.attention import Grids, SelfAttention
-from multimodal.dropout import Dropout
-from multimodal.examples import Batch
-from multimodal.large_vocabulary import Decode, Lookup
+from multimodal.joint.attention import Grids, SelfAttention
+from multimodal.joint.dropout import Dropout
+from multimodal.joint.examples import Batch
+from multimodal.joint.large_vocabulary import Decode, Lookup
 
 TABLE = "bert.embeddings.word_embeddings.weight"
 FROZEN = "bert.embeddings.frozen_FH"

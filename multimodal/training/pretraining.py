@@ -10,17 +10,18 @@ from typing import Literal
 
 import torch
 
-from multimodal import checkpoints, weights
 from multimodal.catalogue import Video
-from multimodal.examples import TERMS, ExampleOptions, Examples
+from multimodal.joint.examples import TERMS, ExampleOptions, Examples
+from multimodal.joint.model import JointBert
+from multimodal.joint.starting import Shape, start_from, start_from_nothing, weights_file
 from multimodal.library import Material, read_material
-from multimodal.model import JointBert
-from multimodal.parallel import ALONE, Processes
-from multimodal.starting import Shape, start_from, start_from_nothing, weights_file
 from multimodal.store import InputError, Store, file_digest, recipe
 from multimodal.tokens import describe, load_codebook
-from multimodal.training import Report, TrainingOptions, train
+from multimodal.training import checkpoints
+from multimodal.training.loop import Report, TrainingOptions, train
+from multimodal.training.parallel import ALONE, Processes
 from multimodal.vocabulary import Vocabulary
+from multimodal.weights import fetching
 
 VERSION = 6
 TEXT_STARTS = ("minilm-l6",)
@@ -36,7 +37,8 @@ class PretrainOptions:
     :func:`text_start`. ``shape``: that of an encoder which starts from nothing.
 
     ``visual_rows``: whether the rows of the visual tokens, which begin as their centroids, are trained. Frozen ones stay
-    what they are in the tied cloze head too (:class:`~multimodal.model.ModelOptions`); ``[>]`` and the words are trained.
+    what they are in the tied cloze head too (:class:`~multimodal.joint.model.ModelOptions`); ``[>]`` and the words are
+    trained.
     """
 
     text_start: str = "minilm-l6"
@@ -150,10 +152,11 @@ def pretrain(
 def text_start(name: str) -> Path:
     """The folder of a BERT checkpoint: known by name, or a folder in Hugging Face layout; for ``none`` that of the words.
 
-    Raises :class:`InputError` where it is none of these, :class:`~multimodal.weights.WeightsError` where no place has it.
+    Raises :class:`InputError` where it is none of these, :class:`~multimodal.weights.fetching.WeightsError` where no
+    place has it.
     """
     if name in (*TEXT_STARTS, NOTHING):
-        return weights.fetch(WORDS_OF_NOTHING if name == NOTHING else name).parent
+        return fetching.fetch(WORDS_OF_NOTHING if name == NOTHING else name).parent
     folder = Path(name)
     if not (folder / "config.json").is_file():
         raise InputError(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multimodal.model import ModelOptions
+from multimodal.joint.model import ModelOptions
 from multimodal.vocabulary import JOIN, Vocabulary, visual_name
 from vision.clips import CLIP_SECONDS
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from multimodal import batches, checkpoints
-from multimodal.checkpoints import Progress
-from multimodal.examples import Examples
-from multimodal.model import JointBert
-from multimodal.parallel import ALONE, Processes
+from multimodal.joint.examples import Examples
+from multimodal.joint.model import JointBert
 from multimodal.store import InputError
-from multimodal.training_log import TrainingLog
-from multimodal.updates import DivergedError, Trainer, UpdateOptions
+from multimodal.training import batches, checkpoints
+from multimodal.training.checkpoints import Progress
+from multimodal.training.log import TrainingLog
+from multimodal.training.parallel import ALONE, Processes
+from multimodal.training.updates import DivergedError, Trainer, UpdateOptions
 from multimodal.vocabulary import Vocabulary
 
 Report = Callable[[int, int, str], None]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from multimodal.catalogue import Video
-from multimodal.imported_files import label_of
-from multimodal.imported_tables import TableError, read_table
+from multimodal.intake.imported_files import label_of
+from multimodal.intake.imported_tables import TableError, read_table
 from multimodal.library import Material
 from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError

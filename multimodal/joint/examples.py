@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from multimodal.joint.strangers import Strangers
 from multimodal.segments import Segment, joined
 from multimodal.store import InputError
-from multimodal.strangers import Strangers
 from multimodal.vocabulary import Vocabulary
 
 IGNORED = -100
@@ -41,7 +41,8 @@ class ExampleOptions:
     ``misaligned``: chance that an aligned joint example is followed by its misaligned twin, the same words with the
     video of another segment; a twin asks for no token, since a stranger's video says nothing about the masked words, but
     is masked all the same: else a mask would mean aligned. ``far``: share of the twins whose video is from far away in the
-    same one, the others' is from another; ``None`` takes any segment that shares no clip (:mod:`multimodal.strangers`).
+    same one, the others' is from another; ``None`` takes any segment that shares no clip
+    (:mod:`multimodal.joint.strangers`).
     ``subsample``: visual tokens are read at a random step of 1 to so many (VideoBERT, section 3.2: 5; 1 reads all) in the
     joint regime, a twin's as its pair's, and in video-only examples masked anywhere; not in tails, which `next` reads in
     steps of a clip, and not in towers, which search reads whole.

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
-from multimodal.array_pickles import read_numpy_pickle
-from multimodal.downloads import (
+from multimodal.intake.array_pickles import read_numpy_pickle
+from multimodal.weights.downloads import (
     Progress,
     Refused,
     digest_of,
@@ -27,7 +27,7 @@ from multimodal.downloads import (
     reason_of,
     whole,
 )
-from multimodal.known_weights import WEIGHTS, Weights, whisper_weights
+from multimodal.weights.known import WEIGHTS, Weights, whisper_weights
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from multimodal.checkpoints import Progress
-from multimodal.examples import Batch
-from multimodal.model import JointBert
-from multimodal.objective import TERMS, LossWeights, Objective, counts, means
-from multimodal.optimizer import adamw, schedule
-from multimodal.parallel import Processes, optimizer_state, set_optimizer_state, whole
-from multimodal.precision import mixed, precision
+from multimodal.joint.examples import Batch
+from multimodal.joint.model import JointBert
+from multimodal.joint.objective import TERMS, LossWeights, Objective, counts, means
+from multimodal.training.checkpoints import Progress
+from multimodal.training.optimizer import adamw, schedule
+from multimodal.training.parallel import Processes, optimizer_state, set_optimizer_state, whole
+from multimodal.training.precision import mixed, precision
 
 LEAST_LOSSES = 16
 """Before so many losses there is no telling a spike."""
@@ -36,7 +36,8 @@ class UpdateOptions:
     ``warmup`` of the steps, then linear decay to ``final`` of the peak (0 in the paper).
 
     ``precision`` is ``auto`` (bf16 where the processor multiplies it fast), ``bf16`` or ``fp32``. ``spike``: how many
-    times the median of the losses before it is a loss too many; see :class:`~multimodal.training.TrainingOptions`.
+    times the median of the losses before it is a loss too many; see
+    :class:`~multimodal.training.loop.TrainingOptions`.
     """
 
     learning_rate: float = 3e-4

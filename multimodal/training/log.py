@@ -13,8 +13,8 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from multimodal.checkpoints import METRICS
 from multimodal.store import write_whole
+from multimodal.training.checkpoints import METRICS
 
 CURVES = "tensorboard/metrics.tfevents"
 EVENTS_VERSION = "brain.Event:2"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from multimodal.checkpoints import Progress
-from multimodal.examples import Batch, Examples, pack
-from multimodal.parallel import Processes
+from multimodal.joint.examples import Batch, Examples, pack
+from multimodal.training.checkpoints import Progress
+from multimodal.training.parallel import Processes
 
 T = TypeVar("T")
 

@@ -17,9 +17,9 @@ import numpy as np
 import safetensors.numpy
 from safetensors import safe_open
 
-from multimodal import sandbox
 from multimodal.catalogue import Catalogue, State, Video
-from multimodal.imported_files import SUFFIXES, Kind, Piece, read
+from multimodal.intake import sandbox
+from multimodal.intake.imported_files import SUFFIXES, Kind, Piece, read
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
 from speech.sentences import Transcript, TranscriptError
 from vision.clips import CLIP_SECONDS

@@ -1,6 +1,6 @@
 """The child's side of the sandbox: takes one request, keeps to its limits, sends what the function gives.
 
-Run as ``python -m multimodal.sandbox_child`` by :mod:`multimodal.sandbox`; dies with its parent.
+Run as ``python -m multimodal.intake.sandbox_child`` by :mod:`multimodal.intake.sandbox`; dies with its parent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from multimodal.wire import LENGTH, decode, encode, revive_ours
+from multimodal.intake.wire import LENGTH, decode, encode, revive_ours
 
 PR_SET_PDEATHSIG = 1
 
