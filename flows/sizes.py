@@ -31,7 +31,7 @@ class Sized:
 
 QUICK = (
     ExampleOptions(mask=0.2),
-    TrainingOptions(items=48, epochs=20, least_steps=600, most_steps=20_000, learning_rate=6e-4),
+    TrainingOptions(items=80, epochs=20, least_steps=600, most_steps=20_000, learning_rate=6e-4),
 )
 BERTS = (
     ExampleOptions(),

@@ -9,16 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.joint.examples import JOINT, LONGEST_TAIL, VIDEO, pack, sequence, unmasked
+from multimodal.joint.examples import CONTEXT, HORIZONS
+from multimodal.joint.sequences import JOINT, VIDEO, pack, sequence, unmasked
 from multimodal.library import Material
-from multimodal.segments import SILENT_TOKENS
 from multimodal.store import InputError
 from multimodal.training.pretraining import Trained
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
 
-HORIZONS = (1, 2, 4, LONGEST_TAIL)
-"""Clips ahead: 1.5, 3, 6 and 12 seconds."""
 LONGEST_ROLLOUT = 600.0
 MOST_HEARD = 64
 """Word pieces of what was said before, at most: the last ones."""
@@ -79,7 +77,7 @@ def distributions(
     vocabulary, first = trained.vocabulary, trained.vocabulary.first_visual
     inputs = [
         unmasked(
-            *sequence(vocabulary, words, [*c[-(SILENT_TOKENS - ahead) :], *[-1] * ahead]),
+            *sequence(vocabulary, words, [*c[-CONTEXT:], *[-1] * ahead]),
             JOINT if words else VIDEO,
         )
         for c, words in zip(contexts, heard or [()] * len(contexts), strict=True)

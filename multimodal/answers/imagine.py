@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from multimodal.answers.template import known_ids
-from multimodal.joint.examples import JOINT, pack, sequence, unmasked
+from multimodal.joint.sequences import JOINT, pack, sequence, unmasked
 from multimodal.segments import SILENT_TOKENS
 from multimodal.store import InputError, Store
 from multimodal.tokens import PICTURE_SIDE, describe, picture_of

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from multimodal.joint.examples import JOINT, pack, sequence, unmasked
+from multimodal.joint.sequences import JOINT, pack, sequence, unmasked
 from multimodal.store import InputError
 from multimodal.training.pretraining import Trained
 

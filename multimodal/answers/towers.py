@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.joint.examples import ALIGNED, JOINT, pack, sequence, unmasked
+from multimodal.joint.sequences import ALIGNED, JOINT, pack, sequence, unmasked
 from multimodal.training.pretraining import Trained
 
 BATCH = 64

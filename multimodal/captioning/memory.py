@@ -10,7 +10,7 @@ import torch
 
 from multimodal.answers.template import template_ids
 from multimodal.captioning.decoder import ASKED, HEARD, SEEN, CaptionerOptions, Memory
-from multimodal.joint.examples import JOINT, pack, sequence, unmasked
+from multimodal.joint.sequences import JOINT, pack, sequence, unmasked
 from multimodal.library import Material, read_features
 from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError, Store

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from multimodal.joint.dropout import Dropout
-from multimodal.joint.examples import Batch
+from multimodal.joint.sequences import Batch
 
 LEAST_FILLED = 0.75
 """A grid's shortest sequence against its longest."""

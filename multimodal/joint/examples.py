@@ -1,4 +1,4 @@
-"""Owns how segments become model input: sequences, masks, misaligned pairs, packed batches, and an order that resumes.
+"""Owns how segments become model input: masks, misaligned pairs, towers, stretches of runs, and an order that resumes.
 
 Every random choice is a function of (seed, epoch, item), so a run that was stopped meets the same masks again
 (dynamic masking as in RoBERTa, section 4.1). The regimes are VideoBERT's (section 3.2): text alone, video alone, both.
@@ -10,27 +10,34 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
+from multimodal.joint.sequences import (
+    ALIGNED,
+    IGNORED,
+    JOINT,
+    MISALIGNED,
+    TEXT,
+    TOWER,
+    VIDEO,
+    Input,
+    sequence,
+    unmasked,
+)
 from multimodal.joint.strangers import Strangers
 from multimodal.segments import Segment, joined
 from multimodal.store import InputError
 from multimodal.vocabulary import Vocabulary
 
-IGNORED = -100
-LONGEST_TAIL = 8
-"""Clips at most that are masked together at the end: 12 s, the farthest that `next` looks."""
-RUNS_PER_SPOKEN = 2
-"""Video-only examples for each spoken segment; they are short and cost little. At a half, what comes next was learned far
-less well in the same number of steps (docs/log.md)."""
+HORIZONS = (1, 2, 4, 8)
+"""Clips ahead that `next` looks: 1.5, 3, 6 and 12 s."""
+CONTEXT = 5
+"""Clips at most that `next` goes by, the last ones. More of them are met in one video alone and learned by heart
+(docs/log.md)."""
+RUNS_PER_SPOKEN = 4
+"""Video-only examples for each spoken segment; they are short and cost little, and with fewer what comes next was learned
+far less well in the same number of steps (docs/log.md)."""
 TERMS = frozenset({"text", "video", "joint", "alignment", "contrast"})
 """What may be asked of the examples: cloze in three regimes, whether a pair is aligned, and its two towers."""
-TEXT_TYPE, VIDEO_TYPE = 0, 1
-ALIGNED, MISALIGNED = 0, 1
-"""As in BERT's sentence pair head: 0 means that the second part belongs to the first."""
-REGIMES = ("text", "video", "joint", "tower")
-TEXT, VIDEO, JOINT, TOWER = range(len(REGIMES))
-"""What a sequence is read for; a tower is one side of a segment, unmasked, read only for its embedding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,91 +53,28 @@ class ExampleOptions:
     ``subsample``: visual tokens are read at a random step of 1 to so many (VideoBERT, section 3.2: 5; 1 reads all) in the
     joint regime, a twin's as its pair's, and in video-only examples masked anywhere; not in tails, which `next` reads in
     steps of a clip, and not in towers, which search reads whole.
-    ``tail``: share of video-only examples in which the last tokens are masked together, as `next` asks. ``longest``:
-    tokens at most in a sequence. ``near``: chance that a segment's towers bring along those of another segment of the same
+    ``tail``: share of video-only examples in which some tokens are masked together after a few, as `next` asks.
+    ``longest``: tokens at most in a sequence, 16 at least. ``near``: chance that a segment's towers bring along those of another segment of the same
     video: hard negatives for each other, alike in place, light and subject (Sentence-BERT, Reimers and Gurevych 2019).
     """
 
     mask: float = 0.15
     join_neighbours: float = 0.2
     misaligned: float = 1.0
-    tail: float = 0.5
+    tail: float = 0.75
     longest: int = 128
     far: float | None = None
     subsample: int = 1
     near: float = 0.5
 
     def __post_init__(self) -> None:
+        assert self.longest >= CONTEXT + max(HORIZONS) + 3
         if self.far is not None and not 0 <= self.far <= 1:
             raise InputError(f"--far {self.far:g}: a share from 0 to 1; leave it out to take any segment")
         if self.subsample < 1:
             raise InputError(
                 f"--subsample {self.subsample}: at least 1, which reads every visual token; VideoBERT has 5"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Input:
-    """One sequence: ``ids``, ``types`` and cloze ``labels`` (``IGNORED`` where nothing is asked), all of one length."""
-
-    ids: list[int]
-    types: list[int]
-    labels: list[int]
-    regime: int = JOINT
-    aligned: int = IGNORED
-
-
-@dataclasses.dataclass
-class Batch:
-    """S sequences packed one after the other with no padding, T tokens in all.
-
-    ``asked_M`` are the places in T where a token is to be found, ``labels_M`` those tokens. ``aligned_S`` is
-    ``IGNORED``, ``ALIGNED`` or ``MISALIGNED``. ``pairs_P2`` are the towers (text alone, video alone) of one segment,
-    ``contents_P2`` a digest of what each reads: the same for the same words or the same visual tokens.
-    """
-
-    ids_T: torch.Tensor
-    types_T: torch.Tensor
-    positions_T: torch.Tensor
-    lengths_S: torch.Tensor
-    regime_S: torch.Tensor
-    aligned_S: torch.Tensor
-    asked_M: torch.Tensor
-    labels_M: torch.Tensor
-    pairs_P2: torch.Tensor
-    contents_P2: torch.Tensor
-
-    @property
-    def sequence_T(self) -> torch.Tensor:
-        """The sequence that each token belongs to."""
-        return torch.repeat_interleave(
-            torch.arange(len(self.lengths_S), device=self.lengths_S.device), self.lengths_S
-        )
-
-    def to(self, device: torch.device | str) -> Batch:
-        return Batch(**{f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self)})
-
-
-def sequence(
-    vocabulary: Vocabulary, text: Sequence[int] | None, tokens: Sequence[int] | None, longest: int = 128
-) -> tuple[list[int], list[int]]:
-    """``[CLS] text [>] video [SEP]`` as ids and types; a modality that is ``None`` or empty leaves its part out.
-
-    ``text`` are word-piece ids, ``tokens`` visual tokens (leaf ids) or −1 for a masked one. Too long a sequence loses
-    the end of its longer part.
-    """
-    text, tokens = list(text or ()), list(tokens or ())
-    room = longest - 2 - bool(tokens)
-    if len(text) + len(tokens) > room:
-        fewer_tokens = min(len(tokens), max(room // 2, room - len(text)))
-        text, tokens = text[: room - fewer_tokens], tokens[:fewer_tokens]
-    video = [vocabulary.mask if t < 0 else vocabulary.first_visual + t for t in tokens]
-    middle = [vocabulary.join, *video] if video else []
-    ids = [vocabulary.cls_id, *text, *middle, vocabulary.sep]
-    types = [TEXT_TYPE] * (1 + len(text)) + [VIDEO_TYPE] * (len(middle) + 1 if middle else 1)
-    if not middle:
-        types[-1] = TEXT_TYPE
-    return ids, types
 
 
 def masked(
@@ -160,33 +104,6 @@ def masked(
 def content_places(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
     """The places of words and visual tokens: all but ``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]``, ``[UNK]`` and ``[>]``."""
     return [i for i, token in enumerate(ids) if token not in vocabulary.specials]
-
-
-def unmasked(ids: list[int], types: list[int], regime: int = JOINT, aligned: int = IGNORED) -> Input:
-    """An input that asks for no token."""
-    return Input(ids, types, [IGNORED] * len(ids), regime, aligned)
-
-
-def pack(inputs: Sequence[Input]) -> Batch:
-    """One packed :class:`Batch` of the inputs, in order. Towers come in twos: the words of a segment, then its video."""
-    lengths = [len(s.ids) for s in inputs]
-    labels_T = np.concatenate([s.labels for s in inputs])
-    asked_M = np.flatnonzero(labels_T != IGNORED)
-    towers = [i for i, given in enumerate(inputs) if given.regime == TOWER]
-    pairs = list(zip(towers[::2], towers[1::2], strict=False))
-    contents = [hash(tuple(inputs[i].ids)) for pair in pairs for i in pair]
-    return Batch(
-        ids_T=torch.tensor([i for s in inputs for i in s.ids]),
-        types_T=torch.tensor([t for s in inputs for t in s.types]),
-        positions_T=torch.cat([torch.arange(n) for n in lengths]),
-        lengths_S=torch.tensor(lengths),
-        regime_S=torch.tensor([s.regime for s in inputs]),
-        aligned_S=torch.tensor([s.aligned for s in inputs]),
-        asked_M=torch.from_numpy(asked_M),
-        labels_M=torch.from_numpy(labels_T[asked_M]),
-        pairs_P2=torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
-        contents_P2=torch.tensor(contents, dtype=torch.long).reshape(-1, 2),
-    )
 
 
 class Examples:
@@ -296,15 +213,22 @@ class Examples:
         return int(random.integers(1, self.options.subsample + 1)) if self.options.subsample > 1 else 1
 
     def _run(self, segment: Segment, random: np.random.Generator) -> Input:
-        first = int(random.integers(max(1, len(segment.tokens) - 1)))
-        tokens = segment.tokens[first : first + int(random.integers(2, max(2, len(segment.tokens)) + 1))]
-        if len(tokens) == 1 or random.random() >= self.options.tail:
-            return self._masked(None, _every(self._step(random), tokens, random), random, VIDEO)
-        ids, types = sequence(self.vocabulary, None, tokens, self.options.longest)
-        end, second = len(ids) - 1, 3
-        cut = int(random.integers(max(second, end - LONGEST_TAIL), end))
+        tokens = segment.tokens
+        if len(tokens) > 1 and random.random() < self.options.tail:
+            return self._tail(tokens, random)
+        first = int(random.integers(max(1, len(tokens) - 1)))
+        stretch = tokens[first : first + int(random.integers(2, max(2, len(tokens)) + 1))]
+        return self._masked(None, _every(self._step(random), stretch, random), random, VIDEO)
+
+    def _tail(self, tokens: tuple[int, ...], random: np.random.Generator) -> Input:
+        """Up to one of the ``HORIZONS`` masked after 1 to ``CONTEXT`` tokens of a run."""
+        now = int(random.integers(1, len(tokens)))
+        ahead = min(HORIZONS[int(random.integers(len(HORIZONS)))], len(tokens) - now)
+        first = max(0, now - 1 - int(random.integers(CONTEXT)))
+        ids, types = sequence(self.vocabulary, None, tokens[first : now + ahead], self.options.longest)
+        cut, end = len(ids) - 1 - ahead, len(ids) - 1
         labels = [IGNORED] * cut + ids[cut:end] + [IGNORED]
-        return Input(ids[:cut] + [self.vocabulary.mask] * (end - cut) + ids[end:], types, labels, VIDEO)
+        return Input(ids[:cut] + [self.vocabulary.mask] * ahead + ids[end:], types, labels, VIDEO)
 
 
 def _every(step: int, tokens: tuple[int, ...], random: np.random.Generator) -> tuple[int, ...]:

@@ -19,8 +19,8 @@ from torch import nn
 
 from multimodal.joint.attention import Grids, SelfAttention
 from multimodal.joint.dropout import Dropout
-from multimodal.joint.examples import Batch
 from multimodal.joint.large_vocabulary import Decode, Lookup
+from multimodal.joint.sequences import Batch
 
 TABLE = "bert.embeddings.word_embeddings.weight"
 FROZEN = "bert.embeddings.frozen_FH"

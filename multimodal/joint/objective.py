@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from multimodal.joint.examples import IGNORED, REGIMES, TOWER, Batch
 from multimodal.joint.large_vocabulary import CrossEntropy
 from multimodal.joint.model import JointBert
+from multimodal.joint.sequences import IGNORED, REGIMES, TOWER, Batch
 from multimodal.store import InputError
 
 CONTRAST_TEMPERATURE = 0.05

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from multimodal.joint.examples import content_places, pack, sequence, unmasked
+from multimodal.joint.examples import content_places
+from multimodal.joint.sequences import pack, sequence, unmasked
 from multimodal.scoring.intervals import Answers, Figure
 from multimodal.scoring.ranking import perplexity
 from multimodal.scoring.truth import Truth

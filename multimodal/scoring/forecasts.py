@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from multimodal.answers.forecast import HORIZONS, at_horizons
+from multimodal.answers.forecast import at_horizons
+from multimodal.joint.examples import HORIZONS
 from multimodal.library import Material
 from multimodal.scoring.intervals import Answers, Figure
 from multimodal.training.pretraining import Trained

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from multimodal.joint.examples import Batch, Examples, pack
+from multimodal.joint.examples import Examples
+from multimodal.joint.sequences import Batch, pack
 from multimodal.training.checkpoints import Progress
 from multimodal.training.parallel import Processes
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from multimodal.joint.examples import Batch
 from multimodal.joint.model import JointBert
 from multimodal.joint.objective import TERMS, LossWeights, Objective, counts, means
+from multimodal.joint.sequences import Batch
 from multimodal.training.checkpoints import Progress
 from multimodal.training.optimizer import adamw, schedule
 from multimodal.training.parallel import Processes, optimizer_state, set_optimizer_state, whole

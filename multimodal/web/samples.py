@@ -15,9 +15,10 @@ import numpy as np
 
 from multimodal import pictures
 from multimodal.answers.caption import Caption, caption
-from multimodal.answers.forecast import HORIZONS, Horizon, forecast
+from multimodal.answers.forecast import Horizon, forecast
 from multimodal.answers.search import Hit, Index
 from multimodal.catalogue import Video
+from multimodal.joint.examples import HORIZONS
 from multimodal.library import Material
 from multimodal.training.loop import Report
 from multimodal.training.pretraining import Trained

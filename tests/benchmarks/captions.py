@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from multimodal.answers import session
-from multimodal.answers.forecast import HORIZONS, distributions
+from multimodal.answers.forecast import distributions
 from multimodal.answers.imagine import imagine
 from multimodal.answers.template import TEMPLATE, fill
 from multimodal.captioning.decoder import Captioner, CaptionerOptions
@@ -25,6 +25,7 @@ from multimodal.captioning.learning import LearnedCaptioner, gather, learn
 from multimodal.captioning.memory import views
 from multimodal.captioning.writing import nearest_captions, write
 from multimodal.catalogue import Catalogue
+from multimodal.joint.examples import HORIZONS
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.truth import Truth, read_truth
 from multimodal.store import Store

@@ -7,9 +7,10 @@
 import sys
 from pathlib import Path
 
-from multimodal.answers.forecast import HORIZONS, distributions
+from multimodal.answers.forecast import distributions
 from multimodal.answers.session import open_trained
 from multimodal.catalogue import Catalogue
+from multimodal.joint.examples import HORIZONS
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.forecasts import Transitions
 from multimodal.store import Store

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multimodal.joint.examples import content_places, sequence
+from multimodal.joint.examples import content_places
+from multimodal.joint.sequences import sequence
 from multimodal.scoring.intervals import Answers
 from multimodal.scoring.truth import Truth
 from multimodal.segments import Segment

@@ -21,8 +21,8 @@ import torch
 import transformers
 
 from flows import THREAD_DEFAULTS
-from multimodal.joint.examples import IGNORED, JOINT, Batch, Input, pack
 from multimodal.joint.model import JointBert, ModelOptions
+from multimodal.joint.sequences import IGNORED, JOINT, Batch, Input, pack
 from multimodal.training.checkpoints import Progress
 from multimodal.training.optimizer import BETAS, EPSILON
 from multimodal.training.parallel import ALONE

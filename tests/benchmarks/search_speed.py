@@ -34,8 +34,8 @@ from multimodal.answers.index import index  # noqa: E402
 from multimodal.answers.nearest import Graph, widened  # noqa: E402
 from multimodal.answers.search import Index  # noqa: E402
 from multimodal.catalogue import Video  # noqa: E402
-from multimodal.joint.examples import pack, sequence, unmasked  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
+from multimodal.joint.sequences import pack, sequence, unmasked  # noqa: E402
 from multimodal.joint.starting import start_from  # noqa: E402
 from multimodal.library import tokens_table  # noqa: E402
 from multimodal.store import Store, canonical_json, write_whole  # noqa: E402

@@ -20,8 +20,8 @@ def steps() -> None:
     """Prints the median seconds of a training step over random sequences."""
     import torch
 
-    from multimodal.joint.examples import ALIGNED, IGNORED, JOINT, Input, pack
     from multimodal.joint.model import JointBert, ModelOptions
+    from multimodal.joint.sequences import ALIGNED, IGNORED, JOINT, Input, pack
     from multimodal.training.parallel import ALONE
     from multimodal.training.updates import Progress, Trainer, UpdateOptions
 

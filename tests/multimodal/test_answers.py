@@ -16,7 +16,6 @@ from multimodal.answers import session
 from multimodal.answers.caption import TEMPLATE, blanks, caption, fill, moment_at, sentence, template_ids
 from multimodal.answers.classify import classify, name_moments
 from multimodal.answers.forecast import (
-    HORIZONS,
     SamplingOptions,
     distributions,
     draw,
@@ -27,7 +26,8 @@ from multimodal.answers.forecast import (
 )
 from multimodal.answers.towers import alignment
 from multimodal.catalogue import Catalogue, Video
-from multimodal.joint.examples import pack, sequence, unmasked
+from multimodal.joint.examples import HORIZONS
+from multimodal.joint.sequences import pack, sequence, unmasked
 from multimodal.library import Material
 from multimodal.store import InputError, Store
 from speech.sentences import Transcript, Word

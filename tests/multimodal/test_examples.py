@@ -10,21 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.joint.examples import (
+from multimodal.joint.examples import CONTEXT, HORIZONS, ExampleOptions, Examples, content_places, masked
+from multimodal.joint.sequences import (
     ALIGNED,
     IGNORED,
     JOINT,
-    LONGEST_TAIL,
     MISALIGNED,
     TEXT,
     TEXT_TYPE,
     TOWER,
     VIDEO,
     VIDEO_TYPE,
-    ExampleOptions,
-    Examples,
-    content_places,
-    masked,
     pack,
     sequence,
 )
@@ -127,8 +123,8 @@ def test_draws_are_a_function_of_seed_epoch_and_item():
     one, same, other = (joint_samples.examples(seed) for seed in (3, 3, 4))
     every = range(len(one))
     assert [one.draw(5, i) for i in every] == [same.draw(5, i) for i in reversed(every)][::-1]
-    assert sum(one.draw(5, i) != one.draw(6, i) for i in every) > 0.8 * len(one), "short runs may meet twice"
-    assert sum(one.draw(5, i) != other.draw(5, i) for i in every) > 0.8 * len(one)
+    assert sum(one.draw(5, i) != one.draw(6, i) for i in every) > 0.7 * len(one), "short runs may meet twice"
+    assert sum(one.draw(5, i) != other.draw(5, i) for i in every) > 0.7 * len(one)
 
 
 @given(seed=st.integers(0, 1 << 30), epoch=st.integers(0, 1000))
@@ -225,30 +221,37 @@ def test_joined_neighbours_are_of_one_video():
         assert (len(examples.draw(0, item)[0].ids) == own) == is_last
 
 
-@given(st.integers(1, 40), st.integers(5, 40), st.integers(0, 10_000))
-def test_tails(tokens, longest, epoch):
+@given(st.integers(1, 40), st.integers(0, 10_000))
+def test_tails(tokens, epoch):
     run = Segment("v", 0, 1, "", tuple(i % V.visual for i in range(tokens)), tuple(range(tokens)))
-    examples = Examples(V, [], [run], ExampleOptions(tail=1.0, longest=longest), 0)
+    examples = Examples(V, [], [run], ExampleOptions(tail=1.0), 0)
     (found,) = examples.draw(epoch, 0)
     asked = [i for i, label in enumerate(found.labels) if label != IGNORED]
-    assert found.ids[:2] == [V.cls_id, V.join] and found.ids[-1] == V.sep and len(found.ids) <= longest
-    assert asked and min(asked) >= 2
-    if len(found.ids) > 4:
+    assert found.ids[:2] == [V.cls_id, V.join] and found.ids[-1] == V.sep
+    if tokens > 1:
         end = len(found.ids) - 1
         assert asked == list(range(asked[0], end)), "the asked ones are the last"
-        assert asked[0] > 2, "at least one token stays to go by"
-        assert len(asked) <= LONGEST_TAIL
+        assert 1 <= asked[0] - 2 <= CONTEXT, "what stays to go by"
         assert {found.ids[i] for i in asked} == {V.mask}
     whole = [i if label == IGNORED else label for i, label in zip(found.ids, found.labels, strict=True)]
     leaves = [i - V.first_visual for i in whole[2:-1]]
     assert any(leaves == list(run.tokens[o : o + len(leaves)]) for o in range(tokens))
 
 
-def test_tails_reach_as_far_as_next_looks():
-    run = Segment("v", 0, 1, "", tuple(range(16)), tuple(range(16)))
+def test_tails_are_what_next_asks():
+    """Each horizon after each length of what was seen; shorter ones only where the run ends."""
+    run = Segment("v", 0, 1, "", tuple(range(40)), tuple(range(40)))
     examples = Examples(V, [], [run], ExampleOptions(tail=1.0), 0)
-    lengths = {sum(label != IGNORED for label in examples.draw(epoch, 0)[0].labels) for epoch in range(300)}
-    assert lengths == set(range(1, LONGEST_TAIL + 1))
+    seen, ends = Counter(), V.first_visual + len(run.tokens) - 1
+    for epoch in range(2000):
+        (found,) = examples.draw(epoch, 0)
+        asked = [label for label in found.labels if label != IGNORED]
+        if len(asked) in HORIZONS:
+            seen[len(found.ids) - 3 - len(asked), len(asked)] += 1
+        else:
+            assert asked[-1] == ends
+    assert set(seen) == {(context, ahead) for context in range(1, CONTEXT + 1) for ahead in HORIZONS}
+    assert min(seen.values()) > 0.5 * max(seen.values())
 
 
 def test_long_items_are_cut_to_the_longest():

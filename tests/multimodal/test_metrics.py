@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from multimodal.answers.caption import TEMPLATE, fill
 from multimodal.answers.search import LEAST_PROBABILITY, RERANKED, Index, alignment, embed
-from multimodal.joint.examples import content_places, sequence
+from multimodal.joint.examples import content_places
 from multimodal.joint.objective import CONTRAST_TEMPERATURE
+from multimodal.joint.sequences import sequence
 from multimodal.scoring.cloze import frequencies, guesses
 from multimodal.scoring.forecasts import Transitions, name_of
 from multimodal.scoring.intervals import RESAMPLES, Answers
@@ -254,7 +255,7 @@ def test_references_are_searched_for_and_captions_scored_against_them(learned):
     references = [Asked(s, (s.text, f"we {s.text[4:]}")) for m in after for s in m.spoken()]
 
     def describe(moments):
-        return [fill(learned, TEMPLATE, tokens)[0] for tokens in moments]
+        return [fill(learned, TEMPLATE, moment.tokens)[0] for moment in moments]
 
     found = evaluate(learned, [], after, None, silent, references=references, describe=describe)
     for name in ("reference_search", "reference_moment_to_text"):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from multimodal.joint.examples import ExampleOptions, Input, pack, sequence, unmasked
+from multimodal.joint.examples import ExampleOptions
 from multimodal.joint.model import FROZEN, TABLE, JointBert
 from multimodal.joint.objective import losses
+from multimodal.joint.sequences import Input, pack, sequence, unmasked
 from multimodal.joint.starting import start_from
 from multimodal.training.checkpoints import Progress
 from multimodal.training.parallel import ALONE

@@ -13,9 +13,10 @@ import torch
 import yaml
 
 from multimodal.catalogue import Video
-from multimodal.joint.examples import ExampleOptions, pack, unmasked
+from multimodal.joint.examples import ExampleOptions
 from multimodal.joint.model import TABLE, JointBert
 from multimodal.joint.objective import LossWeights
+from multimodal.joint.sequences import pack, unmasked
 from multimodal.joint.starting import Shape, visual_rows
 from multimodal.store import InputError, Store, canonical_json
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_store import COLOURS, add, finish, paint
 
-from multimodal.answers.forecast import HORIZONS
 from multimodal.catalogue import Catalogue, Video
+from multimodal.joint.examples import HORIZONS
 from multimodal.library import usable
 from multimodal.scoring.cloze import REGIMES
 from multimodal.scoring.described import MODES

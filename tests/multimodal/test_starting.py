@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from multimodal.joint.examples import pack, sequence, unmasked
 from multimodal.joint.model import TABLE, JointBert
+from multimodal.joint.sequences import pack, sequence, unmasked
 from multimodal.joint.starting import Shape, start_from, start_from_nothing, visual_rows
 from multimodal.store import InputError
 from multimodal.vocabulary import Vocabulary

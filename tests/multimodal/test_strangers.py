@@ -8,18 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.joint.examples import (
-    ALIGNED,
-    IGNORED,
-    JOINT,
-    MISALIGNED,
-    TERMS,
-    TEXT,
-    TOWER,
-    VIDEO,
-    ExampleOptions,
-    Examples,
-)
+from multimodal.joint.examples import TERMS, ExampleOptions, Examples
+from multimodal.joint.sequences import ALIGNED, IGNORED, JOINT, MISALIGNED, TEXT, TOWER, VIDEO
 from multimodal.joint.strangers import FAR_SECONDS, apart
 from multimodal.segments import Segment
 from multimodal.store import InputError

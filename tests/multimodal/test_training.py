@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from multimodal.joint.examples import pack
 from multimodal.joint.model import JointBert
 from multimodal.joint.objective import losses
+from multimodal.joint.sequences import pack
 from multimodal.training import checkpoints
 from multimodal.training.loop import TrainingOptions, train
 from multimodal.training.optimizer import adamw, schedule

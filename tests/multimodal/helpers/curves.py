@@ -3,8 +3,9 @@
 import torch
 import transformers
 
-from multimodal.joint.examples import IGNORED, JOINT, Examples, Input, pack
+from multimodal.joint.examples import Examples
 from multimodal.joint.model import JointBert
+from multimodal.joint.sequences import IGNORED, JOINT, Input, pack
 from multimodal.training.checkpoints import Progress
 from multimodal.training.optimizer import adamw, schedule
 from multimodal.training.parallel import ALONE
