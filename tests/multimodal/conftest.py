@@ -47,7 +47,7 @@ def learned(tmp_path_factory):
     spoken, silent = joint_samples.segments(joint_samples.materials(24, kinds=6))
     examples = Examples(joint_samples.vocabulary(), spoken, silent, ExampleOptions(join_neighbours=0.0), 0)
     options = joint_samples.training(
-        items=16, least_steps=200, most_steps=200, learning_rate=4e-3, checkpoint_seconds=1e9
+        items=27, least_steps=200, most_steps=200, learning_rate=4e-3, checkpoint_seconds=1e9
     )
     with single_thread():
         folder = train(root, joint_samples.vocabulary(), joint_samples.quick_model, examples, None, options,

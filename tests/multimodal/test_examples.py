@@ -123,8 +123,9 @@ def test_draws_are_a_function_of_seed_epoch_and_item():
     one, same, other = (joint_samples.examples(seed) for seed in (3, 3, 4))
     every = range(len(one))
     assert [one.draw(5, i) for i in every] == [same.draw(5, i) for i in reversed(every)][::-1]
-    assert sum(one.draw(5, i) != one.draw(6, i) for i in every) > 0.7 * len(one), "short runs may meet twice"
-    assert sum(one.draw(5, i) != other.draw(5, i) for i in every) > 0.7 * len(one)
+    some = range(len(one.spoken))
+    assert sum(one.draw(5, i) != one.draw(6, i) for i in some) > 0.9 * len(some), "short runs may meet twice"
+    assert sum(one.draw(5, i) != other.draw(5, i) for i in some) > 0.9 * len(some)
 
 
 @given(seed=st.integers(0, 1 << 30), epoch=st.integers(0, 1000))
