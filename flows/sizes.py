@@ -35,7 +35,7 @@ QUICK = (
 )
 BERTS = (
     ExampleOptions(),
-    TrainingOptions(items=128, epochs=8, least_steps=2000, most_steps=500_000, learning_rate=1e-5),
+    TrainingOptions(items=200, epochs=8, least_steps=2000, most_steps=500_000, learning_rate=1e-5),
 )
 
 SIZES: dict[Size, Sized] = {

@@ -54,8 +54,9 @@ class ExampleOptions:
     joint regime, a twin's as its pair's, and in video-only examples masked anywhere; not in tails, which `next` reads in
     steps of a clip, and not in towers, which search reads whole.
     ``tail``: share of video-only examples in which some tokens are masked together after a few, as `next` asks.
-    ``longest``: tokens at most in a sequence, 16 at least. ``near``: chance that a segment's towers bring along those of another segment of the same
-    video: hard negatives for each other, alike in place, light and subject (Sentence-BERT, Reimers and Gurevych 2019).
+    ``longest``: tokens at most in a sequence, 16 at least. ``near``: chance that a segment's towers bring along those of
+    another segment of the same video: hard negatives for each other, alike in place, light and subject (Sentence-BERT,
+    Reimers and Gurevych 2019).
     """
 
     mask: float = 0.15

@@ -35,7 +35,9 @@ from multimodal.joint.model import JointBert
 from multimodal.joint.objective import LossWeights
 from multimodal.joint.starting import start_from
 from multimodal.library import Material, read_material, usable
+from multimodal.scoring.cloze import cloze
 from multimodal.scoring.described import Described, caption_figures
+from multimodal.scoring.forecasts import forecasts
 from multimodal.scoring.intervals import Figure
 from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.truth import Truth, read_truth
@@ -113,6 +115,13 @@ def pretrained(
         training, device=torch.device("cpu"), card={}, report=say,
     )  # fmt: skip
     return Trained(root.name, folder, JointBert.load(folder), vocabulary, corpus.codebook), learned
+
+
+def of_one_modality(trained: Trained, learned: list[Material], corpus: Corpus) -> dict[str, Figure]:
+    """What can be asked of a model that learned from words or from visual tokens alone."""
+    paired = [s for m in corpus.held_out for s in m.spoken() if s.text and s.tokens]
+    before = [s for m in learned for s in m.spoken() if s.text]
+    return cloze(trained, paired, before, corpus.truth, 0) | forecasts(trained, learned, corpus.held_out)
 
 
 def captioned(corpus: Corpus, trained: Trained, learned: list[Material]) -> dict[str, Figure]:
@@ -201,6 +210,8 @@ def main() -> None:
         name = f"{given.alone}-{given.share:g}-{given.seed}-{given.steps}"
         if given.part == "captions":
             return keep(corpus, f"captions-{name}", captioned(corpus, trained, learned))
+        if given.alone != "both":
+            return keep(corpus, name, of_one_modality(trained, learned, corpus))
         return keep(corpus, name, evaluate(trained, learned, corpus.held_out, truth, say))
     paired = [
         [s for m in part for s in m.spoken() if s.text and s.tokens]
