@@ -71,21 +71,25 @@ def distributions(
 ) -> torch.Tensor:
     """Probabilities of the visual tokens 1 … ``ahead`` clips after each context: [n, ahead, tokens].
 
-    The coming clips are all masked and read at once, as in training; a context keeps its last tokens only.
-    ``heard``: the word-piece ids that join each context.
+    The coming clips are all masked and read at once, as in training. The mean over what the last 1, 2, … ``CONTEXT`` clips
+    say, as models of n-grams mix their orders (Jelinek and Mercer 1980): a long context says more, a short one was met
+    more often (docs/log.md). ``heard``: the word-piece ids that join each context.
     """
     vocabulary, first = trained.vocabulary, trained.vocabulary.first_visual
-    inputs = [
-        unmasked(
-            *sequence(vocabulary, words, [*c[-CONTEXT:], *[-1] * ahead]),
-            JOINT if words else VIDEO,
-        )
-        for c, words in zip(contexts, heard or [()] * len(contexts), strict=True)
-    ]
-    batch = pack(inputs).to(trained.model.device)
-    asked = batch.ids_T == vocabulary.mask
-    logits = trained.model.cloze(trained.model.encode(batch)[asked])[:, first:].float().cpu()
-    return torch.softmax(logits, -1).reshape(len(contexts), ahead, -1)
+    said = heard or [()] * len(contexts)
+    regimes = [JOINT if words else VIDEO for words in said]
+    total: torch.Tensor | float = 0.0
+    for length in range(1, CONTEXT + 1):
+        sequences = [
+            sequence(vocabulary, words, [*c[-length:], *[-1] * ahead])
+            for c, words in zip(contexts, said, strict=True)
+        ]
+        batch = pack([unmasked(*s, regime) for s, regime in zip(sequences, regimes, strict=True)])
+        batch = batch.to(trained.model.device)
+        asked = batch.ids_T == vocabulary.mask
+        logits = trained.model.cloze(trained.model.encode(batch)[asked])[:, first:].float().cpu()
+        total = total + torch.softmax(logits, -1).reshape(len(contexts), ahead, -1)
+    return total / CONTEXT
 
 
 def at_horizons(

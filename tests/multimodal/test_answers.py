@@ -26,7 +26,7 @@ from multimodal.answers.forecast import (
 )
 from multimodal.answers.towers import alignment
 from multimodal.catalogue import Catalogue, Video
-from multimodal.joint.examples import HORIZONS
+from multimodal.joint.examples import CONTEXT, HORIZONS
 from multimodal.joint.sequences import pack, sequence, unmasked
 from multimodal.library import Material
 from multimodal.store import InputError, Store
@@ -139,12 +139,14 @@ def test_next_is_a_distribution_over_the_tokens(untrained):
     assert found.shape == (3, 8, joint_samples.VISUAL)
     assert found.sum(-1).flatten().tolist() == pytest.approx([1.0] * 24, abs=1e-5)
     v = untrained.vocabulary
-    batch = pack([unmasked(*sequence(v, None, [1, 2, 3, *[-1] * 8]))])
-    with torch.no_grad():
-        logits = untrained.model.cloze(untrained.model.encode(batch))[batch.ids_T == v.mask][
-            :, v.first_visual :
-        ]
-    torch.testing.assert_close(found[1], logits.softmax(-1), atol=1e-5, rtol=1e-4)
+    for context, p in zip(contexts, found, strict=True):
+        each = []
+        for length in range(1, CONTEXT + 1):
+            batch = pack([unmasked(*sequence(v, None, [*context[-length:], *[-1] * 8]))])
+            with torch.no_grad():
+                logits = untrained.model.cloze(untrained.model.encode(batch))[batch.ids_T == v.mask]
+            each.append(logits[:, v.first_visual :].softmax(-1))
+        torch.testing.assert_close(p, torch.stack(each).mean(0), atol=1e-5, rtol=1e-4)
 
 
 def test_next(untrained):
