@@ -23,7 +23,7 @@ from vision.backbones import has_fast_bf16
 
 RESTARTS = 2
 TRIALS = 3
-"""Iterations of all restarts; then the best goes on alone."""
+"""Iterations of all restarts, of two of them two; then the best goes on alone."""
 CANDIDATES = 4
 GRAM_ROWS = 768
 SEED_ROWS = 256
@@ -150,7 +150,7 @@ def _by_gram(
     products_NC, half_C = gram_NN[:, drawn_RK.ravel()], norms_N[drawn_RK.ravel()] / 2
     before, best = np.inf, 0
     for iteration in range(iterations):
-        if iteration == TRIALS:
+        if iteration == min(TRIALS, restarts):
             products_NC, half_C = products_NC[:, best : best + k], half_C[best : best + k]
         scores_NC = products_NC - half_C
         ids_NR = scores_NC.reshape(len(x_ND), -1, k).argmax(2) + np.arange(0, scores_NC.shape[1], k)
@@ -239,7 +239,7 @@ def _fast(x_ND: torch.Tensor, total: float, start_RKD: np.ndarray, iterations: i
     centroids_RKD = torch.from_numpy(start_RKD).to(x_ND.device, torch.float32)
     before, best = torch.inf, 0
     for iteration in range(iterations):
-        if iteration == TRIALS:
+        if iteration == min(TRIALS, len(start_RKD)):
             centroids_RKD = centroids_RKD[best][None]
         centroids_RKD, errors_R = _sweep(x_ND, total, centroids_RKD)
         best = int(errors_R.argmin())
