@@ -9,7 +9,8 @@ from flows import progress
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
-from multimodal.store import InputError, Store
+from multimodal.store import Store
+from multimodal.tokens import current_codebook
 from multimodal.training import checkpoints
 from multimodal.training.pretraining import model_name, pretrain
 
@@ -34,11 +35,7 @@ def pretrain_model(settings: Settings = Settings()) -> str:
     """
     store = Store(settings.store)
     with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
-        codebook = catalogue.current("codebook")
-        if codebook is None:
-            raise InputError(
-                f"store {store.root}: has no codebook yet; run `videobert codebook` first, or `videobert run VIDEOS`"
-            )
+        codebook = current_codebook(store, catalogue)
         name = _kept(store, catalogue, codebook, settings) or train(usable(catalogue), codebook, settings)
         catalogue.set_current("model", name)
         catalogue.set_current("model_codebook", codebook)

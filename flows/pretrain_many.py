@@ -22,6 +22,7 @@ from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
 from multimodal.store import InputError, Store
+from multimodal.tokens import current_codebook
 from multimodal.training.parallel import joined
 from multimodal.training.pretraining import PretrainOptions, pretrain
 
@@ -53,7 +54,7 @@ def pretrain_many(
                 held.enter_context(store.writing())
                 catalogue = held.enter_context(Catalogue(store.catalogue))
                 settings = held.enter_context(settings.at(catalogue))
-                job = _asked(store, catalogue, settings)
+                job = usable(catalogue), current_codebook(store, catalogue), settings.pretrain
             except FOR_PEOPLE as error:
                 job = error
         job = processes.tell(job)
@@ -69,15 +70,6 @@ def pretrain_many(
 
 
 _Job = tuple[list[Video], str, PretrainOptions]
-
-
-def _asked(store: Store, catalogue: Catalogue, settings: Settings) -> _Job:
-    codebook = catalogue.current("codebook")
-    if codebook is None:
-        raise InputError(
-            f"store {store.root}: has no codebook yet; run `videobert codebook` first, or `videobert run VIDEOS`"
-        )
-    return usable(catalogue), codebook, settings.pretrain
 
 
 @contextlib.contextmanager

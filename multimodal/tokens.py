@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import safetensors.numpy
 
 from multimodal import pictures
-from multimodal.catalogue import Video
+from multimodal.catalogue import Catalogue, Video
 from multimodal.feature_rows import FeatureRows
 from multimodal.library import read_features, read_imported_tokens, tokens_table
 from multimodal.store import InputError, Store, canonical_json, is_published, publish_folder, write_whole
@@ -207,6 +207,16 @@ def load_codebook(store: Store, digest: str) -> Codebook:
     return Codebook.from_arrays(
         options, safetensors.numpy.load((folder / "centroids.safetensors").read_bytes())
     )
+
+
+def current_codebook(store: Store, catalogue: Catalogue) -> str:
+    """The digest of the store's codebook. Raises :class:`InputError` where it has none yet."""
+    codebook = catalogue.current("codebook")
+    if codebook is None:
+        raise InputError(
+            f"store {store.root}: has no codebook yet; run `videobert codebook` first, or `videobert run VIDEOS`"
+        )
+    return codebook
 
 
 def describe(store: Store, digest: str) -> dict:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from multimodal.joint.examples import CONTEXT, HORIZONS
-from multimodal.joint.sequences import JOINT, VIDEO, pack, sequence, unmasked
+from multimodal.joint.sequences import pack, sequence, unmasked
 from multimodal.library import Material
 from multimodal.store import InputError
 from multimodal.training.pretraining import Trained
@@ -77,15 +77,13 @@ def distributions(
     """
     vocabulary, first = trained.vocabulary, trained.vocabulary.first_visual
     said = heard or [()] * len(contexts)
-    regimes = [JOINT if words else VIDEO for words in said]
     total: torch.Tensor | float = 0.0
     for length in range(1, CONTEXT + 1):
-        sequences = [
-            sequence(vocabulary, words, [*c[-length:], *[-1] * ahead])
+        inputs = [
+            unmasked(*sequence(vocabulary, words, [*c[-length:], *[-1] * ahead]))
             for c, words in zip(contexts, said, strict=True)
         ]
-        batch = pack([unmasked(*s, regime) for s, regime in zip(sequences, regimes, strict=True)])
-        batch = batch.to(trained.model.device)
+        batch = pack(inputs).to(trained.model.device)
         asked = batch.ids_T == vocabulary.mask
         logits = trained.model.cloze(trained.model.encode(batch)[asked])[:, first:].float().cpu()
         total = total + torch.softmax(logits, -1).reshape(len(contexts), ahead, -1)

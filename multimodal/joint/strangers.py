@@ -52,9 +52,8 @@ class Strangers:
                 place = int(random.integers(others))
                 place += len(own) if far is not None and place >= own.start else 0
             other = read(self.seen[place])
-            elsewhere = other.video != segment.video or not set(other.clips) & set(segment.clips)
             tokens = shown(other)
-            if elsewhere and not set(tokens) <= set(segment.tokens):
+            if not share_a_clip(other, segment) and not set(tokens) <= set(segment.tokens):
                 return tokens
         return ()
 
@@ -66,9 +65,13 @@ class Strangers:
         own = self._of_video[segment.video]
         for _ in range(TRIES if len(own) > 1 else 0):
             place = self.seen[int(random.integers(own.start, own.stop))]
-            if not set(read(place).clips) & set(segment.clips):
+            if not share_a_clip(read(place), segment):
                 return place
         return None
+
+
+def share_a_clip(one: Segment, other: Segment) -> bool:
+    return one.video == other.video and bool(set(one.clips) & set(other.clips))
 
 
 def apart(one: Segment, other: Segment) -> float:

@@ -207,12 +207,11 @@ def main() -> None:
     corpus = read(store, truth)
     if given.part in ("train", "captions"):
         trained, learned = pretrained(corpus, given.share, given.alone, given.seed, given.steps)
-        name = f"{given.alone}-{given.share:g}-{given.seed}-{given.steps}"
         if given.part == "captions":
-            return keep(corpus, f"captions-{name}", captioned(corpus, trained, learned))
+            return keep(corpus, f"captions-{trained.name}", captioned(corpus, trained, learned))
         if given.alone != "both":
-            return keep(corpus, name, of_one_modality(trained, learned, corpus))
-        return keep(corpus, name, evaluate(trained, learned, corpus.held_out, truth, say))
+            return keep(corpus, trained.name, of_one_modality(trained, learned, corpus))
+        return keep(corpus, trained.name, evaluate(trained, learned, corpus.held_out, truth, say))
     paired = [
         [s for m in part for s in m.spoken() if s.text and s.tokens]
         for part in (corpus.learned, corpus.held_out)
