@@ -24,7 +24,7 @@ from vision.codebook import Codebook, CodebookError, CodebookOptions, shape_for
 
 Report = Callable[[int, int, str], None]
 PICTURE_SIDE = 160
-VERSION = 3
+VERSION = 4
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,9 @@
 All rows have length 1 at most (`vision/tree.py` scales them), which is what the bound of rounding in `nearest`
 rests on. Shapes: N rows, D their width, K centroids, R restarts at a time.
 
-A node of up to `GRAM_ROWS` rows is worked out in its Gram matrix: with N < D that is the same k-means in less work, and
-each further restart costs nothing to speak of. A larger one takes its restarts on a sample, with rows and
-centroids rounded to bfloat16 around their mean where the CPU (or the GPU) multiplies it in hardware; then the best of them
-goes once over all rows, exactly. The ids are exact.
+Nodes of up to `GRAM_ROWS` rows are worked out side by side in `vision/gram.py`. A larger one takes its restarts on a sample,
+with rows and centroids rounded to bfloat16 around their mean where the CPU (or the GPU) multiplies it in hardware; then the
+best of them goes once over all rows, exactly. The ids are exact.
 """
 
 from __future__ import annotations
@@ -20,22 +19,20 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from vision.backbones import has_fast_bf16
+from vision.gram import TOLERANCE, TRIALS, by_gram, spread_out
 
 RESTARTS = 2
-TRIALS = 3
-"""Iterations of all restarts, of two of them two; then the best goes on alone."""
-CANDIDATES = 4
 GRAM_ROWS = 768
 SEED_ROWS = 256
 """Rows of a large node that its restarts are drawn from."""
 SAMPLE_PER_CENTROID = 512
-TOLERANCE = 5e-3
+SAMPLE_STEP = 128
+"""Samples are whole steps: for each new shape of a product oneDNN compiles a kernel, and keeps a quarter of a megabyte."""
 BLOCK = 1024
 SMALL_BLOCK = 256
 """Rows whose float32 stay in the cache from one operation to the next."""
 ROUNDING = 2.0**-24
 UNDERFLOW = 2.0**-125
-TINY = 1e-300
 
 
 @contextmanager
@@ -51,23 +48,36 @@ def one_thread() -> Iterator[None]:
 
 
 def cluster(
-    x_ND: np.ndarray, k: int, iterations: int, seed: int, gpu: bool = False, restarts: int = RESTARTS
-) -> tuple[np.ndarray, np.ndarray]:
-    """k-means of float32 [n, d]: centroids float32 [m, d] with m <= k, all of them with points, and ids int64 [n].
+    nodes: list[np.ndarray],
+    k: int,
+    iterations: int,
+    seeds: list[int],
+    gpu: bool = False,
+    restarts: int = RESTARTS,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """k-means of each node's float32 [n, d]: centroids float32 [m, d] with m <= k, all with points, and ids int64 [n].
 
     With at most k distinct rows each is a centroid. Else ``restarts`` draws by greedy k-means++ (Arthur and
-    Vassilvitskii 2007; scikit-learn's `CANDIDATES` a step) each go up to `iterations` ways of Lloyd, and the one of least
+    Vassilvitskii 2007; four candidates a step, as scikit-learn has for twelve) each go up to `iterations` ways of Lloyd, and the one of least
     error is kept. A cluster that runs empty takes the row farthest from its centroid; one empty in the end is dropped.
+    Nodes of up to `GRAM_ROWS` rows are worked out side by side, until all of them have settled.
     """
-    centroids = few_distinct(x_ND, k)
-    if centroids is None:
-        generator = np.random.default_rng(seed)
-        if len(x_ND) <= GRAM_ROWS:
-            centroids = _by_gram(x_ND, k, iterations, generator, restarts)
-        else:
-            centroids = iterate(x_ND, _by_sample(x_ND, k, iterations, generator, gpu, restarts))
-    live, ids_N = np.unique(nearest(x_ND, centroids), return_inverse=True)
-    return centroids[live], ids_N
+    found = [few_distinct(x_ND, k) for x_ND in nodes]
+    small = [at for at, x_ND in enumerate(nodes) if found[at] is None and len(x_ND) <= GRAM_ROWS]
+    if small:
+        generators = [np.random.default_rng(seeds[at]) for at in small]
+        each = by_gram([nodes[at] for at in small], k, iterations, generators, restarts)
+        for at, centroids_KD in zip(small, each, strict=True):
+            found[at] = centroids_KD
+    for at, x_ND in enumerate(nodes):
+        if found[at] is None:
+            generator = np.random.default_rng(seeds[at])
+            found[at] = iterate(x_ND, _by_sample(x_ND, k, iterations, generator, gpu, restarts))
+    clusters = []
+    for x_ND, centroids_KD in zip(nodes, found, strict=True):
+        live, ids_N = np.unique(nearest(x_ND, centroids_KD), return_inverse=True)
+        clusters.append((centroids_KD[live], ids_N))
+    return clusters
 
 
 def few_distinct(x_ND: np.ndarray, k: int) -> np.ndarray | None:
@@ -95,20 +105,22 @@ def nearest(x_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
     around_KD = around_KD.astype(np.float32)
     terms = (x_ND.shape[1] + 8) * ROUNDING
     bound = 2 * terms / (1 - terms) * float(np.sqrt(squares_K.max())) + x_ND.shape[1] * UNDERFLOW
+    numbers_K = np.arange(len(centroids_KD), dtype=np.float32)
+    count_2K = np.stack([np.ones_like(numbers_K), numbers_K])
     ids_N = np.empty(len(x_ND), np.int64)
     for begin in range(0, len(x_ND), BLOCK):
         block = x_ND[begin : begin + BLOCK]
-        scores_BK = block @ around_KD.T
-        scores_BK -= offsets_K
-        ids_B = scores_BK.argmax(1)
-        near_BK = scores_BK >= (scores_BK.max(1) - bound)[:, None]
-        doubtful = np.flatnonzero(np.count_nonzero(near_BK, 1) > 1)
+        scores_KB = around_KD @ block.T
+        scores_KB -= offsets_K[:, None]
+        near_KB = scores_KB >= scores_KB.max(0) - np.float32(bound)
+        near_B, ids_B = count_2K @ near_KB.astype(np.float32)
+        doubtful = np.flatnonzero(near_B != 1)
         if len(doubtful):
-            rows, candidates = np.nonzero(near_BK[doubtful])
-            apart_BK = np.full((len(doubtful), len(centroids_KD)), np.inf)
+            candidates, rows = np.nonzero(near_KB[:, doubtful])
+            apart_KB = np.full((len(centroids_KD), len(doubtful)), np.inf)
             difference = block[doubtful[rows]].astype(np.float64) - exact_KD[candidates]
-            apart_BK[rows, candidates] = (difference**2).sum(1)
-            ids_B[doubtful] = apart_BK.argmin(1)
+            apart_KB[candidates, rows] = (difference**2).sum(1)
+            ids_B[doubtful] = apart_KB.argmin(0)
         ids_N[begin : begin + len(block)] = ids_B
     return ids_N
 
@@ -135,98 +147,35 @@ def iterate(x_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
     return means_KD
 
 
-def _by_gram(
-    x_ND: np.ndarray, k: int, iterations: int, generator: np.random.Generator, restarts: int
-) -> np.ndarray:
-    """float32 [k, d]: as `_fast`, all of it in the Gram matrix of the rows around their mean."""
-    centred_ND = x_ND - x_ND.mean(0)
-    gram_NN = centred_ND @ centred_ND.T
-    norms_N = gram_NN.diagonal().copy()
-    drawn_RK, every_N, total = (
-        spread_out(gram_NN, k, restarts, generator),
-        np.arange(len(x_ND))[:, None],
-        norms_N.sum(),
-    )
-    products_NC, half_C = gram_NN[:, drawn_RK.ravel()], norms_N[drawn_RK.ravel()] / 2
-    before, best = np.inf, 0
-    for iteration in range(iterations):
-        if iteration == min(TRIALS, restarts):
-            products_NC, half_C = products_NC[:, best : best + k], half_C[best : best + k]
-        scores_NC = products_NC - half_C
-        ids_NR = scores_NC.reshape(len(x_ND), -1, k).argmax(2) + np.arange(0, scores_NC.shape[1], k)
-        best_NR = scores_NC[every_N, ids_NR]
-        errors_R = total - 2 * best_NR.sum(0)
-        best = int(errors_R.argmin()) * k
-        member_NC = np.zeros_like(scores_NC)
-        member_NC[every_N, ids_NR] = 1
-        counts_C = member_NC.sum(0)
-        for empty in np.flatnonzero(counts_C == 0):
-            apart_N = norms_N - 2 * best_NR[:, empty // k]
-            row = int(apart_N.argmax())
-            best_NR[row, empty // k] = norms_N[row] / 2
-            member_NC[row, empty], counts_C[empty] = 1, 1
-        member_NC /= counts_C
-        if before - errors_R.min() <= TOLERANCE * errors_R.min():
-            break
-        before = errors_R.min()
-        products_NC = gram_NN @ member_NC
-        half_C = np.einsum("nc,nc->c", member_NC, products_NC) / 2
-    return member_NC[:, best : best + k].T @ x_ND
-
-
-def spread_out(gram_NN: np.ndarray, k: int, restarts: int, generator: np.random.Generator) -> np.ndarray:
-    """int64 [restarts, k]: rows drawn by greedy k-means++, from the products of all rows with each other.
-
-    Each is the best of `CANDIDATES` drawn with probability by their squared distance to those that were drawn before.
-    """
-    norms_N, n = gram_NN.diagonal(), len(gram_NN)
-    drawn_RK = np.empty((restarts, k), np.int64)
-    drawn_RK[:, 0] = generator.integers(n, size=restarts)
-    each_R = np.arange(restarts)
-
-    def apart(rows: np.ndarray) -> np.ndarray:
-        return np.maximum(norms_N[rows][..., None] + norms_N - 2 * gram_NN[rows], 0)
-
-    apart_RN = apart(drawn_RK[:, 0])
-    for child in range(1, k):
-        shares_RN = apart_RN.cumsum(1, dtype=np.float64)
-        shares_RN /= np.maximum(shares_RN[:, -1:], TINY)
-        shares_RN += each_R[:, None]
-        marks_RC = generator.random((restarts, CANDIDATES)) + each_R[:, None]
-        rows_RC = np.searchsorted(shares_RN.ravel(), marks_RC, side="right") - n * each_R[:, None]
-        rows_RC = np.minimum(rows_RC, n - 1)
-        left_RCN = np.minimum(apart_RN[:, None], apart(rows_RC))
-        best_R = left_RCN.sum(2).argmin(1)
-        drawn_RK[:, child] = rows_RC[each_R, best_R]
-        apart_RN = left_RCN[each_R, best_R]
-    return drawn_RK
-
-
 def _by_sample(
     x_ND: np.ndarray, k: int, iterations: int, generator: np.random.Generator, gpu: bool, restarts: int
 ) -> np.ndarray:
     """float32 [k, d]: the best of the restarts over a sample of `SAMPLE_PER_CENTROID` rows a centroid."""
     order_N = generator.permutation(len(x_ND))
-    size = k * SAMPLE_PER_CENTROID
-    sample_SD = x_ND if len(x_ND) <= size else x_ND[np.sort(order_N[:size])]
-    mean_D = sample_SD.mean(0)
-    seeds_ND = x_ND[order_N[:SEED_ROWS]] - mean_D
-    start_RKD = seeds_ND[spread_out(seeds_ND @ seeds_ND.T, k, restarts, generator)]
-    rows_SD, total = _rounded(sample_SD, mean_D, gpu)
-    return _fast(rows_SD, total, start_RKD, iterations) + mean_D
+    seeds_ND = x_ND[order_N[:SEED_ROWS]]
+    middle_D = seeds_ND.mean(0)
+    seeds_ND -= middle_D
+    start_RKD = seeds_ND[spread_out([seeds_ND @ seeds_ND.T], k, restarts, [generator])[0]]
+    size = min(len(x_ND), k * SAMPLE_PER_CENTROID) // SAMPLE_STEP * SAMPLE_STEP
+    rows_SD, total = _rounded(x_ND, np.sort(order_N[:size]), middle_D, gpu)
+    return _fast(rows_SD, total, start_RKD, iterations) + middle_D
 
 
-def _rounded(x_ND: np.ndarray, mean_D: np.ndarray, gpu: bool) -> tuple[torch.Tensor, float]:
-    """The rows less ``mean_D``, in the precision and on the device that multiply them fastest; the sum of their squares."""
-    out_ND = torch.empty(
-        x_ND.shape, dtype=torch.bfloat16 if gpu else _fast_kind(), device="cuda" if gpu else "cpu"
+def _rounded(
+    x_ND: np.ndarray, rows_S: np.ndarray, middle_D: np.ndarray, gpu: bool
+) -> tuple[torch.Tensor, float]:
+    """These rows less ``middle_D``, in the precision and on the device that multiply them fastest; the sum of their squares."""
+    out_SD = torch.empty(
+        (len(rows_S), len(middle_D)),
+        dtype=torch.bfloat16 if gpu else _fast_kind(),
+        device="cuda" if gpu else "cpu",
     )
     total = 0.0
-    for begin in range(0, len(x_ND), SMALL_BLOCK):
-        block = x_ND[begin : begin + SMALL_BLOCK] - mean_D
+    for begin in range(0, len(rows_S), SMALL_BLOCK):
+        block = x_ND[rows_S[begin : begin + SMALL_BLOCK]] - middle_D
         total += float(np.vdot(block, block))
-        out_ND[begin : begin + SMALL_BLOCK] = torch.from_numpy(block)
-    return out_ND, total
+        out_SD[begin : begin + SMALL_BLOCK] = torch.from_numpy(block)
+    return out_SD, total
 
 
 @cache

@@ -15,12 +15,12 @@ from typing import Protocol
 
 import numpy as np
 
-from vision.kmeans import RESTARTS, cluster, nearest
+from vision.kmeans import GRAM_ROWS, RESTARTS, cluster, nearest
 
 READ_ROWS = 4096
 FEW_ROWS, MANY_ROWS, MORE_RESTARTS = 50_000, 6_000, 6
 """Where a tree has few rows in all, or a node many (of which a sample is tried), more restarts cost little."""
-SAMPLE_PER_CHILD = 1024
+SAMPLE_PER_CHILD, MOST_PER_CHILD = 1024, 4096
 
 
 class CodebookError(ValueError):
@@ -101,8 +101,8 @@ class Tree:
         (self.k, self.depth), self.width = shape, rows.shape[1]
         self.rows, self.iterations, self.seed, self.gpu, self.on_rows = rows, iterations, seed, gpu, on_rows
         self.most = max(memory // row_bytes(self.width, self.depth), self.k)
-        self._held_ND = np.empty((min(self.most, rows.shape[0]), self.width), np.float32)
-        self._child_ND = self._held_ND[:0]
+        held = (min(self.most, rows.shape[0]), self.width)
+        self._places = [np.empty(held, np.float32) for _ in range(self.depth)]
         levels = range(1, self.depth + 1)
         self.centroids = [np.zeros((self.k**level, self.width), np.float32) for level in levels]
         self.used = [np.zeros(self.k**level, bool) for level in levels]
@@ -113,10 +113,8 @@ class Tree:
         """All below ``node`` (of ``level``), from its rows of these numbers."""
         n = len(numbers_N)
         if n <= self.most:
-            self._grow_held(self._held(numbers_N), level, node, self.depth)
+            self._grow_held({node: self._held(numbers_N)}, level, self.depth)
             return
-        generator = np.random.default_rng([self.seed, level, node, 1])
-        sample = np.sort(generator.choice(n, self.most, replace=False, shuffle=False))
         down = 1
         while (
             level + down < self.depth
@@ -124,7 +122,10 @@ class Tree:
             and self.most >= SAMPLE_PER_CHILD * self.k ** (down + 1)
         ):
             down += 1
-        self._grow_held(self._held(numbers_N[sample]), level, node, level + down, of_sample=True)
+        size = min(self.most, MOST_PER_CHILD * self.k**down)
+        generator = np.random.default_rng([self.seed, level, node, 1])
+        sample = np.sort(generator.choice(n, size, replace=False, shuffle=False))
+        self._grow_held({node: self._held(numbers_N[sample])}, level, level + down, of_sample=True)
         below_N = np.empty(n, np.int32)
         for begin in range(0, n, READ_ROWS):
             x_ND = read_directions(self.rows, numbers_N[begin : begin + READ_ROWS])
@@ -138,33 +139,49 @@ class Tree:
 
     def _held(self, numbers_N: np.ndarray) -> np.ndarray:
         """float32 [n, d]: the rows of these numbers, in the place that is kept for them."""
-        held_ND = self._held_ND[: len(numbers_N)]
+        held_ND = self._places[0][: len(numbers_N)]
         for begin in range(0, len(numbers_N), READ_ROWS):
             part = numbers_N[begin : begin + READ_ROWS]
             read_directions(self.rows, part, held_ND[begin : begin + len(part)])
         return held_ND
 
     def _grow_held(
-        self, x_ND: np.ndarray, level: int, node: int, last: int, of_sample: bool = False, top: bool = True
+        self, nodes: dict[int, np.ndarray], level: int, last: int, of_sample: bool = False, place: int = 0
     ) -> None:
-        """The levels up to ``last`` below ``node``, from rows in memory; at the top each child is copied to one place."""
-        seed = np.random.SeedSequence([self.seed, level, node]).generate_state(1)[0]
-        more = self.rows.shape[0] <= FEW_ROWS or len(x_ND) >= MANY_ROWS
-        restarts = MORE_RESTARTS if more else RESTARTS
-        centroids_KD, own_N = cluster(x_ND, self.k, self.iterations, int(seed), self.gpu, restarts)
-        first = node * self.k
-        self.centroids[level][first : first + len(centroids_KD)] = centroids_KD
-        self.used[level][first : first + len(centroids_KD)] = True
-        if level + 1 < last:
-            order_N, counts = np.argsort(own_N, kind="stable"), np.bincount(own_N)
-            if top and len(self._child_ND) < counts.max():
-                self._child_ND = np.empty((counts.max(), self.width), np.float32)
-            for child, rows in enumerate(np.split(order_N, np.cumsum(counts)[:-1])):
-                to_ND = self._child_ND[: len(rows)] if top else np.empty((len(rows), self.width), np.float32)
-                np.take(x_ND, rows, 0, out=to_ND, mode="clip")
-                self._grow_held(to_ND, level + 1, first + child, last, of_sample, False)
-        elif not of_sample:
-            self._finish(x_ND, first + own_N)
+        """The levels up to ``last`` below nodes of ``level``, from their rows, which lie in memory at ``place``."""
+        seeds = [int(np.random.SeedSequence([self.seed, level, n]).generate_state(1)[0]) for n in nodes]
+        many = self.rows.shape[0] <= FEW_ROWS or max(map(len, nodes.values())) >= MANY_ROWS
+        restarts = MORE_RESTARTS if many else RESTARTS
+        clusters = cluster(list(nodes.values()), self.k, self.iterations, seeds, self.gpu, restarts)
+        for (node, x_ND), (centroids_KD, own_N) in zip(nodes.items(), clusters, strict=True):
+            first = node * self.k
+            self.centroids[level][first : first + len(centroids_KD)] = centroids_KD
+            self.used[level][first : first + len(centroids_KD)] = True
+            if level + 1 < last:
+                for children in self._children(x_ND, own_N, first, place + 1):
+                    self._grow_held(children, level + 1, last, of_sample, place + 1)
+            elif not of_sample:
+                self._finish(x_ND, first + own_N)
+
+    def _children(
+        self, x_ND: np.ndarray, own_N: np.ndarray, first: int, place: int
+    ) -> Iterator[dict[int, np.ndarray]]:
+        """The rows of each child, copied to ``place``: the large ones one at a time, then the small ones side by side."""
+        order_N, counts = np.argsort(own_N, kind="stable"), np.bincount(own_N)
+        rows = np.split(order_N, np.cumsum(counts)[:-1])
+        small = np.flatnonzero(counts <= GRAM_ROWS).tolist()
+        large = [[child] for child in np.flatnonzero(counts > GRAM_ROWS).tolist()]
+        for together in [*large, small] if small else large:
+            taken_N = np.concatenate([rows[child] for child in together])
+            to_ND = self._places[place][: len(taken_N)]
+            np.take(x_ND, taken_N, 0, out=to_ND, mode="clip")
+            yield dict(
+                zip(
+                    (first + child for child in together),
+                    np.split(to_ND, np.cumsum(counts[together])[:-1]),
+                    strict=True,
+                )
+            )
 
     def _finish(self, x_ND: np.ndarray, leaves_N: np.ndarray) -> None:
         self.totals.add(x_ND, leaves_N, self.centroids[-1])

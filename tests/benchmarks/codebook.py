@@ -10,7 +10,7 @@ faiss.Kmeans (20 iterations, all points) in each node, on the same features of l
 leaves over the sum around the mean, both from means worked out anew. Then encoding against faiss.IndexFlatL2 over the
 leaves, and against the plain descent in float64. `--scale` writes float16 features of n clips block by block to a
 temporary file (n x 2 KiB), and fits each in a process of its own that reads them from there.
-CPU seconds of one thread; the rounds are interleaved.
+CPU seconds of one thread; the rounds are interleaved, each with a seed of its own for all three.
 """
 
 import argparse
@@ -68,24 +68,30 @@ def repeated(path: Path, clips: int) -> np.ndarray:
     return out
 
 
-def peers_tree(x_ND: np.ndarray, node: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def peers_tree(x_ND: np.ndarray, node: Callable[[np.ndarray, int], np.ndarray], seed: int) -> np.ndarray:
     ids_N = np.zeros(len(x_ND), np.int64)
     for _ in range(DEPTH):
         children_N, order_N = np.empty_like(ids_N), np.argsort(ids_N, kind="stable")
         for rows in np.split(order_N, np.flatnonzero(np.diff(ids_N[order_N])) + 1):
-            own = node(x_ND[rows]) if len(rows) > K else np.arange(len(rows))
+            own = node(x_ND[rows], seed) if len(rows) > K else np.arange(len(rows))
             children_N[rows] = ids_N[rows[0]] * K + own
         ids_N = children_N
     return ids_N
 
 
-def with_sklearn(x_ND: np.ndarray) -> np.ndarray:
-    return KMeans(K, n_init=1, max_iter=ITERATIONS, random_state=0, algorithm="lloyd").fit_predict(x_ND)
+def with_sklearn(x_ND: np.ndarray, seed: int) -> np.ndarray:
+    kmeans = KMeans(K, n_init=1, max_iter=ITERATIONS, random_state=seed, algorithm="lloyd")
+    return kmeans.fit_predict(x_ND)
 
 
-def with_faiss(x_ND: np.ndarray) -> np.ndarray:
+def with_faiss(x_ND: np.ndarray, seed: int) -> np.ndarray:
     kmeans = faiss.Kmeans(
-        x_ND.shape[1], K, niter=ITERATIONS, seed=0, min_points_per_centroid=1, max_points_per_centroid=10**9
+        x_ND.shape[1],
+        K,
+        niter=ITERATIONS,
+        seed=seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=10**9,
     )
     kmeans.train(x_ND)
     return kmeans.index.search(x_ND, 1)[1][:, 0]
@@ -123,28 +129,31 @@ def plain_descent(book: Codebook, x_ND: np.ndarray) -> np.ndarray:
 def speed(clips: int, rounds: int, features: Path | None, memory: int) -> None:
     half = repeated(features, clips) if features else np.concatenate(list(synthetic(clips)))
     unit = directions(half)
-    book = Codebook(CodebookOptions(k=K, depth=DEPTH, iterations=ITERATIONS))
+    book = Codebook()
+
+    def ours(seed: int) -> Codebook:
+        nonlocal book
+        book = Codebook(CodebookOptions(k=K, depth=DEPTH, iterations=ITERATIONS, seed=seed))
+        return book.fit(unit, memory=memory)
+
     ways = {
-        "ours": lambda: book.fit(unit, memory=memory),
-        "faiss": lambda: peers_tree(unit, with_faiss),
-        "scikit-learn": lambda: peers_tree(unit, with_sklearn),
+        "ours": ours,
+        "faiss": lambda seed: peers_tree(unit, with_faiss, seed),
+        "scikit-learn": lambda seed: peers_tree(unit, with_sklearn, seed),
     }
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    errors = {}
-    for _ in range(rounds):
+    found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in ways}
+    for seed in range(rounds):
         for name, work in ways.items():
-            spent, ids_N = seconds(work)
-            found[name].append(spent)
-            if name not in errors:
-                ids_N = book.encode(unit) if name == "ours" else ids_N
-                errors[name] = relative_error(unit, ids_N), len(np.unique(ids_N))
-    theirs = np.median(found["scikit-learn"])
-    print(
-        f"{clips} clips x {unit.shape[1]}, {K}^{DEPTH} tokens; CPU s, times as fast as scikit-learn, error, leaves"
-    )
-    for name, spent in found.items():
-        error, leaves = errors[name]
-        print(f"  {name:<14}{np.median(spent):8.2f}  x{theirs / np.median(spent):5.2f}  {error:.4f}  {leaves}", flush=True)  # fmt: skip
+            spent, ids_N = seconds(lambda work=work, seed=seed: work(seed))
+            ids_N = book.encode(unit) if name == "ours" else ids_N
+            found[name].append((spent, relative_error(unit, ids_N), len(np.unique(ids_N))))
+    theirs = np.median([spent for spent, *_ in found["scikit-learn"]])
+    print(f"{clips} clips x {unit.shape[1]}, {K}^{DEPTH} tokens, {rounds} seeds")
+    print("  CPU s in the middle, times as fast as scikit-learn, mean error (least to most), leaves")
+    for name, rows in found.items():
+        spent, errors, leaves = (np.array(column) for column in zip(*rows, strict=True))
+        middle = np.median(spent)
+        print(f"  {name:<14}{middle:8.2f}  x{theirs / middle:5.2f}  {errors.mean():.4f} ({errors.min():.4f} to {errors.max():.4f})  {leaves.mean():.0f}", flush=True)  # fmt: skip
     encoding(book, unit[np.random.default_rng(1).permutation(clips)], rounds)
 
 
