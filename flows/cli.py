@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextvars
 import dataclasses
 import logging
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -21,6 +18,7 @@ from flows.errors import FOR_PEOPLE
 from flows.importing import Imports
 from flows.printing import JsonOption, figures, print_figures, print_json, print_videos, status_of
 from flows.removal import remove
+from flows.running import Stopped, run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
 from multimodal.intake.imports import find_imports
 from multimodal.library import find
@@ -57,7 +55,7 @@ def run(
     with store.writing():
         from flows.pipeline import pipeline
 
-        report = _flow(pipeline, list(videos), settings, imports)
+        report = run_flow(settings.store, pipeline, list(videos), settings, imports)
     if json_:
         print_json({"report": str(report), "figures": figures(store)} | status_of(store))
     else:
@@ -80,7 +78,7 @@ def ingest(
     with Store(settings.store).writing():
         from flows.ingest import ingest_with_workers
 
-        _flow(ingest_with_workers, list(videos), settings, imports)
+        run_flow(settings.store, ingest_with_workers, list(videos), settings, imports)
     status(settings.store, json_=json_)
 
 
@@ -92,7 +90,7 @@ def codebook(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
         from flows.codebook import make_tokens, out_of_date
         from multimodal.tokens import figures, in_words, load_codebook
 
-        made = _flow(make_tokens, settings)
+        made = run_flow(settings.store, make_tokens, settings)
     fitted, old = load_codebook(store, made), out_of_date(store)
     progress.say(in_words(fitted))
     if old:
@@ -112,7 +110,7 @@ def pretrain(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
     with Store(settings.store, create=False).writing():
         from flows.pretrain import pretrain_model
 
-        made = _flow(pretrain_model, settings)
+        made = run_flow(settings.store, pretrain_model, settings)
     if json_:
         print_json({"model": made})
     else:
@@ -125,7 +123,7 @@ def captioner(settings: Settings = Settings(), *, json_: JsonOption = False) -> 
     with Store(settings.store, create=False).writing():
         from flows.captioner import make_captioner
 
-        made = _flow(make_captioner, settings)
+        made = run_flow(settings.store, make_captioner, settings)
     if json_:
         print_json({"captioner": made})
     else:
@@ -138,7 +136,7 @@ def index(settings: Settings = Settings(), *, json_: JsonOption = False) -> None
     with Store(settings.store, create=False).writing():
         from flows.index import index_videos
 
-        made = _flow(index_videos, settings)
+        made = run_flow(settings.store, index_videos, settings)
     if json_:
         print_json(dataclasses.asdict(made))
     else:
@@ -154,7 +152,7 @@ def evaluate(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
     with store.writing():
         from flows.evaluate import evaluate_model
 
-        report = _flow(evaluate_model, settings)
+        report = run_flow(settings.store, evaluate_model, settings)
     if json_:
         print_json(figures(store))
     else:
@@ -187,41 +185,9 @@ def check_sources(videos: Sequence[Path], imports: Imports) -> None:
         find(videos)
 
 
-def _flow(flow: Callable[..., Any], *args: Any) -> Any:
-    """Runs a flow, on an embedded server where the user has set up none.
-
-    The flow has a thread of its own: a signal then ends the process at once, whatever the flow waits for. That is safe,
-    as what is stored is whole or absent.
-    """
-    import httpx
-
-    from flows.server import ensure_server
-
-    ensure_server()
-    outcome: Future = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(flow(*args))
-        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
-            outcome.set_exception(error)
-
-    threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
-    try:
-        return outcome.result()
-    except httpx.TransportError as error:
-        raise InputError(
-            f"Prefect's server went away ({error}); start it and run again, what was done is kept"
-        ) from error
-
-
-class _Stopped(BaseException):
-    """A signal asked us to stop."""
-
-
 def _stop(number: int, _: object) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)
-    raise _Stopped(number)
+    raise Stopped(number)
 
 
 def main() -> None:
@@ -248,7 +214,7 @@ def main() -> None:
         code = _complain(
             f"disk full: {error}; free some space and run again, what was done is kept", BAD_INPUT
         )
-    except _Stopped as stopped:
+    except Stopped as stopped:
         progress.give_back_terminal()
         code = _complain("stopped; run again to go on", 128 + stopped.args[0])
         os._exit(code)

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 from command import Home, artefacts, contents, folder_of, kill, prefect_server, stamps
 
@@ -174,6 +175,15 @@ def test_the_runs_that_were_stopped_are_on_record(chain):
         outcomes = [o for (o,) in db.execute("SELECT outcome FROM runs ORDER BY id")]
     db.close()
     assert outcomes == ["killed"] * len(STOPS) + ["done"]
+
+
+def test_prefect_does_not_have_them_as_running(world, chain):
+    """Of the runs on the one server: the killed one is ended by the next, the one that a signal stopped by itself."""
+    asked = {"flow_runs": {"tags": {"all_": [f"store {chain[0].resolve()}"]}}, "sort": "START_TIME_ASC"}
+    runs = httpx.post(f"{world.server}/flow_runs/filter", json=asked).json()
+    assert len(runs) > 10 and {run["state_type"] for run in runs} == {"CRASHED", "CANCELLED", "COMPLETED"}
+    ends = [run["state_type"] for run in runs if run["parent_task_run_id"] is None]
+    assert ends == ["CRASHED", "CANCELLED", "COMPLETED"]
 
 
 def test_a_second_run_at_once_is_told_who_holds_the_store(world, chain, tmp_path):
