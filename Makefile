@@ -29,8 +29,8 @@ demo: $(VENV)/ready  ## the whole main job on the sample corpus, ending in answe
 	@$(VIDEOBERT) imagine "Now chop the carrot just like this." --store $(STORE) --out $(STORE)/imagined.png
 	@echo; echo "The page with all of it: $(abspath $(STORE))/report.html"
 
-test: $(VENV)/ready check  ## the tests, each room's in one of two processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+test: $(VENV)/ready check  ## the tests, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

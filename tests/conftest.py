@@ -8,14 +8,7 @@ from typing import NoReturn
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-TESTS = Path(__file__).parent
-VIDEOS = TESTS.parents[1] / "shared/videos"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a room's tests share (servers, stores, models) is made once: with `-n 2` a room stays in one process."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).parts[0]))
+VIDEOS = Path(__file__).parents[1].parent / "shared/videos"
 
 
 def absent(what: str, message: str) -> NoReturn:
