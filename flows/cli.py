@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from flows import progress, questions
+from flows.doctor import doctor
 from flows.errors import FOR_PEOPLE
 from flows.importing import Imports
 from flows.printing import JsonOption, figures, print_figures, print_json, print_videos, status_of
@@ -170,6 +171,7 @@ def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> 
         print_videos(opened)
 
 
+app.command(doctor)
 app.command(remove)
 for question in (questions.search, questions.next_, questions.caption, questions.classify, questions.imagine):
     app.command(question, name=question.__name__.rstrip("_"))

@@ -30,6 +30,7 @@ from multimodal.weights.downloads import (
 from multimodal.weights.known import WEIGHTS, Weights, whisper_weights
 
 log = logging.getLogger(__name__)
+EMPTY = "empty"
 
 
 class WeightsError(ValueError):
@@ -72,8 +73,7 @@ def fetch(name: str, *, path: Path | None = None, progress: Progress | None = No
 def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress | None) -> Path:
     for leftover in folder.glob(".*.part"):
         leftover.unlink()
-    main = folder / weights.files[0].name
-    kept = main.with_suffix(".safetensors") if weights.numpy_pickle else main
+    main, kept = folder / weights.files[0].name, _kept(weights, folder)
     if path is not None:
         try:
             for file in weights.files:
@@ -120,12 +120,27 @@ def _cached(weights: Weights, folder: Path, kept: Path) -> str | None:
         by_hand.unlink(missing_ok=True)
         if reason is not None:
             return reason
-    if not kept.exists():
-        return "empty"
-    reason = _check_record(weights, kept) if _needs_record(weights) else _check_files(weights, folder)
-    if reason is not None:
+    reason = _lacking(weights, folder)
+    if reason not in (None, EMPTY):
         log.warning("weights %r: %s in %s; fetching them again", weights.name, reason, folder)
     return reason
+
+
+def lacking(name: str) -> str | None:
+    """None where the cache holds the whole of these known weights, `EMPTY`, or what is wrong with them."""
+    return _lacking(WEIGHTS[name], cache_folder() / WEIGHTS[name].folder)
+
+
+def _lacking(weights: Weights, folder: Path) -> str | None:
+    kept = _kept(weights, folder)
+    if not kept.exists():
+        return EMPTY
+    return _check_record(weights, kept) if _needs_record(weights) else _check_files(weights, folder)
+
+
+def _kept(weights: Weights, folder: Path) -> Path:
+    main = folder / weights.files[0].name
+    return main.with_suffix(".safetensors") if weights.numpy_pickle else main
 
 
 def _check_files(weights: Weights, folder: Path) -> str | None:

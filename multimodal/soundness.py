@@ -1,0 +1,135 @@
+"""Looks a store over: whether all that its catalogue speaks of can be opened and is as it was written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from multimodal.catalogue import Catalogue, Video
+from multimodal.library import read_features, read_imported_tokens, read_transcript, usable
+from multimodal.store import Store, changed_files
+from multimodal.training.checkpoints import latest
+
+REMADE = "take it away and run again: it is made anew"
+CODEBOOK = "restore it; or take it away and run again, which fits a new codebook and trains a model on it"
+CHECKPOINT = (
+    "take the folder away and run again: training goes on from the checkpoint before it, or begins anew"
+)
+IMPORTED = "restore it, or import it again"
+
+Report = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a part of the store (`part` is its path from the root), and what to do."""
+
+    part: str
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file or folder, how it is looked at (raising where it is broken), and what to do where it is."""
+
+    path: Path
+    look: Callable[[], object]
+    remedy: str
+
+
+def examine(store: Store, catalogue: Catalogue, report: Report) -> tuple[int, list[Fault]]:
+    """How many files and published folders were looked at, and what is wrong.
+
+    Transcripts, features, tokens and indexes are opened and read to their end; codebook and checkpoints in use are compared
+    with their manifests, byte for byte. A file that no run made yet is no fault.
+    """
+    parts, faults = list(_parts(store, catalogue)), []
+    for done, part in enumerate(parts, 1):
+        name = part.path.relative_to(store.root).as_posix()
+        try:
+            part.look()
+        except FileNotFoundError as error:
+            missing = Path(str(error.filename or part.path))
+            faults.append(Fault(name, f"{missing.name} is missing", part.remedy))
+        except Exception as error:  # noqa: BLE001 - whatever a damaged file makes a reader say
+            faults.append(
+                Fault(name, " ".join(str(error).split())[:200] or type(error).__name__, part.remedy)
+            )
+        report(done, len(parts), name)
+    return len(parts), faults
+
+
+def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
+    """Bytes of the codebooks, models, captioners and indexes that no answer comes from any more, by path from the root."""
+    current = {kind: catalogue.current(kind) for kind in ("codebook", "model", "model_codebook", "captioner")}
+    used = {
+        "codebooks": {current["codebook"], current["model_codebook"]},
+        "tokens": {current["codebook"], current["model_codebook"]},
+        "models": {current["model"]},
+        "captioners": {current["captioner"]},
+    }
+    found = [f for kind, names in used.items() for f in _folders(store.root / kind) if f.name not in names]
+    found += [
+        folder
+        for kind in ("indexes", "caches")
+        for folder in _folders(store.root / kind)
+        if folder.name.split(".step-")[0] != current["model"]
+    ]
+    return {
+        folder.relative_to(store.root).as_posix(): sum(
+            p.stat().st_size for p in folder.rglob("*") if p.is_file()
+        )
+        for folder in found
+    }
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(p for p in parent.glob("[!.]*") if p.is_dir())
+
+
+def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
+    codebook, model, captioner = (catalogue.current(kind) for kind in ("codebook", "model", "captioner"))
+    for video in usable(catalogue):
+        remedy = REMADE if video.path else IMPORTED
+        if video.transcript is not None:
+            yield Part(
+                store.transcript(video.video, video.transcript), _of(read_transcript, store, video), remedy
+            )
+        if video.features is not None:
+            yield Part(store.features(video.video, video.features), _of(_read_seen, store, video), remedy)
+    if codebook:
+        yield Part(store.codebook(codebook), _of(_as_written, store.codebook(codebook)), CODEBOOK)
+    for root in (model and store.model(model), captioner and store.captioner(captioner)):
+        if root and (checkpoint := latest(root)):
+            yield Part(checkpoint, _of(_as_written, checkpoint), CHECKPOINT)
+    for path in sorted((store.root / "tokens" / (codebook or "")).glob("*.parquet")):
+        yield Part(path, _of(pq.read_table, path), REMADE)
+    for path in sorted(store.root.glob(f"indexes/{model or ''}.step-*/*.parquet")):
+        yield Part(path, _of(pq.read_table, path), REMADE)
+
+
+def _of(look: Callable[..., object], *args: object) -> Callable[[], object]:
+    return lambda: look(*args)
+
+
+def _read_seen(store: Store, video: Video) -> None:
+    if read_imported_tokens(store, video) is None:
+        values, _ = read_features(store, video)
+        if len(values) != (video.clips or 0):
+            raise ValueError(f"it holds {len(values)} clips, the catalogue says {video.clips}")
+
+
+def _as_written(folder: Path) -> None:
+    if not (folder / "manifest.json").is_file():
+        raise FileNotFoundError(2, "there is none", str(folder))
+    try:
+        changed = changed_files(folder)
+    except (json.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError("manifest.json cannot be read") from error
+    if changed:
+        raise ValueError(f"{', '.join(changed[:3])} not as written")
