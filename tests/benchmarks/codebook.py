@@ -190,7 +190,7 @@ def measured(path: Path, clips: int, memory: int) -> None:
     torch.set_num_threads(1)
     rows = File(path, clips)
     Codebook(CodebookOptions(k=2, depth=1)).fit(np.eye(4))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
     spent, book = seconds(lambda: Codebook(CodebookOptions(k=K, depth=DEPTH)).fit(rows, memory=memory))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{clips:>9}  {memory >> 20:>6}  {spent:8.1f}  {spent / clips * 1e6:6.1f}  {peak - before:8.0f}  {rows.given / clips:5.2f}  {int(book.used_.sum()):>6}  {book.quantisation_error_:.4f}", flush=True)  # fmt: skip
