@@ -65,31 +65,32 @@ def examine(store: Store, catalogue: Catalogue, report: Report) -> tuple[int, li
 
 
 def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
-    """Bytes of the codebooks, models, captioners and indexes that no answer comes from any more, by path from the root."""
+    """Bytes of the codebooks, models, captioners and indexes of before, by path from the root.
+
+    Of before is what no answer comes from and is older than what is used in its place: a training that was stopped and is to
+    go on is newer.
+    """
     current = {kind: catalogue.current(kind) for kind in ("codebook", "model", "model_codebook", "captioner")}
+    codebooks = {current["codebook"], current["model_codebook"]}
     used = {
-        "codebooks": {current["codebook"], current["model_codebook"]},
-        "tokens": {current["codebook"], current["model_codebook"]},
+        "codebooks": codebooks,
+        "tokens": codebooks,
         "models": {current["model"]},
         "captioners": {current["captioner"]},
+        "indexes": {current["model"]},
+        "caches": {current["model"]},
     }
-    found = [f for kind, names in used.items() for f in _folders(store.root / kind) if f.name not in names]
-    found += [
-        folder
-        for kind in ("indexes", "caches")
-        for folder in _folders(store.root / kind)
-        if folder.name.split(".step-")[0] != current["model"]
-    ]
-    return {
-        folder.relative_to(store.root).as_posix(): sum(
-            p.stat().st_size for p in folder.rglob("*") if p.is_file()
-        )
-        for folder in found
-    }
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(p for p in parent.glob("[!.]*") if p.is_dir())
+    found = {}
+    for kind, names in used.items():
+        folders = sorted(p for p in (store.root / kind).glob("[!.]*") if p.is_dir())
+        files = {folder: [p.stat() for p in folder.rglob("*") if p.is_file()] for folder in folders}
+        ages = {folder: max((f.st_mtime for f in stats), default=0.0) for folder, stats in files.items()}
+        in_use = [f for f in folders if f.name in names or f.name.split(".step-")[0] in names]
+        line = max((ages[folder] for folder in in_use), default=0.0)
+        for folder in folders:
+            if folder not in in_use and ages[folder] < line:
+                found[folder.relative_to(store.root).as_posix()] = sum(f.st_size for f in files[folder])
+    return found
 
 
 def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
