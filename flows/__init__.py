@@ -14,3 +14,4 @@ THREAD_DEFAULTS = {"OMP_WAIT_POLICY": "passive"}
 
 for _name, _value in (PREFECT_DEFAULTS | THREAD_DEFAULTS).items():
     os.environ.setdefault(_name, _value)
+DISTRIBUTION = "videobert-workflow"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import progress, questions
+from flows import DISTRIBUTION, progress, questions
 from flows.doctor import doctor
 from flows.errors import FOR_PEOPLE
 from flows.importing import Imports
@@ -26,6 +28,7 @@ from multimodal.library import find
 from multimodal.store import InputError, Store, StoreLocked, out_of_space
 
 BAD_INPUT, LOCKED = 2, 3
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PREFECTS_OWN_LOGGERS = ("EventsWorker", "APILogWorker")
 """Those that PREFECT_LOGGING_LEVEL does not reach; they speak up when a machine is slow."""
 
@@ -38,6 +41,7 @@ app = App(
     name="videobert",
     help="Turns a folder of narrated videos into a joint model of what is said and what is seen, and answers questions with it.",
     help_epilogue='First: `videobert run VIDEOS`. Then: `videobert search "TEXT"`. `videobert COMMAND --help` says more of each.',
+    version=partial(importlib.metadata.version, DISTRIBUTION),
     version_flags=["--version"],
 )
 
@@ -187,6 +191,12 @@ def check_sources(videos: Sequence[Path], imports: Imports) -> None:
         find(videos)
 
 
+def _be_deaf() -> None:
+    """All is done and said: a signal that comes while Python winds up must not make it look otherwise."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _stop(number: int, _: object) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)
     raise Stopped(number)
@@ -197,11 +207,12 @@ def main() -> None:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     for name in PREFECTS_OWN_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, _stop)
     try:
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
+        _be_deaf()
         code = 0
     except StoreLocked as error:
         code = _complain(error, LOCKED)

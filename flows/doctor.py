@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from flows import progress
+from flows import DISTRIBUTION, progress
 from flows.printing import JsonOption, print_json
 from flows.settings import DEFAULT_STORE, StoreOption
 from multimodal.store import Store, StoreError, StoreLocked
 
 BROKEN = 1
 """The exit status where something is broken."""
-DISTRIBUTION = "videobert-workflow"
 OURS = ("flows", "vision", "speech", "multimodal")
 OPENED = ("torch", "torchvision", "whisper", "av", "cv2", "faiss", "silero_vad", "prefect", "sklearn")
 """Modules with compiled parts, or that break where another is of the wrong version."""

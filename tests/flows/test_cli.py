@@ -1,7 +1,9 @@
 """The command line: its help, its exit statuses, what goes where."""
 
+import importlib.metadata
 import os
 import subprocess
+import sys
 
 import pytest
 from command import Home, run_inside
@@ -23,6 +25,7 @@ COMMANDS = {
     "captioner": "--epochs",
     "status": "--json",
     "remove": "VIDEO",
+    "doctor": "--json",
 }
 
 
@@ -56,7 +59,7 @@ def test_each_command_has_help_that_names_what_it_needs(capsys, name):
 
 def test_it_starts_as_a_module_and_ends_well(alone):
     ended = alone.run("--version")
-    assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout.strip()
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{version}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,23 @@ def test_a_reader_that_goes_away_is_no_error_of_ours(alone, made):
     )  # fmt: skip
     os.close(write)
     assert child.stderr == "" and child.returncode == 141
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_python_winds_up_changes_nothing(alone, number):
+    """All was done and said: the status stays that of success, and nobody is shown a traceback."""
+    code = f"""
+import atexit, os, signal, sys
+atexit.register(os.kill, os.getpid(), signal.{number})
+sys.argv = ["videobert", "--version"]
+from flows.cli import main
+main()
+"""
+    version = importlib.metadata.version("videobert-workflow")
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=alone.environment, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{version}\n", "")
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path, made):
