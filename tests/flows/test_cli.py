@@ -10,6 +10,7 @@ from command import Home, run_inside
 
 from flows.cli import app
 
+VERSION = importlib.metadata.version("videobert-workflow")
 COMMANDS = {
     "run": "VIDEOS",
     "ingest": "VIDEOS",
@@ -59,7 +60,7 @@ def test_each_command_has_help_that_names_what_it_needs(capsys, name):
 
 def test_it_starts_as_a_module_and_ends_well(alone):
     ended = alone.run("--version")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{version}\n", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{VERSION}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -116,11 +117,10 @@ sys.argv = ["videobert", "--version"]
 from flows.cli import main
 main()
 """
-    version = importlib.metadata.version("videobert-workflow")
     ended = subprocess.run(
         [sys.executable, "-c", code], env=alone.environment, capture_output=True, text=True, check=False
     )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{version}\n", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{VERSION}\n", "")
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path, made):
