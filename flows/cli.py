@@ -21,13 +21,14 @@ from flows.errors import FOR_PEOPLE
 from flows.importing import Imports
 from flows.printing import JsonOption, figures, print_figures, print_json, print_videos, status_of
 from flows.removal import remove
-from flows.running import Stopped, run_flow
+from flows.running import record_stop, run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
 from multimodal.intake.imports import find_imports
 from multimodal.library import find
 from multimodal.store import InputError, Store, StoreLocked, out_of_space
 
 BAD_INPUT, LOCKED = 2, 3
+COMPLAINT = "videobert: "
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PREFECTS_OWN_LOGGERS = ("EventsWorker", "APILogWorker")
 """Those that PREFECT_LOGGING_LEVEL does not reach; they speak up when a machine is slow."""
@@ -192,14 +193,22 @@ def check_sources(videos: Sequence[Path], imports: Imports) -> None:
 
 
 def _be_deaf() -> None:
-    """All is done and said: a signal that comes while Python winds up must not make it look otherwise."""
+    """From here on a signal changes nothing: all is done and said, or another has ended us."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(number: int, _: object) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)
-    raise Stopped(number)
+    """Ends the process at once: what is stored is whole or absent, and what the process started ends with it.
+
+    Nothing is raised: the code that the signal meets could catch it, or wrap it in an error of its own. Nor is anything
+    printed through a stream that this thread may be in the middle of.
+    """
+    _be_deaf()
+    record_stop()
+    progress.give_back_terminal()
+    os.write(sys.stderr.fileno(), f"{COMPLAINT}stopped; run again to go on\n".encode())
+    os._exit(128 + number)
 
 
 def main() -> None:
@@ -227,13 +236,9 @@ def main() -> None:
         code = _complain(
             f"disk full: {error}; free some space and run again, what was done is kept", BAD_INPUT
         )
-    except Stopped as stopped:
-        progress.give_back_terminal()
-        code = _complain("stopped; run again to go on", 128 + stopped.args[0])
-        os._exit(code)
     sys.exit(code)
 
 
 def _complain(error: object, code: int) -> int:
-    print(f"videobert: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    print(f"{COMPLAINT}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
     return code

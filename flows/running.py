@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 SECONDS_TO_RECORD = 2.0
 
 
-class Stopped(BaseException):
-    """A signal, whose number it holds, asked us to stop."""
+_under_way: str | None = None
+"""The tag of the flow that this process runs."""
 
 
 def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
     """What the flow returns or raises. The caller holds the store for writing.
 
-    The flow has a thread of its own: a signal (`Stopped`, raised in the main thread) then ends the process at once, whatever
-    the flow waits for. That is safe, as what is stored is whole or absent. The server is an embedded one where the user has
-    set up none. Raises InputError where it does not start, or went away.
+    The flow has a thread of its own, so that the main thread can hear a signal, whatever the flow waits for. The server is an
+    embedded one where the user has set up none. Raises InputError where it does not start, or went away.
     """
     import httpx
     from prefect import tags
-    from prefect.states import Cancelled, Crashed
+    from prefect.states import Crashed
 
     from flows.server import ensure_server
 
+    global _under_way
     ensure_server()
     tag, outcome = f"store {store.resolve()}", Future()
 
@@ -50,18 +50,27 @@ def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
             outcome.set_exception(error)
 
     threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
+    _under_way = tag
     try:
         return outcome.result()
-    except Stopped:
-        last = Cancelled(message="stopped by a signal")
-        recording = threading.Thread(target=_end_runs, args=(tag, last), daemon=True)
-        recording.start()
-        recording.join(SECONDS_TO_RECORD)
-        raise
     except httpx.TransportError as error:
         raise InputError(
             f"Prefect's server went away ({error}); start it and run again, what was done is kept"
         ) from error
+    finally:
+        _under_way = None
+
+
+def record_stop() -> None:
+    """Tells Prefect that the flow under way, where there is one, was stopped; gives up after `SECONDS_TO_RECORD`."""
+    if _under_way is None:
+        return
+    from prefect.states import Cancelled
+
+    last = Cancelled(message="stopped by a signal")
+    recording = threading.Thread(target=_end_runs, args=(_under_way, last), daemon=True)
+    recording.start()
+    recording.join(SECONDS_TO_RECORD)
 
 
 def _end_runs(tag: str, last: State) -> None:

@@ -123,6 +123,29 @@ main()
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{VERSION}\n", "")
 
 
+@pytest.mark.parametrize(("number", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_in_code_that_catches_all_is_a_signal(alone, made, tmp_path, number, status):
+    """It comes while somebody's code runs that makes an error of its own of whatever is raised, as pydantic's does."""
+    code = f"""
+import os, signal, sys
+class Wraps:
+    def find_spec(self, name, *_):
+        if name == "flows.pipeline":
+            try:
+                os.kill(os.getpid(), signal.{number})
+            except BaseException as error:
+                raise ValueError("an error of its own") from error
+sys.meta_path.insert(0, Wraps())
+sys.argv = ["videobert", "run", {str(made.videos)!r}, "--store", {str(tmp_path / "store")!r}]
+from flows.cli import main
+main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=alone.environment, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (status, "videobert: stopped; run again to go on\n")
+
+
 def test_a_server_that_does_not_answer_is_named(tmp_path, made):
     ended = Home(tmp_path, "http://127.0.0.1:9/api").run("index", "--store", made.store)
     assert ended.returncode == 2
