@@ -54,7 +54,7 @@ def story(tmp_path_factory, weights_or_skip) -> dict[str, str]:
 
 def test_the_readme_names_the_commands_that_matter():
     assert {command[1] for command in commands()} == {
-        "run", "search", "caption", "next", "classify", "imagine", "status",
+        "run", "search", "caption", "next", "classify", "imagine", "status", "doctor",
     }  # fmt: skip
 
 
@@ -68,6 +68,7 @@ def test_run_tells_each_fate_and_where_the_report_is(story):
 def test_answers_are_for_people(story):
     assert re.match(r"1\. kitchen-00[012]\.mp4 \d+:\d\d\.\d–\d+:\d\d\.\d", story["search"])
     assert re.match(r"\d+:\d\d\.\d–\d+:\d\d\.\d  \d\.\d\d  \w+", story["caption"])
+    assert re.search(r"^ok +store .*: 3 videos, .*, 0 broken$", story["doctor"], re.MULTILINE)
     assert len(re.findall(r"^\+ *(1\.5|3\.0|6\.0|12\.0) s  v\d{5} ", story["next"], re.MULTILINE)) == 12
 
 
