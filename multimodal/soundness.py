@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import read_features, read_imported_tokens, read_transcript, usable
-from multimodal.store import Store, changed_files
+from multimodal.store import Store, changed_files, is_published
 from multimodal.training.checkpoints import latest
+from multimodal.training.loop import Report
 
 REMADE = "take it away and run again: it is made anew"
 CODEBOOK = "restore it; or take it away and run again, which fits a new codebook and trains a model on it"
@@ -20,8 +21,6 @@ CHECKPOINT = (
     "take the folder away and run again: training goes on from the checkpoint before it, or begins anew"
 )
 IMPORTED = "restore it, or import it again"
-
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -99,23 +98,21 @@ def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
         remedy = REMADE if video.path else IMPORTED
         if video.transcript is not None:
             yield Part(
-                store.transcript(video.video, video.transcript), _of(read_transcript, store, video), remedy
+                store.transcript(video.video, video.transcript),
+                partial(read_transcript, store, video),
+                remedy,
             )
         if video.features is not None:
-            yield Part(store.features(video.video, video.features), _of(_read_seen, store, video), remedy)
+            yield Part(store.features(video.video, video.features), partial(_read_seen, store, video), remedy)
     if codebook:
-        yield Part(store.codebook(codebook), _of(_as_written, store.codebook(codebook)), CODEBOOK)
+        yield Part(store.codebook(codebook), partial(_as_written, store.codebook(codebook)), CODEBOOK)
     for root in (model and store.model(model), captioner and store.captioner(captioner)):
         if root and (checkpoint := latest(root)):
-            yield Part(checkpoint, _of(_as_written, checkpoint), CHECKPOINT)
+            yield Part(checkpoint, partial(_as_written, checkpoint), CHECKPOINT)
     for path in sorted((store.root / "tokens" / (codebook or "")).glob("*.parquet")):
-        yield Part(path, _of(pq.read_table, path), REMADE)
+        yield Part(path, partial(pq.read_table, path), REMADE)
     for path in sorted(store.root.glob(f"indexes/{model or ''}.step-*/*.parquet")):
-        yield Part(path, _of(pq.read_table, path), REMADE)
-
-
-def _of(look: Callable[..., object], *args: object) -> Callable[[], object]:
-    return lambda: look(*args)
+        yield Part(path, partial(pq.read_table, path), REMADE)
 
 
 def _read_seen(store: Store, video: Video) -> None:
@@ -126,11 +123,7 @@ def _read_seen(store: Store, video: Video) -> None:
 
 
 def _as_written(folder: Path) -> None:
-    if not (folder / "manifest.json").is_file():
+    if not is_published(folder):
         raise FileNotFoundError(2, "there is none", str(folder))
-    try:
-        changed = changed_files(folder)
-    except (json.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError("manifest.json cannot be read") from error
-    if changed:
+    if changed := changed_files(folder):
         raise ValueError(f"{', '.join(changed[:3])} not as written")

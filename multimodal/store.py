@@ -119,14 +119,20 @@ def is_published(folder: Path) -> bool:
 
 
 def changed_files(folder: Path) -> list[str]:
-    """The names of a published folder's files that are missing, differ from its manifest, or are not in it."""
-    manifest = json.loads((folder / "manifest.json").read_text())["files"]
+    """The names of a published folder's files that are missing, differ from its manifest, or are not in it.
+
+    A manifest that cannot be read is itself what changed.
+    """
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
-    return [
-        name
-        for name in sorted(there | set(manifest))
-        if name not in there or file_digest(folder / name) != manifest.get(name)
-    ]
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())["files"]
+        return [
+            name
+            for name in sorted(there | set(manifest))
+            if name not in there or file_digest(folder / name) != manifest.get(name)
+        ]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ["manifest.json"]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -58,8 +58,9 @@ def cluster(
     """k-means of each node's float32 [n, d]: centroids float32 [m, d] with m <= k, all with points, and ids int64 [n].
 
     With at most k distinct rows each is a centroid. Else ``restarts`` draws by greedy k-means++ (Arthur and
-    Vassilvitskii 2007; four candidates a step, as scikit-learn has for twelve) each go up to `iterations` ways of Lloyd, and the one of least
-    error is kept. A cluster that runs empty takes the row farthest from its centroid; one empty in the end is dropped.
+    Vassilvitskii 2007; four candidates a step, as scikit-learn has for twelve) each go up to `iterations` ways of Lloyd,
+    and the one of least error is kept. A cluster that runs empty takes the row farthest from its centroid; one empty in the
+    end is dropped.
     Nodes of up to `GRAM_ROWS` rows are worked out side by side, until all of them have settled.
     """
     found = [few_distinct(x_ND, k) for x_ND in nodes]

@@ -149,11 +149,7 @@ def resume(folder: Path, model: Kept, optimizer: torch.optim.Optimizer) -> Progr
 
 def check(folder: Path) -> None:
     """Raises :class:`InputError` where a published folder differs from its manifest."""
-    try:
-        changed = changed_files(folder)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        changed = ["manifest.json"]
-    if changed:
+    if changed := changed_files(folder):
         raise InputError(
             f"checkpoint {folder}: {changed[0]} is not as it was written; remove the folder and run again"
         )

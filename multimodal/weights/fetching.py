@@ -87,7 +87,7 @@ def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress
                 f"weights {weights.name!r}: {path} is not used: {reason_of(error)}; "
                 f"give {main.name} with SHA-256 {weights.files[0].sha256}"
             ) from error
-    tried = [f"cache {folder}: {reason}"] if (reason := _cached(weights, folder, kept)) else []
+    tried = [f"cache {folder}: {reason}"] if (reason := _cached(weights, folder)) else []
     if not tried:
         return kept
     takes = {
@@ -107,7 +107,7 @@ def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress
     )
 
 
-def _cached(weights: Weights, folder: Path, kept: Path) -> str | None:
+def _cached(weights: Weights, folder: Path) -> str | None:
     """None when the cache holds what is asked for, else why not; a file put by hand is taken up here."""
     by_hand = folder / weights.files[0].name
     if weights.numpy_pickle and by_hand.exists():

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import faiss
@@ -129,12 +130,11 @@ def plain_descent(book: Codebook, x_ND: np.ndarray) -> np.ndarray:
 def speed(clips: int, rounds: int, features: Path | None, memory: int) -> None:
     half = repeated(features, clips) if features else np.concatenate(list(synthetic(clips)))
     unit = directions(half)
-    book = Codebook()
 
     def ours(seed: int) -> Codebook:
-        nonlocal book
-        book = Codebook(CodebookOptions(k=K, depth=DEPTH, iterations=ITERATIONS, seed=seed))
-        return book.fit(unit, memory=memory)
+        return Codebook(CodebookOptions(k=K, depth=DEPTH, iterations=ITERATIONS, seed=seed)).fit(
+            unit, memory=memory
+        )
 
     ways = {
         "ours": ours,
@@ -144,8 +144,9 @@ def speed(clips: int, rounds: int, features: Path | None, memory: int) -> None:
     found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in ways}
     for seed in range(rounds):
         for name, work in ways.items():
-            spent, ids_N = seconds(lambda work=work, seed=seed: work(seed))
-            ids_N = book.encode(unit) if name == "ours" else ids_N
+            spent, ids_N = seconds(partial(work, seed))
+            if name == "ours":
+                book, ids_N = ids_N, ids_N.encode(unit)
             found[name].append((spent, relative_error(unit, ids_N), len(np.unique(ids_N))))
     theirs = np.median([spent for spent, *_ in found["scikit-learn"]])
     print(f"{clips} clips x {unit.shape[1]}, {K}^{DEPTH} tokens, {rounds} seeds")
