@@ -90,10 +90,13 @@ class Settings:
     reader: Annotated[
         str | None, Parameter(help="Who decodes the picture: pyav, or decord where it can.")
     ] = None
-    k: Annotated[int | None, Parameter(help="Children of a node of the codebook; grows with the data.")] = (
-        None
-    )
-    depth: Annotated[int | None, Parameter(help="Levels of the codebook; grows with the data.")] = None
+    k: Annotated[
+        int | None,
+        Parameter(help="Children of a node of the codebook; else as many as --depth and the data ask for."),
+    ] = None
+    depth: Annotated[
+        int | None, Parameter(help="Levels of the codebook; else as many as --k and the data ask for.")
+    ] = None
     text_start: Annotated[
         str | None,
         Parameter(

@@ -21,15 +21,16 @@ from multimodal.store import InputError, Store, canonical_json, is_published, pu
 from multimodal.vocabulary import visual_name
 from vision.clips import CLIP_SECONDS
 from vision.codebook import Codebook, CodebookError, CodebookOptions, shape_for
+from vision.kmeans import arithmetic
 
 Report = Callable[[int, int, str], None]
 PICTURE_SIDE = 160
-VERSION = 4
+VERSION = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenOptions:
-    """``k`` children a node and ``depth`` levels; ``None`` lets them grow with the data, up to ``largest``."""
+    """``k`` children a node and ``depth`` levels; ``None`` lets them grow with the data, up to the leaves of ``largest``."""
 
     k: int | None = None
     depth: int | None = None
@@ -37,14 +38,16 @@ class TokenOptions:
     seed: int = 0
 
     def shape(self, clips: int) -> tuple[int, int]:
-        k, depth = shape_for(clips, self.largest)
-        return self.k or k, self.depth or depth
+        return shape_for(clips, self.largest, self.k, self.depth)
 
 
-def codebook_digest(videos: Sequence[Video], held_out: Sequence[Video], options: TokenOptions) -> str:
-    """The address of the codebook that these videos' features and options give: 16 hex digits."""
+def codebook_digest(
+    videos: Sequence[Video], held_out: Sequence[Video], options: TokenOptions, device: str = "cpu"
+) -> str:
+    """The address of the codebook that these videos' features and options give on ``device``: 16 hex digits."""
     inputs = [sorted(f"{v.video}.{v.features}" for v in part) for part in (videos, held_out)]
-    return hashlib.sha256(canonical_json([VERSION, inputs, options]).encode()).hexdigest()[:16]
+    made = [VERSION, inputs, options, arithmetic(device == "cuda")]
+    return hashlib.sha256(canonical_json(made).encode()).hexdigest()[:16]
 
 
 def fit_codebook(
@@ -63,7 +66,7 @@ def fit_codebook(
     Raises :class:`InputError` where no video has a clip.
     """
     words_only = [v.video for v in videos if not v.clips]
-    digest = codebook_digest(videos, held_out, options)
+    digest = codebook_digest(videos, held_out, options, device)
     videos = [v for v in videos if v.clips]
     if not videos:
         raise InputError(

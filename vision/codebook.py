@@ -11,6 +11,7 @@ other children are unused. Ids keep their meaning all the same: there are always
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,17 +48,20 @@ class CodebookOptions:
             )
 
 
-def shape_for(clips: int, largest: tuple[int, int] = (12, 3)) -> tuple[int, int]:
-    """(k, depth) that `clips` clips can fill, about five to a leaf, never more than `largest`.
+def shape_for(
+    clips: int, largest: tuple[int, int] = (12, 3), k: int | None = None, depth: int | None = None
+) -> tuple[int, int]:
+    """(k, depth) that `clips` clips can fill, about five to a leaf, with no more leaves than `largest` has.
 
-    The depth is the smallest at which k <= largest k suffices for that many leaves; k is at least 2.
+    Of ``k`` and ``depth`` one that is given stays, and the other follows from it. Where neither is, the depth is the smallest
+    at which k <= largest k suffices for that many leaves; k is at least 2.
     """
-    leaves = max(clips / CLIPS_PER_LEAF, 2)
-    for depth in range(1, largest[1] + 1):
-        k = max(round(leaves ** (1 / depth)), 2)
-        if k <= largest[0]:
-            return k, depth
-    return largest
+    leaves = min(max(clips / CLIPS_PER_LEAF, 2), largest[0] ** largest[1])
+    if k:
+        return k, depth or max(round(math.log(leaves, k)), 1)
+    depths = [depth] if depth else range(1, largest[1] + 1)
+    shapes = [(max(round(leaves ** (1 / d)), 2), d) for d in depths]
+    return next((shape for shape in shapes if shape[0] <= largest[0]), shapes[-1])
 
 
 class Codebook:
@@ -198,7 +202,7 @@ class Codebook:
 def _rows(features: np.ndarray | Rows, width: int | None = None, least: int = 0) -> Rows:
     """The features as rows. Raises CodebookError where they are not [n, d] as needed."""
     rows = features if hasattr(features, "read") else ArrayRows(np.asarray(features))
-    if len(rows.shape) != 2 or rows.shape[0] < least or rows.shape[1] != (width or rows.shape[1]):
-        needed = f"[n, {width}]" if width else "[n, d] with n >= 1"
+    if len(rows.shape) != 2 or rows.shape[0] < least or rows.shape[1] != (width or max(rows.shape[1], 1)):
+        needed = f"[n, {width}]" if width else "[n, d] with n, d >= 1"
         raise CodebookError(f"features have shape {list(rows.shape)}: {needed} is needed")
     return rows

@@ -11,6 +11,10 @@ from vision.backbones import BATCH, Backbone
 from vision.clips import Clip
 
 
+class FeatureError(ValueError):
+    """A backbone gives for a clip what is no feature; the message is one line."""
+
+
 @dataclass(frozen=True)
 class Features:
     """`values` float16 [n, backbone.features], one row per clip; `starts` float64 [n], seconds on the container's timeline."""
@@ -24,7 +28,8 @@ def extract(
 ) -> Features:
     """The features of `clips`, read one batch at a time; `on_clip` is called with the number done so far.
 
-    No clips give arrays of length 0. What the iterable raises passes through.
+    No clips give arrays of length 0. Raises FeatureError where a feature holds NaN or more than float16 does; what the
+    iterable raises passes through.
     """
     size = BATCH if backbone.device.type == "cuda" else 1
     values: list[np.ndarray] = []
@@ -32,7 +37,15 @@ def extract(
     waiting: list[Clip] = []
 
     def work() -> None:
-        values.extend(backbone(np.stack([clip.frames for clip in waiting])).astype(np.float16))
+        with np.errstate(over="ignore"):
+            made = backbone(np.stack([clip.frames for clip in waiting])).astype(np.float16)
+        bad = np.flatnonzero(~np.isfinite(made).all(1))
+        if len(bad):
+            raise FeatureError(
+                f"the clip at {waiting[bad[0]].start:g} s: backbone {backbone.name} gives NaN or more than 65504 for it; "
+                "take --device cpu, or another --backbone"
+            )
+        values.extend(made)
         starts.extend(clip.start for clip in waiting)
         waiting.clear()
         if on_clip:

@@ -6,6 +6,8 @@ Shapes: N rows of a node, M those of P nodes side by side, D their width, K cent
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 TRIALS = 3
@@ -15,12 +17,29 @@ TOLERANCE = 1e-3
 """Lloyd ends where an iteration takes no more than this part of the error away."""
 
 
+@dataclass(frozen=True)
+class Products:
+    """The Gram matrix of many rows, of which each line is worked out when it is asked for."""
+
+    x_ND: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x_ND)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return (self.x_ND[rows.ravel()] @ self.x_ND.T).reshape(*rows.shape, -1)
+
+    def diagonal(self) -> np.ndarray:
+        return np.einsum("nd,nd->n", self.x_ND, self.x_ND)
+
+
 def by_gram(
     nodes: list[np.ndarray], k: int, iterations: int, generators: list[np.random.Generator], restarts: int
 ) -> list[np.ndarray]:
     """float32 [k, d] of each node: the best of the restarts, in the Gram matrices of the rows around their means.
 
-    M rows of all nodes stand side by side, so that what is done to a node costs a call for all of them.
+    M rows of all nodes stand side by side, so that what is done to a node costs a call for all of them. That holds a few
+    times `room` float32 for each node.
     """
     counts = np.array([len(x_ND) for x_ND in nodes])
     begins = np.cumsum(counts) - counts
@@ -62,8 +81,13 @@ def by_gram(
     return [member_RKM[0, :, part] @ x_ND for part, x_ND in zip(parts, nodes, strict=True)]
 
 
+def room(rows: int, k: int, restarts: int) -> int:
+    """Numbers that a node of so many rows takes: its Gram matrix, and its rows' products with the centroids."""
+    return rows * (rows + k * restarts)
+
+
 def spread_out(
-    grams: list[np.ndarray], k: int, restarts: int, generators: list[np.random.Generator]
+    grams: list[np.ndarray | Products], k: int, restarts: int, generators: list[np.random.Generator]
 ) -> np.ndarray:
     """int64 [nodes, restarts, k]: rows of each node drawn by greedy k-means++, from the products of all with each other.
 

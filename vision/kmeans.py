@@ -19,18 +19,22 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from vision.backbones import has_fast_bf16
-from vision.gram import TOLERANCE, TRIALS, by_gram, spread_out
+from vision.gram import TOLERANCE, TRIALS, Products, by_gram, room, spread_out
 
 RESTARTS = 2
 GRAM_ROWS = 768
-SEED_ROWS = 256
-"""Rows of a large node that its restarts are drawn from."""
+MOST_ROOM = 1 << 23
+"""Numbers that small nodes side by side may take: twelve of them never take more, many children in a node would."""
+SEED_ROWS, SEEDS_PER_CENTROID = 256, 4
+"""Rows of a large node that its restarts are drawn from: at least so many, and so many a centroid."""
 SAMPLE_PER_CENTROID = 512
 SAMPLE_STEP = 128
 """Samples are whole steps: for each new shape of a product oneDNN compiles a kernel, and keeps a quarter of a megabyte."""
 BLOCK = 1024
 SMALL_BLOCK = 256
 """Rows whose float32 stay in the cache from one operation to the next."""
+MOST_SCORES = 1 << 22
+"""Products of rows and centroids that are held at a time: with more than 4096 centroids the blocks are smaller."""
 ROUNDING = 2.0**-24
 UNDERFLOW = 2.0**-125
 
@@ -61,14 +65,15 @@ def cluster(
     Vassilvitskii 2007; four candidates a step, as scikit-learn has for twelve) each go up to `iterations` ways of Lloyd,
     and the one of least error is kept. A cluster that runs empty takes the row farthest from its centroid; one empty in the
     end is dropped.
-    Nodes of up to `GRAM_ROWS` rows are worked out side by side, until all of them have settled.
+    Nodes of up to `GRAM_ROWS` rows are worked out side by side, as many as `MOST_ROOM` holds, until all of those have
+    settled.
     """
     found = [few_distinct(x_ND, k) for x_ND in nodes]
     small = [at for at, x_ND in enumerate(nodes) if found[at] is None and len(x_ND) <= GRAM_ROWS]
-    if small:
-        generators = [np.random.default_rng(seeds[at]) for at in small]
-        each = by_gram([nodes[at] for at in small], k, iterations, generators, restarts)
-        for at, centroids_KD in zip(small, each, strict=True):
+    for together in _groups(small, [room(len(nodes[at]), k, restarts) for at in small]):
+        generators = [np.random.default_rng(seeds[at]) for at in together]
+        each = by_gram([nodes[at] for at in together], k, iterations, generators, restarts)
+        for at, centroids_KD in zip(together, each, strict=True):
             found[at] = centroids_KD
     for at, x_ND in enumerate(nodes):
         if found[at] is None:
@@ -79,6 +84,13 @@ def cluster(
         live, ids_N = np.unique(nearest(x_ND, centroids_KD), return_inverse=True)
         clusters.append((centroids_KD[live], ids_N))
     return clusters
+
+
+def _groups(small: list[int], rooms: list[int]) -> Iterator[list[int]]:
+    """The small nodes in groups, in order, of which each takes about `MOST_ROOM`."""
+    group_N = np.cumsum(rooms) // MOST_ROOM
+    for group in np.unique(group_N):
+        yield [at for at, of in zip(small, group_N, strict=True) if of == group]
 
 
 def few_distinct(x_ND: np.ndarray, k: int) -> np.ndarray | None:
@@ -109,8 +121,9 @@ def nearest(x_ND: np.ndarray, centroids_KD: np.ndarray) -> np.ndarray:
     numbers_K = np.arange(len(centroids_KD), dtype=np.float32)
     count_2K = np.stack([np.ones_like(numbers_K), numbers_K])
     ids_N = np.empty(len(x_ND), np.int64)
-    for begin in range(0, len(x_ND), BLOCK):
-        block = x_ND[begin : begin + BLOCK]
+    size = _block(len(centroids_KD))
+    for begin in range(0, len(x_ND), size):
+        block = x_ND[begin : begin + size]
         scores_KB = around_KD @ block.T
         scores_KB -= offsets_K[:, None]
         near_KB = scores_KB >= scores_KB.max(0) - np.float32(bound)
@@ -153,10 +166,10 @@ def _by_sample(
 ) -> np.ndarray:
     """float32 [k, d]: the best of the restarts over a sample of `SAMPLE_PER_CENTROID` rows a centroid."""
     order_N = generator.permutation(len(x_ND))
-    seeds_ND = x_ND[order_N[:SEED_ROWS]]
+    seeds_ND = x_ND[order_N[: max(SEED_ROWS, SEEDS_PER_CENTROID * k)]]
     middle_D = seeds_ND.mean(0)
     seeds_ND -= middle_D
-    start_RKD = seeds_ND[spread_out([seeds_ND @ seeds_ND.T], k, restarts, [generator])[0]]
+    start_RKD = seeds_ND[spread_out([Products(seeds_ND)], k, restarts, [generator])[0]]
     size = min(len(x_ND), k * SAMPLE_PER_CENTROID) // SAMPLE_STEP * SAMPLE_STEP
     rows_SD, total = _rounded(x_ND, np.sort(order_N[:size]), middle_D, gpu)
     return _fast(rows_SD, total, start_RKD, iterations) + middle_D
@@ -182,6 +195,11 @@ def _rounded(
 @cache
 def _fast_kind() -> torch.dtype:
     return torch.bfloat16 if has_fast_bf16() else torch.float32
+
+
+def arithmetic(gpu: bool) -> str:
+    """What the products of large nodes are worked out in: ``cuda``, ``bfloat16`` or ``float32``. It decides the last bits."""
+    return "cuda" if gpu else str(_fast_kind()).removeprefix("torch.")
 
 
 def _fast(x_ND: torch.Tensor, total: float, start_RKD: np.ndarray, iterations: int) -> np.ndarray:
@@ -211,7 +229,7 @@ def _sweep(
     sums_CD = torch.zeros(rounded_CD.shape, device=x_ND.device)
     counts_C = torch.zeros(restarts * k, dtype=torch.long, device=x_ND.device)
     scores_R = torch.zeros(restarts, device=x_ND.device)
-    for block in x_ND.split(BLOCK):
+    for block in x_ND.split(_block(restarts * k)):
         best_BR, ids_BR = (block @ rounded_CD.T).float().sub_(half_C).view(len(block), restarts, k).max(2)
         scores_R += best_BR.sum(0)
         ids_BR += offsets_R
@@ -219,12 +237,20 @@ def _sweep(
         sums_CD += member_BC.T @ block
         counts_C += ids_BR.view(-1).bincount(minlength=restarts * k)
     means_CD = sums_CD / counts_C.clamp(min=1)[:, None]
-    for empty in torch.nonzero(counts_C == 0)[:, 0].tolist():
-        means_CD[empty] = _farthest(x_ND, centroids_RKD[empty // k])
-    return means_CD.view(restarts, k, width), total - 2 * scores_R
+    means_RKD, empty_RK = means_CD.view(restarts, k, width), counts_C.view(restarts, k) == 0
+    for restart in torch.nonzero(empty_RK.any(1))[:, 0].tolist():
+        empty_K = empty_RK[restart]
+        means_RKD[restart, empty_K] = _farthest(x_ND, centroids_RKD[restart], int(empty_K.sum()))
+    return means_RKD, total - 2 * scores_R
 
 
-def _farthest(x_ND: torch.Tensor, centroids_KD: torch.Tensor) -> torch.Tensor:
-    """float32 [d]: the row that is farthest from its nearest centroid."""
-    parts = [torch.cdist(block.float(), centroids_KD).min(1).values for block in x_ND.split(BLOCK)]
-    return x_ND[int(torch.cat(parts).argmax())].float()
+def _farthest(x_ND: torch.Tensor, centroids_KD: torch.Tensor, count: int) -> torch.Tensor:
+    """float32 [count, d]: the rows that are farthest from their nearest centroid, the farthest first."""
+    blocks = x_ND.split(_block(len(centroids_KD)))
+    apart_N = torch.cat([torch.cdist(block.float(), centroids_KD).min(1).values for block in blocks])
+    return x_ND[apart_N.topk(count).indices].float()
+
+
+def _block(centroids: int) -> int:
+    """Rows that are multiplied with so many centroids at a time."""
+    return max(min(BLOCK, MOST_SCORES // centroids // SAMPLE_STEP * SAMPLE_STEP), SAMPLE_STEP)

@@ -263,7 +263,7 @@ def _see(
     if not path.exists():
         try:
             found, report = _look(media, options.reader, backbone, limits, hook)
-        except (MediaError, sandbox.SandboxError) as error:
+        except (MediaError, features.FeatureError, sandbox.SandboxError) as error:
             trouble.met("picture", error)
             return None
         blob = safetensors.numpy.save(

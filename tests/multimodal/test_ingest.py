@@ -4,9 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from multimodal.catalogue import Video
-from multimodal.intake import ingest
+from multimodal.intake import ingest, loaded
 from multimodal.intake.ingest import MOST_RESULTS, PATIENCE, IngestOptions, decoding_limits
 from multimodal.store import Store, file_digest
 from speech import audio
@@ -54,3 +55,24 @@ def test_a_decoder_without_time_left_is_named_and_tried_again(
     else:
         assert fate.state == "refused" and "picture: the decoder did not finish in" in fate.reason
         assert fate.recipe is None, "it is taken for settled"
+
+
+def test_a_backbone_that_gives_no_numbers_is_told(tmp_path, videos, weights_or_skip):
+    """The real network, with its last numbers spoilt as by a broken processor: nothing of it is stored."""
+    weights_or_skip("mobilenetv2-imagenet")
+    file = shutil.copyfile(videos / "awkward/rot_90.mov", tmp_path / "v.mov")
+    video, store = (
+        Video(file_digest(file), file.name, str(file), file.stat().st_size),
+        Store(tmp_path / "store"),
+    )
+    loaded.models.__dict__.pop("loaded", None)
+    spoilt = loaded.backbone("mobilenetv2", "cpu")
+    with torch.no_grad():
+        next(spoilt.network.trunk.parameters()).fill_(float("nan"))
+    try:
+        fate = ingest.ingest(store, video, IngestOptions(backbone="mobilenetv2"), "cpu", threads=1)
+    finally:
+        del loaded.models.loaded
+    assert fate.state == "refused" and fate.features is None
+    assert "picture: the clip at 0 s: backbone mobilenetv2 gives NaN or more than 65504 for it" in fate.reason
+    assert not list((store.root / "features").glob("*.safetensors"))

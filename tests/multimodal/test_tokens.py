@@ -15,7 +15,14 @@ import safetensors.numpy
 from multimodal.catalogue import Video
 from multimodal.feature_rows import FeatureRows
 from multimodal.store import InputError, Store
-from multimodal.tokens import TokenOptions, describe, encode_videos, fit_codebook, load_codebook
+from multimodal.tokens import (
+    TokenOptions,
+    codebook_digest,
+    describe,
+    encode_videos,
+    fit_codebook,
+    load_codebook,
+)
 
 
 def put(store: Store, name: str, recipe: str, clips: int = 6) -> Video:
@@ -47,6 +54,8 @@ def test_features_of_one_recipe_are(tmp_path):
     digest = fit_codebook(store, videos, [], TokenOptions(k=3, depth=1), lambda *_: None)
     assert describe(store, digest)["clips"] == 12
     assert describe(store, digest)["without_picture"], "their files are gone: said, not an error"
+    cpu, gpu = (codebook_digest(videos, [], TokenOptions(k=3, depth=1), device) for device in ("cpu", "cuda"))
+    assert digest == cpu != gpu, "a GPU's centroids are others to the bit"
 
 
 def test_rows_on_disk_are_those_of_all_files_in_order(tmp_path):

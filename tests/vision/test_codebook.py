@@ -1,5 +1,6 @@
 """The tree of centroids: against scikit-learn, against brute force, and at its edges."""
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -44,11 +45,14 @@ def brute_force(book: Codebook, x_ND: np.ndarray) -> np.ndarray:
     return np.array(ids)
 
 
-def test_one_iteration_equals_scikit_learn():
+def test_one_iteration_equals_scikit_learn_s_and_faiss_s():
     x = directions(np.abs(np.random.default_rng(0).normal(size=(3000, 256))).astype(np.float32))
     initial = x[:12]
     theirs = KMeans(12, init=initial, n_init=1, max_iter=1, algorithm="lloyd").fit(x).cluster_centers_
     assert np.abs(iterate(x, initial) - theirs).max() < 5e-6
+    faiss_s = faiss.Kmeans(256, 12, niter=1, max_points_per_centroid=len(x))
+    faiss_s.train(x, init_centroids=initial)
+    assert np.abs(iterate(x, initial) - faiss_s.centroids).max() < 5e-6
 
 
 def test_the_error_is_near_that_of_scikit_learns_tree(points, book):
@@ -178,6 +182,12 @@ def test_the_shape_of_known_sizes():
     assert shape_for(10**6, largest=(12, 4)) == (12, 4)
 
 
+def test_one_of_the_shape_s_numbers_given_decides_the_other():
+    assert shape_for(320, depth=4) == (3, 4) and shape_for(320, k=50) == (50, 1)
+    assert shape_for(10**6, k=2) == (2, 11) and shape_for(10**6, depth=1) == (1728, 1)
+    assert shape_for(5, k=12) == (12, 1) and shape_for(10**6, k=12, depth=2) == (12, 2)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_refused(points, book, bad):
     x = points[:20].copy()
@@ -190,8 +200,9 @@ def test_what_is_no_number_is_refused(points, book, bad):
 def test_what_does_not_fit_is_refused(points, book):
     with pytest.raises(CodebookError, match=r"\[n, 64\] is needed"):
         book.encode(points[:, :5])
-    with pytest.raises(CodebookError, match="n >= 1"):
-        Codebook().fit(points[:0])
+    for nothing in (points[:0], points[:, :0]):
+        with pytest.raises(CodebookError, match="n, d >= 1"):
+            Codebook().fit(nothing)
     assert book.encode(points[:0]).shape == (0,)
     for options in (
         {"k": 1},

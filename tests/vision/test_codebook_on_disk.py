@@ -1,10 +1,10 @@
-"""Fitting from disk: what is held, how often a row is read, that nothing but the features decides; and exact nearest centroids."""
+"""Fitting from disk: what is held, how often a row is read, that nothing but the features decides."""
 
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from vision import kmeans, tree
+from vision import tree
 from vision.codebook import Codebook, CodebookError, CodebookOptions
 from vision.tree import directions, row_bytes
 
@@ -128,62 +128,3 @@ def test_the_error_is_no_more_than_that_of_scikit_learns_tree(points, whole):
     ours = relative_error(x, whole.encode(points))
     assert ours <= relative_error(x, theirs) * 1.02
     assert ours == pytest.approx(whole.quantisation_error_, rel=0.01)
-
-
-def test_neighbours_nearer_than_rounding_are_told_apart():
-    """Rows all but midway between two of many near centroids: exact everywhere, where float32 alone is not."""
-    rng = np.random.default_rng(0)
-    middle = directions(rng.normal(size=(1, 512)))
-    centroids = (middle + rng.normal(size=(12, 512)) * 1e-4).astype(np.float32)
-    pairs = centroids[rng.integers(0, 12, (1000, 2))].astype(np.float64)
-    share = 0.5 + rng.normal(size=(1000, 1)) * 1e-4
-    rows = (pairs[:, 0] * share + pairs[:, 1] * (1 - share)).astype(np.float32)
-    rows /= np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True).max()
-    exact = rows.astype(np.float64)[:, None] - centroids.astype(np.float64)
-    wanted = (exact**2).sum(2).argmin(1)
-    np.testing.assert_array_equal(kmeans.nearest(rows, centroids), wanted)
-    careless = (rows @ centroids.T - (centroids**2).sum(1) / 2).argmax(1)
-    assert (careless != wanted).mean() > 0.01
-
-
-def test_nodes_side_by_side_do_no_worse_than_alone(points):
-    """Each draws as it does alone and goes on until all have settled: never more error, and near scikit-learn's in all."""
-    x, begins = directions(points[:3000].astype(np.float32)), [0, 13, 40, 300, 1000, 3000]
-    nodes = [x[begin:end] for begin, end in zip(begins, begins[1:], strict=False)]
-    assert [len(node) <= kmeans.GRAM_ROWS for node in nodes] == [True] * 4 + [False]
-    together = kmeans.cluster(nodes, 12, 20, list(range(5)), restarts=3)
-    ours = theirs = 0.0
-    for seed, (node, (centroids, ids)) in enumerate(zip(nodes, together, strict=True)):
-        [(alone, alone_ids)] = kmeans.cluster([node], 12, 20, [seed], restarts=3)
-        error, error_alone = (((node - c[i]) ** 2).sum() for c, i in ((centroids, ids), (alone, alone_ids)))
-        assert error <= error_alone * 1.0001 + 1e-6
-        np.testing.assert_array_equal(ids, kmeans.nearest(node, centroids))
-        ours += error
-        theirs += KMeans(12, n_init=3, max_iter=20, random_state=0).fit(node).inertia_
-    assert ours <= theirs * 1.05
-
-
-@pytest.mark.parametrize("rows", [400, 2000])
-def test_more_centroids_than_groups_leave_none_empty(rows):
-    """Few distinct rows met often: nodes in the Gram matrix and larger ones, both with clusters that run empty."""
-    rng = np.random.default_rng(1)
-    distinct = directions(rng.normal(size=(14, 8)))
-    x = distinct[np.minimum(rng.geometric(0.5, rows), 14) - 1]
-    x[:14] = distinct
-    [(centroids, ids)] = kmeans.cluster([x], 12, 20, [0])
-    np.testing.assert_array_equal(np.unique(ids), np.arange(len(centroids)))
-    assert len(centroids) >= 10
-
-
-@pytest.mark.parametrize("kind", ["bfloat16", "float32"])
-def test_a_processor_without_bfloat16_does_as_well(points, monkeypatch, kind):
-    import torch
-
-    monkeypatch.setattr(kmeans, "_fast_kind", lambda: getattr(torch, kind))
-    x = directions(points[:8000].astype(np.float32))
-    [(_, ids)] = kmeans.cluster([x], 12, 20, [0])
-    best = min(
-        KMeans(12, n_init=1, max_iter=20, random_state=s, algorithm="lloyd").fit(x).inertia_ for s in range(3)
-    )
-    centres = np.stack([x[ids == i].mean(0) for i in range(12)])
-    assert ((x - centres[ids]) ** 2).sum() <= best * 1.03
