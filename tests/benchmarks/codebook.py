@@ -1,9 +1,9 @@
 """How fast the codebook is fitted and used, how near its points are to their leaves, and what it holds of features on disk.
 
-    python tests/benchmarks/codebook.py [--clips 200000] [--rounds 1] [--memory 2048] [--features FILE.npz]
+    python tests/benchmarks/codebook.py [--clips 200000] [--rounds 1] [--memory 2048] [--shape 12 4] [--features FILE.npz]
     python tests/benchmarks/codebook.py --scale [100000 300000 1000000] [--memory 2048]
 
-The first fits 12^4 tokens to synthetic clustered features (a tree of groups of unequal sizes in 64 dimensions, through
+The first fits k^depth tokens (`--shape`, the paper's 12^4) to synthetic clustered features (a tree of groups of unequal sizes in 64 dimensions, through
 random weights, noise and a ReLU to 1024), or to those of `FILE.npz` (`X` [n, d]) repeated with 10 % of noise until there are
 `--clips` of them. Peers: the same tree with scikit-learn's KMeans (lloyd, n_init=1, 20 iterations at most) and with
 faiss.Kmeans (20 iterations, all points) in each node, on the same features of length 1. Errors are the sum within the
@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from vision.codebook import MEMORY, Codebook, CodebookOptions  # noqa: E402
 from vision.tree import directions  # noqa: E402
 
-K, DEPTH, ITERATIONS, WIDTH, LATENT, BLOCK = 12, 4, 20, 1024, 64, 8192
+SHAPE, ITERATIONS, WIDTH, LATENT, BLOCK = (12, 4), 20, 1024, 64, 8192
 GROUPS = ((20, 1.0), (20, 0.7), (15, 0.5), (10, 0.35))
 
 
@@ -69,26 +69,28 @@ def repeated(path: Path, clips: int) -> np.ndarray:
     return out
 
 
-def peers_tree(x_ND: np.ndarray, node: Callable[[np.ndarray, int], np.ndarray], seed: int) -> np.ndarray:
-    ids_N = np.zeros(len(x_ND), np.int64)
-    for _ in range(DEPTH):
+def peers_tree(
+    x_ND: np.ndarray, node: Callable[[np.ndarray, int, int], np.ndarray], shape: tuple[int, int], seed: int
+) -> np.ndarray:
+    (k, depth), ids_N = shape, np.zeros(len(x_ND), np.int64)
+    for _ in range(depth):
         children_N, order_N = np.empty_like(ids_N), np.argsort(ids_N, kind="stable")
         for rows in np.split(order_N, np.flatnonzero(np.diff(ids_N[order_N])) + 1):
-            own = node(x_ND[rows], seed) if len(rows) > K else np.arange(len(rows))
-            children_N[rows] = ids_N[rows[0]] * K + own
+            own = node(x_ND[rows], k, seed) if len(rows) > k else np.arange(len(rows))
+            children_N[rows] = ids_N[rows[0]] * k + own
         ids_N = children_N
     return ids_N
 
 
-def with_sklearn(x_ND: np.ndarray, seed: int) -> np.ndarray:
-    kmeans = KMeans(K, n_init=1, max_iter=ITERATIONS, random_state=seed, algorithm="lloyd")
+def with_sklearn(x_ND: np.ndarray, k: int, seed: int) -> np.ndarray:
+    kmeans = KMeans(k, n_init=1, max_iter=ITERATIONS, random_state=seed, algorithm="lloyd")
     return kmeans.fit_predict(x_ND)
 
 
-def with_faiss(x_ND: np.ndarray, seed: int) -> np.ndarray:
+def with_faiss(x_ND: np.ndarray, k: int, seed: int) -> np.ndarray:
     kmeans = faiss.Kmeans(
         x_ND.shape[1],
-        K,
+        k,
         niter=ITERATIONS,
         seed=seed,
         min_points_per_centroid=1,
@@ -121,25 +123,26 @@ def plain_descent(book: Codebook, x_ND: np.ndarray) -> np.ndarray:
     for x in x_ND.astype(np.float64):
         node = 0
         for centroids, used in zip(book.centroids_, book.used_levels_, strict=True):
-            children = np.flatnonzero(used[node * K : node * K + K]) + node * K
+            first = node * book.options.k
+            children = np.flatnonzero(used[first : first + book.options.k]) + first
             node = children[((x - centroids[children]) ** 2).sum(1).argmin()]
         ids.append(node)
     return np.array(ids)
 
 
-def speed(clips: int, rounds: int, features: Path | None, memory: int) -> None:
+def speed(clips: int, rounds: int, features: Path | None, memory: int, shape: tuple[int, int]) -> None:
     half = repeated(features, clips) if features else np.concatenate(list(synthetic(clips)))
     unit = directions(half)
 
+    k, depth = shape
+
     def ours(seed: int) -> Codebook:
-        return Codebook(CodebookOptions(k=K, depth=DEPTH, iterations=ITERATIONS, seed=seed)).fit(
-            unit, memory=memory
-        )
+        return Codebook(CodebookOptions(k, depth, ITERATIONS, seed)).fit(unit, memory=memory)
 
     ways = {
         "ours": ours,
-        "faiss": lambda seed: peers_tree(unit, with_faiss, seed),
-        "scikit-learn": lambda seed: peers_tree(unit, with_sklearn, seed),
+        "faiss": lambda seed: peers_tree(unit, with_faiss, shape, seed),
+        "scikit-learn": lambda seed: peers_tree(unit, with_sklearn, shape, seed),
     }
     found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in ways}
     for seed in range(rounds):
@@ -149,7 +152,7 @@ def speed(clips: int, rounds: int, features: Path | None, memory: int) -> None:
                 book, ids_N = ids_N, ids_N.encode(unit)
             found[name].append((spent, relative_error(unit, ids_N), len(np.unique(ids_N))))
     theirs = np.median([spent for spent, *_ in found["scikit-learn"]])
-    print(f"{clips} clips x {unit.shape[1]}, {K}^{DEPTH} tokens, {rounds} seeds")
+    print(f"{clips} clips x {unit.shape[1]}, {k}^{depth} tokens, {rounds} seeds")
     print("  CPU s in the middle, times as fast as scikit-learn, mean error (least to most), leaves")
     for name, rows in found.items():
         spent, errors, leaves = (np.array(column) for column in zip(*rows, strict=True))
@@ -192,7 +195,7 @@ def measured(path: Path, clips: int, memory: int) -> None:
     rows = File(path, clips)
     Codebook(CodebookOptions(k=2, depth=1)).fit(np.eye(4))
     before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-    spent, book = seconds(lambda: Codebook(CodebookOptions(k=K, depth=DEPTH)).fit(rows, memory=memory))
+    spent, book = seconds(lambda: Codebook(CodebookOptions(*SHAPE)).fit(rows, memory=memory))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{clips:>9}  {memory >> 20:>6}  {spent:8.1f}  {spent / clips * 1e6:6.1f}  {peak - before:8.0f}  {rows.given / clips:5.2f}  {int(book.used_.sum()):>6}  {book.quantisation_error_:.4f}", flush=True)  # fmt: skip
 
@@ -217,6 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clips", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--shape", type=int, nargs=2, default=SHAPE, metavar=("K", "DEPTH"))
     parser.add_argument("--features", type=Path)
     parser.add_argument("--scale", type=int, nargs="*")
     parser.add_argument("--memory", type=int, nargs="*", default=[MEMORY >> 20], help="MiB")
@@ -227,7 +231,7 @@ def main() -> None:
     with threadpool_limits(1):
         torch.set_num_threads(1)
         faiss.omp_set_num_threads(1)
-        speed(asked.clips, asked.rounds, asked.features, asked.memory[0] << 20)
+        speed(asked.clips, asked.rounds, asked.features, asked.memory[0] << 20, tuple(asked.shape))
 
 
 if __name__ == "__main__":
