@@ -33,12 +33,15 @@ def quiet(*_: object) -> None:
     """Says nothing."""
 
 
-def put(store: Store, number: int, imported: bool = False) -> Video:
-    """A video of 12 clips of random features, or tokens made elsewhere, and four sentences, as taking in leaves it."""
-    sentences = joint_samples.materials(4)[number].transcript.sentences[:4]
+def put(store: Store, number: int, imported: bool = False, content: int | None = None) -> Video:
+    """A video of 12 clips of random features, or tokens made elsewhere, and four sentences, as taking in leaves it.
+
+    `content` puts in it what the video of that number holds."""
+    held = number if content is None else content
+    sentences = joint_samples.materials()[held].transcript.sentences[:4]
     video = Video(f"{number:064x}", f"{number}.mp4", f"/nowhere/{number}.mp4", 1, "done", clips=12,
                   sentences=4, features="f", transcript="t")  # fmt: skip
-    random = np.random.default_rng(number)
+    random = np.random.default_rng(held)
     values = {"values": random.standard_normal((12, 16)).astype(np.float16)}
     if imported:
         values = {"tokens": random.integers(5, size=12).astype(np.int32)}
@@ -77,6 +80,30 @@ def bert(tmp_path_factory) -> Path:
 def made(kitchen, **options) -> Path:
     store, videos, codebook = kitchen
     return pretrain(store, videos, codebook, PretrainOptions(**{"training": FEW} | options), "cpu", quiet)[1]
+
+
+def test_what_is_held_out_is_judged_and_never_learned_from(bert, tmp_path):
+    """Other words and pictures in the held-out video change its losses and not a bit of the weights."""
+
+    def weights_and_losses(name: str, **changed: int) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
+        store = Store(tmp_path / name)
+        videos = [put(store, n, content=changed.get(f"video_{n}")) for n in range(4)]
+        codebook = fit_codebook(store, videos[:3], videos[3:], TokenOptions(k=3, depth=2), quiet)
+        encode_videos(store, codebook, videos, quiet)
+        folder = made(
+            (store, videos, codebook), text_start=str(bert), training=dataclasses.replace(FEW, items=12)
+        )
+        lines = (folder.parent / "metrics.jsonl").read_text().splitlines()
+        return safetensors.numpy.load_file(folder / "model.safetensors"), [
+            json.loads(x)["held_out"] for x in lines
+        ]
+
+    plain, judged = weights_and_losses("plain")
+    same, otherwise = weights_and_losses("other video held out", video_3=4)
+    assert all(np.array_equal(plain[name], same[name]) for name in plain)
+    assert all(a[term] != b[term] for a, b in zip(judged, otherwise, strict=True) for term in a)
+    other, _ = weights_and_losses("other video learned", video_0=4)
+    assert not all(np.array_equal(plain[name], other[name]) for name in plain)
 
 
 @pytest.mark.parametrize("rows", ["frozen", "trained"])

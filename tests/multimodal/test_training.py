@@ -151,6 +151,14 @@ def test_the_schedule():
     assert [schedule(s, 4, 0.0) for s in range(1, 5)] == [1.0, 0.75, 0.5, 0.25]
 
 
+def test_the_schedule_falls_to_its_final_rate():
+    assert [schedule(s, 4, 0.0, final=0.2) for s in range(1, 5)] == pytest.approx([1.0, 0.8, 0.6, 0.4])
+    factors = [schedule(step, 100, 0.1, final=0.1) for step in range(1, 102)]
+    assert factors[:10] == pytest.approx([0.1 * i for i in range(1, 11)]), "the warm-up knows nothing of it"
+    assert factors[-1] == pytest.approx(0.1) and factors[-2] == pytest.approx(0.1 + 0.9 / 91)
+    assert [schedule(s, 100, 0.1, final=1.0) for s in range(10, 101)] == [1.0] * 91
+
+
 def test_how_many_steps():
     asked = TrainingOptions(items=32, epochs=20, least_steps=200, most_steps=1000)
     assert [asked.steps(n) for n in (1, 320, 321, 640, 10**6)] == [200, 200, 220, 400, 1000]
@@ -182,6 +190,17 @@ def test_one_step_is_that_of_torch():
         rate, decay = 1e-2 * 0.5, 0.01 * (p.ndim > 1)
         after = p.data * (1 - rate * decay) - rate * g / (g.abs() + 1e-6)
         torch.testing.assert_close(mine.data, after, atol=2e-5, rtol=1e-3)
+
+
+def test_held_out_losses_know_no_dropout():
+    model, examples = joint_samples.model(1, hidden_dropout_prob=0.5), joint_samples.examples()
+    trainer = Trainer(model, UpdateOptions(precision="fp32"), ALONE).join()
+    batch = pack([i for item in range(6) for i in examples.draw(0, item)])
+    trainer.update([batch], checkpoints.Progress(1, 100, 0, 0))
+    assert trainer.losses([batch]) == trainer.losses([batch])
+    model.train()
+    with torch.no_grad():
+        assert losses(model, batch) != losses(model, batch), "dropout would be seen"
 
 
 def test_the_loss_of_what_can_be_learned_falls(learned):
