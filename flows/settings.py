@@ -45,6 +45,7 @@ REMEMBERED = (
     "epochs",
     "captioner_reads",
     "accumulate",
+    "learning_rate",
     "final_rate",
     "spike",
     "held_out",
@@ -132,6 +133,12 @@ class Settings:
     accumulate: Annotated[
         int | None, Parameter(help="Parts in which a step is worked out one by one, for less memory.")
     ] = None
+    learning_rate: Annotated[
+        float | None,
+        Parameter(
+            help="Its peak in pretraining; what the size says where not given. Another makes another model."
+        ),
+    ] = None
     final_rate: Annotated[
         float | None,
         Parameter(help="Share of the peak's learning rate that the last step has; 0 where not given."),
@@ -139,7 +146,7 @@ class Settings:
     spike: Annotated[
         float | None,
         Parameter(
-            help="A loss so many times the usual sends training back to its last checkpoint, past those batches."
+            help=f"A loss so many times the usual sends training back by {STEPS_TO_GO_BACK} steps at most, past those batches; 3 is a good choice."
         ),
     ] = None
     held_out: Annotated[
@@ -231,7 +238,9 @@ class Settings:
         if self.epochs is not None:
             training = dataclasses.replace(training, epochs=self.epochs, least_steps=1)
         training = dataclasses.replace(
-            training, accumulate=self.accumulate or 1, final=self.final_rate or 0.0, spike=self.spike,
+            training,
+            learning_rate=training.learning_rate if self.learning_rate is None else self.learning_rate,
+            accumulate=self.accumulate or 1, final=self.final_rate or 0.0, spike=self.spike,
             checkpoint_steps=None if self.spike is None else STEPS_TO_GO_BACK,
         )  # fmt: skip
         if self.weights is not None:

@@ -66,10 +66,11 @@ def save(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     card: dict[str, Any],
+    every: int | None = None,
 ) -> Path:
-    """Publishes ``step-<n>`` and then removes the older ones. ``card`` says what the model was made from.
+    """Publishes ``step-<n>`` and then removes the older ones but for the one that :func:`tidy` keeps.
 
-    ``root`` may hold ``metrics.jsonl``, whose last numbers the model card tells.
+    ``card`` says what the model was made from. ``root`` may hold ``metrics.jsonl``, whose last numbers the model card tells.
     """
 
     def beside_it(beside: Path) -> None:
@@ -77,7 +78,7 @@ def save(
         about = model_card(card, model.options, vocabulary, progress.step, progress.steps, root / METRICS)
         (beside / "README.md").write_text(about, encoding="utf-8")
 
-    return publish(root, model, optimizer, progress, card, beside_it)
+    return publish(root, model, optimizer, progress, card, beside_it, every)
 
 
 class Kept(Protocol):
@@ -95,6 +96,7 @@ def publish(
     progress: Progress,
     card: dict[str, Any],
     beside_it: Callable[[Path], None] = lambda _: None,
+    every: int | None = None,
 ) -> Path:
     """The same for any network; ``beside_it`` puts what else belongs into the folder."""
     folder = step_folder(root, progress.step)
@@ -104,10 +106,28 @@ def publish(
         (beside / "trainer.json").write_text(canonical_json(progress))
         (beside / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True, default=str))
         beside_it(beside)
-    for older in _published(root):
-        if older.name != folder.name:
-            _remove(older)
+    tidy(root, every)
     return folder
+
+
+def tidy(root: Path, every: int | None = None) -> None:
+    """Removes all checkpoints but the last one and, where ``every`` is given, the last one of a multiple of so many steps."""
+    found = _published(root)
+    kept = found[-1:]
+    if every is not None:
+        kept += [folder for folder in found if _step(folder) % every == 0][-1:]
+    for folder in found:
+        if folder not in kept:
+            _remove(folder)
+
+
+def go_back(root: Path, every: int) -> None:
+    """Removes the checkpoints after the last one of a multiple of ``every`` steps, newest first, so that what is left when
+    it is killed in between is still one training."""
+    for folder in reversed(_published(root)):
+        if _step(folder) % every == 0:
+            return
+        _remove(folder)
 
 
 def _remove(folder: Path) -> None:
@@ -125,7 +145,11 @@ def latest(root: Path) -> Path | None:
 
 def _published(root: Path) -> list[Path]:
     folders = [f for f in root.glob("step-*") if is_published(f) and f.name.removeprefix("step-").isdigit()]
-    return sorted(folders, key=lambda f: int(f.name.removeprefix("step-")))
+    return sorted(folders, key=_step)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
 def read_progress(folder: Path) -> Progress:

@@ -38,10 +38,11 @@ class TrainingOptions(UpdateOptions):
     ``epochs`` passes over the items are made, but at least ``least_steps`` and at most ``most_steps`` steps.
     ``accumulate`` parts of a step are worked out one after the other, for less memory: the update is that of the step
     as a whole, but the contrast compares a segment with those of its own part alone.
-    A checkpoint is made every ``checkpoint_seconds``, or every ``checkpoint_steps`` where that is given.
+    A checkpoint is made every ``checkpoint_seconds``, and every ``checkpoint_steps`` where that is given.
     ``spike``: a loss above this many times the median of those before it, or one that is not finite, sends the training
-    back to its last checkpoint, and the batches since then are passed over; without it a loss that is not finite ends
-    the run. It needs ``checkpoint_steps``, as a place that the clock chose would not be met again.
+    back to its last checkpoint of a multiple of ``checkpoint_steps``, and the batches since then are passed over; without
+    it a loss that is not finite ends the run. It never goes back to one that the clock asked for: a training that was
+    stopped would have others.
     """
 
     items: int = 32
@@ -53,14 +54,22 @@ class TrainingOptions(UpdateOptions):
     checkpoint_steps: int | None = None
 
     def __post_init__(self) -> None:
-        if self.spike is not None and (self.spike <= 1 or self.checkpoint_steps is None):
+        super().__post_init__()
+        for name in ("items", "epochs", "least_steps", "most_steps", "accumulate", "checkpoint_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} {value}: at least 1")
+        if not self.checkpoint_seconds >= 0:
+            raise InputError(f"checkpoint_seconds {self.checkpoint_seconds:g}: 0 or more")
+        if self.spike is not None and self.checkpoint_steps is None:
             raise InputError(
-                f"--spike {self.spike:g}: more than 1, with a checkpoint every so many steps; 3 and 100 are a good choice"
+                f"spike {self.spike:g}: needs checkpoint_steps, the steps between the checkpoints that it goes back to"
             )
-        if not 0 <= self.final <= 1:
-            raise InputError(
-                f"--final-rate {self.final:g}: a share from 0 to 1 of the peak; 0.1 keeps a tenth"
-            )
+
+    @property
+    def back(self) -> int | None:
+        """The steps between the checkpoints that a spike sends the training back to."""
+        return None if self.spike is None else self.checkpoint_steps
 
     def steps(self, items: int) -> int:
         asked = math.ceil(items / self.items) * self.epochs
@@ -88,24 +97,20 @@ def train(
     harm, :class:`InputError` where a file of the last checkpoint was changed or a step has too few items.
     """
     root.mkdir(parents=True, exist_ok=True)
-    for what, most in (
-        ("a step", min(options.items, len(examples))),
-        ("what is held out", len(held_out or ())),
-    ):
-        least = processes.count * (options.accumulate if what == "a step" else bool(held_out))
-        if most < least:
-            raise InputError(
-                f"{processes.count} processes: {what} has {most} items and needs {least}; start fewer, or take more items a step"
-            )
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+    _enough(examples, held_out, options, processes)
+    torch.set_num_threads(_threads())
     last: Path | None = None
     spike: DivergedError | None = None
     returns = 0
     while True:
+        if spike is not None and processes.first:
+            checkpoints.go_back(root, options.back)
         before, last = last, processes.tell([checkpoints.latest(root)])[0]
         if last is not None:
             checkpoints.check(last)
             if checkpoints.read_progress(last).finished:
+                if processes.first:
+                    checkpoints.tidy(root)
                 return last
         trainer = Trainer((begin() if last is None else JointBert.load(last)).to(device), options, processes)
         at = Progress(0, options.steps(len(examples)), 0, 0)
@@ -124,6 +129,36 @@ def train(
             spike = error
 
 
+def _threads() -> int:
+    """The first number of ``OMP_NUM_THREADS`` (OpenMP 5.2, section 21.1.2: one a level of nesting), else one a core."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1
+
+
+def _enough(
+    examples: Examples, held_out: Examples | None, options: TrainingOptions, processes: Processes
+) -> None:
+    """Raises :class:`InputError` where a process, or a part of a step, would have nothing to work on."""
+    for what, most in (
+        ("a step", min(options.items, len(examples))),
+        ("what is held out", len(held_out) if held_out else processes.count),
+    ):
+        if most < processes.count:
+            raise InputError(
+                f"{processes.count} processes: {what} has {most} items, one a process at least; start fewer"
+            )
+    share = min(options.items, len(examples)) // processes.count
+    if share < options.accumulate:
+        whose = (
+            "a step"
+            if processes.count == 1
+            else f"the share of a step of each of {processes.count} processes"
+        )
+        raise InputError(
+            f"--accumulate {options.accumulate}: at most {share}, the items of {whose}; give less, or leave it out"
+        )
+
+
 def _steps(
     trainer: Trainer,
     at: Progress,
@@ -139,7 +174,7 @@ def _steps(
     """The steps from ``at`` to the last one; ``spike`` is what the training has just come back from."""
     processes = trainer.processes
     kept_out = batches.all_once(held_out, options.items, processes) if held_out else []
-    every = max(1, at.steps // 40)
+    judged_every = max(1, at.steps // 40)
     recent = list(at.recent)
     saved = began = time.monotonic()
     tokens = 0
@@ -150,7 +185,7 @@ def _steps(
             line: dict[str, Any] = {"step": now.step, "learning_rate": trainer.rate(now)} | terms
             if spike is not None and now.step == at.step + 1:
                 line["went_back"] = {"because": str(spike), "skipped": list(at.skipped[-1])}
-            if kept_out and (now.step % every == 0 or now.finished):
+            if kept_out and (now.step % judged_every == 0 or now.finished):
                 line["held_out"] = trainer.losses(kept_out)
             if options.spike is not None:
                 recent = [*recent, terms["loss"]][-REMEMBERED_LOSSES:]
@@ -164,12 +199,13 @@ def _steps(
                 if log:
                     log.sync()
                     here = dataclasses.replace(now, recent=tuple(recent))
-                    checkpoints.save(root, model, vocabulary, optimizer, here, card)
+                    every = None if now.finished else options.back
+                    checkpoints.save(root, model, vocabulary, optimizer, here, card, every)
                 saved = time.monotonic()
 
 
 def _due(now: Progress, options: TrainingOptions, seconds: float, processes: Processes) -> bool:
     """True where a checkpoint is to be made; by the clock, the first process says so for all."""
-    if options.checkpoint_steps is not None:
-        return now.step % options.checkpoint_steps == 0
+    if options.checkpoint_steps is not None and now.step % options.checkpoint_steps == 0:
+        return True
     return processes.tell(seconds > options.checkpoint_seconds)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+PRECISIONS = ("auto", "bf16", "fp32")
+
 
 def fast_bf16(device: torch.device) -> bool:
     """True where bf16 matrix products are fast: a GPU of compute capability 8 or more, a CPU with the instructions."""
@@ -22,7 +24,7 @@ def _has_bf16_instructions() -> bool:
 
 
 def precision(asked: str, device: torch.device) -> torch.dtype:
-    """``bf16``, ``fp32``, or ``auto``: bf16 where it is fast."""
+    """One of ``PRECISIONS``; ``auto`` is bf16 where it is fast."""
     return torch.bfloat16 if asked == "bf16" or (asked == "auto" and fast_bf16(device)) else torch.float32
 
 

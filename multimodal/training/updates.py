@@ -13,10 +13,11 @@ from torch import nn
 from multimodal.joint.model import JointBert
 from multimodal.joint.objective import TERMS, LossWeights, Objective, counts, means
 from multimodal.joint.sequences import Batch
+from multimodal.store import InputError
 from multimodal.training.checkpoints import Progress
 from multimodal.training.optimizer import adamw, schedule
 from multimodal.training.parallel import Processes, optimizer_state, set_optimizer_state, whole
-from multimodal.training.precision import mixed, precision
+from multimodal.training.precision import PRECISIONS, mixed, precision
 
 LEAST_LOSSES = 16
 """Before so many losses there is no telling a spike."""
@@ -37,7 +38,7 @@ class UpdateOptions:
 
     ``precision`` is ``auto`` (bf16 where the processor multiplies it fast), ``bf16`` or ``fp32``. ``spike``: how many
     times the median of the losses before it is a loss too many; see
-    :class:`~multimodal.training.loop.TrainingOptions`.
+    :class:`~multimodal.training.loop.TrainingOptions`. Raises :class:`InputError` for a value out of its range.
     """
 
     learning_rate: float = 3e-4
@@ -49,6 +50,28 @@ class UpdateOptions:
     precision: str = "auto"
     spike: float | None = None
     weights: LossWeights = LossWeights()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(
+                f"--learning-rate {self.learning_rate:g}: a number above 0; leave it out to let the size choose"
+            )
+        if not 0 <= self.warmup <= 1:
+            raise InputError(f"warmup {self.warmup:g}: a share from 0 to 1 of the steps; 0.1 is BERT's")
+        if not 0 <= self.final <= 1:
+            raise InputError(
+                f"--final-rate {self.final:g}: a share from 0 to 1 of the peak; 0.1 keeps a tenth"
+            )
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay {self.weight_decay:g}: 0 or more; 0.01 is BERT's")
+        if not self.clip > 0:
+            raise InputError(f"clip {self.clip:g}: more than 0; 1 is BERT's")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision {self.precision}: one of {', '.join(PRECISIONS)}")
+        if self.spike is not None and not self.spike > 1:
+            raise InputError(
+                f"--spike {self.spike:g}: more than 1, as it is how many times the usual loss is too much; 3 is a good choice"
+            )
 
 
 class Trainer:
@@ -115,7 +138,9 @@ class Trainer:
         return sum((weights[name] * value for name, value in terms.items()), 0.0), terms
 
     def _check(self, value: float, name: str, at: Progress, recent: Sequence[float] = ()) -> None:
-        remedy = f"lower the learning rate ({self.options.learning_rate}) and run again"
+        remedy = f"begin a new model with a --learning-rate below {self.options.learning_rate:g}"
+        if self.options.spike is None:
+            remedy += ", or with --spike 3, which goes back from such a step and passes over its batches"
         if not math.isfinite(value):
             raise DivergedError(f"step {at.step}: the {name} is {value}; {remedy}", at)
         if self.options.spike is None or len(recent) < LEAST_LOSSES:

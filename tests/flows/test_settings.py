@@ -143,6 +143,12 @@ def test_epochs_that_are_asked_for_are_not_stretched():
         ("far", 1.1, "--far 1.1"),
         ("far", float("nan"), "--far nan"),
         ("subsample", 0, "--subsample 0"),
+        ("accumulate", 0, "--accumulate 0"),
+        ("learning_rate", 0.0, "--learning-rate 0"),
+        ("learning_rate", float("nan"), "--learning-rate nan"),
+        ("final_rate", 1.1, "--final-rate 1.1"),
+        ("spike", 1.0, "--spike 1"),
+        ("spike", float("nan"), "--spike nan"),
         ("weights", "text=-1", "--weights text=-1"),
         ("weights", "text=nan", "--weights text=nan"),
         ("weights", "text=1,speech=2", "--weights speech=2"),
@@ -192,3 +198,10 @@ def test_what_is_learned_can_be_chosen():
 def test_the_size_says_the_shape_of_a_start_from_nothing(size):
     assert Settings(size=size).pretrain.shape is None
     assert Settings(size=size, text_start="none").pretrain.shape == SIZES[size].shape
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_learning_rate_is_that_of_the_size_or_what_is_said(size):
+    given = Settings(size=size, learning_rate=SIZES[size].training.learning_rate)
+    assert given.pretrain == Settings(size=size).pretrain, "the same model"
+    assert Settings(size=size, learning_rate=2e-5).pretrain.training.learning_rate == 2e-5

@@ -95,7 +95,12 @@ def test_a_forgotten_process_would_be_seen(one, tmp_path):
 
 
 def test_too_few_items_are_told(tmp_path):
-    with pytest.raises(InputError, match="2 processes: a step has 6 items and needs 8"):
+    with pytest.raises(
+        InputError, match="7 processes: a step has 6 items, one a process at least; start fewer"
+    ):
+        together.run(tmp_path, processes=Processes(0, 7))
+    share = "at most 3, the items of the share of a step of each of 2 processes"
+    with pytest.raises(InputError, match=f"--accumulate 4: {share}; give less"):
         together.run(tmp_path, processes=Processes(0, 2), accumulate=4)
 
 

@@ -199,7 +199,11 @@ def test_every_option_is_in_the_name(kitchen, bert, tmp_path):
     config = json.loads((other / "config.json").read_text()) | {"hidden_dropout_prob": 0.0}
     (other / "config.json").write_text(json.dumps(config))
     examples = ExampleOptions(mask=0.2), ExampleOptions(far=0.5), ExampleOptions(subsample=5)
-    training = TrainingOptions(weights=LossWeights(joint=0.0)), TrainingOptions(seed=1)
+    training = (
+        TrainingOptions(weights=LossWeights(joint=0.0)),
+        TrainingOptions(seed=1),
+        TrainingOptions(learning_rate=1e-4),
+    )
     options = [
         plain,
         dataclasses.replace(plain, text_start=str(other)),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from safetensors.torch import load_file
 from multimodal.joint.model import JointBert
 from multimodal.joint.objective import losses
 from multimodal.joint.sequences import pack
-from multimodal.training import checkpoints
+from multimodal.store import InputError
+from multimodal.training import checkpoints, loop
 from multimodal.training.loop import TrainingOptions, train
 from multimodal.training.optimizer import adamw, schedule
 from multimodal.training.parallel import ALONE
@@ -96,6 +98,22 @@ def test_a_half_written_line_of_metrics_is_dropped(in_one_go, tmp_path):
     assert metrics(tmp_path) == metrics(in_one_go)
 
 
+def test_killed_before_the_older_checkpoint_is_removed(in_one_go, tmp_path, monkeypatch):
+    with monkeypatch.context() as dies:
+        dies.setattr(checkpoints, "_remove", lambda folder: killed.die())
+        assert killed.forked(tmp_path, STEPS, "never", 0, 0.0) == -signal.SIGKILL
+    assert sorted(f.name for f in tmp_path.glob("step-*")) == ["step-1", "step-2"]
+    with monkeypatch.context() as dies:
+        remove = checkpoints._remove
+        dies.setattr(
+            checkpoints, "_remove", lambda f: killed.die() if f.name == f"step-{STEPS - 1}" else remove(f)
+        )
+        assert killed.forked(tmp_path, STEPS, "never", 0, 0.0) == -signal.SIGKILL
+    assert {f.name for f in tmp_path.glob("step-*")} == {f"step-{STEPS - 1}", f"step-{STEPS}"}
+    assert equal(killed.run(tmp_path, STEPS, 0.0), in_one_go / f"step-{STEPS}")
+    assert [f.name for f in tmp_path.glob("step-*")] == [f"step-{STEPS}"]
+
+
 @pytest.mark.parametrize("forgotten", ["optimizer", "cursor"])
 def test_a_careless_resume_would_be_seen(in_one_go, tmp_path, monkeypatch, forgotten):
     assert killed.forked(tmp_path, STEPS, "saved", 5) == -signal.SIGKILL
@@ -135,7 +153,8 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_move(tmp_path, where)
     else:
         model.cls["seq_relationship"].weight.register_hook(lambda g: g * torch.inf)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(DivergedError, match="step 1: the .* is nan|step 1: the gradient is"):
+    remedy = "begin a new model with a --learning-rate below 0.001, or with --spike 3, which goes back"
+    with pytest.raises(DivergedError, match=f"step 1: the {where} is (nan|inf); {remedy}"):
         go(tmp_path, model)
     assert all(torch.equal(before[n], t) or n.endswith("bias") for n, t in model.state_dict().items())
     assert all(torch.equal(before[n].nan_to_num(), t.nan_to_num()) for n, t in model.state_dict().items())
@@ -162,6 +181,58 @@ def test_the_schedule_falls_to_its_final_rate():
 def test_how_many_steps():
     asked = TrainingOptions(items=32, epochs=20, least_steps=200, most_steps=1000)
     assert [asked.steps(n) for n in (1, 320, 321, 640, 10**6)] == [200, 200, 220, 400, 1000]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("learning_rate", 0.0, "--learning-rate 0"),
+        ("learning_rate", math.nan, "--learning-rate nan"),
+        ("learning_rate", math.inf, "--learning-rate inf"),
+        ("warmup", 2.0, "warmup 2"),
+        ("warmup", 1.34, "warmup 1.34"),
+        ("warmup", math.nan, "warmup nan"),
+        ("final", 1.1, "--final-rate 1.1"),
+        ("final", math.nan, "--final-rate nan"),
+        ("weight_decay", -1.0, "weight_decay -1"),
+        ("clip", 0.0, "clip 0"),
+        ("precision", "fp16", "precision fp16"),
+        ("spike", 1.0, "--spike 1"),
+        ("spike", math.nan, "--spike nan"),
+        ("items", 0, "items 0"),
+        ("epochs", 0, "epochs 0"),
+        ("least_steps", 0, "least_steps 0"),
+        ("most_steps", 0, "most_steps 0"),
+        ("accumulate", 0, "accumulate 0"),
+        ("checkpoint_steps", 0, "checkpoint_steps 0"),
+        ("checkpoint_seconds", math.nan, "checkpoint_seconds nan"),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused(name, value, said):
+    with pytest.raises(InputError) as error:
+        TrainingOptions(**{name: value})
+    assert str(error.value).startswith(f"{said}:") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_no_rate_is_negative(warmup, steps):
+    assert all(0 < schedule(step, steps, warmup) <= 1 for step in range(1, steps + 1))
+
+
+def test_more_parts_than_items_are_told(tmp_path):
+    with pytest.raises(
+        InputError, match="^--accumulate 500: at most 8, the items of a step; give less, or leave it out$"
+    ):
+        go(tmp_path, joint_samples.model(0), accumulate=500)
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"), [("2", 2), ("2,1", 2), (" 3 , 1", 3), ("", None), ("0", None), ("two", None)]
+)
+def test_the_threads_are_those_that_openmp_would_take(monkeypatch, said, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert loop._threads() == (threads or os.cpu_count())
 
 
 def test_only_matrices_decay():

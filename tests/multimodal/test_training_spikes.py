@@ -91,15 +91,43 @@ def test_the_batches_that_follow_are_those_of_the_order(tmp_path, monkeypatch):
     assert kept == every[:EVERY] + every[BAD : BAD + STEPS - EVERY]
 
 
-@pytest.mark.parametrize(("moment", "step"), [("saved", EVERY), ("stepping", 6), ("saved", 2 * EVERY)])
-def test_killed_and_resumed_is_bit_identical(tmp_path, monkeypatch, moment, step):
+@pytest.mark.parametrize(
+    ("moment", "step", "seconds"),
+    [("saved", EVERY, 60.0), ("stepping", 6, 60.0), ("saved", 2 * EVERY, 60.0), ("saved", BAD - 1, 0.0), ("saved", 9, 0.0)],
+)  # fmt: skip
+def test_killed_and_resumed_is_bit_identical(tmp_path, monkeypatch, moment, step, seconds):
+    """Also where the clock asks for a checkpoint after each step: it is gone on from, and never gone back to."""
     poison(monkeypatch, "huge")
     whole = go(tmp_path / "whole")
-    monkeypatch.setattr(killed, "run", lambda root, *_: go(root))
+    monkeypatch.setattr(killed, "run", lambda root, *_: go(root, checkpoint_seconds=seconds))
     assert killed.forked(tmp_path / "killed", STEPS, moment, step) == -signal.SIGKILL
-    again = go(tmp_path / "killed")
+    if moment == "saved":
+        kept = {f"step-{EVERY * (step // EVERY)}", f"step-{step}"}
+        assert {f.name for f in (tmp_path / "killed").glob("step-*")} == kept
+    again = go(tmp_path / "killed", checkpoint_seconds=seconds)
     assert equal(again, whole) and metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
     assert (again / "trainer.json").read_bytes() == (whole / "trainer.json").read_bytes()
+    assert [f.name for f in (tmp_path / "killed").glob("step-*")] == [LAST]
+
+
+def test_killed_while_it_goes_back(tmp_path, monkeypatch):
+    """Two checkpoints by the clock are after the one to go back to: one is gone when the end comes."""
+    poison(monkeypatch, "huge")
+    whole = go(tmp_path / "whole")
+    remove, root = checkpoints._remove, tmp_path / "killed"
+
+    def dying(folder: Path) -> None:
+        if folder.name != f"step-{BAD - 2}":
+            return remove(folder)
+        return killed.die() if not (root / f"step-{BAD - 1}").exists() else None
+
+    with monkeypatch.context() as dies:
+        dies.setattr(killed, "run", lambda root, *_: go(root, checkpoint_seconds=0.0))
+        dies.setattr(checkpoints, "_remove", dying)
+        assert killed.forked(root, STEPS, "never", 0) == -signal.SIGKILL
+    assert sorted(f.name for f in root.glob("step-*")) == [f"step-{EVERY}", f"step-{BAD - 2}"]
+    again = go(root)
+    assert equal(again, whole) and metrics(root) == metrics(tmp_path / "whole")
 
 
 def test_a_forgotten_skip_list_would_be_seen(tmp_path, monkeypatch):
@@ -118,10 +146,18 @@ def test_before_the_first_checkpoint_it_begins_anew(tmp_path, monkeypatch):
 
 def test_who_only_spikes_is_told(tmp_path, monkeypatch):
     poison(monkeypatch, "nan", later=True)
-    with pytest.raises(DivergedError, match="the loss is nan; lower the learning rate"):
+    with pytest.raises(
+        DivergedError, match=r"the loss is nan; begin a new model with a --learning-rate below 0.001$"
+    ):
         go(tmp_path)
     assert checkpoints.latest(tmp_path).name == f"step-{EVERY}"
     assert MOST_RETURNS >= 1
+
+
+def test_in_the_end_the_last_checkpoint_alone_is_kept(tmp_path):
+    assert STEPS - 1 > 2 * EVERY and (STEPS - 1) % EVERY
+    last = go(tmp_path, least_steps=STEPS - 1, most_steps=STEPS - 1)
+    assert list(tmp_path.glob("step-*")) == [last]
 
 
 def test_without_the_option_a_spike_is_met(tmp_path, monkeypatch):
@@ -131,7 +167,5 @@ def test_without_the_option_a_spike_is_met(tmp_path, monkeypatch):
 
 
 def test_the_option_needs_a_place_to_go_back_to():
-    with pytest.raises(InputError, match="--spike 3: more than 1, with a checkpoint every so many steps"):
+    with pytest.raises(InputError, match="spike 3: needs checkpoint_steps"):
         TrainingOptions(spike=3.0)
-    with pytest.raises(InputError, match="--spike 1"):
-        TrainingOptions(spike=1.0, checkpoint_steps=5)

@@ -31,8 +31,8 @@ def at(moment: str, step: int) -> None:
             trainer.model.bert["encoder"]["layer"][0].output.dense.weight.register_hook(lambda _: die())
         return update(trainer, parts, progress, recent)
 
-    def saved(root, model, vocabulary, optimizer, progress, card):
-        folder = save(root, model, vocabulary, optimizer, progress, card)
+    def saved(root, model, vocabulary, optimizer, progress, *others):
+        folder = save(root, model, vocabulary, optimizer, progress, *others)
         if moment == "saved" and progress.step == step:
             die()
         return folder
