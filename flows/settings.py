@@ -146,7 +146,8 @@ class Settings:
     spike: Annotated[
         float | None,
         Parameter(
-            help=f"A loss so many times the usual sends training back by {STEPS_TO_GO_BACK} steps at most, past those batches; 3 is a good choice."
+            help=f"A loss so many times the usual sends training back by {STEPS_TO_GO_BACK} steps at most, past those batches; "
+            "3 is a good choice."
         ),
     ] = None
     held_out: Annotated[

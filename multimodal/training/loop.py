@@ -199,8 +199,7 @@ def _steps(
                 if log:
                     log.sync()
                     here = dataclasses.replace(now, recent=tuple(recent))
-                    every = None if now.finished else options.back
-                    checkpoints.save(root, model, vocabulary, optimizer, here, card, every)
+                    checkpoints.save(root, model, vocabulary, optimizer, here, card, options.back)
                 saved = time.monotonic()
 
 
