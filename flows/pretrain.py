@@ -20,8 +20,9 @@ def train(videos: list[Video], codebook: str, settings: Settings) -> str:
     """The name of the trained model; a run that was stopped goes on from its last checkpoint."""
     with progress.stage("pretrain") as report:
         name, _ = pretrain(
-            Store(settings.store), videos, codebook, settings.pretrain, settings.torch_device, report
-        )
+            Store(settings.store), videos, codebook, settings.pretrain, settings.torch_device, report,
+            say=progress.say,
+        )  # fmt: skip
     return name
 
 

@@ -62,7 +62,7 @@ def pretrain_many(
             raise job if processes.first else SystemExit(1)
         videos, codebook, options = job
         with progress.stage("pretrain") if processes.first else _silent() as report:
-            name, _ = pretrain(store, videos, codebook, options, device, report, processes)
+            name, _ = pretrain(store, videos, codebook, options, device, report, processes, progress.say)
         if processes.first:
             catalogue.set_current("model", name)
             catalogue.set_current("model_codebook", codebook)

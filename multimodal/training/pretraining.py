@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from multimodal.tokens import describe, load_codebook
 from multimodal.training import checkpoints
 from multimodal.training.loop import Report, TrainingOptions, train
 from multimodal.training.parallel import ALONE, Processes
+from multimodal.training.unfinished import unfinished_others
 from multimodal.vocabulary import Vocabulary
 from multimodal.weights import fetching
 
@@ -92,9 +93,11 @@ def pretrain(
     device: str,
     report: Report,
     processes: Processes = ALONE,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[str, Path]:
     """Pretrains the joint model, from its last checkpoint where a run was stopped; returns its name and its folder.
 
+    ``say`` is told where it begins while another model of the codebook was left unfinished.
     Raises :class:`InputError` where there is nothing to learn from, ``text_start`` is not known or not to be used, or rows
     are to be frozen that have no centroids.
     """
@@ -127,6 +130,10 @@ def pretrain(
         )
     card = {"codebook": codebook, "learned": [v.video for v in learned], "held_out": [v.video for v in held_out],
             "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.silent)}  # fmt: skip
+
+    if processes.first:
+        for line in unfinished_others(store, name, card):
+            say(line)
 
     def begin() -> JointBert:
         if nothing:

@@ -1,16 +1,23 @@
 """Pretraining by the processes that `torchrun` starts, as the README says it: the store then has the model."""
 
+import contextlib
+import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_store import WORDS, add, finish, paint
 
+from flows.pretrain import train
+from flows.settings import Settings
 from multimodal.catalogue import Catalogue
-from multimodal.store import Store
+from multimodal.library import usable
+from multimodal.store import Store, canonical_json
 from multimodal.training import checkpoints
 from multimodal.vocabulary import SPECIALS
 
@@ -55,10 +62,33 @@ def many(*options: str) -> subprocess.CompletedProcess:
     )
 
 
+@contextlib.contextmanager
+def left_unfinished(store: Store) -> Iterator[str]:
+    """A model of the store's codebook that another run did not finish; what is told of it."""
+    with Catalogue(store.catalogue) as catalogue:
+        codebook = catalogue.current("codebook")
+    last = shutil.copytree(
+        checkpoints.latest(store.model("m")), checkpoints.step_folder(store.model("left"), 4)
+    )
+    (last / "trainer.json").write_text(canonical_json(checkpoints.Progress(4, 40, 0, 4)))
+    (last / "card.json").write_text(json.dumps({"codebook": codebook, "options": {}}))
+    yield "model left: left at step 4 of 40, and this run begins another"
+    shutil.rmtree(store.model("left"))
+
+
+def test_a_model_left_unfinished_is_told_on_standard_error(store, bert, capsys):
+    settings = Settings(store=store.root, text_start=str(bert), epochs=1, seed=1)
+    with Catalogue(store.catalogue) as catalogue, left_unfinished(store) as told:
+        train.fn(usable(catalogue), catalogue.current("codebook"), settings)
+    assert capsys.readouterr().err.count(told) == 1
+
+
 def test_two_processes_make_the_model_of_the_store(home, store, bert):
     asked = ["--store", str(store.root), "--text-start", str(bert), "--epochs", "2", "--shard"]
-    ended = many(*asked)
+    with left_unfinished(store) as told:
+        ended = many(*asked)
     assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count(told) == 1, "by the first process"
     name = ended.stdout.split()[-1]
     with Catalogue(store.catalogue) as catalogue:
         assert catalogue.current("model") == name

@@ -1,5 +1,6 @@
 """A joint model from a store: where it starts, what its name stands for, what its options do, what its folder tells."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -20,6 +21,7 @@ from multimodal.joint.sequences import pack, unmasked
 from multimodal.joint.starting import Shape, visual_rows
 from multimodal.store import InputError, Store, canonical_json
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook
+from multimodal.training import checkpoints
 from multimodal.training.loop import TrainingOptions
 from multimodal.training.modelcard import digest_of
 from multimodal.training.pretraining import PretrainOptions, load_trained, model_name, pretrain, text_start
@@ -217,6 +219,49 @@ def test_every_option_is_in_the_name(kitchen, bert, tmp_path):
     moved = shutil.copytree(bert, tmp_path / "moved")
     again = dataclasses.replace(plain, text_start=str(moved))
     assert model_name(store, videos, codebook, again) == names[0], "a checkpoint counts by its content"
+
+
+class Killed(BaseException):
+    """The end of a run, from where it reports."""
+
+
+def test_a_model_left_unfinished_is_told_where_other_options_begin_another(kitchen, bert, tmp_path):
+    given, videos, codebook = kitchen
+    store = Store(tmp_path / "store")
+    shutil.copytree(given.root, store.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("models"))
+    told: list[str] = []
+
+    def run(stop: int = 99, **options: object) -> str:
+        training = dataclasses.replace(FEW, checkpoint_seconds=0.0, **options)
+
+        def report(done: int, total: int, words: str) -> None:
+            if done == stop:
+                raise Killed
+
+        wanted = PretrainOptions(text_start=str(bert), training=training)
+        told.clear()
+        with contextlib.suppress(Killed):
+            pretrain(store, videos, codebook, wanted, "cpu", report, say=told.append)
+        return model_name(store, videos, codebook, wanted)
+
+    first = run(stop=3)
+    assert told == [] and checkpoints.latest(store.model(first)).name == "step-2"
+    second = run(stop=3, accumulate=2, weights=LossWeights(joint=0.5))
+    (line,) = told
+    assert line.startswith(
+        f"model {first}: left at step 2 of 3, and this run begins another, {second}, as other options"
+    )
+    assert ": accumulate 1 there, 2 here; weights joint 1.0 there, 0.5 here. To go on with it," in line
+    assert line.endswith(f"remove {store.model(first)}") and "\n" not in line
+    run(stop=3, accumulate=2, weights=LossWeights(joint=0.5))
+    assert told == [], "it goes on, as it did before"
+    run()
+    assert told == [] and checkpoints.latest(store.model(first)).name == "step-3"
+    run(seed=1)
+    assert [line.split(":")[0] for line in told] == [f"model {second}"], "the finished one is in nobody's way"
+    (checkpoints.latest(store.model(second)) / "trainer.json").write_text("{")
+    run(seed=2)
+    assert told == [], "what cannot be read hinders no other model"
 
 
 def test_tokens_without_centroids_have_no_rows_to_freeze(bert, tmp_path):
