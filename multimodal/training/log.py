@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -9,11 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from multimodal.store import write_whole
+from multimodal.store import InputError, write_whole
 from multimodal.training.checkpoints import METRICS
 
 CURVES = "tensorboard/metrics.tfevents"
@@ -23,36 +25,38 @@ EVENTS_VERSION = "brain.Event:2"
 
 class TrainingLog:
     """Both files in ``root``, cut back to the steps up to ``step``: what a stopped run wrote after its last checkpoint
-    goes, and a line that it left half written. The curves are drawn anew from the lines."""
+    goes, and a line that it left half written. The curves are drawn anew from the lines, each at the moment that the curves
+    of before say; a step that they lack, at the last one that is known before it.
+
+    Raises :class:`InputError` for a damaged line of ``metrics.jsonl``.
+    """
 
     def __init__(self, root: Path, step: int):
         metrics, curves = root / METRICS, root / CURVES
-        kept = _lines(metrics, step)
+        kept, moments = _lines(metrics, step), _moments(curves)
         write_whole(metrics, "".join(f"{json.dumps(line)}\n" for line in kept).encode())
-        curves.parent.mkdir(exist_ok=True)
-        self._lines = metrics.open("a", encoding="utf-8")
-        self._file = curves.open("wb")
-        self._curves = RecordWriter(self._file)
-        self._curves.write(Event(wall_time=time.time(), file_version=EVENTS_VERSION).SerializeToString())
+        moment = moments.get(0, time.time())
+        drawn = [Event(wall_time=moment, file_version=EVENTS_VERSION)]
         for line in kept:
-            self._draw(line)
+            moment = moments.get(line["step"], moment)
+            drawn.append(_event(line, moment))
+        anew = io.BytesIO()
+        for event in drawn:
+            RecordWriter(anew).write(event.SerializeToString())
+        write_whole(curves, anew.getvalue())
+        self._lines = metrics.open("a", encoding="utf-8")
+        self._file = curves.open("ab")
+        self._curves = RecordWriter(self._file)
 
     def write(self, line: dict[str, Any]) -> None:
         self._lines.write(json.dumps(line) + "\n")
-        self._draw(line)
+        self._curves.write(_event(line, time.time()).SerializeToString())
 
     def sync(self) -> None:
         """Puts on disk what was written, before a checkpoint says that it is there."""
         for file in (self._lines, self._file):
             file.flush()
             os.fsync(file.fileno())
-
-    def _draw(self, line: dict[str, Any]) -> None:
-        values = [
-            Summary.Value(tag=tag, simple_value=value) for tag, value in _numbers(line) if tag != "step"
-        ]
-        event = Event(wall_time=time.time(), step=line["step"], summary=Summary(value=values))
-        self._curves.write(event.SerializeToString())
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -65,9 +69,32 @@ class TrainingLog:
 def _lines(metrics: Path, step: int) -> list[dict[str, Any]]:
     if not metrics.exists():
         return []
-    written = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-    lines = [json.loads(line) for line in written if line.endswith("\n")]
-    return [line for line in lines if line["step"] <= step]
+    kept = []
+    for number, written in enumerate(metrics.read_bytes().splitlines(keepends=True), start=1):
+        if not written.endswith(b"\n"):
+            continue
+        try:
+            line = json.loads(written)
+            if line["step"] <= step:
+                kept.append(line)
+        except (ValueError, LookupError, TypeError) as error:
+            raise InputError(
+                f"{metrics}: line {number} is not as it was written; mend or remove the line and run again"
+            ) from error
+    return kept
+
+
+def _moments(curves: Path) -> dict[int, float]:
+    """When each step was drawn, as far as the file can be read; the beginning at 0."""
+    if not curves.exists():
+        return {}
+    events = map(Event.FromString, RawEventFileLoader(str(curves)).Load())
+    return {event.step: event.wall_time for event in events}
+
+
+def _event(line: dict[str, Any], moment: float) -> Event:
+    values = [Summary.Value(tag=tag, simple_value=value) for tag, value in _numbers(line) if tag != "step"]
+    return Event(wall_time=moment, step=line["step"], summary=Summary(value=values))
 
 
 def _numbers(line: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
