@@ -1,4 +1,5 @@
-"""Two real processes over gloo train as one does: the same weights but for fp32 rounding, saved by two and resumed by one."""
+"""Two real processes over gloo train as one does: the same weights but for fp32 rounding, also saved by two and
+resumed by one, and the other way round."""
 
 import json
 import shutil
@@ -32,7 +33,8 @@ def one(tmp_path_factory) -> Path:
 def both(tmp_path_factory, request) -> Path:
     """What two processes made, in one launch."""
     folder = tmp_path_factory.mktemp("both")
-    together.run(folder / "ddp_from_one", stop=together.HALF)
+    begun = together.run(folder / "ddp_from_one", stop=together.HALF)
+    shutil.copytree(begun.parent, folder / "fsdp_from_one")
     environment = request.getfixturevalue("session_environment")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", together.__file__]  # fmt: skip
     subprocess.run([*command, str(folder)], env=environment, timeout=300, check=True, capture_output=True)
@@ -54,7 +56,7 @@ def metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder.parent / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", ["ddp", "ddp_from_one", "fsdp"])
+@pytest.mark.parametrize("name", ["ddp", "ddp_from_one", "fsdp", "fsdp_from_one"])
 def test_two_processes_give_the_weights_of_one(one, both, name):
     found = both / name / one.name
     assert apart(found, one) == []
@@ -70,8 +72,9 @@ def test_two_processes_give_the_weights_of_one(one, both, name):
             assert at[0] == pytest.approx(at[1], rel=1e-4)
 
 
-def test_saved_by_two_resumed_by_one(one, both, tmp_path):
-    shutil.copytree(both / "fsdp_to_one", tmp_path / "found")
+@pytest.mark.parametrize("name", ["ddp_to_one", "fsdp_to_one"])
+def test_saved_by_two_resumed_by_one(one, both, tmp_path, name):
+    shutil.copytree(both / name, tmp_path / "found")
     assert checkpoints.read_progress(checkpoints.latest(tmp_path / "found")).step == together.HALF
     assert apart(together.run(tmp_path / "found"), one) == []
 

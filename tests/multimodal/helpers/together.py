@@ -50,6 +50,8 @@ def main(folder: Path) -> None:
         run(folder / "ddp", processes=ddp)
         run(folder / "ddp_from_one", processes=ddp)
         run(folder / "fsdp", processes=fsdp)
+        run(folder / "fsdp_from_one", processes=fsdp)
+        run(folder / "ddp_to_one", stop=HALF, processes=ddp)
         run(folder / "fsdp_to_one", stop=HALF, processes=fsdp)
         run(folder / "in_parts", processes=fsdp, accumulate=3, weights=NO_CONTRAST)
 
