@@ -100,6 +100,7 @@ def learn_captioner(
     if last is not None:
         checkpoints.check(last)
         if checkpoints.read_progress(last).finished:
+            checkpoints.tidy(root)
             return name
     learned, _ = learned_and_held_out(store, videos, trained.codebook)
     materials = [read_material(store, trained.codebook, v) for v in learned]
