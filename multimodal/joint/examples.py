@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -48,8 +49,8 @@ class ExampleOptions:
     ``misaligned``: chance that an aligned joint example is followed by its misaligned twin, the same words with the
     video of another segment; a twin asks for no token, since a stranger's video says nothing about the masked words, but
     is masked all the same: else a mask would mean aligned. ``far``: share of the twins whose video is from far away in the
-    same one, the others' is from another; ``None`` takes any segment that shares no clip
-    (:mod:`multimodal.joint.strangers`).
+    same one, the others' is from another; ``None``, as where there is none of the kind, takes any segment that shares no
+    clip (:mod:`multimodal.joint.strangers`).
     ``subsample``: visual tokens are read at a random step of 1 to so many (VideoBERT, section 3.2: 5; 1 reads all) in the
     joint regime, a twin's as its pair's, and in video-only examples masked anywhere; not in tails, which `next` reads in
     steps of a clip, and not in towers, which search reads whole.
@@ -139,6 +140,25 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @cached_property
+    def notice(self) -> str:
+        """What is asked for and cannot be learned from these segments, in words; empty where all can."""
+        if "alignment" not in self.asked or not self.options.misaligned or not self._strangers.seen:
+            return ""
+        random = np.random.default_rng(self.seed)
+        strange = (
+            self._strangers.find(
+                self.spoken[place], None, self.spoken.__getitem__, lambda other: other.tokens, random
+            )
+            for place in self._strangers.seen
+        )
+        if any(strange):
+            return ""
+        return (
+            "alignment learns nothing: no spoken segment shows what another does not, so no pair can be misaligned; "
+            "take in more videos, or say --weights alignment=0"
+        )
 
     def order(self, epoch: int) -> np.ndarray:
         """The epoch's permutation of the items: a function of (seed, epoch)."""

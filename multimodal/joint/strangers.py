@@ -36,25 +36,24 @@ class Strangers:
     ) -> tuple[int, ...]:
         """Visual tokens that do not belong to ``segment``: of no clip of it, and not all among its own.
 
-        ``far``: the chance that they are from far away in the same video, else they are from another video, as they are
-        where this one holds nothing far away; ``None`` takes any segment that shares no clip. ``read`` gives the segment at
-        a place of ``spoken``, perhaps with its neighbour, ``shown`` the tokens that are shown of it. Empty where
-        ``TRIES`` draws found none.
+        ``far``: the chance that they are from far away in the same video, else they are from another video; ``None`` takes
+        any segment that shares no clip. Where ``TRIES`` draws find none of the kind that is wanted, the next is taken: far
+        away, another video, any segment. ``read`` gives the segment at a place of ``spoken``, perhaps with its neighbour,
+        ``shown`` the tokens that are shown of it. Empty where none of any kind was found.
         """
         own = self._of_video[segment.video]
-        away = [i for i in own if apart(read(self.seen[i]), segment) >= FAR_SECONDS] if far else []
-        within = bool(away) and far is not None and random.random() < far
-        others = len(self.seen) - (0 if far is None else len(own))
-        for _ in range(TRIES if within or others else 0):
-            if within:
-                place = away[int(random.integers(len(away)))]
-            else:
-                place = int(random.integers(others))
-                place += len(own) if far is not None and place >= own.start else 0
-            other = read(self.seen[place])
-            tokens = shown(other)
-            if not share_a_clip(other, segment) and not set(tokens) <= set(segment.tokens):
-                return tokens
+        kinds: list[tuple[int, Callable[[int], int]]] = [(len(self.seen), lambda i: i)]
+        if far is not None:
+            away = [i for i in own if apart(read(self.seen[i]), segment) >= FAR_SECONDS] if far else []
+            kinds.insert(0, (len(self.seen) - len(own), lambda i: i + len(own) * (i >= own.start)))
+            if away and random.random() < far:
+                kinds.insert(0, (len(away), away.__getitem__))
+        for count, nth in kinds:
+            for _ in range(TRIES if count else 0):
+                other = read(self.seen[nth(int(random.integers(count)))])
+                tokens = shown(other)
+                if not share_a_clip(other, segment) and not set(tokens) <= set(segment.tokens):
+                    return tokens
         return ()
 
     def near(

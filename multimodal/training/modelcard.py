@@ -75,6 +75,7 @@ def _data(made_from: dict[str, Any]) -> str:
     for key, words in (("spoken_segments", "spoken segments"), ("runs", "runs of visual tokens")):
         if key in made_from:
             rows.append(f"- {made_from[key]} {words}")
+    rows += [f"- {made_from['notice']}"] if "notice" in made_from else []
     about = (
         "A digest is the start of the SHA-256 of the videos' own, sorted, one a line; `card.json` names each."
     )

@@ -129,7 +129,7 @@ def pretrain(
             f"store {store.root}: nothing was said or seen in its {len(learned)} videos, so there is nothing to learn from"
         )
     card = {"codebook": codebook, "learned": [v.video for v in learned], "held_out": [v.video for v in held_out],
-            "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.silent)}  # fmt: skip
+            "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.silent)} | ({"notice": examples.notice} if examples.notice else {})  # fmt: skip
 
     if processes.first:
         for line in unfinished_others(store, name, card):
@@ -151,9 +151,14 @@ def pretrain(
 
     folder = train(
         store.model(name), vocabulary, begin, examples, kept_out if len(kept_out) else None, training,
-        device=torch.device(device), card=card, report=report, processes=processes,
+        device=torch.device(device), card=card, report=_with_notice(report, examples.notice), processes=processes,
     )  # fmt: skip
     return name, folder
+
+
+def _with_notice(report: Report, notice: str) -> Report:
+    """``report`` whose words end with the notice, so that it is the last that is read."""
+    return (lambda done, steps, words: report(done, steps, f"{words}; {notice}")) if notice else report
 
 
 def text_start(name: str) -> Path:

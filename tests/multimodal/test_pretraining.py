@@ -275,6 +275,26 @@ def test_tokens_without_centroids_have_no_rows_to_freeze(bert, tmp_path):
     assert made(given, text_start=str(bert)).is_dir()
 
 
+def test_what_cannot_be_learned_is_said_last_and_in_the_model_card(kitchen, bert, tmp_path):
+    """In every word of the stage, as the last of them stays on the screen."""
+    store = Store(tmp_path / "store")
+    video = put(store, 0, imported=True)
+    found = safetensors.numpy.load_file(store.features(video.video, "f"))
+    about = {"about": json.dumps({"problems": [], "reader": "pyav", "recipe": {}})}
+    same = found | {"tokens": np.zeros_like(found["tokens"])}
+    store.features(video.video, "f").write_bytes(safetensors.numpy.save(same, metadata=about))
+    codebook = fit_codebook(store, [video], [], TokenOptions(), quiet)
+    encode_videos(store, codebook, [video], quiet)
+    options = PretrainOptions(text_start=str(bert), training=FEW)
+    said = []
+    _, folder = pretrain(store, [video], codebook, options, "cpu", lambda *words: said.append(words[2]))
+    notice = "alignment learns nothing: no spoken segment shows what another does not"
+    assert len(said) == 3 and all(f" tokens/s; {notice}" in words for words in said)
+    assert f"- {notice}" in (folder / "README.md").read_text()
+    assert json.loads((folder / "card.json").read_text())["notice"].startswith(notice)
+    assert "notice" not in json.loads((made(kitchen, text_start=str(bert)) / "card.json").read_text())
+
+
 def test_a_text_checkpoint_with_too_few_positions(kitchen, bert):
     options = {"text_start": str(bert), "examples": ExampleOptions(longest=200)}
     with pytest.raises(InputError, match=r"has 128 positions, examples have up to 200 tokens; start from"):

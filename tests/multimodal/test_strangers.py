@@ -1,5 +1,6 @@
 """Misaligned pairs are misaligned, from where the option says, and subsampled as their pairs are."""
 
+import dataclasses
 import math
 from collections import Counter
 
@@ -57,6 +58,7 @@ def whole(labels: list[int], ids: list[int]) -> list[int]:
 def test_a_misaligned_pair_shares_no_clip_and_comes_from_where_it_should(corpus, far, subsample, join, epoch):
     options = ExampleOptions(mask=1e-9, far=far, subsample=subsample, join_neighbours=join)
     examples = Examples(V, corpus, [], options, 0, frozenset({"joint", "alignment"}))
+    seen = {s.video for s in corpus if s.tokens}
     for item in range(len(examples)):
         joint, *twins = examples.draw(epoch, item)
         own = leaves(whole(joint.labels, joint.ids))
@@ -72,10 +74,9 @@ def test_a_misaligned_pair_shares_no_clip_and_comes_from_where_it_should(corpus,
             assert count >= len(shown) - 1, "of one video; one token may have been replaced at random"
             kept = [t for t in shown if t // MOST_CLIPS == theirs]
             assert len(set(kept) & set(own)) <= 1, "a replacement may fall on one of its own"
-            if far == 0.0:
+            if far == 0.0 and len(seen) > 1:
                 assert theirs not in video
-            if far is not None and theirs in video:
-                assert far > 0
+            if far is not None and theirs in video and len(seen) > 1:
                 between = min(abs(a - b) - 1 for a in kept for b in own) * CLIP_SECONDS
                 assert between >= FAR_SECONDS
 
@@ -130,7 +131,53 @@ def test_every_far_segment_and_every_other_video_is_as_likely():
 def test_where_nothing_is_far_away_another_video_is_taken():
     short = [segment(video, first, 3) for video in range(2) for first in (0, 3)]
     assert chosen(1.0, short) == {"other": 20 * len(short)}
-    assert chosen(0.0, LONG[:20]) == {}, "one video alone has no other"
+
+
+@pytest.mark.parametrize("far", [None, 0.0, 0.25, 1.0])
+@pytest.mark.parametrize("corpus", [LONG[:20], LONG[:4]], ids=["long", "short"])
+def test_one_video_alone_is_misaligned_with_itself(far, corpus):
+    """Whatever the share of far ones, and whether or not any is far away."""
+    epochs = 400 // len(corpus)
+    found = chosen(far, corpus, epochs)
+    assert set(found) == {"same"}
+    assert found["same"] > 0.99 * epochs * len(corpus), "8 draws hit itself each time once in 4^8"
+
+
+def test_where_the_other_videos_show_the_same_their_own_video_is_taken():
+    same = [dataclasses.replace(s, video="9") for s in LONG[:1]]
+    corpus = [*LONG[:20], *same]
+    examples = Examples(V, corpus, [], ExampleOptions(far=0.0, mask=1e-9, join_neighbours=0.0), 0, frozenset({"alignment"}))  # fmt: skip
+    elsewhere = {t for s in LONG[1:20] for t in s.tokens}
+    for epoch in range(20):
+        _, twin = examples.draw(epoch, 0)
+        assert len(set(leaves(twin.ids)) - elsewhere) <= 1, "a token may have been replaced"
+
+
+ALIKE = [dataclasses.replace(s, tokens=(7,) * len(s.tokens)) for s in LONG]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "said"),
+    [
+        (LONG, False),
+        (LONG[:4], False),
+        ([*ALIKE[:20], *LONG[-1:]], False),
+        (LONG[:1], True),
+        (ALIKE, True),
+        ([dataclasses.replace(s, tokens=(), clips=()) for s in LONG], False),
+    ],
+    ids=["three videos", "one short video", "one segment apart", "one segment", "all alike", "no picture"],
+)
+@pytest.mark.parametrize("far", [None, 0.0])
+def test_nothing_to_misalign_is_said(corpus, said, far):
+    """Where nothing is said there are twins, or no pairs either."""
+    asked = frozenset({"joint", "alignment"})
+    examples = Examples(V, corpus, [], ExampleOptions(far=far), 0, asked)
+    drawn = [i for epoch in range(3) for item in range(len(examples)) for i in examples.draw(epoch, item)]
+    assert said == bool(drawn and not any(i.aligned == MISALIGNED for i in drawn))
+    assert examples.notice.partition(":")[0] == ("alignment learns nothing" if said else "")
+    assert not Examples(V, corpus, [], ExampleOptions(misaligned=0.0), 0, asked).notice, "none are wanted"
+    assert not Examples(V, corpus, [], ExampleOptions(), 0, frozenset({"joint"})).notice, "nobody asks"
 
 
 @given(st.integers(1, 5), st.integers(0, 10_000))
