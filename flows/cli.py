@@ -93,17 +93,14 @@ def codebook(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
     """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
     store = Store(settings.store, create=False)
     with store.writing():
-        from flows.codebook import make_tokens, out_of_date
+        from flows.codebook import make_tokens, out_of_date, remedy
         from multimodal.tokens import figures, in_words, load_codebook
 
         made = run_flow(settings.store, make_tokens, settings)
     fitted, old = load_codebook(store, made), out_of_date(store)
     progress.say(in_words(fitted))
     if old:
-        progress.say(
-            f"out of date: {', '.join(old)}; they keep to the codebook they were made with until `videobert pretrain`, "
-            "`videobert index` and `videobert evaluate` have made new ones"
-        )
+        progress.say(remedy(old))
     if json_:
         print_json({"codebook": made, **figures(fitted), "out_of_date": old})
     else:

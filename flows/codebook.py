@@ -24,11 +24,26 @@ def fit(videos: list[Video], settings: Settings) -> str:
         )
 
 
+REMADE_BY = {"model": "pretrain", "captioner": "captioner", "index": "index", "evaluation": "evaluate"}
+"""What keeps to the codebook it was made with, in the order in which it is made anew, and the command that does so."""
+
+
 def out_of_date(store: Store) -> tuple[str, ...]:
     """What of the store still speaks the tokens of another codebook than the one in use: the model and what it made."""
     with Catalogue(store.catalogue) as catalogue:
-        models, codebook = catalogue.current("model_codebook"), catalogue.current("codebook")
-    return () if models in (None, codebook) else ("model", "index", "evaluation")
+        models, codebook, captioner = map(catalogue.current, ("model_codebook", "codebook", "captioner"))
+    if models in (None, codebook):
+        return ()
+    return tuple(kind for kind in REMADE_BY if captioner or kind != "captioner")
+
+
+def remedy(old: tuple[str, ...]) -> str:
+    """What is out of date and what makes it anew, in a line for people."""
+    *others, last = (f"`videobert {REMADE_BY[kind]}`" for kind in old)
+    return (
+        f"out of date: {', '.join(old)}; they keep to the codebook they were made with until {', '.join(others)} and "
+        f"{last} have made new ones"
+    )
 
 
 def _held_out(settings: Settings) -> float | frozenset[str]:

@@ -1,16 +1,37 @@
 """What a new codebook makes out of date."""
 
-from flows.codebook import out_of_date
+import pytest
+
+from flows.cli import app
+from flows.codebook import out_of_date, remedy
 from multimodal.catalogue import Catalogue
 from multimodal.store import Store
 
+ALL = ("model", "captioner", "index", "evaluation")
 
-def test_a_model_of_another_codebook_is_out_of_date_with_what_it_made(tmp_path):
+
+@pytest.mark.parametrize(
+    ("captioner", "old"),
+    [(None, ("model", "index", "evaluation")), ("", ("model", "index", "evaluation")), ("of-old", ALL)],
+    ids=["never made", "nothing to learn from", "made"],
+)
+def test_a_model_of_another_codebook_is_out_of_date_with_what_it_made(tmp_path, captioner, old):
     store = Store(tmp_path / "store")
     with Catalogue(store.catalogue) as catalogue:
         catalogue.set_current("codebook", "new")
+        if captioner is not None:
+            catalogue.set_current("captioner", captioner)
     assert out_of_date(store) == ()
-    for codebook, old in (("new", ()), ("old", ("model", "index", "evaluation"))):
+    for codebook, expected in (("new", ()), ("old", old)):
         with Catalogue(store.catalogue) as catalogue:
             catalogue.set_current("model_codebook", codebook)
-        assert out_of_date(store) == old
+        assert out_of_date(store) == expected
+
+
+def test_the_remedy_names_a_command_for_each():
+    said = remedy(ALL)
+    assert said.startswith("out of date: model, captioner, index, evaluation; ")
+    commands = [part.removeprefix("videobert ") for part in said.split("`")[1::2]]
+    assert commands == ["pretrain", "captioner", "index", "evaluate"]
+    assert all(app[command] for command in commands)
+    assert "captioner" not in remedy(tuple(kind for kind in ALL if kind != "captioner"))
