@@ -80,12 +80,18 @@ class ExampleOptions:
 
 
 def masked(
-    vocabulary: Vocabulary, ids: list[int], random: np.random.Generator, share: float
+    vocabulary: Vocabulary,
+    ids: list[int],
+    random: np.random.Generator,
+    share: float,
+    used: Sequence[int] | None = None,
 ) -> tuple[list[int], list[int]]:
     """BERT's 80/10/10 on ``max(1, round(share · n))`` of the n words and visual tokens: new ids and their labels.
 
-    Specials and ``[>]`` are never chosen; a replacement comes from the same modality and is never a special.
+    Specials and ``[>]`` are never chosen; a replacement comes from the same modality and is never a special, nor a visual
+    token that is not ``used`` (``None``: all are), which no clip has and which would tell that something was replaced.
     """
+    used = used or range(vocabulary.visual)
     places = content_places(vocabulary, ids)
     labels = [IGNORED] * len(ids)
     if not places:
@@ -97,7 +103,7 @@ def masked(
         if dice < 0.8:
             ids[place] = vocabulary.mask
         elif dice < 0.9 and ids[place] >= vocabulary.first_visual:
-            ids[place] = vocabulary.first_visual + int(random.integers(vocabulary.visual))
+            ids[place] = vocabulary.first_visual + used[int(random.integers(len(used)))]
         elif dice < 0.9:
             ids[place] = vocabulary.replaceable_words[int(random.integers(len(vocabulary.replaceable_words)))]
     return ids, labels
@@ -114,7 +120,8 @@ class Examples:
     A spoken segment gives a text-only example and, where it has tokens, the two towers (perhaps with those of another of
     its video), an aligned and a misaligned joint example; a run of tokens a video-only one, of a stretch of it drawn anew each time. Runs are long and so few:
     each is met as often in an epoch as makes them :data:`RUNS_PER_SPOKEN` times the spoken segments. A side may be empty.
-    ``asked`` are the terms that count: what only others would ask for is not drawn.
+    ``asked`` are the terms that count: what only others would ask for is not drawn. ``used`` are the visual tokens that
+    stand in for others, those that clips have (:func:`masked`).
     """
 
     def __init__(
@@ -125,8 +132,10 @@ class Examples:
         options: ExampleOptions,
         seed: int,
         asked: frozenset[str] = TERMS,
+        used: Sequence[int] | None = None,
     ):
         self.vocabulary, self.options, self.seed, self.asked = vocabulary, options, seed, asked
+        self._used = used
         self.spoken = [s for s in spoken if s.text]
         self.silent = [s for s in silent if s.tokens]
         self._words = [vocabulary.encode(s.text) for s in self.spoken]
@@ -227,7 +236,7 @@ class Examples:
     def _masked(self, words: Sequence[int] | None, tokens: Sequence[int] | None, random: np.random.Generator,
                 regime: int, aligned: int = IGNORED) -> Input:  # fmt: skip
         ids, types = sequence(self.vocabulary, words, tokens, self.options.longest)
-        ids, labels = masked(self.vocabulary, ids, random, self.options.mask)
+        ids, labels = masked(self.vocabulary, ids, random, self.options.mask, self._used)
         return Input(ids, types, labels, regime, aligned)
 
     def _step(self, random: np.random.Generator) -> int:

@@ -24,7 +24,7 @@ from multimodal.training.unfinished import unfinished_others
 from multimodal.vocabulary import Vocabulary
 from multimodal.weights import fetching
 
-VERSION = 6
+VERSION = 7
 TEXT_STARTS = ("minilm-l6",)
 NOTHING = "none"
 WORDS_OF_NOTHING = "minilm-l6"
@@ -121,6 +121,7 @@ def pretrain(
             options.examples,
             training.seed + n,
             training.weights.asked,
+            fitted.used_.nonzero()[0].tolist(),
         )
         for n, part in enumerate((learned, held_out))
     )
@@ -185,11 +186,13 @@ def gather(
     options: ExampleOptions,
     seed: int,
     asked: frozenset[str] = TERMS,
+    used: Sequence[int] | None = None,
 ) -> Examples:
-    """The examples that videos give, for the terms of the loss that are asked for."""
+    """The examples that videos give, for the terms of the loss that are asked for; ``used`` are the codebook's leaves that
+    clips fell into, ``None`` takes all."""
     spoken = [s for m in materials for s in m.spoken()]
     silent = [s for m in materials for s in m.silent()]
-    return Examples(vocabulary, spoken, silent, options, seed, asked)
+    return Examples(vocabulary, spoken, silent, options, seed, asked, used)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -97,6 +97,50 @@ def test_eighty_ten_ten():
     assert within(fate["other"], trials, 0.1) and within(fate["same"], trials, 0.1)
 
 
+FEW_USED = [3, 700, 701, 3999]
+
+
+def replaced(used: list[int] | None) -> Counter:
+    """The visual tokens that were put in for others, in each regime that asks for tokens."""
+    big = dataclasses.replace(V, visual=4000)
+    spoken = [Segment("v", 0, 9, "now cut the onion", (3, 700) * 3, tuple(range(6)))]
+    silent = [Segment("v", 0, 24, "", (701, 3999) * 8, tuple(range(16)))]
+    options = unjoined(mask=0.5, tail=0.0, misaligned=0.0)
+    examples = Examples(big, spoken, silent, options, 0, frozenset({"joint", "video"}), used)
+    return Counter(
+        now - big.first_visual
+        for epoch in range(300)
+        for item in range(len(examples))
+        for drawn in examples.draw(epoch, item)
+        for now, label in zip(drawn.ids, drawn.labels, strict=True)
+        if label >= big.first_visual and now not in (label, big.mask)
+    )
+
+
+def test_only_tokens_that_clips_have_stand_in_for_others():
+    """Each of them as often; the careless way, any of the 4,000, nearly always gives itself away."""
+    found, careless = replaced(FEW_USED), replaced(None)
+    assert set(found) == set(FEW_USED)
+    assert sum(n for token, n in careless.items() if token not in FEW_USED) > 0.95 * sum(careless.values())
+    big = dataclasses.replace(V, visual=4000)
+    other = [big.first_visual + 9] * 500
+    stand_ins = Counter()
+    for seed in range(20):
+        new, _ = masked(big, other, np.random.default_rng(seed), 1.0, FEW_USED)
+        stand_ins.update(i - big.first_visual for i in new if i not in (big.mask, other[0]))
+    trials = sum(stand_ins.values())
+    assert trials > 800 and all(within(stand_ins[token], trials, 1 / 4) for token in FEW_USED)
+
+
+def test_where_every_token_is_used_the_draws_are_those_of_all():
+    every = list(range(V.visual))
+    spoken, silent = joint_samples.segments(joint_samples.materials())
+    one, other = (Examples(V, spoken, silent, ExampleOptions(), 0, used=used) for used in (None, every))
+    assert all(
+        one.draw(epoch, item) == other.draw(epoch, item) for epoch in (0, 1) for item in range(len(one))
+    )
+
+
 def test_every_place_is_asked_as_often():
     ids, _ = sequence(V, V.encode("now cut the onion"), [1, 2, 3], 100)
     asked = Counter()

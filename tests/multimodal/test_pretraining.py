@@ -21,7 +21,7 @@ from multimodal.joint.sequences import pack, unmasked
 from multimodal.joint.starting import Shape, visual_rows
 from multimodal.store import InputError, Store, canonical_json
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook
-from multimodal.training import checkpoints
+from multimodal.training import checkpoints, pretraining
 from multimodal.training.loop import TrainingOptions
 from multimodal.training.modelcard import digest_of
 from multimodal.training.pretraining import PretrainOptions, load_trained, model_name, pretrain, text_start
@@ -273,6 +273,25 @@ def test_tokens_without_centroids_have_no_rows_to_freeze(bert, tmp_path):
     with pytest.raises(InputError, match=r"--visual-rows frozen: .* no centroids to keep; leave it out"):
         made(given, text_start=str(bert), visual_rows="frozen")
     assert made(given, text_start=str(bert)).is_dir()
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_the_leaves_that_clips_fell_into_stand_in_for_others(bert, tmp_path, monkeypatch, imported):
+    store = Store(tmp_path / "store")
+    videos = [put(store, n, imported) for n in range(3)]
+    codebook = fit_codebook(store, videos[:2], videos[2:], TokenOptions(k=12, depth=3), quiet)
+    encode_videos(store, codebook, videos, quiet)
+    used = set(np.flatnonzero(load_codebook(store, codebook).used_).tolist())
+    assert len(used) < 30
+    given = []
+    monkeypatch.setattr(pretraining, "train", lambda *now, **_: given.extend(now[3:5]) or tmp_path)
+    made((store, videos, codebook), text_start=str(bert), examples=ExampleOptions(mask=0.5))
+    for examples in given:
+        first = examples.vocabulary.first_visual
+        inputs = [i for epoch in range(40) for n in range(len(examples)) for i in examples.draw(epoch, n)]
+        swapped = {now - first for i in inputs for now, label in zip(i.ids, i.labels, strict=True)
+                   if label >= first and now >= first and now != label}  # fmt: skip
+        assert len(swapped) > 3 and swapped <= used
 
 
 def test_what_cannot_be_learned_is_said_last_and_in_the_model_card(kitchen, bert, tmp_path):
