@@ -32,6 +32,8 @@ class ModelOptions:
 
     ``frozen_rows``: so many rows at the end of the table of embeddings are kept as they were put there. The cloze head is
     tied to the table, so what it compares with for these tokens is frozen too; its bias for them is not.
+    ``pad_token_id`` is the vocabulary's; packed sequences need none, but the row that it names gets no gradient for what is
+    read in `transformers`.
     """
 
     vocab_size: int
@@ -45,6 +47,7 @@ class ModelOptions:
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
     frozen_rows: int = 0
+    pad_token_id: int = 0
 
     @classmethod
     def load(cls, folder: Path) -> ModelOptions:
@@ -215,12 +218,7 @@ class JointBert(nn.Module):
         """``model.safetensors`` and ``config.json`` as `transformers` reads them."""
         tensors = {name: tensor.contiguous().cpu() for name, tensor in self.tensors().items()}
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-        config = {
-            "architectures": ["BertForPreTraining"],
-            "model_type": "bert",
-            "hidden_act": "gelu",
-            "pad_token_id": 0,
-        }
+        config = {"architectures": ["BertForPreTraining"], "model_type": "bert", "hidden_act": "gelu"}
         (folder / "config.json").write_text(json.dumps(config | dataclasses.asdict(self.options), indent=1))
 
     @classmethod

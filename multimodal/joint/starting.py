@@ -51,6 +51,7 @@ def start_from_nothing(
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         intermediate_size=4 * shape.hidden,
+        pad_token_id=vocabulary.pad,
     )
     return _with_visual_rows(JointBert(options).start(seed), vocabulary, centroids_KD, seed, frozen)
 
@@ -66,7 +67,8 @@ def start_from(
     """
     shape, given = read_bert(checkpoint)
     words = len(vocabulary.words)
-    model = JointBert(ModelOptions(**shape | {"vocab_size": vocabulary.size})).start(seed)
+    own = {"vocab_size": vocabulary.size, "pad_token_id": vocabulary.pad}
+    model = JointBert(ModelOptions(**shape | own)).start(seed)
     state = model.state_dict()
     for name, tensor in state.items():
         by_word = name in (TABLE, BIAS)
@@ -121,7 +123,8 @@ def read_bert(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             raise InputError(f"{folder}: its {key} is {config[key]}; only BERTs with {key} {wanted} are read")
     if shape.get("type_vocab_size", 2) < 2:
         raise InputError(f"{folder}: its type_vocab_size is 1; a BERT that tells text from video needs 2")
-    shape.pop("frozen_rows", None)
+    for ours in ("frozen_rows", "pad_token_id"):
+        shape.pop(ours, None)
     return shape, {_name(name): tensor.float() for name, tensor in _weights(folder).items()}
 
 

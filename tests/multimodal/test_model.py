@@ -13,7 +13,7 @@ from multimodal.joint.examples import ExampleOptions
 from multimodal.joint.model import FROZEN, TABLE, JointBert
 from multimodal.joint.objective import losses
 from multimodal.joint.sequences import Input, pack, sequence, unmasked
-from multimodal.joint.starting import start_from
+from multimodal.joint.starting import Shape, start_from, start_from_nothing
 from multimodal.training.checkpoints import Progress
 from multimodal.training.parallel import ALONE
 from multimodal.training.updates import Trainer, UpdateOptions
@@ -107,6 +107,18 @@ def test_loss_logits_and_gradients_of_a_random_model(tmp_path):
     found = inputs(("joint",))
     assert {i.aligned for i in found} == {0, 1}
     check_the_same(model, theirs(model, tmp_path), found, V.pad)
+
+
+def test_another_pad_id_is_told_to_transformers(tmp_path):
+    """`transformers` gives the row that config.json names no gradient for what is read; here 0 is [UNK], 3 is [PAD]."""
+    swapped = {"[PAD]": "[UNK]", "[UNK]": "[PAD]"}
+    words = dataclasses.replace(V, words=tuple(swapped.get(w, w) for w in V.words), visual=27)
+    assert (words.unknown, words.pad) == (0, 3)
+    model = start_from_nothing(Shape(2, 32, 4), words, torch.randn(27, 64), 0).eval()
+    other, found = theirs(model, tmp_path), real_inputs(words)
+    assert other.bert.embeddings.word_embeddings.padding_idx == words.pad
+    assert any(0 in i.ids for i in found) and not any(words.pad in i.ids for i in found)
+    check_the_same(model, other, found, words.pad)
 
 
 def test_a_model_started_from_minilm_opens_in_transformers(minilm, tmp_path):

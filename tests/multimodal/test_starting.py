@@ -136,6 +136,14 @@ def test_a_start_from_nothing_has_the_shape_it_is_given(frozen):
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.tensors().items())
 
 
+def test_the_pad_id_is_the_vocabulary_s(folder):
+    """Whatever the checkpoint's config.json says of it."""
+    words = Vocabulary((*V.words[1:4], V.words[0], *V.words[4:]), V.visual)
+    for said in (0, 7, None):
+        configured(pad_token_id=said)(folder)
+        assert start_from(folder, words, CENTROIDS, 0).options.pad_token_id == words.pad == 3
+
+
 def configured(**wanted):
     def change(folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text()) | wanted
