@@ -29,6 +29,7 @@ ONLY = {
     "tie_word_embeddings": True,
 }
 """What a ``config.json`` may say of these, where it speaks of them."""
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
@@ -121,11 +122,34 @@ def read_bert(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     for key, wanted in ONLY.items():
         if config.get(key, wanted) != wanted:
             raise InputError(f"{folder}: its {key} is {config[key]}; only BERTs with {key} {wanted} are read")
-    if shape.get("type_vocab_size", 2) < 2:
-        raise InputError(f"{folder}: its type_vocab_size is 1; a BERT that tells text from video needs 2")
     for ours in ("frozen_rows", "pad_token_id"):
         shape.pop(ours, None)
+    _check_shape(folder, shape)
     return shape, {_name(name): tensor.float() for name, tensor in _weights(folder).items()}
+
+
+def _check_shape(folder: Path, shape: dict[str, Any]) -> None:
+    """Raises :class:`InputError` where a value is of another type, out of its range, or does not fit the others."""
+    for name, value in shape.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if name in DROPOUTS:
+            right, rule = number and 0 <= value < 1, "a share from 0 to below 1"
+        elif name == "layer_norm_eps":
+            right, rule = number and 0 < value < 1, "a number above 0 and below 1"
+        else:
+            right, rule = number and isinstance(value, int) and value > 0, "a whole number above 0"
+        if not right:
+            raise InputError(
+                f"{folder}: its {name} is {json.dumps(value)[:40]}, not {rule}; give the config.json that came with the weights"
+            )
+    hidden, heads = shape["hidden_size"], shape["num_attention_heads"]
+    if hidden % heads:
+        raise InputError(
+            f"{folder}: its hidden_size {hidden} is no multiple of its num_attention_heads {heads}; give the config.json that "
+            "came with the weights"
+        )
+    if shape.get("type_vocab_size", 2) < 2:
+        raise InputError(f"{folder}: its type_vocab_size is 1; a BERT that tells text from video needs 2")
 
 
 def weights_file(folder: Path) -> Path:

@@ -152,6 +152,14 @@ def configured(**wanted):
     return change
 
 
+def saying(name: str, value: object):
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text()) | {name: value}
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return change
+
+
 def without(file: str):
     return lambda folder: (folder / file).unlink()
 
@@ -193,6 +201,36 @@ def with_another_tokenizer(folder: Path) -> None:
         (configured(model_type="roberta"), "its model_type is roberta"),
         (configured(position_embedding_type="relative_key"), "its position_embedding_type is relative_key"),
         (configured(type_vocab_size=1), "its type_vocab_size is 1"),
+        (
+            saying("num_attention_heads", 5),
+            "its hidden_size 32 is no multiple of its num_attention_heads 5; give",
+        ),
+        (saying("num_attention_heads", 0), "its num_attention_heads is 0, not a whole number above 0; give"),
+        (saying("num_attention_heads", True), "its num_attention_heads is true, not a whole number"),
+        (saying("num_hidden_layers", 2.0), "its num_hidden_layers is 2.0, not a whole number"),
+        (saying("hidden_size", "32"), 'its hidden_size is "32", not a whole number above 0; give'),
+        (saying("hidden_size", -32), "its hidden_size is -32, not a whole number"),
+        (
+            saying("intermediate_size", [64] * 99),
+            r"its intermediate_size is \[64, 64, .{31}, not a whole number",
+        ),
+        (saying("max_position_embeddings", None), "its max_position_embeddings is null, not a whole number"),
+        (saying("type_vocab_size", {}), "its type_vocab_size is {}, not a whole number"),
+        (saying("vocab_size", "46"), 'its vocab_size is "46", not a whole number'),
+        (
+            saying("layer_norm_eps", "1e-12"),
+            'its layer_norm_eps is "1e-12", not a number above 0 and below 1; give',
+        ),
+        (saying("layer_norm_eps", float("nan")), "its layer_norm_eps is NaN, not a number"),
+        (saying("layer_norm_eps", 0), "its layer_norm_eps is 0, not a number above 0"),
+        (
+            saying("hidden_dropout_prob", 1),
+            "its hidden_dropout_prob is 1, not a share from 0 to below 1; give",
+        ),
+        (
+            saying("attention_probs_dropout_prob", None),
+            "its attention_probs_dropout_prob is null, not a share",
+        ),
         (configured(num_hidden_layers=None), "its config.json lacks num_hidden_layers"),
         (configured(num_hidden_layers=3), r"its weights lack bert\.encoder\.layer\.2\."),
         (configured(intermediate_size=128), "is 64 × 32, but its config.json says otherwise"),
