@@ -64,7 +64,8 @@ def start_from(
 
     ``checkpoint`` is a folder in Hugging Face layout, see :func:`read_bert`. ``centroids_KD`` are the codebook's leaves,
     see :func:`visual_rows`; ``frozen`` keeps their rows as they are put here. Heads that the checkpoint lacks start at
-    random. Raises :class:`InputError` where it is no BERT that we read, or not one of this vocabulary.
+    random. Where the table was padded to the ``vocab_size`` of its ``config.json``, beyond its vocabulary, its first rows are
+    the words'. Raises :class:`InputError` where it is no BERT that we read, or not one of this vocabulary.
     """
     shape, given = read_bert(checkpoint)
     words = len(vocabulary.words)
@@ -77,6 +78,8 @@ def start_from(
         found = given.get(name)
         if found is None and not name.startswith(RANDOM_WHERE_ABSENT):
             raise InputError(f"{checkpoint}: its weights lack {name}; give a BERT that is whole")
+        if found is not None and by_word and found.dim() and rows < shape.get("vocab_size", 0) == len(found):
+            found = found[:rows]
         if found is not None and found.shape != (rows, *tensor.shape[1:]):
             rule = f"{words} word pieces in its vocabulary" if by_word else "its config.json says otherwise"
             raise InputError(

@@ -89,7 +89,17 @@ def logits(text_bert: torch.nn.Module, model: JointBert) -> tuple[tuple[torch.Te
     return mine, theirs
 
 
-@pytest.mark.parametrize("form", [None, as_first_release, as_encoder_alone, as_half, with_tokenizer_json])
+def as_padded(folder: Path) -> None:
+    """As `resize_token_embeddings(pad_to_multiple_of=64)` leaves a BERT: more rows than word pieces."""
+    bert = transformers.BertForPreTraining.from_pretrained(folder)
+    bert.resize_token_embeddings(len(V.words), pad_to_multiple_of=64)
+    bert.save_pretrained(folder)
+    assert len(load_file(folder / "model.safetensors")[TABLE]) == 64 > len(V.words)
+
+
+@pytest.mark.parametrize(
+    "form", [None, as_first_release, as_encoder_alone, as_half, with_tokenizer_json, as_padded]
+)
 def test_a_bert_in_each_form_keeps_its_answers(text_bert, folder, form):
     if form:
         form(folder)
@@ -244,6 +254,18 @@ def with_another_tokenizer(folder: Path) -> None:
         (
             with_another_vocabulary,
             f"word_embeddings.weight is {len(V.words)} × 32, but {len(V.words) + 1} word pieces in its vocabulary",
+        ),
+        (
+            lambda f: (as_padded(f), saying("vocab_size", len(V.words))(f)),
+            f"word_embeddings.weight is 64 × 32, but {len(V.words)} word pieces in its vocabulary",
+        ),
+        (
+            lambda f: (as_padded(f), rewrite(f, lambda g: g | {TABLE: g[TABLE][:40].clone()})),
+            f"word_embeddings.weight is 40 × 32, but {len(V.words)} word pieces in its vocabulary",
+        ),
+        (
+            lambda f: (as_padded(f), rewrite(f, lambda g: g | {TABLE: g[TABLE][:, :16].clone()})),
+            r"word_embeddings.weight is \d+ × 16, but",
         ),
         (without("model.safetensors"), "holds neither model.safetensors nor pytorch_model.bin"),
         (holding("model.safetensors", b"\0" * 64), "cannot be read as weights"),
