@@ -14,7 +14,8 @@ Size = Literal["demo", "small", "base", "paper"]
 
 @dataclasses.dataclass(frozen=True)
 class Sized:
-    """What a size stands for. ``shape`` is that of the joint BERT where it starts from nothing.
+    """What a size stands for. ``shape`` is that of the joint BERT where it starts from nothing. A ``text_start`` of the large
+    ones is never a folder here, whatever its name: ``--text-start FOLDER`` says where it lies.
 
     ``examples`` and ``training`` of the small ones were chosen on the sample corpus (docs/log.md); the large ones keep to
     BERT's masks and a rate that its large checkpoints bear.

@@ -29,6 +29,8 @@ TEXT_STARTS = ("minilm-l6",)
 NOTHING = "none"
 WORDS_OF_NOTHING = "minilm-l6"
 """A model that starts from nothing still needs word pieces: BERT's own, 30,522 of them."""
+BY_FOLDER = {"bert-base-uncased": "base", "bert-large-uncased": "paper"}
+"""BERTs that nobody hands out to us, and the size that starts from each: the user has to say where one lies."""
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 
 
@@ -170,12 +172,17 @@ def text_start(name: str) -> Path:
     """
     if name in (*TEXT_STARTS, NOTHING):
         return fetching.fetch(WORDS_OF_NOTHING if name == NOTHING else name).parent
+    layout = "in Hugging Face layout (config.json, its weights, tokenizer.json or vocab.txt)"
+    if name in BY_FOLDER:
+        raise InputError(
+            f"{name}, which --size {BY_FOLDER[name]} starts from: is not fetched by its name; say --text-start FOLDER, where it "
+            f"lies {layout}, or --text-start {' or '.join((*TEXT_STARTS, NOTHING))}"
+        )
     folder = Path(name)
     if not (folder / "config.json").is_file():
         raise InputError(
             f"--text-start {name}: {'has no config.json' if folder.is_dir() else 'is no folder here'}; name "
-            f"{', '.join(TEXT_STARTS)} or {NOTHING}, or the folder of a BERT in Hugging Face layout (config.json, its "
-            "weights, tokenizer.json or vocab.txt)"
+            f"{', '.join(TEXT_STARTS)} or {NOTHING}, or the folder of a BERT {layout}"
         )
     return folder
 

@@ -12,7 +12,7 @@ from flows.sizes import SIZES
 from multimodal.catalogue import Catalogue
 from multimodal.joint.objective import LossWeights
 from multimodal.store import InputError, Store
-from multimodal.training.pretraining import PretrainOptions
+from multimodal.training.pretraining import TEXT_STARTS, PretrainOptions, text_start
 
 TRUTH = Path(__file__).parents[1] / "samples/truth.json"
 
@@ -46,10 +46,28 @@ def test_a_run_that_cannot_be_done_leaves_no_trace(catalogue):
 
 def test_a_checkpoint_that_is_not_there_is_told_before_any_work(tmp_path):
     settings = Settings(store=tmp_path / "store", size="base")
-    with pytest.raises(InputError, match="--text-start bert-base-uncased: is no folder here; name minilm-l6"):
+    with pytest.raises(
+        InputError, match="bert-base-uncased, which --size base starts from: is not fetched by"
+    ):
         pipeline.fn([TRUTH], settings)
     with Catalogue(Store(tmp_path / "store").catalogue) as catalogue:
         assert (catalogue.videos(), catalogue.runs(), catalogue.current("settings")) == ([], [], "{}")
+
+
+@pytest.mark.parametrize("size", [size for size, s in SIZES.items() if s.text_start not in TEXT_STARTS])
+def test_a_size_takes_no_folder_that_nobody_named(catalogue, tmp_path, monkeypatch, size):
+    """Named by the user the same folder is taken."""
+    wanted = SIZES[size].text_start
+    (tmp_path / wanted).mkdir()
+    (tmp_path / wanted / "config.json").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=f"{wanted}, which --size {size} starts .* say --text-start FOLDER, where"
+    ) as error:
+        text_start(Settings(size=size).pretrain.text_start)
+    assert "\n" not in str(error.value)
+    with Settings(size=size, text_start=wanted).at(catalogue) as settings:
+        assert text_start(settings.pretrain.text_start) == tmp_path / wanted
 
 
 def test_paths_are_remembered_from_the_root_on(catalogue, tmp_path, monkeypatch):
