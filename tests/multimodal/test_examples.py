@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.joint.examples import CONTEXT, HORIZONS, ExampleOptions, Examples, content_places, masked
+from multimodal.joint.examples import (
+    CONTEXT,
+    HORIZONS,
+    RUNS_PER_SPOKEN,
+    ExampleOptions,
+    Examples,
+    content_places,
+    masked,
+)
 from multimodal.joint.sequences import (
     ALIGNED,
     IGNORED,
@@ -264,6 +272,30 @@ def test_joined_neighbours_are_of_one_video():
     for item, segment in enumerate(examples.spoken):
         is_last = item + 1 == len(examples.spoken) or examples.spoken[item + 1].video != segment.video
         assert (len(examples.draw(0, item)[0].ids) == own) == is_last
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_as_many_sentences_are_joined_with_the_next_as_the_option_says(share):
+    examples = joint_samples.examples(wanted=ExampleOptions(join_neighbours=share))
+    joined = trials = 0
+    for item, segment in enumerate(examples.spoken[:-1]):
+        if examples.spoken[item + 1].video == segment.video:
+            alone = len(sequence(V, V.encode(segment.text), None)[0])
+            trials += 60
+            joined += sum(len(examples.draw(epoch, item)[0].ids) > alone for epoch in range(60))
+    assert trials == 60 * 40
+    assert abs(joined - trials * share) <= 5 * math.sqrt(trials * share * (1 - share))
+
+
+@pytest.mark.parametrize("spoken, silent, visits", [(6, 1, 24), (6, 5, 5), (1, 8, 1), (0, 3, 1)])
+def test_so_many_video_only_examples_for_each_spoken_segment(spoken, silent, visits):
+    """Four, to the next whole number of visits, and each run as often as the others; once at least."""
+    said = [Segment("v", 3 * n, 3 * n + 3, "cut", (n, n + 1), (2 * n, 2 * n + 1)) for n in range(spoken)]
+    runs = [Segment("v", 0, 3, "", (n, n), (n, n + 1)) for n in range(silent)]
+    examples = Examples(V, said, runs, unjoined(tail=0.0, mask=1e-9, misaligned=0.0), 0)
+    drawn = [examples.draw(0, item) for item in range(len(examples))]
+    met = Counter(max(i.labels) - V.first_visual for (i, *rest) in drawn if not rest and i.regime == VIDEO)
+    assert met == dict.fromkeys(range(silent), visits) and RUNS_PER_SPOKEN == 4
 
 
 @given(st.integers(1, 40), st.integers(0, 10_000))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import joint_samples
@@ -12,7 +14,7 @@ import torch
 from multimodal.joint.examples import ExampleOptions
 from multimodal.joint.model import FROZEN, TABLE, JointBert
 from multimodal.joint.objective import losses
-from multimodal.joint.sequences import Input, pack, sequence, unmasked
+from multimodal.joint.sequences import IGNORED, Input, pack, sequence, unmasked
 from multimodal.joint.starting import Shape, start_from, start_from_nothing
 from multimodal.training.checkpoints import Progress
 from multimodal.training.parallel import ALONE
@@ -124,6 +126,22 @@ def test_another_pad_id_is_told_to_transformers(tmp_path):
 def test_a_model_started_from_minilm_opens_in_transformers(minilm, tmp_path):
     _, words, model = minilm
     check_the_same(model, theirs(model, tmp_path), real_inputs(words), words.pad)
+
+
+def test_what_the_sequence_head_calls_belonging_is_bert_s():
+    """`transformers` says of `next_sentence_label`: 0 is a continuation, 1 a random sequence."""
+    said = transformers.BertForPreTraining.forward.__doc__
+    meaning = dict(re.findall(r"- (\d) indicates sequence B is a (\w+)", said))
+    assert meaning == {"0": "continuation", "1": "random"}
+    found = Counter()
+    for item, segment in enumerate(KITCHEN.spoken):
+        own = {V.first_visual + t for t in segment.tokens}
+        for one in (i for i in KITCHEN.draw(0, item) if i.aligned != IGNORED):
+            read = {i if label == IGNORED else label for i, label in zip(one.ids, one.labels, strict=True)}
+            belongs = {i for i in read if i >= V.first_visual} <= own
+            assert meaning[str(one.aligned)] == ("continuation" if belongs else "random")
+            found[belongs] += 1
+    assert min(found[True], found[False]) > 40
 
 
 def test_the_terms_of_the_loss_by_regime(tmp_path):

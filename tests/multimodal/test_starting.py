@@ -308,6 +308,28 @@ def test_visual_rows_have_the_spread_of_word_rows():
     assert not torch.allclose(rows, visual_rows(centroids, 64, words, 5))
 
 
+def test_leaves_that_differ_only_beyond_the_model_s_width_are_told_apart():
+    """Cutting the columns off would make them one; without centring their common part would hide what is theirs."""
+    generator = torch.Generator().manual_seed(3)
+    centroids = torch.full((40, 256), 50.0)
+    centroids[:, 64:] += torch.rand(40, 192, generator=generator)
+    words = torch.randn(500, 64, generator=generator) * 0.05 + 0.3
+    rows = visual_rows(centroids, 64, words, 0)
+    apart = torch.cdist(rows, rows)[~torch.eye(40, dtype=torch.bool)]
+    assert apart.min() > 0.5 * apart.mean()
+    assert (rows - rows.mean(0)).std().item() == pytest.approx(words.std().item(), rel=0.01)
+    torch.testing.assert_close(rows.mean(0), words.mean(0), atol=1e-4, rtol=0)
+
+
+def test_what_a_model_from_nothing_takes_over_from_bert():
+    """Everything but its size, as `transformers` has it."""
+    options, bert = start_from_nothing(Shape(2, 32, 4), V, CENTROIDS, 0).options, transformers.BertConfig()
+    for name in ("layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob",
+                 "max_position_embeddings", "type_vocab_size"):  # fmt: skip
+        assert getattr(options, name) == getattr(bert, name), name
+    assert options.layer_norm_eps == 1e-12
+
+
 @pytest.mark.parametrize("hidden", [64, 256, 1024])
 def test_visual_rows_keep_what_is_near_near(hidden):
     generator = torch.Generator().manual_seed(1)
