@@ -99,7 +99,7 @@ def pretrain(
 ) -> tuple[str, Path]:
     """Pretrains the joint model, from its last checkpoint where a run was stopped; returns its name and its folder.
 
-    ``say`` is told where it begins while another model of the codebook was left unfinished.
+    ``say`` is told where it begins while another model of the codebook was left unfinished, and what cannot be learned.
     Raises :class:`InputError` where there is nothing to learn from, ``text_start`` is not known or not to be used, or rows
     are to be frozen that have no centroids.
     """
@@ -135,7 +135,7 @@ def pretrain(
             "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.silent)} | ({"notice": examples.notice} if examples.notice else {})  # fmt: skip
 
     if processes.first:
-        for line in unfinished_others(store, name, card):
+        for line in [*filter(None, [examples.notice]), *unfinished_others(store, name, card)]:
             say(line)
 
     def begin() -> JointBert:
@@ -154,14 +154,9 @@ def pretrain(
 
     folder = train(
         store.model(name), vocabulary, begin, examples, kept_out if len(kept_out) else None, training,
-        device=torch.device(device), card=card, report=_with_notice(report, examples.notice), processes=processes,
+        device=torch.device(device), card=card, report=report, processes=processes,
     )  # fmt: skip
     return name, folder
-
-
-def _with_notice(report: Report, notice: str) -> Report:
-    """``report`` whose words end with the notice, so that it is the last that is read."""
-    return (lambda done, steps, words: report(done, steps, f"{words}; {notice}")) if notice else report
 
 
 def text_start(name: str) -> Path:
