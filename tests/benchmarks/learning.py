@@ -5,11 +5,14 @@
     python tests/benchmarks/learning.py fit STORE                        # the codebook, on the learned videos, once
     python tests/benchmarks/learning.py train STORE --seed 0             # one model; also --share 0.5, --alone text|video
     python tests/benchmarks/learning.py captions STORE --seed 0          # captioner, template, nearest neighbour of that model
-    python tests/benchmarks/learning.py tables STORE                     # the plain baselines
-    python tests/benchmarks/learning.py show STORE                       # the table of all that was made
+    python tests/benchmarks/learning.py tables STORE                     # the plain baseline; also --share 0.5 --seed 1
+    python tests/benchmarks/learning.py show STORE                       # the tables of all that was made, as in docs/log.md
 
 Each model is a run of its own that can be stopped and started again; its figures are kept in STORE/study/; ``--truth DIR/truth.json`` goes with all parts but show.
 All models of the study use one codebook and make the same number of steps, so that only the data differ.
+The recipes were chosen by figures on the held-out videos. ``--fresh`` asks the same models and tables about videos that came
+into the store later, in place of those: ``make_corpus.py --seed 1 --videos 86 --out NEW ...``, ``videobert ingest NEW``, and
+``--truth NEW/truth.json --fresh`` with train, captions and tables.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import plain_tables
+import study_table
 import torch
 
 from flows.sizes import QUICK
@@ -41,6 +45,7 @@ from multimodal.scoring.forecasts import forecasts
 from multimodal.scoring.intervals import Figure
 from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.truth import Truth, read_truth
+from multimodal.segments import Segment
 from multimodal.store import Store
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook
 from multimodal.training.loop import train
@@ -83,12 +88,19 @@ def fit(store: Store, truth: Truth) -> str:
     return codebook
 
 
-def read(store: Store, truth: Truth) -> Corpus:
+def read(store: Store, truth: Truth, fresh: bool) -> Corpus:
+    """What is held out is what the codebook knows as that; ``fresh``: the videos of the truth, which it never met."""
     codebook = (store.root / "study" / "codebook").read_text()
     with Catalogue(store.catalogue) as catalogue:
-        parts = learned_and_held_out(store, usable(catalogue), codebook)
-    learned, held_out = ([read_material(store, codebook, v) for v in part] for part in parts)
-    return Corpus(store, codebook, learned, held_out, truth)
+        videos = usable(catalogue)
+    learned, held_out = learned_and_held_out(store, videos, codebook)
+    if fresh:
+        held_out = [v for v in videos if v.video in truth.steps]
+        met = {v.video for v in learned} & {v.video for v in held_out}
+        assert held_out and not met, f"of {len(held_out)} fresh videos {len(met)} were learned"
+        encode_videos(store, codebook, held_out, say)
+    parts = ([read_material(store, codebook, v) for v in part] for part in (learned, held_out))
+    return Corpus(store, codebook, *parts, truth)
 
 
 def share_of(corpus: Corpus, share: float, seed: int) -> list[Material]:
@@ -125,23 +137,21 @@ def of_one_modality(trained: Trained, learned: list[Material], corpus: Corpus) -
 
 
 def captioned(corpus: Corpus, trained: Trained, learned: list[Material]) -> dict[str, Figure]:
-    """CIDEr and BLEU-4 (micro) of each route against what people would write ("chop the carrot"), on the held-out videos.
-
-    The captioner is learned from what was spoken, and again with the written captions of the learned videos after it.
+    """CIDEr and BLEU-4 of each route of a model. The captioner is learned from what was spoken, and again with the
+    written captions of the learned videos after it; the nearest learned moment has its words and its written caption.
     """
-    truth, options = corpus.truth, CaptionerOptions()
+    options, moments = CaptionerOptions(), plain_tables.paired(corpus.held_out)
     written = [
         (m.video.video, s.start, s.end, f"{s.action} the {s.thing}")
         for m in learned
-        for s in truth.steps[m.video.video]
+        for s in corpus.truth.steps[m.video.video]
     ]
-    moments = [s for m in corpus.held_out for s in m.spoken() if s.text and s.tokens]
-    steps = [truth.at(s.video, s.start, s.end) for s in moments]
-    shown = [s.tokens for s in moments]
-    spoken = [s for m in learned for s in m.spoken()]
+    shown, spoken = [s.tokens for s in moments], plain_tables.paired(learned)
+    captions = [dataclasses.replace(s, text=caption_of(corpus.truth, s)) for s in spoken]
     routes = {
         "template": [fill(trained, TEMPLATE, tokens)[0] for tokens in shown],
-        "nearest_neighbour": [text for text, _ in nearest_captions(trained, spoken, shown)],
+        "nearest_spoken": [text for text, _ in nearest_captions(trained, spoken, shown)],
+        "nearest_written": [text for text, _ in nearest_captions(trained, captions, shown)],
     }
     for route, references in (("captioner", ()), ("captioner_fine_tuned", written)):
         lessons = gather_lessons(corpus.store, trained, learned, options, references)
@@ -150,38 +160,50 @@ def captioned(corpus: Corpus, trained: Trained, learned: list[Material]) -> dict
         captioner = LearnedCaptioner(route, network, options, len(references))
         describe = describer(corpus.store, trained, captioner, corpus.held_out, during=False)
         routes[route] = describe(moments)
-    found = {}
+    return scored(corpus, routes)
+
+
+def caption_of(truth: Truth, s: Segment) -> str:
+    """What a person would write of the moment: "chop the carrot"."""
+    step = truth.at(s.video, s.start, s.end)
+    return f"{step.action} the {step.thing}"
+
+
+def scored(corpus: Corpus, routes: dict[str, list[str]]) -> dict[str, Figure]:
+    """CIDEr and BLEU-4 (micro) of each route's captions of the held-out moments, against what a person would write."""
+    found, moments = {}, plain_tables.paired(corpus.held_out)
     for route, texts in routes.items():
         described = [
-            Described(s.video, s.start, text, (f"{step.action} the {step.thing}",))
-            for s, step, text in zip(moments, steps, texts, strict=True)
+            Described(s.video, s.start, text, (caption_of(corpus.truth, s),))
+            for s, text in zip(moments, texts, strict=True)
         ]
-        scores = caption_figures(described)
+        scores = caption_figures(described, with_meteor=False)
         found |= {f"{route}_{name}": scores[f"caption_micro_{name}"] for name in ("cider", "bleu_4")}
         print(route, texts[:3], file=sys.stderr)
     return found
 
 
+def counted(corpus: Corpus, learned: list[Material]) -> dict[str, Figure]:
+    """The plain baseline, and its two ways to caption: the names that naive Bayes reads, and the written caption of the
+    learned moment that shares most of its tokens."""
+    truth, start = corpus.truth, text_start("minilm-l6")
+    vocabulary = Vocabulary.of_bert(start, len(load_codebook(corpus.store, corpus.codebook).used_))
+    found, shown = plain_tables.figures(vocabulary, learned, corpus.held_out, truth)
+    spoken, moments = plain_tables.paired(learned), plain_tables.paired(corpus.held_out)
+    read = [[int(p.argmax()) for p in shown.log_p(s.tokens)] for s in moments]
+    near = [plain_tables.nearest(spoken, s) for s in moments]
+    return found | scored(
+        corpus,
+        {
+            "names": [f"{truth.actions[verb]} the {truth.things[noun]}" for verb, noun in read],
+            "shared_tokens_written": [caption_of(truth, s) for s in near],
+        },
+    )
+
+
 def keep(corpus: Corpus, name: str, figures: dict) -> None:
     made = {key: dataclasses.asdict(f) for key, f in figures.items()}
     (corpus.store.root / "study" / f"{name}.json").write_text(json.dumps(made, indent=1))
-
-
-def show(store: Store) -> None:
-    """Each figure: mean over the seeds, the smallest and the largest, and chance."""
-    runs: dict[str, list[dict]] = {}
-    for file in sorted((store.root / "study").glob("*.json")):
-        kind = file.stem.rsplit("-", 2)[0]
-        runs.setdefault(kind, []).append(json.loads(file.read_text()))
-    for kind, found in runs.items():
-        print(f"\n{kind} ({len(found)} seeds)")
-        for name in found[0]:
-            values = [f[name]["value"] for f in found if name in f]
-            low, high = min(f[name]["low"] for f in found), max(f[name]["high"] for f in found)
-            print(
-                f"  {name:<48}{np.mean(values):7.3f}  seeds {min(values):.3f}–{max(values):.3f}"
-                f"  95 % {low:.3f}–{high:.3f}  chance {found[0][name]['chance']:.3f}  n {found[0][name]['n']}"
-            )
 
 
 def main() -> None:
@@ -195,31 +217,27 @@ def main() -> None:
     parser.add_argument("--alone", choices=tuple(ALONE), default="both", help="train one modality alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--fresh", action="store_true", help="ask about the truth's videos, which came later")
     given = parser.parse_args()
     if not given.store.is_dir():
         return print(f"{given.store}: there is none; the first lines of {__file__} say how it is made")
     store = Store(given.store, create=False)
     if given.part == "show":
-        return show(store)
+        return study_table.show(store.root / "study")
     truth = read_truth(given.truth)
     if given.part == "fit":
         return print(fit(store, truth))
-    corpus = read(store, truth)
-    if given.part in ("train", "captions"):
-        trained, learned = pretrained(corpus, given.share, given.alone, given.seed, given.steps)
-        if given.part == "captions":
-            return keep(corpus, f"captions-{trained.name}", captioned(corpus, trained, learned))
-        if given.alone != "both":
-            return keep(corpus, trained.name, of_one_modality(trained, learned, corpus))
-        return keep(corpus, trained.name, evaluate(trained, learned, corpus.held_out, truth, say))
-    paired = [
-        [s for m in part for s in m.spoken() if s.text and s.tokens]
-        for part in (corpus.learned, corpus.held_out)
-    ]
-    start = text_start("minilm-l6")
-    vocabulary = Vocabulary.of_bert(start, len(load_codebook(store, corpus.codebook).used_))
-    answers = plain_tables.figures(vocabulary, *paired, truth)
-    return keep(corpus, "tables-1-0-0", {name: a.figure() for name, a in answers.items()})
+    corpus = read(store, truth, given.fresh)
+    asked = "fresh-" if given.fresh else ""
+    if given.part == "tables":
+        learned = share_of(corpus, given.share, given.seed)
+        return keep(corpus, f"{asked}tables-{given.share:g}-{given.seed}-0", counted(corpus, learned))
+    trained, learned = pretrained(corpus, given.share, given.alone, given.seed, given.steps)
+    if given.part == "captions":
+        return keep(corpus, f"{asked}captions-{trained.name}", captioned(corpus, trained, learned))
+    if given.alone != "both":
+        return keep(corpus, asked + trained.name, of_one_modality(trained, learned, corpus))
+    return keep(corpus, asked + trained.name, evaluate(trained, learned, corpus.held_out, truth, say))
 
 
 if __name__ == "__main__":

@@ -1,164 +1,259 @@
-"""Owns the plain baselines of the learning study: what tables of counts find, asked the same questions as the model.
+"""Owns the plain baseline of the learning study: what counts of the learned videos find, asked the same as the model.
 
-Counts come from the learned videos. Smoothed by ``ALPHA`` a cell. Words are word pieces, as the model reads them.
+It is told which words are actions and which things, and that a sentence names one of each; it reads a moment by naive
+Bayes over the two. The rest are backed-off n-grams (:mod:`ngrams`). Whatever can be set is set on the learned videos.
+Words are word pieces, as the model reads them; a sentence is counted with "an action" and "a thing" in place of the two.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from ngrams import DISCOUNTS, WEIGHTS, Backoff, Chosen, Places, Row, asked, choose, choose_ahead, folds, log_p
 
-from multimodal.joint.examples import content_places
-from multimodal.joint.sequences import sequence
-from multimodal.scoring.intervals import Answers
+from multimodal.joint.examples import HORIZONS
+from multimodal.library import Material
+from multimodal.scoring.cloze import REGIMES, frequencies
+from multimodal.scoring.forecasts import name_of
+from multimodal.scoring.intervals import Answers, Figure
+from multimodal.scoring.ranking import area_under_curve, perplexity, precision, retrieval
 from multimodal.scoring.truth import Truth
 from multimodal.segments import Segment
 from multimodal.vocabulary import Vocabulary
+from vision.clips import CLIP_SECONDS
 
-ALPHA = 0.1
-SURPRISE = 6.6
-"""A word and a visual token belong together where their log-likelihood ratio is above this: 1 in 100 by chance (Dunning
-1993). Without it the words that go with anything drown those that tell."""
+LENGTHS = (1, 2, 3, 4)
+ACTION, THING = 0, 1
 
 
-class Tables:
-    """Which word stands beside which, which visual token beside which, and which are met together in a segment."""
+def paired(materials: Sequence[Material]) -> list[Segment]:
+    return [s for m in materials for s in m.spoken() if s.text and s.tokens]
 
-    def __init__(self, vocabulary: Vocabulary, learned: Sequence[Segment]):
-        self.vocabulary, self.tokens = vocabulary, vocabulary.visual
-        texts = [vocabulary.encode(s.text) for s in learned]
-        self.words = sorted({w for text in texts for w in text})
-        self.at = {w: i for i, w in enumerate(self.words)}
-        ends = len(self.words)
-        self.word_W = np.full(ends + 1, ALPHA)
-        self.follows_WW = np.full((ends + 1, ends + 1), ALPHA)
-        self.token_V = np.full(self.tokens + 1, ALPHA)
-        self.follows_VV = np.full((self.tokens + 1, self.tokens + 1), ALPHA)
-        self.together_WV = np.zeros((ends, self.tokens))
-        for text, segment in zip(texts, learned, strict=True):
-            words = [ends, *(self.at[w] for w in text), ends]
-            shown = [self.tokens, *segment.tokens, self.tokens]
-            np.add.at(self.word_W, words[1:], 1)
-            np.add.at(self.follows_WW, (words[:-1], words[1:]), 1)
-            np.add.at(self.token_V, shown[1:], 1)
-            np.add.at(self.follows_VV, (shown[:-1], shown[1:]), 1)
-            for w in set(words[1:-1]):
-                self.together_WV[w, list(set(segment.tokens))] += 1
-        expected_WV = self.together_WV.sum(1, keepdims=True) * self.together_WV.sum(0, keepdims=True)
-        expected_WV /= self.together_WV.sum()
-        expected_WV = np.maximum(expected_WV, ALPHA)
-        more_WV = np.log(np.maximum(self.together_WV, ALPHA) / expected_WV)
-        surprise_WV = 2 * (self.together_WV * more_WV - self.together_WV + expected_WV)
-        self.pmi_WV = more_WV
-        self.tied_WV = np.where((more_WV > 0) & (surprise_WV > SURPRISE), more_WV, 0.0)
 
-    def word(
-        self, text: Sequence[int], place: int, tokens: Sequence[int], among: Sequence[int] | None
-    ) -> int:
-        """The likeliest word piece at ``place`` by its neighbours and by what is shown (or nothing), of ``among``."""
-        ends = len(self.words)
-        before = self.at.get(text[place - 1], ends) if place else ends
-        after = self.at.get(text[place + 1], ends) if place + 1 < len(text) else ends
-        score_W = np.log(self.follows_WW[before, :ends]) + np.log(self.follows_WW[:ends, after])
-        score_W = score_W - np.log(self.word_W[:ends])
-        if len(tokens):
-            score_W = score_W + self.pmi_WV[:, list(set(tokens))].sum(1)
-        if among is not None:
-            known = [self.at[w] for w in among if w in self.at]
-            return self.words[max(known, key=lambda w: score_W[w])]
-        return self.words[int(score_W.argmax())]
+def nearest(learned: Sequence[Segment], s: Segment) -> Segment:
+    """The learned moment that shares the largest part of its tokens with this one (Jaccard); of equals the first."""
+    shown = set(s.tokens)
+    return max(learned, key=lambda o: len(shown.intersection(o.tokens)) / len(shown.union(o.tokens)))
 
-    def token(self, tokens: Sequence[int], place: int, text: Sequence[int]) -> int:
-        """The likeliest visual token at ``place`` by its neighbours in the segment and by what is said (or nothing)."""
-        before = tokens[place - 1] if place else self.tokens
-        after = tokens[place + 1] if place + 1 < len(tokens) else self.tokens
-        score_V = np.log(self.follows_VV[before, : self.tokens]) + np.log(
-            self.follows_VV[: self.tokens, after]
-        )
-        score_V = score_V - np.log(self.token_V[: self.tokens])
-        known = [self.at[w] for w in set(text) if w in self.at]
-        return int((score_V + self.tied_WV[known].sum(0)).argmax())
 
-    def fit(self, text: str, tokens: Sequence[int]) -> float:
-        """How well a text goes with visual tokens: the pointwise mutual information of their pairs that are sure."""
-        known = [self.at[w] for w in set(self.vocabulary.encode(text)) if w in self.at]
-        return float(self.tied_WV[np.ix_(known, list(set(tokens)))].sum()) if known and len(tokens) else 0.0
+class Names:
+    """Which action and which thing sentences name and moments show. Kinds stand in the order ACTION, THING."""
+
+    def __init__(self, vocabulary: Vocabulary, truth: Truth):
+        self.vocabulary = vocabulary
+        self.kinds = [[vocabulary.encode(n)[0] for n in names] for names in (truth.actions, truth.things)]
+        self.of = {word: (kind, i) for kind, words in enumerate(self.kinds) for i, word in enumerate(words)}
+
+    def named(self, text: str) -> dict[int, int]:
+        """Kind -> number of its name in the sentence."""
+        return dict(self.of[w] for w in self.vocabulary.encode(text) if w in self.of)
+
+    def row(self, s: Segment) -> Row:
+        """The segment's tokens, with what its sentence names: thing, action, and both."""
+        named = self.named(s.text)
+        about = [(str(kind), named[kind]) for kind in (THING, ACTION) if kind in named]
+        return Row(s.tokens, (*about, tuple(v for a in about for v in a)) if len(about) > 1 else tuple(about))
+
+
+class Shown:
+    """Naive Bayes: which name a moment's tokens go with, of each kind by itself."""
+
+    def __init__(self, names: Names, learned: Sequence[Segment], discount: float):
+        self.names, self._shown = names, Backoff(names.vocabulary.visual, discount)
+        self._said: Counter[tuple[int, int]] = Counter()
+        for s in learned:
+            for name in names.named(s.text).items():
+                self._said[name] += 1
+                for token in s.tokens:
+                    self._shown.add([name], token)
+        self._log_p_KNV = [
+            np.stack([np.log(self._shown.p([(kind, i)])) for i in range(len(words))])
+            for kind, words in enumerate(names.kinds)
+        ]
+
+    def log_p(self, tokens: Sequence[int]) -> list[np.ndarray]:
+        """For each kind log p of its names [names] given the tokens, or given none."""
+        found = []
+        for kind, log_p_NV in enumerate(self._log_p_KNV):
+            said_N = np.array([self._said[kind, i] + 1 for i in range(len(log_p_NV))])
+            score_N = np.log(said_N) + log_p_NV[:, list(tokens)].sum(1)
+            score_N -= score_N.max()
+            found.append(score_N - np.log(np.exp(score_N).sum()))
+        return found
+
+    def fits(self, texts: Sequence[str], moments: Sequence[Sequence[int]]) -> np.ndarray:
+        """float64 [texts, moments]: log p of what the sentence names given the tokens."""
+        log_p_MK = [self.log_p(tokens) for tokens in moments]
+        named = [self.names.named(text) for text in texts]
+        return np.array([[sum(p[kind][i] for kind, i in n.items()) for p in log_p_MK] for n in named])
+
+
+def choose_shown(names: Names, learned: Sequence[Material]) -> tuple[Shown, float]:
+    """Naive Bayes with the discount that is likeliest on the folds, and the least fit of a pair that belongs together."""
+    found: dict[float, float] = {}
+    for discount in DISCOUNTS:
+        fits = []
+        for counted, held in folds(learned):
+            shown = Shown(names, paired(counted), discount)
+            fits += [shown.fits([s.text], [s.tokens])[0, 0] for s in paired(held)]
+        found[discount] = float(np.mean(fits))
+    best = max(found, key=found.get)
+    pairs = np.concatenate(
+        [_own_and_strange(Shown(names, paired(c), best), paired(held), 0) for c, held in folds(learned)]
+    )
+    cuts = np.unique(pairs)
+    cut = max(cuts, key=lambda cut: (pairs[:, 0] > cut).mean() + (pairs[:, 1] <= cut).mean())
+    return Shown(names, paired(learned), best), float(cut)
+
+
+def _own_and_strange(shown: Shown, segments: Sequence[Segment], seed: int) -> np.ndarray:
+    """float64 [N, 2]: the fit of each sentence to its own tokens and to a stranger's, drawn as for the model."""
+    random, pairs = np.random.default_rng(seed), []
+    for s in segments:
+        others = [o for o in segments if o.video != s.video and o.tokens != s.tokens]
+        pairs.append(shown.fits([s.text], [s.tokens, others[int(random.integers(len(others)))].tokens])[0])
+    return np.array(pairs)
 
 
 def figures(
     vocabulary: Vocabulary,
-    learned: Sequence[Segment],
-    held_out: Sequence[Segment],
+    learned: Sequence[Material],
+    held_out: Sequence[Material],
     truth: Truth,
     seed: int = 0,
-) -> dict[str, Answers]:
-    """The tables' answers on the held-out segments that have words and tokens, named as the model's figures are."""
-    tables = Tables(vocabulary, learned)
-    found: dict[str, Answers] = {}
-    kinds = [[vocabulary.encode(n)[0] for n in names] for names in (truth.actions, truth.things)]
-    for s in held_out:
-        text = vocabulary.encode(s.text)
-        ids, _ = sequence(vocabulary, text, None)
-        for place in (p - 1 for p in content_places(vocabulary, ids)):
-            among = next((kind for kind in kinds if text[place] in kind), None)
-            for other, shown in (("with", s.tokens), ("without", ())):
-                right = tables.word(text, place, shown, None) == text[place]
-                found.setdefault(f"text_cloze_{other}_video", Answers()).add(s.video, right, 0)
-                if among is not None:
-                    right = tables.word(text, place, shown, among) == text[place]
-                    name = f"action_and_thing_text_cloze_{other}_video"
-                    found.setdefault(name, Answers()).add(s.video, right, 1 / len(among))
-        for place, token in enumerate(s.tokens):
-            for other, said in (("with", text), ("without", ())):
-                found.setdefault(f"video_cloze_{other}_text", Answers()).add(
-                    s.video, tables.token(s.tokens, place, said) == token, 0
-                )
-    found["alignment_accuracy"] = _alignment(tables, learned, held_out, seed)
-    return found | _search(tables, held_out, truth)
+) -> tuple[dict[str, Figure], Shown]:
+    """The answers on the held-out videos, named as the model's figures are, and the naive Bayes that gave some."""
+    names = Names(vocabulary, truth)
+    shown, cut = choose_shown(names, learned)
+    segments = paired(held_out)
+    found = _tokens(names, learned, segments, seed) | _words(names, shown, learned, segments, seed)
+    fits = _own_and_strange(shown, segments, seed)
+    videos = [s.video for s in segments]
+    right = Answers([float(r) for own, other in fits for r in (own > cut, other <= cut)],
+                    [v for v in videos for _ in range(2)], [0.5] * fits.size)  # fmt: skip
+    found["alignment_accuracy"] = right.figure(seed)
+    found["alignment_auc"] = area_under_curve(fits[:, 0], fits[:, 1], videos, videos, seed)
+    found |= _search(shown, segments, truth, seed) | _classes(shown, held_out, truth, seed)
+    return found | _next(vocabulary.visual, learned, held_out, seed), shown
 
 
-def _pairs(segments: Sequence[Segment], seed: int) -> list[tuple[Segment, Segment]]:
-    """Each segment with a stranger of another video that shows other tokens."""
-    random, pairs = np.random.default_rng(seed), []
-    for s in segments:
-        others = [o for o in segments if o.video != s.video and o.tokens != s.tokens]
-        if others:
-            pairs.append((s, others[int(random.integers(len(others)))]))
-    return pairs
-
-
-def _alignment(tables: Tables, learned: Sequence[Segment], held_out: Sequence[Segment], seed: int) -> Answers:
-    """Own or strange by the fit, parted where the learned pairs are best parted."""
-
-    def fits(segments: Sequence[Segment]) -> np.ndarray:
-        return np.array(
-            [[tables.fit(s.text, s.tokens), tables.fit(s.text, o.tokens)] for s, o in _pairs(segments, seed)]
+def _tokens(
+    names: Names, learned: Sequence[Material], segments: Sequence[Segment], seed: int
+) -> dict[str, Figure]:
+    """Each visual token covered alone."""
+    choices = names.vocabulary.visual
+    videos = [[names.row(s) for s in paired([m])] for m in learned]
+    rows, about = [names.row(s) for s in segments], [s.video for s in segments for _ in s.tokens]
+    usual = frequencies(Counter(t for m in learned for s in paired([m]) for t in s.tokens), choices)
+    found = {}
+    for other, abouts in (("with", WEIGHTS), ("without", (0.0,))):
+        answered, likely = (
+            (log_p(parts_N3V, chosen), right_N)
+            for chosen in choose(choices, videos, LENGTHS, abouts)
+            for parts_N3V, right_N in [asked(_counted(choices, videos, chosen), rows)]
         )
-
-    known = fits(learned)
-    cuts = np.unique(known)
-    best = max(cuts, key=lambda cut: (known[:, 0] > cut).mean() + (known[:, 1] <= cut).mean())
-    found = Answers()
-    for (s, _), (own, other) in zip(_pairs(held_out, seed), fits(held_out), strict=True):
-        found.add(s.video, own > best, 0.5)
-        found.add(s.video, other <= best, 0.5)
+        kind = f"video_cloze_{other}_text"
+        right = (answered[0].argmax(1) == answered[1]).tolist()
+        found[kind] = Answers(right, about, [0.0] * len(right)).figure(seed)
+        log_p_N = likely[0][np.arange(len(right)), likely[1]].tolist()
+        chance = [float(np.log(usual(t))) for t in likely[1].tolist()]
+        found[f"cloze_perplexity_{REGIMES[kind]}"] = perplexity(log_p_N, chance, about, choices, seed)
     return found
 
 
-def _search(tables: Tables, held_out: Sequence[Segment], truth: Truth) -> dict[str, Answers]:
-    """Each held-out sentence against the visual tokens of all held-out moments, in the order of the fit."""
+def _counted(choices: int, videos: Sequence[Sequence[Row]], chosen: Chosen) -> Places:
+    return Places(choices, [r for rows in videos for r in rows], chosen.length, chosen.discount)
+
+
+def _words(
+    names: Names, shown: Shown, learned: Sequence[Material], segments: Sequence[Segment], seed: int
+) -> dict[str, Figure]:
+    """Each word covered alone: which word or kind of name its neighbours call for, and which name by what is shown."""
+    vocabulary = names.vocabulary
+    texts = [[vocabulary.encode(s.text) for s in paired([m])] for m in learned]
+    number = {
+        w: i + 2 for i, w in enumerate(sorted({w for t in texts for x in t for w in x} - set(names.of)))
+    }
+    choices = len(number) + 3  # the kinds before them, after them whatever was never met
+    never = len(vocabulary.words) - len(number)
+
+    def row(text: Sequence[int]) -> Row:
+        return Row(tuple(names.of[w][0] if w in names.of else number.get(w, choices - 1) for w in text))
+
+    videos = [[row(text) for text in video] for video in texts]
+    usual = frequencies(Counter(w for t in texts for x in t for w in x), len(vocabulary.words))
     found: dict[str, Answers] = {}
-    steps = [truth.at(s.video, s.start, s.end) for s in held_out]
-    for i, s in enumerate(held_out):
-        order = np.argsort([-tables.fit(s.text, o.tokens) for o in held_out], kind="stable")
-        for k in (1, 5, 10):
-            found.setdefault(f"search_recall_at_{k}", Answers()).add(
-                s.video, i in order[:k], min(1.0, k / len(held_out))
-            )
-        if steps[i]:
-            same = [bool(o) and (o.action, o.thing) == (steps[i].action, steps[i].thing) for o in steps]
-            found.setdefault("search_first_10_show_the_same", Answers()).add(
-                s.video, np.mean([same[j] for j in order[:10]]), np.mean(same)
-            )
+    surprise: dict[str, list[tuple[float, float, str]]] = {}
+    for measure, chosen in zip(("right", "log_p"), choose(choices, videos, LENGTHS, (0.0,)), strict=True):
+        places = _counted(choices, videos, chosen)
+        for s in segments:
+            text = vocabulary.encode(s.text)
+            for other, tokens in (("with", s.tokens), ("without", ())):
+                of_names, kind = shown.log_p(tokens), f"text_cloze_{other}_video"
+                for log_p_V, symbol, word in zip(
+                    log_p(asked(places, [row(text)])[0], chosen), row(text).symbols, text, strict=True
+                ):
+                    if measure == "log_p":
+                        more = of_names[symbol][names.of[word][1]] if word in names.of else 0.0
+                        more = -np.log(never) if symbol == choices - 1 else more
+                        at = (float(log_p_V[symbol] + more), float(np.log(usual(word))), s.video)
+                        surprise.setdefault(kind, []).append(at)
+                        continue
+                    log_p_V = log_p_V + np.pad([p.max() for p in of_names], (0, choices - 2))
+                    right = log_p_V.argmax() == symbol < choices - 1
+                    if word in names.of:
+                        right &= of_names[symbol].argmax() == names.of[word][1]
+                        found.setdefault(f"action_and_thing_{kind}", Answers()).add(s.video, right, 0)
+                    found.setdefault(kind, Answers()).add(s.video, right, 0)
+    made = {name: answers.figure(seed) for name, answers in found.items()}
+    for kind, at in surprise.items():
+        ours, theirs, about = zip(*at, strict=True)
+        made[f"cloze_perplexity_{REGIMES[kind]}"] = perplexity(
+            ours, theirs, about, len(vocabulary.words), seed
+        )
+    return made
+
+
+def _search(shown: Shown, segments: Sequence[Segment], truth: Truth, seed: int) -> dict[str, Figure]:
+    """Each held-out sentence against the visual tokens of all held-out moments."""
+    fits_NN = shown.fits([s.text for s in segments], [s.tokens for s in segments])
+    videos = [s.video for s in segments]
+    found = retrieval("search", fits_NN, np.eye(len(segments), dtype=bool), videos, seed)
+    steps = [truth.at(s.video, s.start, s.end) for s in segments]
+    same = np.array([[(a.action, a.thing) == (b.action, b.thing) for b in steps] for a in steps])
+    shares = Answers(precision(fits_NN, same, 10).tolist(), videos, same.mean(1).tolist())
+    return found | {"search_first_10_show_the_same": shares.figure(seed)}
+
+
+def _classes(shown: Shown, held_out: Sequence[Material], truth: Truth, seed: int) -> dict[str, Figure]:
+    """The likeliest verb and noun of each step by the tokens that it shows, and by none."""
+    found: dict[str, Answers] = {}
+    for m in held_out:
+        middle = m.starts + CLIP_SECONDS / 2
+        for step in truth.steps[m.video.video]:
+            tokens = m.tokens[(middle >= step.start) & (middle < step.end)].tolist()
+            for suffix, given in (("", tokens), ("_without_video", ())):
+                verb, noun = (int(p.argmax()) for p in shown.log_p(given))
+                for kind, right, of in (("verb", truth.actions[verb] == step.action, truth.actions),
+                                        ("noun", truth.things[noun] == step.thing, truth.things)):  # fmt: skip
+                    answers = found.setdefault(f"{kind}_zero_shot{suffix}", Answers())
+                    answers.add(m.video.video, right, 1 / len(of))
+    return {name: answers.figure(seed) for name, answers in found.items()}
+
+
+def _next(
+    choices: int, learned: Sequence[Material], held_out: Sequence[Material], seed: int
+) -> dict[str, Figure]:
+    """What comes next at each horizon, from the clips up to it alone."""
+    runs = [m.tokens.tolist() for m in learned]
+    found = {}
+    for ahead in HORIZONS:
+        table, answers = choose_ahead(choices, runs, ahead, LENGTHS), Answers()
+        for m in held_out:
+            run = m.tokens.tolist()
+            for now in range(1, len(run) - ahead + 1):
+                answers.add(m.video.video, table(run, now) == run[now - 1 + ahead], 0)
+        found[name_of(ahead)] = answers.figure(seed)
     return found

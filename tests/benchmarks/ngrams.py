@@ -1,0 +1,173 @@
+"""Owns the counting of the learning study's plain baseline: backed-off n-grams, and what is chosen for them by folds.
+
+Nothing here is trained but by counting. What a count cannot say of itself (how long a context, how much to discount, how
+much the neighbours weigh against what is said) is chosen on the learned videos: each is asked by counts of the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+Context = tuple[int | str, ...]
+
+START = -1
+FOLDS = 4
+DISCOUNTS = (0.3, 0.6, 0.9)
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def folds(videos: Sequence[T], seed: int = 0) -> Iterator[tuple[list[T], list[T]]]:
+    """The videos to count and those to ask, ``FOLDS`` times; each is asked once."""
+    order = np.random.default_rng(seed).permutation(len(videos)).tolist()
+    for n in range(FOLDS):
+        asked = set(order[n::FOLDS])
+        yield (
+            [v for i, v in enumerate(videos) if i not in asked],
+            [v for i, v in enumerate(videos) if i in asked],
+        )
+
+
+def before(symbols: Sequence[int], place: int, length: int) -> list[Context]:
+    """The 1 to ``length`` symbols before a place, the shortest context first; before all there is ``START``."""
+    seen = (START, *symbols[:place])
+    return [seen[-k:] for k in range(1, min(length, len(seen)) + 1)]
+
+
+class Backoff:
+    """p(symbol | context) with absolute discounting (Ney, Essen and Kneser 1994): what is taken from the counts of a
+    context goes to the next shorter one, in the end to all symbols alike."""
+
+    def __init__(self, choices: int, discount: float):
+        self.choices, self.discount = choices, discount
+        self._met: dict[Context, Counter[int]] = {}
+
+    def add(self, contexts: Sequence[Context], symbol: int) -> None:
+        for context in ((), *contexts):
+            self._met.setdefault(context, Counter())[symbol] += 1
+
+    def p(self, contexts: Sequence[Context]) -> np.ndarray:
+        """float64 [choices]. A context that was never met is passed over."""
+        p_V = np.full(self.choices, 1 / self.choices)
+        for met in filter(None, (self._met.get(context) for context in ((), *contexts))):
+            total = met.total()
+            p_V *= self.discount * len(met) / total
+            p_V[list(met)] += (np.fromiter(met.values(), float) - self.discount) / total
+        return p_V
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """``length`` of a context, ``discount`` of a count; what weight the neighbours have, and the words about it."""
+
+    length: int
+    discount: float
+    neighbours: float = 1.0
+    about: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Symbols in their order, and what is known of the whole row, the shortest context first."""
+
+    symbols: tuple[int, ...]
+    about: tuple[Context, ...] = ()
+
+
+class Places:
+    """What stands at a place: by the symbols before it, by those after it, and by what is known of the row."""
+
+    def __init__(self, choices: int, rows: Sequence[Row], length: int, discount: float):
+        self.length = length
+        self._sides = [Backoff(choices, discount) for _ in range(2)]
+        self._about = Backoff(choices, discount)
+        for row in rows:
+            for place, symbol in enumerate(row.symbols):
+                for side, contexts in zip(self._sides, self._beside(row, place), strict=True):
+                    side.add(contexts, symbol)
+                self._about.add(row.about, symbol)
+
+    def _beside(self, row: Row, place: int) -> tuple[list[Context], list[Context]]:
+        back = row.symbols[::-1]
+        return before(row.symbols, place, self.length), before(back, len(back) - 1 - place, self.length)
+
+    def parts(self, row: Row, place: int) -> np.ndarray:
+        """float64 [3, choices]: log p of each symbol anywhere, and what the neighbours and the rest add to it."""
+        usual_V = np.log(self._about.p(()))
+        sides = [np.log(s.p(c)) for s, c in zip(self._sides, self._beside(row, place), strict=True)]
+        return np.stack([usual_V, sum(sides) - 2 * usual_V, np.log(self._about.p(row.about)) - usual_V])
+
+
+def log_p(parts_N3V: np.ndarray, chosen: Chosen) -> np.ndarray:
+    """[N, choices]: the parts weighed and made to sum up to one."""
+    weights_3 = np.array([1, chosen.neighbours, chosen.about], parts_N3V.dtype)
+    logits_NV = np.einsum("npv,p->nv", parts_N3V, weights_3)
+    logits_NV -= logits_NV.max(-1, keepdims=True)
+    return logits_NV - np.log(np.exp(logits_NV).sum(-1, keepdims=True))
+
+
+def asked(places: Places, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """The parts of each place of the rows, float32 [N, 3, choices], and the symbol that stands there [N]."""
+    parts = [places.parts(row, i).astype(np.float32) for row in rows for i in range(len(row.symbols))]
+    return np.stack(parts), np.array([symbol for row in rows for symbol in row.symbols])
+
+
+def choose(
+    choices: int, videos: Sequence[Sequence[Row]], lengths: Sequence[int], abouts: Sequence[float]
+) -> tuple[Chosen, Chosen]:
+    """What gives the most right answers on the folds of ``videos`` (rows of each), and what the best likelihood."""
+    found: list[tuple[float, float, Chosen]] = []
+    for length, discount in itertools.product(lengths, DISCOUNTS):
+        parts, rights = [], []
+        for counted, held in folds(videos):
+            places = Places(choices, [r for rows in counted for r in rows], length, discount)
+            some_parts, some_rights = asked(places, [r for rows in held for r in rows])
+            parts.append(some_parts)
+            rights.append(some_rights)
+        parts_N3V, right_N = np.concatenate(parts), np.concatenate(rights)
+        for neighbours, about in itertools.product(WEIGHTS, abouts):
+            chosen = Chosen(length, discount, neighbours, about)
+            log_p_NV = log_p(parts_N3V, chosen)
+            found.append(
+                (
+                    float((log_p_NV.argmax(1) == right_N).mean()),
+                    float(log_p_NV[np.arange(len(right_N)), right_N].mean()),
+                    chosen,
+                )
+            )
+    return max(found, key=lambda f: f[0])[2], max(found, key=lambda f: f[1])[2]
+
+
+class Ahead:
+    """Which token comes ``ahead`` clips later, by the last ``length`` tokens up to now."""
+
+    def __init__(self, choices: int, runs: Sequence[Sequence[int]], ahead: int, length: int, discount: float):
+        self.ahead, self.length = ahead, length
+        self._after = Backoff(choices, discount)
+        for run in runs:
+            for now in range(1, len(run) - ahead + 1):
+                self._after.add(before(run, now, length), run[now - 1 + ahead])
+
+    def __call__(self, run: Sequence[int], now: int) -> int:
+        """The likeliest, ``now`` tokens of the run being known."""
+        return int(self._after.p(before(run, now, self.length)).argmax())
+
+
+def choose_ahead(choices: int, runs: Sequence[Sequence[int]], ahead: int, lengths: Sequence[int]) -> Ahead:
+    """The counts of all ``runs``, with the length and discount that answer best on their folds."""
+    found = {}
+    for chosen in itertools.product(lengths, DISCOUNTS):
+        right = []
+        for counted, held in folds(runs):
+            table = Ahead(choices, counted, ahead, *chosen)
+            right += [
+                table(r, now) == r[now - 1 + ahead] for r in held for now in range(1, len(r) - ahead + 1)
+            ]
+        found[chosen] = np.mean(right)
+    return Ahead(choices, runs, ahead, *max(found, key=found.get))
