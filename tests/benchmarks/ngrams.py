@@ -18,7 +18,7 @@ T = TypeVar("T")
 Context = tuple[int | str, ...]
 
 START = -1
-FOLDS = 4
+FOLDS = 10
 DISCOUNTS = (0.3, 0.6, 0.9)
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -146,7 +146,8 @@ def _tokens(
     choices = names.vocabulary.visual
     videos = [[names.row(s) for s in paired([m])] for m in learned]
     rows, about = [names.row(s) for s in segments], [s.video for s in segments for _ in s.tokens]
-    usual = frequencies(Counter(t for m in learned for s in paired([m]) for t in s.tokens), choices)
+    counts = Counter(t for m in learned for s in paired([m]) for t in s.tokens)
+    usual, most = frequencies(counts, choices), max(counts, key=counts.get)
     found = {}
     for other, abouts in (("with", WEIGHTS), ("without", (0.0,))):
         answered, likely = (
@@ -156,7 +157,7 @@ def _tokens(
         )
         kind = f"video_cloze_{other}_text"
         right = (answered[0].argmax(1) == answered[1]).tolist()
-        found[kind] = Answers(right, about, [0.0] * len(right)).figure(seed)
+        found[kind] = Answers(right, about, (answered[1] == most).tolist()).figure(seed)
         log_p_N = likely[0][np.arange(len(right)), likely[1]].tolist()
         chance = [float(np.log(usual(t))) for t in likely[1].tolist()]
         found[f"cloze_perplexity_{REGIMES[kind]}"] = perplexity(log_p_N, chance, about, choices, seed)
@@ -183,7 +184,9 @@ def _words(
         return Row(tuple(names.of[w][0] if w in names.of else number.get(w, choices - 1) for w in text))
 
     videos = [[row(text) for text in video] for video in texts]
-    usual = frequencies(Counter(w for t in texts for x in t for w in x), len(vocabulary.words))
+    counts = Counter(w for t in texts for x in t for w in x)
+    usual, most = frequencies(counts, len(vocabulary.words)), max(counts, key=counts.get)
+    most_named = max(names.of, key=lambda w: counts[w])
     found: dict[str, Answers] = {}
     surprise: dict[str, list[tuple[float, float, str]]] = {}
     for measure, chosen in zip(("right", "log_p"), choose(choices, videos, LENGTHS, (0.0,)), strict=True):
@@ -205,8 +208,9 @@ def _words(
                     right = log_p_V.argmax() == symbol < choices - 1
                     if word in names.of:
                         right &= of_names[symbol].argmax() == names.of[word][1]
-                        found.setdefault(f"action_and_thing_{kind}", Answers()).add(s.video, right, 0)
-                    found.setdefault(kind, Answers()).add(s.video, right, 0)
+                        answers = found.setdefault(f"action_and_thing_{kind}", Answers())
+                        answers.add(s.video, right, word == most_named)
+                    found.setdefault(kind, Answers()).add(s.video, right, word == most)
     made = {name: answers.figure(seed) for name, answers in found.items()}
     for kind, at in surprise.items():
         ours, theirs, about = zip(*at, strict=True)
@@ -248,12 +252,14 @@ def _next(
 ) -> dict[str, Figure]:
     """What comes next at each horizon, from the clips up to it alone."""
     runs = [m.tokens.tolist() for m in learned]
-    found = {}
+    counts = Counter(t for run in runs for t in run)
+    most, found = max(counts, key=counts.get), {}
     for ahead in HORIZONS:
         table, answers = choose_ahead(choices, runs, ahead, LENGTHS), Answers()
         for m in held_out:
             run = m.tokens.tolist()
             for now in range(1, len(run) - ahead + 1):
-                answers.add(m.video.video, table(run, now) == run[now - 1 + ahead], 0)
+                comes = run[now - 1 + ahead]
+                answers.add(m.video.video, table(run, now) == comes, comes == most)
         found[name_of(ahead)] = answers.figure(seed)
     return found

@@ -68,14 +68,14 @@ def _table(columns: dict[str, Runs]) -> None:
     columns = {name: runs for name, runs in columns.items() if runs}
     heads = [f"{name} ({len(runs)})" for name, runs in columns.items()]
     print("| | chance | " + " | ".join(heads) + " |\n|" + "---|" * (len(heads) + 2))
-    whole = max(columns.values(), key=lambda runs: (sum(n in runs[0] for n in ROWS), len(runs)))
+    chances = columns.get("all", next(iter(columns.values())))[0]
     for name, label in ROWS.items():
         only = {"text alone": TEXT, "video alone": VIDEO}
         cells = [
             _cell(runs, name) if name.startswith(only.get(column, "")) else ""
             for column, runs in columns.items()
         ]
-        print(f"| {label} | {whole[0][name]['chance']:.3f} | {' | '.join(cells)} |")
+        print(f"| {label} | {chances[name]['chance']:.3f} | {' | '.join(cells)} |")
 
 
 def _cell(runs: Runs, name: str) -> str:
