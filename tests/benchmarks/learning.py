@@ -10,9 +10,9 @@
 
 Each model is a run of its own that can be stopped and started again; its figures are kept in STORE/study/; ``--truth DIR/truth.json`` goes with all parts but show.
 All models of the study use one codebook and make the same number of steps, so that only the data differ.
-The recipes were chosen by figures on the held-out videos. ``--fresh`` asks the same models and tables about videos that came
-into the store later, in place of those: ``make_corpus.py --seed 1 --videos 86 --out NEW ...``, ``videobert ingest NEW``, and
-``--truth NEW/truth.json --fresh`` with train, captions and tables.
+The recipes were chosen by figures on the held-out videos. ``--fresh NEW/truth.json`` with train, captions and tables asks the
+same models and counts about videos that came into the store later: ``make_corpus.py --seed 1 --videos 86 --out NEW ...`` and
+``videobert ingest NEW --captions --store STORE``.
 """
 
 from __future__ import annotations
@@ -88,16 +88,16 @@ def fit(store: Store, truth: Truth) -> str:
     return codebook
 
 
-def read(store: Store, truth: Truth, fresh: bool) -> Corpus:
-    """What is held out is what the codebook knows as that; ``fresh``: the videos of the truth, which it never met."""
+def read(store: Store, truth: Truth, fresh: Truth | None) -> Corpus:
+    """What is held out is what the codebook knows as that, or the ``fresh`` videos, which neither it nor a model has met."""
     codebook = (store.root / "study" / "codebook").read_text()
     with Catalogue(store.catalogue) as catalogue:
         videos = usable(catalogue)
     learned, held_out = learned_and_held_out(store, videos, codebook)
     if fresh:
-        held_out = [v for v in videos if v.video in truth.steps]
-        met = {v.video for v in learned} & {v.video for v in held_out}
-        assert held_out and not met, f"of {len(held_out)} fresh videos {len(met)} were learned"
+        assert not fresh.steps.keys() & truth.steps.keys(), "these videos are of the study itself"
+        held_out = [v for v in videos if v.video in fresh.steps]
+        truth = dataclasses.replace(truth, steps=truth.steps | fresh.steps)
         encode_videos(store, codebook, held_out, say)
     parts = ([read_material(store, codebook, v) for v in part] for part in (learned, held_out))
     return Corpus(store, codebook, *parts, truth)
@@ -187,8 +187,9 @@ def counted(corpus: Corpus, learned: list[Material]) -> dict[str, Figure]:
     """The plain baseline, and its two ways to caption: the names that naive Bayes reads, and the written caption of the
     learned moment that shares most of its tokens."""
     truth, start = corpus.truth, text_start("minilm-l6")
-    vocabulary = Vocabulary.of_bert(start, len(load_codebook(corpus.store, corpus.codebook).used_))
-    found, shown = plain_tables.figures(vocabulary, learned, corpus.held_out, truth)
+    centroids_KD = load_codebook(corpus.store, corpus.codebook).leaf_centroids().astype(np.float64)
+    vocabulary = Vocabulary.of_bert(start, len(centroids_KD))
+    found, shown = plain_tables.figures(vocabulary, centroids_KD, learned, corpus.held_out, truth)
     spoken, moments = plain_tables.paired(learned), plain_tables.paired(corpus.held_out)
     read = [[int(p.argmax()) for p in shown.log_p(s.tokens)] for s in moments]
     near = [plain_tables.nearest(spoken, s) for s in moments]
@@ -217,7 +218,7 @@ def main() -> None:
     parser.add_argument("--alone", choices=tuple(ALONE), default="both", help="train one modality alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--fresh", action="store_true", help="ask about the truth's videos, which came later")
+    parser.add_argument("--fresh", type=Path, help="truth.json of videos that came later, to be asked about")
     given = parser.parse_args()
     if not given.store.is_dir():
         return print(f"{given.store}: there is none; the first lines of {__file__} say how it is made")
@@ -227,7 +228,7 @@ def main() -> None:
     truth = read_truth(given.truth)
     if given.part == "fit":
         return print(fit(store, truth))
-    corpus = read(store, truth, given.fresh)
+    corpus = read(store, truth, read_truth(given.fresh) if given.fresh else None)
     asked = "fresh-" if given.fresh else ""
     if given.part == "tables":
         learned = share_of(corpus, given.share, given.seed)

@@ -47,13 +47,20 @@ class Backoff:
     def __init__(self, choices: int, discount: float):
         self.choices, self.discount = choices, discount
         self._met: dict[Context, Counter[int]] = {}
+        self._p: dict[tuple[Context, ...], np.ndarray] = {}
 
     def add(self, contexts: Sequence[Context], symbol: int) -> None:
         for context in ((), *contexts):
             self._met.setdefault(context, Counter())[symbol] += 1
 
     def p(self, contexts: Sequence[Context]) -> np.ndarray:
-        """float64 [choices]. A context that was never met is passed over."""
+        """float64 [choices]. A context that was never met is passed over. All is to be counted before it is asked."""
+        asked = tuple(contexts)
+        if asked not in self._p:
+            self._p[asked] = self._backed_off(asked)
+        return self._p[asked]
+
+    def _backed_off(self, contexts: tuple[Context, ...]) -> np.ndarray:
         p_V = np.full(self.choices, 1 / self.choices)
         for met in filter(None, (self._met.get(context) for context in ((), *contexts))):
             total = met.total()
@@ -118,11 +125,13 @@ def asked(places: Places, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(parts), np.array([symbol for row in rows for symbol in row.symbols])
 
 
-def choose(
-    choices: int, videos: Sequence[Sequence[Row]], lengths: Sequence[int], abouts: Sequence[float]
-) -> tuple[Chosen, Chosen]:
-    """What gives the most right answers on the folds of ``videos`` (rows of each), and what the best likelihood."""
+def choose(choices: int, videos: Sequence[Sequence[Row]], lengths: Sequence[int]) -> dict[str, list[Chosen]]:
+    """What gives the most right answers on the folds of ``videos`` (rows of each), and what the best likelihood.
+
+    "with" what is known of a row, and "without".
+    """
     found: list[tuple[float, float, Chosen]] = []
+    known = any(row.about for rows in videos for row in rows)
     for length, discount in itertools.product(lengths, DISCOUNTS):
         parts, rights = [], []
         for counted, held in folds(videos):
@@ -131,17 +140,16 @@ def choose(
             parts.append(some_parts)
             rights.append(some_rights)
         parts_N3V, right_N = np.concatenate(parts), np.concatenate(rights)
-        for neighbours, about in itertools.product(WEIGHTS, abouts):
+        for neighbours, about in itertools.product(WEIGHTS, WEIGHTS if known else (0.0,)):
             chosen = Chosen(length, discount, neighbours, about)
             log_p_NV = log_p(parts_N3V, chosen)
-            found.append(
-                (
-                    float((log_p_NV.argmax(1) == right_N).mean()),
-                    float(log_p_NV[np.arange(len(right_N)), right_N].mean()),
-                    chosen,
-                )
-            )
-    return max(found, key=lambda f: f[0])[2], max(found, key=lambda f: f[1])[2]
+            right = float((log_p_NV.argmax(1) == right_N).mean())
+            found.append((right, float(log_p_NV[np.arange(len(right_N)), right_N].mean()), chosen))
+    without = [f for f in found if not f[2].about]
+    return {
+        name: [max(some, key=lambda f: f[measure])[2] for measure in (0, 1)]
+        for name, some in (("with", found), ("without", without))
+    }
 
 
 class Ahead:

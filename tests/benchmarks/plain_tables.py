@@ -1,7 +1,7 @@
 """Owns the plain baseline of the learning study: what counts of the learned videos find, asked the same as the model.
 
 It is told which words are actions and which things, and that a sentence names one of each; it reads a moment by naive
-Bayes over the two. The rest are backed-off n-grams (:mod:`ngrams`). Whatever can be set is set on the learned videos.
+Bayes over the two, where a token also counts for those whose centroids lie near its own. The rest are backed-off n-grams (:mod:`ngrams`). Whatever can be set is set on the learned videos.
 Words are word pieces, as the model reads them; a sentence is counted with "an action" and "a thing" in place of the two.
 """
 
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from ngrams import DISCOUNTS, WEIGHTS, Backoff, Chosen, Places, Row, asked, choose, choose_ahead, folds, log_p
+from ngrams import Chosen, Places, Row, asked, choose, choose_ahead, folds, log_p
 
 from multimodal.joint.examples import HORIZONS
 from multimodal.library import Material
@@ -25,6 +25,8 @@ from multimodal.vocabulary import Vocabulary
 from vision.clips import CLIP_SECONDS
 
 LENGTHS = (1, 2, 3, 4)
+WIDTHS = (0.0, 0.5, 1.0, 2.0, 4.0)
+ALPHA = 0.01
 ACTION, THING = 0, 1
 
 
@@ -58,27 +60,27 @@ class Names:
 
 
 class Shown:
-    """Naive Bayes: which name a moment's tokens go with, of each kind by itself."""
+    """Naive Bayes: which name a moment's tokens go with, of each kind by itself, all names being equally likely before.
 
-    def __init__(self, names: Names, learned: Sequence[Segment], discount: float):
-        self.names, self._shown = names, Backoff(names.vocabulary.visual, discount)
-        self._said: Counter[tuple[int, int]] = Counter()
+    A token counts for each other by exp(-distance² / (``width`` × that of nearest neighbours on average)).
+    """
+
+    def __init__(self, names: Names, learned: Sequence[Segment], near_VV: np.ndarray):
+        self.names = names
+        shown = [np.zeros((len(words), names.vocabulary.visual)) for words in names.kinds]
         for s in learned:
-            for name in names.named(s.text).items():
-                self._said[name] += 1
-                for token in s.tokens:
-                    self._shown.add([name], token)
-        self._log_p_KNV = [
-            np.stack([np.log(self._shown.p([(kind, i)])) for i in range(len(words))])
-            for kind, words in enumerate(names.kinds)
-        ]
+            for kind, i in names.named(s.text).items():
+                np.add.at(shown[kind][i], list(s.tokens), 1)
+        self._log_p_KNV = []
+        for counts_NV in shown:
+            near_NV = counts_NV @ near_VV + ALPHA
+            self._log_p_KNV.append(np.log(near_NV / near_NV.sum(1, keepdims=True)))
 
     def log_p(self, tokens: Sequence[int]) -> list[np.ndarray]:
         """For each kind log p of its names [names] given the tokens, or given none."""
         found = []
-        for kind, log_p_NV in enumerate(self._log_p_KNV):
-            said_N = np.array([self._said[kind, i] + 1 for i in range(len(log_p_NV))])
-            score_N = np.log(said_N) + log_p_NV[:, list(tokens)].sum(1)
+        for log_p_NV in self._log_p_KNV:
+            score_N = log_p_NV[:, list(tokens)].sum(1)
             score_N -= score_N.max()
             found.append(score_N - np.log(np.exp(score_N).sum()))
         return found
@@ -90,22 +92,34 @@ class Shown:
         return np.array([[sum(p[kind][i] for kind, i in n.items()) for p in log_p_MK] for n in named])
 
 
-def choose_shown(names: Names, learned: Sequence[Material]) -> tuple[Shown, float]:
-    """Naive Bayes with the discount that is likeliest on the folds, and the least fit of a pair that belongs together."""
-    found: dict[float, float] = {}
-    for discount in DISCOUNTS:
-        fits = []
-        for counted, held in folds(learned):
-            shown = Shown(names, paired(counted), discount)
-            fits += [shown.fits([s.text], [s.tokens])[0, 0] for s in paired(held)]
-        found[discount] = float(np.mean(fits))
-    best = max(found, key=found.get)
-    pairs = np.concatenate(
-        [_own_and_strange(Shown(names, paired(c), best), paired(held), 0) for c, held in folds(learned)]
-    )
-    cuts = np.unique(pairs)
-    cut = max(cuts, key=lambda cut: (pairs[:, 0] > cut).mean() + (pairs[:, 1] <= cut).mean())
-    return Shown(names, paired(learned), best), float(cut)
+def near(centroids_VD: np.ndarray, width: float) -> np.ndarray:
+    """float64 [V, V]: how much each token counts for each other; of width 0 for itself alone."""
+    if not width:
+        return np.eye(len(centroids_VD))
+    squares_V = (centroids_VD**2).sum(1)
+    distance_VV = np.maximum(squares_V[:, None] + squares_V - 2 * centroids_VD @ centroids_VD.T, 0)
+    np.fill_diagonal(distance_VV, np.inf)
+    usual = distance_VV.min(1).mean()
+    np.fill_diagonal(distance_VV, 0)
+    return np.exp(-distance_VV / (width * usual))
+
+
+def choose_shown(names: Names, learned: Sequence[Material], centroids_VD: np.ndarray) -> tuple[Shown, float]:
+    """Naive Bayes with the width that is likeliest on the folds, and the least fit of a pair that belongs together."""
+    found: dict[float, tuple[float, np.ndarray]] = {}
+    for width in WIDTHS:
+        near_VV = near(centroids_VD, width)
+        pairs = np.concatenate(
+            [
+                _own_and_strange(Shown(names, paired(counted), near_VV), paired(held), 0)
+                for counted, held in folds(learned)
+            ]
+        )
+        found[width] = float(pairs[:, 0].mean()), pairs
+    best = max(found, key=lambda width: found[width][0])
+    pairs = found[best][1]
+    cut = max(np.unique(pairs), key=lambda cut: (pairs[:, 0] > cut).mean() + (pairs[:, 1] <= cut).mean())
+    return Shown(names, paired(learned), near(centroids_VD, best)), float(cut)
 
 
 def _own_and_strange(shown: Shown, segments: Sequence[Segment], seed: int) -> np.ndarray:
@@ -119,6 +133,7 @@ def _own_and_strange(shown: Shown, segments: Sequence[Segment], seed: int) -> np
 
 def figures(
     vocabulary: Vocabulary,
+    centroids_VD: np.ndarray,
     learned: Sequence[Material],
     held_out: Sequence[Material],
     truth: Truth,
@@ -126,7 +141,7 @@ def figures(
 ) -> tuple[dict[str, Figure], Shown]:
     """The answers on the held-out videos, named as the model's figures are, and the naive Bayes that gave some."""
     names = Names(vocabulary, truth)
-    shown, cut = choose_shown(names, learned)
+    shown, cut = choose_shown(names, learned, centroids_VD)
     segments = paired(held_out)
     found = _tokens(names, learned, segments, seed) | _words(names, shown, learned, segments, seed)
     fits = _own_and_strange(shown, segments, seed)
@@ -149,10 +164,10 @@ def _tokens(
     counts = Counter(t for m in learned for s in paired([m]) for t in s.tokens)
     usual, most = frequencies(counts, choices), max(counts, key=counts.get)
     found = {}
-    for other, abouts in (("with", WEIGHTS), ("without", (0.0,))):
+    for other, both in choose(choices, videos, LENGTHS).items():
         answered, likely = (
             (log_p(parts_N3V, chosen), right_N)
-            for chosen in choose(choices, videos, LENGTHS, abouts)
+            for chosen in both
             for parts_N3V, right_N in [asked(_counted(choices, videos, chosen), rows)]
         )
         kind = f"video_cloze_{other}_text"
@@ -189,7 +204,7 @@ def _words(
     most_named = max(names.of, key=lambda w: counts[w])
     found: dict[str, Answers] = {}
     surprise: dict[str, list[tuple[float, float, str]]] = {}
-    for measure, chosen in zip(("right", "log_p"), choose(choices, videos, LENGTHS, (0.0,)), strict=True):
+    for measure, chosen in zip(("right", "log_p"), choose(choices, videos, LENGTHS)["without"], strict=True):
         places = _counted(choices, videos, chosen)
         for s in segments:
             text = vocabulary.encode(s.text)
