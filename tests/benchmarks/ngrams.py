@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -152,30 +152,41 @@ def choose(choices: int, videos: Sequence[Sequence[Row]], lengths: Sequence[int]
     }
 
 
-class Ahead:
-    """Which token comes ``ahead`` clips later, by the last ``length`` tokens up to now."""
+Read = Callable[[Sequence[int], int], Sequence[Context]]
+"""A run of tokens and how many of them are known -> the contexts of what comes, the shortest first."""
 
-    def __init__(self, choices: int, runs: Sequence[Sequence[int]], ahead: int, length: int, discount: float):
-        self.ahead, self.length = ahead, length
+
+class Ahead:
+    """Which token comes ``ahead`` clips later."""
+
+    def __init__(self, choices: int, runs: Sequence[Sequence[int]], ahead: int, read: Read, discount: float):
+        self.ahead, self.read = ahead, read
         self._after = Backoff(choices, discount)
         for run in runs:
             for now in range(1, len(run) - ahead + 1):
-                self._after.add(before(run, now, length), run[now - 1 + ahead])
+                self._after.add(read(run, now), run[now - 1 + ahead])
 
-    def __call__(self, run: Sequence[int], now: int) -> int:
-        """The likeliest, ``now`` tokens of the run being known."""
-        return int(self._after.p(before(run, now, self.length)).argmax())
-
-
-def choose_ahead(choices: int, runs: Sequence[Sequence[int]], ahead: int, lengths: Sequence[int]) -> Ahead:
-    """The counts of all ``runs``, with the length and discount that answer best on their folds."""
-    found = {}
-    for chosen in itertools.product(lengths, DISCOUNTS):
-        right = []
-        for counted, held in folds(runs):
-            table = Ahead(choices, counted, ahead, *chosen)
-            right += [
-                table(r, now) == r[now - 1 + ahead] for r in held for now in range(1, len(r) - ahead + 1)
+    def right(self, runs: Sequence[Sequence[int]]) -> list[list[bool]]:
+        """For each run, at each of its clips, whether the likeliest token is the one that comes."""
+        return [
+            [
+                int(self._after.p(self.read(run, now)).argmax()) == run[now - 1 + self.ahead]
+                for now in range(1, len(run) - self.ahead + 1)
             ]
-        found[chosen] = np.mean(right)
-    return Ahead(choices, runs, ahead, *max(found, key=found.get))
+            for run in runs
+        ]
+
+
+def choose_ahead(choices: int, runs: Sequence[Sequence[int]], ahead: int, readings: Sequence[Read]) -> Ahead:
+    """The counts of all ``runs``, with the reading and the discount that answer best on their folds."""
+    found: list[tuple[float, Read, float]] = []
+    for read, discount in itertools.product(readings, DISCOUNTS):
+        right = [
+            yes
+            for counted, held in folds(runs)
+            for some in Ahead(choices, counted, ahead, read, discount).right(held)
+            for yes in some
+        ]
+        found.append((float(np.mean(right)), read, discount))
+    _, read, discount = max(found, key=lambda f: f[0])
+    return Ahead(choices, runs, ahead, read, discount)

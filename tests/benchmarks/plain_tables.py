@@ -7,11 +7,13 @@ Words are word pieces, as the model reads them; a sentence is counted with "an a
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
-from ngrams import Chosen, Places, Row, asked, choose, choose_ahead, folds, log_p
+from ngrams import Chosen, Context, Places, Row, asked, before, choose, choose_ahead, folds, log_p
 
 from multimodal.joint.examples import HORIZONS
 from multimodal.library import Material
@@ -27,6 +29,7 @@ from vision.clips import CLIP_SECONDS
 LENGTHS = (1, 2, 3, 4)
 WIDTHS = (0.0, 0.5, 1.0, 2.0, 4.0)
 ALPHA = 0.01
+LONGEST_STEP = 4
 ACTION, THING = 0, 1
 
 
@@ -75,6 +78,12 @@ class Shown:
         for counts_NV in shown:
             near_NV = counts_NV @ near_VV + ALPHA
             self._log_p_KNV.append(np.log(near_NV / near_NV.sum(1, keepdims=True)))
+
+        self._likeliest_KV = [log_p_NV.argmax(0) for log_p_NV in self._log_p_KNV]
+
+    def pair(self, token: int) -> tuple[int, ...]:
+        """The likeliest action and thing of one token."""
+        return tuple(int(likeliest_V[token]) for likeliest_V in self._likeliest_KV)
 
     def log_p(self, tokens: Sequence[int]) -> list[np.ndarray]:
         """For each kind log p of its names [names] given the tokens, or given none."""
@@ -151,7 +160,7 @@ def figures(
     found["alignment_accuracy"] = right.figure(seed)
     found["alignment_auc"] = area_under_curve(fits[:, 0], fits[:, 1], videos, videos, seed)
     found |= _search(shown, segments, truth, seed) | _classes(shown, held_out, truth, seed)
-    return found | _next(vocabulary.visual, learned, held_out, seed), shown
+    return found | _next(shown, learned, held_out, seed), shown
 
 
 def _tokens(
@@ -262,19 +271,29 @@ def _classes(shown: Shown, held_out: Sequence[Material], truth: Truth, seed: int
     return {name: answers.figure(seed) for name, answers in found.items()}
 
 
+def _steps(shown: Shown, most: int, run: Sequence[int], now: int) -> list[Context]:
+    """The pair of names that the last token shows, how many clips it has been shown, and the token; ``most`` of these."""
+    pairs = [shown.pair(token) for token in run[max(0, now - LONGEST_STEP) : now]]
+    since = sum(1 for _ in itertools.takewhile(lambda pair: pair == pairs[-1], reversed(pairs)))
+    known = ("pair", *pairs[-1], since, run[now - 1])
+    return [known[:3], known[:4], known][:most]
+
+
 def _next(
-    choices: int, learned: Sequence[Material], held_out: Sequence[Material], seed: int
+    shown: Shown, learned: Sequence[Material], held_out: Sequence[Material], seed: int
 ) -> dict[str, Figure]:
-    """What comes next at each horizon, from the clips up to it alone."""
-    runs = [m.tokens.tolist() for m in learned]
+    """What comes next at each horizon, from the clips up to it alone: by their tokens, or by the step that they show."""
+    choices, runs = shown.names.vocabulary.visual, [m.tokens.tolist() for m in learned]
     counts = Counter(t for run in runs for t in run)
     most, found = max(counts, key=counts.get), {}
+    readings = [partial(before, length=length) for length in LENGTHS]
+    readings += [partial(_steps, shown, n) for n in (2, 3)]
+    asked_runs = [m.tokens.tolist() for m in held_out]
     for ahead in HORIZONS:
-        table, answers = choose_ahead(choices, runs, ahead, LENGTHS), Answers()
-        for m in held_out:
-            run = m.tokens.tolist()
-            for now in range(1, len(run) - ahead + 1):
-                comes = run[now - 1 + ahead]
-                answers.add(m.video.video, table(run, now) == comes, comes == most)
+        answers = Answers()
+        right = choose_ahead(choices, runs, ahead, readings).right(asked_runs)
+        for m, run, some in zip(held_out, asked_runs, right, strict=True):
+            for yes, comes in zip(some, run[ahead:], strict=True):
+                answers.add(m.video.video, yes, comes == most)
         found[name_of(ahead)] = answers.figure(seed)
     return found
