@@ -238,7 +238,7 @@ def main() -> None:
         return keep(corpus, f"{asked}captions-{trained.name}", captioned(corpus, trained, learned))
     if given.alone != "both":
         return keep(corpus, asked + trained.name, of_one_modality(trained, learned, corpus))
-    return keep(corpus, asked + trained.name, evaluate(trained, learned, corpus.held_out, truth, say))
+    return keep(corpus, asked + trained.name, evaluate(trained, learned, corpus.held_out, corpus.truth, say))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class Names:
 class Shown:
     """Naive Bayes: which name a moment's tokens go with, of each kind by itself, all names being equally likely before.
 
-    A token counts for each other by exp(-distance² / (``width`` × that of nearest neighbours on average)).
+    ``near_VV``: how much a token counts for each other (:func:`near`).
     """
 
     def __init__(self, names: Names, learned: Sequence[Segment], near_VV: np.ndarray):
@@ -102,7 +102,7 @@ class Shown:
 
 
 def near(centroids_VD: np.ndarray, width: float) -> np.ndarray:
-    """float64 [V, V]: how much each token counts for each other; of width 0 for itself alone."""
+    """float64 [V, V]: exp(-distance² / (``width`` × that of nearest neighbours)); of width 0 each counts for itself alone."""
     if not width:
         return np.eye(len(centroids_VD))
     squares_V = (centroids_VD**2).sum(1)

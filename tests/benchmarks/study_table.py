@@ -47,7 +47,10 @@ def show(study: Path) -> None:
         counts = {name: _runs(study, f"{asked}tables-{share}-") for share, name in SHARES.items()}
         if not any(models.values()) and not any(counts.values()):
             continue
-        alone = {f"{kind} alone": _runs(study, f"{asked}{kind}-1-") for kind in ("text", "video")}
+        alone = {
+            f"{name} alone": _runs(study, f"{asked}{kind}-1-")
+            for name, kind in (("words", "text"), ("video", "video"))
+        }
         print(f"\n{what}: the models\n")
         _table({"counts, all": counts["all"]} | models | alone)
         print(f"\n{what}: the counts\n")
@@ -70,7 +73,7 @@ def _table(columns: dict[str, Runs]) -> None:
     print("| | chance | " + " | ".join(heads) + " |\n|" + "---|" * (len(heads) + 2))
     chances = columns.get("all", next(iter(columns.values())))[0]
     for name, label in ROWS.items():
-        only = {"text alone": TEXT, "video alone": VIDEO}
+        only = {"words alone": TEXT, "video alone": VIDEO}
         cells = [
             _cell(runs, name) if name.startswith(only.get(column, "")) else ""
             for column, runs in columns.items()
