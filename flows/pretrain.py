@@ -21,7 +21,7 @@ def train(videos: list[Video], codebook: str, settings: Settings) -> str:
     with progress.stage("pretrain") as report:
         name, _ = pretrain(
             Store(settings.store), videos, codebook, settings.pretrain, settings.torch_device, report,
-            say=progress.say,
+            say=lambda line: progress.say(f"pretrain: {line}"),
         )  # fmt: skip
     return name
 

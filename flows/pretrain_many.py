@@ -62,7 +62,9 @@ def pretrain_many(
             raise job if processes.first else SystemExit(1)
         videos, codebook, options = job
         with progress.stage("pretrain") if processes.first else _silent() as report:
-            name, _ = pretrain(store, videos, codebook, options, device, report, processes, progress.say)
+            name, _ = pretrain(
+                store, videos, codebook, options, device, report, processes, lambda line: progress.say(f"pretrain: {line}")
+            )  # fmt: skip
         if processes.first:
             catalogue.set_current("model", name)
             catalogue.set_current("model_codebook", codebook)

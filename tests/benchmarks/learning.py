@@ -113,14 +113,16 @@ def pretrained(
     corpus: Corpus, share: float, alone: str, seed: int, steps: int
 ) -> tuple[Trained, list[Material]]:
     learned = share_of(corpus, share, seed)
-    centroids_KD = torch.from_numpy(load_codebook(corpus.store, corpus.codebook).leaf_centroids())
+    codebook = load_codebook(corpus.store, corpus.codebook)
+    centroids_KD = torch.from_numpy(codebook.leaf_centroids())
     start = text_start("minilm-l6")
     vocabulary = Vocabulary.of_bert(start, len(centroids_KD))
     options, training = QUICK
     training = dataclasses.replace(
         training, seed=seed, epochs=1, least_steps=steps, most_steps=steps, weights=ALONE[alone]
     )
-    examples = gather(vocabulary, learned, options, seed, training.weights.asked)
+    used = codebook.used_.nonzero()[0].tolist()
+    examples = gather(vocabulary, learned, options, seed, training.weights.asked, used)
     root = corpus.store.root / "study" / f"{alone}-{share:g}-{seed}-{steps}"
     folder = train(
         root, vocabulary, lambda: start_from(start, vocabulary, centroids_KD, seed), examples, None,
