@@ -128,7 +128,9 @@ def read_bert(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     for ours in ("frozen_rows", "pad_token_id"):
         shape.pop(ours, None)
     _check_shape(folder, shape)
-    return shape, {_name(name): tensor.float() for name, tensor in _weights(folder).items()}
+    given = {_name(name): tensor.float() for name, tensor in _weights(folder).items()}
+    _check_weights(folder, shape, given)
+    return shape, given
 
 
 def _check_shape(folder: Path, shape: dict[str, Any]) -> None:
@@ -153,6 +155,31 @@ def _check_shape(folder: Path, shape: dict[str, Any]) -> None:
         )
     if shape.get("type_vocab_size", 2) < 2:
         raise InputError(f"{folder}: its type_vocab_size is 1; a BERT that tells text from video needs 2")
+
+
+SIZES = {
+    "hidden_size": (TABLE, 1),
+    "intermediate_size": ("bert.encoder.layer.0.intermediate.dense.weight", 0),
+    "max_position_embeddings": ("bert.embeddings.position_embeddings.weight", 0),
+    "type_vocab_size": ("bert.embeddings.token_type_embeddings.weight", 0),
+}
+"""Whose length a value of ``config.json`` is, and along which of its sides."""
+
+
+def _check_weights(folder: Path, shape: dict[str, Any], given: dict[str, torch.Tensor]) -> None:
+    """Raises :class:`InputError` where the weights hold less than is asked for, before memory is taken for it."""
+    layers = {name.split(".")[3] for name in given if name.startswith("bert.encoder.layer.")}
+    held = {"num_hidden_layers": len(layers)}
+    for key, (name, side) in SIZES.items():
+        if name not in given or given[name].dim() <= side:
+            raise InputError(f"{folder}: its weights lack {name}; give a BERT that is whole")
+        held[key] = given[name].shape[side]
+    for key, most in held.items():
+        if shape.get(key, 0) > most:
+            raise InputError(
+                f"{folder}: its {key} is {shape[key]}, but its weights hold {most}; give the config.json that came with the "
+                "weights"
+            )
 
 
 def weights_file(folder: Path) -> Path:
