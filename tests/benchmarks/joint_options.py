@@ -1,7 +1,6 @@
-"""What options of the joint model give on a store's held-out videos: `python tests/benchmarks/joint_options.py STORE`.
+"""What options of the joint model give on a store's held-out videos: `python tests/benchmarks/joint_options.py [STORE]`.
 
-STORE holds a codebook over the sample corpus (`videobert run tests/samples --size demo --truth tests/samples/truth.json`);
-its models are made in a copy. `--only NAME…` takes some of the options, `--seeds 0 1 2` repeats, `--steps N` shortens.
+STORE holds a codebook over the sample corpus, as `make demo` leaves it in `demo-store`; its models are made in a copy. `--only NAME…` takes some of the options, `--seeds 0 1 2` repeats, `--steps N` shortens.
 """
 
 import argparse
@@ -46,7 +45,7 @@ def figures(store: Store, options: PretrainOptions) -> tuple[dict[str, float], f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("store", type=Path)
+    parser.add_argument("store", type=Path, nargs="?", default=Path(__file__).parents[2] / "demo-store")
     parser.add_argument("--only", nargs="*", choices=OPTIONS, default=list(OPTIONS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--steps", type=int)

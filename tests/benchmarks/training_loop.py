@@ -1,7 +1,6 @@
 """What the training loop adds and keeps: its curve against `transformers` on padded sequences, and the cost of its batches.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/training_loop.py curve [--steps 200]
-    OMP_NUM_THREADS=1 python tests/benchmarks/training_loop.py batches
+    OMP_NUM_THREADS=1 python tests/benchmarks/training_loop.py [curve|batches] [--steps 200]
 
 `curve`: a 2 × 32 model on the small kitchen of the tests, no dropout, the same weights, masks and optimizer; how far the
 losses are apart at most, in fp32 and in bf16. `batches`: CPU seconds of drawing and packing a step of 24 items against
@@ -65,11 +64,14 @@ def cost() -> None:
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    asked.add_argument("what", choices=("curve", "batches"))
+    asked.add_argument("what", nargs="?", choices=("curve", "batches"), help="both where not given")
     asked.add_argument("--steps", type=int, default=200)
     given = asked.parse_args()
     torch.set_num_threads(1)
-    curve(given.steps) if given.what == "curve" else cost()
+    if given.what != "batches":
+        curve(given.steps)
+    if given.what != "curve":
+        cost()
 
 
 if __name__ == "__main__":
