@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -89,8 +91,8 @@ def cluster(
 def _groups(small: list[int], rooms: list[int]) -> Iterator[list[int]]:
     """The small nodes in groups, in order, of which each takes about `MOST_ROOM`."""
     group_N = np.cumsum(rooms) // MOST_ROOM
-    for group in np.unique(group_N):
-        yield [at for at, of in zip(small, group_N, strict=True) if of == group]
+    for _, group in groupby(zip(group_N, small, strict=True), key=itemgetter(0)):
+        yield [at for _, at in group]
 
 
 def few_distinct(x_ND: np.ndarray, k: int) -> np.ndarray | None:

@@ -35,14 +35,12 @@ class TrainingLog:
         metrics, curves = root / METRICS, root / CURVES
         kept, moments = _lines(metrics, step), _moments(curves)
         write_whole(metrics, "".join(f"{json.dumps(line)}\n" for line in kept).encode())
-        moment = moments.get(0, time.time())
-        drawn = [Event(wall_time=moment, file_version=EVENTS_VERSION)]
+        moment, anew = moments.get(0, time.time()), io.BytesIO()
+        drawn = RecordWriter(anew)
+        drawn.write(Event(wall_time=moment, file_version=EVENTS_VERSION).SerializeToString())
         for line in kept:
             moment = moments.get(line["step"], moment)
-            drawn.append(_event(line, moment))
-        anew = io.BytesIO()
-        for event in drawn:
-            RecordWriter(anew).write(event.SerializeToString())
+            drawn.write(_event(line, moment).SerializeToString())
         write_whole(curves, anew.getvalue())
         self._lines = metrics.open("a", encoding="utf-8")
         self._file = curves.open("ab")
