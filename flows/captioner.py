@@ -10,13 +10,14 @@ from prefect.cache_policies import NO_CACHE
 from flows import progress
 from flows.settings import Settings
 from multimodal.answers.session import open_trained
-from multimodal.captioning.learning import learn_captioner
-from multimodal.captioning.memory import Reference
+from multimodal.captioning.dataset import Reference
+from multimodal.captioning.training import learn_captioner
 from multimodal.catalogue import Catalogue, Video
+from multimodal.inference.trained import Trained
 from multimodal.library import read_material, usable
 from multimodal.scoring.references import asked, match, read_references
 from multimodal.store import Store
-from multimodal.training.pretraining import Trained, learned_and_held_out
+from multimodal.tokens import train_and_held_out
 
 
 @task(name="learn to caption", cache_policy=NO_CACHE, persist_result=False)
@@ -34,7 +35,7 @@ def _references(file: Path | None, store: Store, trained: Trained, videos: list[
     if file is None:
         return []
     matched = match(read_references(file), videos)
-    learned, _ = learned_and_held_out(store, videos, trained.codebook)
+    learned, _ = train_and_held_out(store, videos, trained.codebook)
     materials = [read_material(store, trained.codebook, v) for v in learned if v.video in matched.by_video]
     found = [a for m in materials for a in asked(m, matched.by_video[m.video.video])]
     return [(a.moment.video, a.moment.start, a.moment.end, text) for a in found for text in a.sentences]

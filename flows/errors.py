@@ -2,7 +2,7 @@
 
 from multimodal.intake.sandbox import SandboxError
 from multimodal.store import InputError
-from multimodal.training.updates import DivergedError
+from multimodal.training.train_step import DivergedError
 from multimodal.weights.fetching import WeightsError
 from speech.activity import ActivityError
 from speech.audio import AudioError

@@ -12,10 +12,11 @@ from prefect.cache_policies import NO_CACHE
 from flows import progress
 from flows.settings import Settings
 from multimodal.answers.session import open_captioner, open_trained
-from multimodal.answers.template import TEMPLATE, fill
-from multimodal.captioning.learning import LearnedCaptioner
-from multimodal.captioning.writing import describer, nearest_captions
+from multimodal.captioning.generation import describer, nearest_captions
+from multimodal.captioning.training import LearnedCaptioner
 from multimodal.catalogue import Catalogue, Video
+from multimodal.inference.cloze import TEMPLATE, fill
+from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.metrics import Describe, evaluate
 from multimodal.scoring.references import Asked, asked, match, read_references
@@ -23,7 +24,7 @@ from multimodal.scoring.truth import read_truth
 from multimodal.scoring.words import METEOR_JAR, PTB_JAR, missing
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, canonical_json, recipe, write_whole
-from multimodal.training.pretraining import Trained, learned_and_held_out
+from multimodal.tokens import train_and_held_out
 from multimodal.web.report import write_report
 
 VERSION = 4
@@ -36,7 +37,7 @@ def figures(settings: Settings) -> Path:
     truth = read_truth(settings.truth) if settings.truth else None
     with Catalogue(store.catalogue) as catalogue, progress.stage("evaluate") as report:
         trained, videos = open_trained(store, catalogue, settings.torch_device), usable(catalogue)
-        learned, held_out = learned_and_held_out(store, videos, trained.codebook)
+        learned, held_out = train_and_held_out(store, videos, trained.codebook)
         captioner = open_captioner(store, catalogue, trained)
         references = _references(settings.references, store, trained, videos, learned)
         made = recipe(

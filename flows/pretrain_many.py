@@ -23,7 +23,7 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
 from multimodal.store import InputError, Store
 from multimodal.tokens import current_codebook
-from multimodal.training.parallel import joined
+from multimodal.training.distributed import joined
 from multimodal.training.pretraining import PretrainOptions, pretrain
 
 app = App(name="flows.pretrain_many", help=__doc__)

@@ -18,7 +18,7 @@ from flows.sizes import SIZES, Size, Sized
 from multimodal.captioning.decoder import CaptionerOptions
 from multimodal.catalogue import Catalogue
 from multimodal.intake.ingest import IngestOptions
-from multimodal.joint.objective import LossWeights
+from multimodal.objectives.objective import LossWeights
 from multimodal.scoring.references import read_references
 from multimodal.scoring.truth import read_truth
 from multimodal.store import InputError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from multimodal.joint.examples import ExampleOptions
-from multimodal.joint.starting import Shape
+from multimodal.examples.sampling import ExampleOptions
+from multimodal.joint.initialization import Shape
 from multimodal.training.loop import TrainingOptions
 
 Size = Literal["demo", "small", "base", "paper"]

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import read_features, read_imported_tokens, read_transcript, usable
+from multimodal.progress import Report
 from multimodal.store import Store, changed_files, is_published
 from multimodal.training.checkpoints import latest
-from multimodal.training.loop import Report
 
 REMADE = "take it away and run again: it is made anew"
 CODEBOOK = "restore it; or take it away and run again, which fits a new codebook and trains a model on it"

@@ -260,3 +260,18 @@ def _encoded(store: Store, codebook: Codebook, video: Video) -> tuple[np.ndarray
             "run `videobert codebook --refit`, or keep it in another --store"
         )
     return starts, tokens
+
+
+def train_and_held_out(
+    store: Store, videos: Sequence[Video], codebook: str
+) -> tuple[list[Video], list[Video]]:
+    """The videos that the codebook was fitted on, which the model learns from, and those held out of both.
+
+    A video that came into the store later is in neither: it can be searched, and is learned from after a refit.
+    """
+    description = describe(store, codebook)
+    by_digest = {v.video: v for v in videos}
+    learned = [by_digest[v] for v, _ in description["videos"] if v in by_digest]
+    held_out = [by_digest[v] for v in description["held_out"] if v in by_digest]
+    wordy = [v for v in videos if not v.clips and v.sentences and v.video not in description["held_out"]]
+    return learned + [v for v in wordy if v.video in description["words_only"]], held_out

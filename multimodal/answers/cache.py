@@ -25,9 +25,9 @@ from multimodal.answers.moments import Moments
 from multimodal.answers.nearest import BY_SIZE, Damaged, Graph, Lists, Nearest, NearestOptions, built, widened
 from multimodal.answers.shelf import Shelf
 from multimodal.catalogue import Video
+from multimodal.inference.trained import Trained
+from multimodal.progress import Report
 from multimodal.store import Store, write_whole
-from multimodal.training.loop import Report
-from multimodal.training.pretraining import Trained
 
 VERSION = 1
 KINDS = ("said", "shown")

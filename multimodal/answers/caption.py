@@ -7,15 +7,15 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from multimodal.answers.template import TEMPLATE, blanks, fill, sentence, template_ids
+from multimodal.inference.cloze import TEMPLATE, blanks, fill, sentence, template_ids
+from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store
-from multimodal.training.pretraining import Trained
 from speech.caption_files import Cue, write
 
 if TYPE_CHECKING:
-    from multimodal.captioning.learning import LearnedCaptioner
+    from multimodal.captioning.training import LearnedCaptioner
 
 __all__ = ["TEMPLATE", "Caption", "blanks", "caption", "captioned", "fill", "moment_at", "sentence", "template_ids", "webvtt"]  # fmt: skip
 
@@ -51,8 +51,8 @@ def captioned(
     at: float | None = None,
 ) -> list[Caption]:
     """The same by the captioner. Raises what :func:`caption` raises, and where the captioner wants features that are not there."""
-    from multimodal.captioning.memory import views
-    from multimodal.captioning.writing import write as write_captions
+    from multimodal.captioning.dataset import views
+    from multimodal.captioning.generation import write as write_captions
 
     shown = seen_moments(material, at)
     found = views(store, material, shown, captioner.options, during=bool(captioner.references))

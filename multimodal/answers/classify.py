@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.answers.template import TEMPLATE, blanks, known_ids
-from multimodal.answers.towers import alignment
+from multimodal.inference.cloze import TEMPLATE, blanks, known_ids
+from multimodal.inference.embedding import alignment
+from multimodal.inference.trained import Trained
 from multimodal.store import InputError
-from multimodal.training.pretraining import Trained
 
 VERB, NOUN = 0, 1
 PARTNERS = 5
 """A verb is written out with this many nouns, the likeliest by the template, and a noun with as many verbs."""
-ALONE = ("now let me show you how to {} it.", "now let me show you the {}.")
+SINGLE_PROCESS = ("now let me show you how to {} it.", "now let me show you the {}.")
 """The sentences of verbs without nouns, and of nouns without verbs."""
 
 
@@ -95,7 +95,7 @@ def align(
     if not verbs or not nouns:
         found = [
             alignment(trained, [said.format(name) for name in names], [tokens] * len(names))
-            for said, names in zip(ALONE, (verbs, nouns), strict=True)
+            for said, names in zip(SINGLE_PROCESS, (verbs, nouns), strict=True)
         ]
         return found[VERB], found[NOUN]
     said = [TEMPLATE.replace("[MASK]", verb, 1).replace("[MASK]", noun) for verb in verbs for noun in nouns]

@@ -16,10 +16,10 @@ from multimodal.answers.caption import caption, captioned, seen_moments, webvtt
 from multimodal.answers.forecast import SamplingOptions
 from multimodal.answers.search import without_model
 from multimodal.catalogue import Catalogue
+from multimodal.inference.trained import Trained
 from multimodal.library import usable
 from multimodal.store import InputError, Store, write_whole
 from multimodal.tokens import picture_of
-from multimodal.training.pretraining import Trained
 from multimodal.vocabulary import visual_name
 
 Document = dict[str, Any]

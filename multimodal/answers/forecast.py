@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.joint.examples import CONTEXT, HORIZONS
-from multimodal.joint.sequences import pack, sequence, unmasked
+from multimodal.examples.packing import pack, sequence, unmasked
+from multimodal.examples.sampling import CONTEXT, HORIZONS
+from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.store import InputError
-from multimodal.training.pretraining import Trained
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
 

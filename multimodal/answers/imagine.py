@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from multimodal.answers.template import known_ids
-from multimodal.joint.sequences import JOINT, pack, sequence, unmasked
+from multimodal.examples.packing import JOINT, pack, sequence, unmasked
+from multimodal.inference.cloze import known_ids
+from multimodal.inference.trained import Trained
 from multimodal.segments import SILENT_TOKENS
 from multimodal.store import InputError, Store
 from multimodal.tokens import PICTURE_SIDE, describe, picture_of
-from multimodal.training.pretraining import Trained
 from vision.clips import CLIP_SECONDS
 
 CLIPS = 3

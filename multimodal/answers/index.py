@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from multimodal.answers.towers import embed
 from multimodal.catalogue import Video
+from multimodal.inference.embedding import embed
+from multimodal.inference.trained import Trained
 from multimodal.library import read_material
+from multimodal.progress import Report
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, recipe, write_whole
-from multimodal.training.loop import Report
-from multimodal.training.pretraining import Trained
 
 VERSION = 2
 MADE_BY = b"model"

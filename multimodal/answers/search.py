@@ -18,14 +18,14 @@ from multimodal.answers.exact import Exact
 from multimodal.answers.index import check_indexed, index, read
 from multimodal.answers.moments import Moments
 from multimodal.answers.nearest import Nearest
-from multimodal.answers.towers import alignment, embed
 from multimodal.catalogue import Video
-from multimodal.joint.objective import CONTRAST_TEMPERATURE
+from multimodal.inference.embedding import alignment, embed
+from multimodal.inference.trained import Trained
 from multimodal.library import read_transcript
+from multimodal.objectives.objective import CONTRAST_TEMPERATURE
 from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError, Store
 from multimodal.training.precision import fast_bf16
-from multimodal.training.pretraining import Trained
 
 __all__ = ["Hit", "Index", "alignment", "embed", "index", "without_model"]
 

@@ -7,11 +7,11 @@ import json
 import re
 
 from multimodal.answers.search import Index
-from multimodal.captioning.learning import LearnedCaptioner, load_captioner
+from multimodal.captioning.training import LearnedCaptioner, load_captioner
 from multimodal.catalogue import Catalogue, Video
+from multimodal.inference.trained import Trained, load_trained
 from multimodal.library import Material, read_material, usable
 from multimodal.store import InputError, Store, StoreError, is_published
-from multimodal.training.pretraining import Trained, load_trained
 
 CLOCK = re.compile(r"(-)?(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
 """Seconds, minutes:seconds or hours:minutes:seconds, as the commands print them."""

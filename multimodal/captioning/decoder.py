@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from multimodal.answers.template import TEMPLATE
+from multimodal.inference.cloze import TEMPLATE
 from multimodal.joint.model import JointBert, Transform
 
 SEEN, ASKED, HEARD = range(3)

@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from multimodal.examples.packing import Batch
 from multimodal.joint.dropout import Dropout
-from multimodal.joint.sequences import Batch
 
 LEAST_FILLED = 0.75
 """A grid's shortest sequence against its longest."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
+class LengthBucket:
     """S sequences side by side as [S, L]. ``rows_R`` are the tokens' places in S · L and ``mask_S11L`` what to add to
     scores, -inf where there is no token; both ``None`` where no sequence is shorter than L."""
 
@@ -50,15 +50,15 @@ class Grid:
 
 
 @dataclasses.dataclass(frozen=True)
-class Grids:
+class LengthBuckets:
     """The grids of a batch. ``order_T`` puts its tokens in the order of the grids, ``back_T`` back again."""
 
     order_T: torch.Tensor
     back_T: torch.Tensor
-    grids: tuple[Grid, ...]
+    grids: tuple[LengthBucket, ...]
 
     @classmethod
-    def of(cls, batch: Batch) -> Grids:
+    def of(cls, batch: Batch) -> LengthBuckets:
         """One grid for each range of lengths; on a GPU, to which attention's padding is little work, one for all."""
         device = batch.lengths_S.device
         lengths_S, by_length_S = batch.lengths_S.sort(descending=True, stable=True)
@@ -74,7 +74,7 @@ class Grids:
                 beyond_SL = torch.arange(longest, device=device) >= lengths_S[first:last, None]
                 mask = torch.zeros(beyond_SL.shape, device=device).masked_fill_(beyond_SL, -torch.inf)
                 mask = mask[:, None, None]
-            grids.append(Grid(last - first, longest, count, rows, mask))
+            grids.append(LengthBucket(last - first, longest, count, rows, mask))
             first, begin = last, begin + count
         return cls(order_T, order_T.argsort(), tuple(grids))
 
@@ -101,7 +101,7 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(hidden, hidden)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x_TH: torch.Tensor, grids: Grids) -> torch.Tensor:
+    def forward(self, x_TH: torch.Tensor, grids: LengthBuckets) -> torch.Tensor:
         if torch.is_autocast_enabled(x_TH.device.type):
             x_TH = x_TH.to(torch.get_autocast_dtype(x_TH.device.type))
         qkv_T3H = torch.cat([self.query(x_TH), self.key(x_TH), self.value(x_TH)], dim=1)

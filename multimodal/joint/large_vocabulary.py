@@ -14,8 +14,8 @@ import torch.nn.functional as F
 NUMBERS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 27}
 
 
-class Lookup(torch.autograd.Function):
-    """``table_VH[ids_T]``, and the table for :class:`Decode`: the rows' gradient is added to the decoder's in its place."""
+class EmbeddingLookup(torch.autograd.Function):
+    """``table_VH[ids_T]``, and the table for :class:`TiedLogits`: the rows' gradient is added to the decoder's in its place."""
 
     @staticmethod
     def forward(
@@ -30,7 +30,7 @@ class Lookup(torch.autograd.Function):
         return table_VH.index_add_(0, ids_T, rows_TH), None
 
 
-class Decode(torch.autograd.Function):
+class TiedLogits(torch.autograd.Function):
     """`F.linear(x_MH, table_VH, bias_V)` in the type of ``x_MH``; the gradients of table and bias have their own types."""
 
     @staticmethod

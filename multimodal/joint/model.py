@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from multimodal.joint.attention import Grids, SelfAttention
+from multimodal.examples.packing import Batch
+from multimodal.joint.attention import LengthBuckets, SelfAttention
 from multimodal.joint.dropout import Dropout
-from multimodal.joint.large_vocabulary import Decode, Lookup
-from multimodal.joint.sequences import Batch
+from multimodal.joint.large_vocabulary import EmbeddingLookup, TiedLogits
 
 TABLE = "bert.embeddings.word_embeddings.weight"
 FROZEN = "bert.embeddings.frozen_FH"
@@ -77,13 +77,13 @@ class Embeddings(nn.Module):
         x_TH = rows_TH + self.position_embeddings(batch.positions_T)
         return self.dropout(self.LayerNorm(x_TH + self.token_type_embeddings(batch.types_T)))
 
-    def look_up(self, ids_T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def embedding_lookup(self, ids_T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The tokens' rows [T, H], and the trained rows of the table for :meth:`scores`."""
         if not len(self.frozen_FH):
-            return Lookup.apply(self.word_embeddings.weight, ids_T)
+            return EmbeddingLookup.apply(self.word_embeddings.weight, ids_T)
         first = self.word_embeddings.num_embeddings
         frozen_TH = F.embedding((ids_T - first).clamp_min(0), self.frozen_FH)
-        trained_TH, table = Lookup.apply(self.word_embeddings.weight, ids_T.clamp_max(first - 1))
+        trained_TH, table = EmbeddingLookup.apply(self.word_embeddings.weight, ids_T.clamp_max(first - 1))
         return torch.where((ids_T >= first)[:, None], frozen_TH, trained_TH), table
 
     def scores(
@@ -92,10 +92,10 @@ class Embeddings(nn.Module):
         """The product with each row of the table and its bias, [M, V]."""
         table = self.word_embeddings.weight if table is None else table
         if not len(self.frozen_FH):
-            return Decode.apply(x_MH, table, bias_V)
+            return TiedLogits.apply(x_MH, table, bias_V)
         first = self.word_embeddings.num_embeddings
-        trained = Decode.apply(x_MH, table, bias_V[:first])
-        return torch.cat([trained, Decode.apply(x_MH, self.frozen_FH, bias_V[first:])], 1)
+        trained = TiedLogits.apply(x_MH, table, bias_V[:first])
+        return torch.cat([trained, TiedLogits.apply(x_MH, self.frozen_FH, bias_V[first:])], 1)
 
 
 class AddAndNorm(nn.Module):
@@ -119,7 +119,7 @@ class Layer(nn.Module):
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(o.hidden_size, o.intermediate_size)})
         self.output = AddAndNorm(o.intermediate_size, o)
 
-    def forward(self, x_TH: torch.Tensor, grids: Grids) -> torch.Tensor:
+    def forward(self, x_TH: torch.Tensor, grids: LengthBuckets) -> torch.Tensor:
         x_TH = self.attention["output"](self.attention["self"](x_TH, grids), x_TH)
         return self.output(F.gelu(self.intermediate["dense"](x_TH)), x_TH)
 
@@ -175,8 +175,8 @@ class JointBert(nn.Module):
 
     def encode(self, batch: Batch, rows_TH: torch.Tensor | None = None) -> torch.Tensor:
         """The last layer's outputs, [T, H]; ``rows_TH`` are the tokens' rows of the table, where they were looked up."""
-        embeddings, grids = self.bert["embeddings"], Grids.of(batch)
-        rows_TH = embeddings.look_up(batch.ids_T)[0] if rows_TH is None else rows_TH
+        embeddings, grids = self.bert["embeddings"], LengthBuckets.of(batch)
+        rows_TH = embeddings.embedding_lookup(batch.ids_T)[0] if rows_TH is None else rows_TH
         x_TH = embeddings(batch, rows_TH).index_select(0, grids.order_T)
         for layer in self.bert["encoder"]["layer"]:
             x_TH = layer(x_TH, grids)

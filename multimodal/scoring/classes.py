@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from multimodal.answers.classify import classify
+from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.scoring.intervals import Answers, Figure
 from multimodal.scoring.truth import Truth
-from multimodal.training.pretraining import Trained
 from vision.clips import CLIP_SECONDS
 
 TOPS = (1, 5)

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from multimodal.joint.examples import content_places
-from multimodal.joint.sequences import pack, sequence, unmasked
+from multimodal.examples.corruption import content_places
+from multimodal.examples.packing import pack, sequence, unmasked
+from multimodal.inference.trained import Trained
 from multimodal.scoring.intervals import Answers, Figure
 from multimodal.scoring.ranking import perplexity
 from multimodal.scoring.truth import Truth
 from multimodal.segments import Segment
-from multimodal.training.pretraining import Trained
 
 BATCH = 128
 REGIMES = {"text_cloze_without_video": "text_only", "video_cloze_without_text": "video_only",

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from multimodal.answers.forecast import at_horizons
-from multimodal.joint.examples import HORIZONS
+from multimodal.examples.sampling import HORIZONS
+from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.scoring.intervals import Answers, Figure
-from multimodal.training.pretraining import Trained
 from vision.clips import CLIP_SECONDS
 
 BATCH = 128

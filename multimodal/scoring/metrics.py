@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from multimodal.inference.trained import Trained
 from multimodal.library import Material
+from multimodal.progress import Report
 from multimodal.scoring.classes import classes
 from multimodal.scoring.cloze import cloze
 from multimodal.scoring.described import Described, caption_figures
@@ -20,8 +22,6 @@ from multimodal.scoring.references import Asked
 from multimodal.scoring.sight import reference_sight, sight
 from multimodal.scoring.truth import Truth
 from multimodal.segments import Segment
-from multimodal.training.loop import Report
-from multimodal.training.pretraining import Trained
 
 Describe = Callable[[Sequence[Segment]], Sequence[str]]
 """Moments -> a caption of each, from what they show; their text is not to be looked at."""

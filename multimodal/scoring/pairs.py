@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from multimodal.answers.search import alignment
+from multimodal.inference.trained import Trained
 from multimodal.scoring.intervals import Answers, Figure
 from multimodal.scoring.ranking import area_under_curve
 from multimodal.segments import Segment
-from multimodal.training.pretraining import Trained
 
 
 def pairs(trained: Trained, paired: Sequence[Segment], seed: int = 0) -> dict[str, Figure]:

@@ -9,13 +9,13 @@ from typing import TypeVar
 import numpy as np
 
 from multimodal.answers.search import LEAST_PROBABILITY, RERANKED, alignment, embed
-from multimodal.joint.objective import CONTRAST_TEMPERATURE
+from multimodal.inference.trained import Trained
+from multimodal.objectives.objective import CONTRAST_TEMPERATURE
 from multimodal.scoring.intervals import Answers, Figure
 from multimodal.scoring.ranking import precision, retrieval
 from multimodal.scoring.references import Asked
 from multimodal.scoring.truth import Truth
 from multimodal.segments import Segment
-from multimodal.training.pretraining import Trained
 
 T = TypeVar("T")
 

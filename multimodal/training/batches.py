@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from multimodal.joint.examples import Examples
-from multimodal.joint.sequences import Batch, pack
+from multimodal.examples.packing import Batch, pack
+from multimodal.examples.sampling import Examples
 from multimodal.training.checkpoints import Progress
-from multimodal.training.parallel import Processes
+from multimodal.training.distributed import DistributedContext
 
 T = TypeVar("T")
 
 
 def steps(
-    examples: Examples, at: Progress, items: int, parts: int, processes: Processes
+    examples: Examples, at: Progress, items: int, parts: int, processes: DistributedContext
 ) -> Iterator[tuple[Progress, list[Batch]]]:
     """The steps from ``at`` on: the place after each, and this process's share of each of its parts.
 
@@ -34,7 +34,7 @@ def steps(
         yield at, [_batch(examples, taken[n::parts], processes) for n in range(parts)]
 
 
-def all_once(examples: Examples, items: int, processes: Processes) -> list[Batch]:
+def all_once(examples: Examples, items: int, processes: DistributedContext) -> list[Batch]:
     """Every item as it is drawn in epoch 0, ``items`` together: what is held out, always the same."""
     every = [(0, item) for item in range(len(examples))]
     parts = [every[n : n + items] for n in range(0, len(every), items)]
@@ -43,7 +43,7 @@ def all_once(examples: Examples, items: int, processes: Processes) -> list[Batch
     return [_batch(examples, part, processes) for part in parts]
 
 
-def _batch(examples: Examples, items: list[tuple[int, int]], processes: Processes) -> Batch:
+def _batch(examples: Examples, items: list[tuple[int, int]], processes: DistributedContext) -> Batch:
     return pack([drawn for epoch, item in processes.share(items) for drawn in examples.draw(epoch, item)])
 
 

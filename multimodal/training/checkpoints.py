@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from multimodal.joint.model import JointBert
 from multimodal.store import InputError, canonical_json, changed_files, is_published, publish_folder
-from multimodal.training.modelcard import model_card
+from multimodal.training.model_card import model_card
 from multimodal.vocabulary import Vocabulary
 
 METRICS = "metrics.jsonl"

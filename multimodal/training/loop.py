@@ -13,18 +13,17 @@ from typing import Any
 
 import torch
 
-from multimodal.joint.examples import Examples
+from multimodal.examples.sampling import Examples
 from multimodal.joint.model import JointBert
+from multimodal.progress import Report
 from multimodal.store import InputError
 from multimodal.training import batches, checkpoints
 from multimodal.training.checkpoints import Progress
+from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.log import TrainingLog
-from multimodal.training.parallel import ALONE, Processes
-from multimodal.training.updates import DivergedError, Trainer, UpdateOptions
+from multimodal.training.train_step import DivergedError, Trainer, UpdateOptions
 from multimodal.vocabulary import Vocabulary
 
-Report = Callable[[int, int, str], None]
-"""Called with what is done, what there is to do, and a few words."""
 REMEMBERED_LOSSES = 64
 """The losses at most whose median a spike is told by."""
 MOST_RETURNS = 8
@@ -87,7 +86,7 @@ def train(
     device: torch.device,
     card: dict[str, Any],
     report: Report,
-    processes: Processes = ALONE,
+    processes: DistributedContext = SINGLE_PROCESS,
 ) -> Path:
     """Trains in ``root`` until all steps are made, from the last checkpoint where there is one; returns the last one.
 
@@ -136,7 +135,7 @@ def _threads() -> int:
 
 
 def _enough(
-    examples: Examples, held_out: Examples | None, options: TrainingOptions, processes: Processes
+    examples: Examples, held_out: Examples | None, options: TrainingOptions, processes: DistributedContext
 ) -> None:
     """Raises :class:`InputError` where a process, or a part of a step, would have nothing to work on."""
     for what, most in (
@@ -203,7 +202,7 @@ def _steps(
                 saved = time.monotonic()
 
 
-def _due(now: Progress, options: TrainingOptions, seconds: float, processes: Processes) -> bool:
+def _due(now: Progress, options: TrainingOptions, seconds: float, processes: DistributedContext) -> bool:
     """True where a checkpoint is to be made; by the clock, the first process says so for all."""
     if options.checkpoint_steps is not None and now.step % options.checkpoint_steps == 0:
         return True

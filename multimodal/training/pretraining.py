@@ -11,16 +11,16 @@ from typing import Literal
 import torch
 
 from multimodal.catalogue import Video
-from multimodal.joint.examples import TERMS, ExampleOptions, Examples
+from multimodal.examples.sampling import TERMS, ExampleOptions, Examples
+from multimodal.joint.initialization import Shape, from_checkpoint, from_scratch, weights_file
 from multimodal.joint.model import JointBert
-from multimodal.joint.starting import Shape, start_from, start_from_nothing, weights_file
 from multimodal.library import Material, read_material
+from multimodal.progress import Report
 from multimodal.store import InputError, Store, file_digest, recipe
-from multimodal.tokens import describe, load_codebook
-from multimodal.training import checkpoints
-from multimodal.training.loop import Report, TrainingOptions, train
-from multimodal.training.parallel import ALONE, Processes
-from multimodal.training.unfinished import unfinished_others
+from multimodal.tokens import load_codebook, train_and_held_out
+from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
+from multimodal.training.loop import TrainingOptions, train
+from multimodal.training.unfinished_runs import unfinished_runs
 from multimodal.vocabulary import Vocabulary
 from multimodal.weights import fetching
 
@@ -56,7 +56,7 @@ def model_name(store: Store, videos: Sequence[Video], codebook: str, options: Pr
 
     A checkpoint to start from counts by its content, wherever it lies.
     """
-    learned, _ = learned_and_held_out(store, videos, codebook)
+    learned, _ = train_and_held_out(store, videos, codebook)
     start = NOTHING if options.text_start == NOTHING else _content(text_start(options.text_start))
     return recipe(
         version=VERSION,
@@ -72,21 +72,6 @@ def _content(checkpoint: Path) -> str:
     return hashlib.sha256(" ".join(map(file_digest, files)).encode()).hexdigest()
 
 
-def learned_and_held_out(
-    store: Store, videos: Sequence[Video], codebook: str
-) -> tuple[list[Video], list[Video]]:
-    """The videos that the codebook was fitted on, which the model learns from, and those held out of both.
-
-    A video that came into the store later is in neither: it can be searched, and is learned from after a refit.
-    """
-    description = describe(store, codebook)
-    by_digest = {v.video: v for v in videos}
-    learned = [by_digest[v] for v, _ in description["videos"] if v in by_digest]
-    held_out = [by_digest[v] for v in description["held_out"] if v in by_digest]
-    wordy = [v for v in videos if not v.clips and v.sentences and v.video not in description["held_out"]]
-    return learned + [v for v in wordy if v.video in description["words_only"]], held_out
-
-
 def pretrain(
     store: Store,
     videos: Sequence[Video],
@@ -94,7 +79,7 @@ def pretrain(
     options: PretrainOptions,
     device: str,
     report: Report,
-    processes: Processes = ALONE,
+    processes: DistributedContext = SINGLE_PROCESS,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[str, Path]:
     """Pretrains the joint model, from its last checkpoint where a run was stopped; returns its name and its folder.
@@ -103,7 +88,7 @@ def pretrain(
     Raises :class:`InputError` where there is nothing to learn from, ``text_start`` is not known or not to be used, or rows
     are to be frozen that have no centroids.
     """
-    learned, held_out = learned_and_held_out(store, videos, codebook)
+    learned, held_out = train_and_held_out(store, videos, codebook)
     name = model_name(store, videos, codebook, options)
     nothing = options.text_start == NOTHING
     start = text_start(options.text_start)
@@ -135,16 +120,16 @@ def pretrain(
             "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.silent)} | ({"notice": examples.notice} if examples.notice else {})  # fmt: skip
 
     if processes.first:
-        for line in [*filter(None, [examples.notice]), *unfinished_others(store, name, card)]:
+        for line in [*filter(None, [examples.notice]), *unfinished_runs(store, name, card)]:
             say(line)
 
     def begin() -> JointBert:
         if nothing:
-            model = start_from_nothing(
+            model = from_scratch(
                 options.shape or Shape(), vocabulary, centroids_KD, training.seed, frozen=frozen
             )
         else:
-            model = start_from(start, vocabulary, centroids_KD, training.seed, frozen=frozen)
+            model = from_checkpoint(start, vocabulary, centroids_KD, training.seed, frozen=frozen)
         if model.options.max_position_embeddings < options.examples.longest:
             raise InputError(
                 f"--text-start {options.text_start}: has {model.options.max_position_embeddings} positions, examples have up "
@@ -195,23 +180,3 @@ def gather(
     spoken = [s for m in materials for s in m.spoken()]
     silent = [s for m in materials for s in m.silent()]
     return Examples(vocabulary, spoken, silent, options, seed, asked, used)
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A joint model with its vocabulary and the codebook whose tokens it knows."""
-
-    name: str
-    folder: Path
-    model: JointBert
-    vocabulary: Vocabulary
-    codebook: str
-
-
-def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained:
-    """The model's last checkpoint. Raises :class:`InputError` where there is none or it was changed."""
-    folder = checkpoints.latest(store.model(name))
-    if folder is None:
-        raise InputError(f"model {name}: not in store {store.root}; run `videobert pretrain`")
-    checkpoints.check(folder)
-    return Trained(name, folder, JointBert.load(folder).to(device), Vocabulary.load(folder), codebook)

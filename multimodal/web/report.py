@@ -15,13 +15,13 @@ from PIL import Image
 
 from multimodal.answers.session import open_index, open_trained
 from multimodal.catalogue import Catalogue, Video
+from multimodal.inference.trained import Trained
 from multimodal.library import read_material, usable
 from multimodal.pictures import data_url
+from multimodal.progress import Report
 from multimodal.store import Store, write_whole
-from multimodal.tokens import load_codebook, picture_of
+from multimodal.tokens import load_codebook, picture_of, train_and_held_out
 from multimodal.training import checkpoints
-from multimodal.training.loop import Report
-from multimodal.training.pretraining import Trained, learned_and_held_out
 from multimodal.vocabulary import visual_name
 from multimodal.web import charts, figures, samples
 from vision.clips import CLIP_SECONDS
@@ -53,7 +53,7 @@ def write_report(store: Store, catalogue: Catalogue, device: str, report: Report
     """
     trained = open_trained(store, catalogue, device)
     used = usable(catalogue)
-    learned, held_out = learned_and_held_out(store, used, trained.codebook)
+    learned, held_out = train_and_held_out(store, used, trained.codebook)
     stages = 6
     report(0, stages, "searches")
     found = samples.searches(open_index(store, catalogue, trained))

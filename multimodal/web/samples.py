@@ -18,10 +18,10 @@ from multimodal.answers.caption import Caption, caption
 from multimodal.answers.forecast import Horizon, forecast
 from multimodal.answers.search import Hit, Index
 from multimodal.catalogue import Video
-from multimodal.joint.examples import HORIZONS
+from multimodal.examples.sampling import HORIZONS
+from multimodal.inference.trained import Trained
 from multimodal.library import Material
-from multimodal.training.loop import Report
-from multimodal.training.pretraining import Trained
+from multimodal.progress import Report
 from vision.clips import CLIP_SECONDS
 
 SEARCHES, HITS, CAPTIONS, FORECASTS = 4, 3, 4, 2

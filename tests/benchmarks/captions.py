@@ -19,17 +19,18 @@ from pathlib import Path
 from multimodal.answers import session
 from multimodal.answers.forecast import distributions
 from multimodal.answers.imagine import imagine
-from multimodal.answers.template import TEMPLATE, fill
+from multimodal.captioning.dataset import views
 from multimodal.captioning.decoder import Captioner, CaptionerOptions
-from multimodal.captioning.learning import LearnedCaptioner, gather, learn
-from multimodal.captioning.memory import views
-from multimodal.captioning.writing import nearest_captions, write
+from multimodal.captioning.generation import nearest_captions, write
+from multimodal.captioning.training import LearnedCaptioner, gather, learn
 from multimodal.catalogue import Catalogue
-from multimodal.joint.examples import HORIZONS
+from multimodal.examples.sampling import HORIZONS
+from multimodal.inference.cloze import TEMPLATE, fill
+from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.truth import Truth, read_truth
 from multimodal.store import Store
-from multimodal.training.pretraining import Trained, learned_and_held_out
+from multimodal.tokens import train_and_held_out
 
 
 def named(text: str, words: tuple[str, str]) -> tuple[bool, bool]:
@@ -123,7 +124,7 @@ def main(store: str = "demo-store", truth: str = "tests/samples/truth.json", *op
         trained, videos = session.open_trained(opened, catalogue, "cpu"), usable(catalogue)
     parts = [
         [read_material(opened, trained.codebook, v) for v in part]
-        for part in learned_and_held_out(opened, videos, trained.codebook)
+        for part in train_and_held_out(opened, videos, trained.codebook)
     ]
     captions(opened, trained, told, parts, dataclasses.replace(CaptionerOptions(), **given))
     if not given:

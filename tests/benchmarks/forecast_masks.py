@@ -10,11 +10,12 @@ from pathlib import Path
 from multimodal.answers.forecast import distributions
 from multimodal.answers.session import open_trained
 from multimodal.catalogue import Catalogue
-from multimodal.joint.examples import HORIZONS
+from multimodal.examples.sampling import HORIZONS
+from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.forecasts import Transitions
 from multimodal.store import Store
-from multimodal.training.pretraining import Trained, learned_and_held_out
+from multimodal.tokens import train_and_held_out
 from vision.clips import CLIP_SECONDS
 
 
@@ -34,7 +35,7 @@ def main() -> None:
     store = Store(root, create=False)
     with Catalogue(store.catalogue) as catalogue:
         trained, videos = open_trained(store, catalogue, "cpu"), usable(catalogue)
-        split = learned_and_held_out(store, videos, trained.codebook)
+        split = train_and_held_out(store, videos, trained.codebook)
         learned, held_out = ([read_material(store, trained.codebook, v) for v in part] for part in split)
     print(f"{'ahead':>6}{'8 masked':>10}{'own masked':>12}{'table':>8}{'n':>6}")
     for h in HORIZONS:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
+from multimodal.inference.trained import load_trained
 from multimodal.library import read_material, usable
 from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.truth import read_truth
 from multimodal.store import Store
-from multimodal.training.pretraining import PretrainOptions, learned_and_held_out, load_trained, pretrain
+from multimodal.tokens import train_and_held_out
+from multimodal.training.pretraining import PretrainOptions, pretrain
 
 TRUTH = Path(__file__).parents[1] / "samples/truth.json"
 OPTIONS = {
@@ -36,7 +38,7 @@ def figures(store: Store, options: PretrainOptions) -> tuple[dict[str, float], f
     began = time.process_time()
     name, _ = pretrain(store, videos, codebook, options, "cpu", lambda *_: None)
     spent = time.process_time() - began
-    learned, held_out = learned_and_held_out(store, videos, codebook)
+    learned, held_out = train_and_held_out(store, videos, codebook)
     parts = [[read_material(store, codebook, v) for v in part] for part in (learned, held_out)]
     trained = load_trained(store, name, codebook, "cpu")
     found = evaluate(trained, *parts, read_truth(TRUTH), lambda *_: None)

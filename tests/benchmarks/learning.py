@@ -29,16 +29,17 @@ import study_table
 import torch
 
 from flows.sizes import QUICK
-from multimodal.answers.template import TEMPLATE, fill
 from multimodal.captioning.decoder import Captioner, CaptionerOptions
-from multimodal.captioning.learning import LearnedCaptioner, learn
-from multimodal.captioning.learning import gather as gather_lessons
-from multimodal.captioning.writing import describer, nearest_captions
+from multimodal.captioning.generation import describer, nearest_captions
+from multimodal.captioning.training import LearnedCaptioner, learn
+from multimodal.captioning.training import gather as gather_lessons
 from multimodal.catalogue import Catalogue
+from multimodal.inference.cloze import TEMPLATE, fill
+from multimodal.inference.trained import Trained
+from multimodal.joint.initialization import from_checkpoint
 from multimodal.joint.model import JointBert
-from multimodal.joint.objective import LossWeights
-from multimodal.joint.starting import start_from
 from multimodal.library import Material, read_material, usable
+from multimodal.objectives.objective import LossWeights
 from multimodal.scoring.cloze import cloze
 from multimodal.scoring.described import Described, caption_figures
 from multimodal.scoring.forecasts import forecasts
@@ -47,14 +48,14 @@ from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.truth import Truth, read_truth
 from multimodal.segments import Segment
 from multimodal.store import Store
-from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook
+from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook, train_and_held_out
 from multimodal.training.loop import train
-from multimodal.training.pretraining import Trained, gather, learned_and_held_out, text_start
+from multimodal.training.pretraining import gather, text_start
 from multimodal.vocabulary import Vocabulary
 
 PARTS = ("fit", "train", "captions", "tables", "show")
 STEPS = 1000
-ALONE = {
+SINGLE_PROCESS = {
     "both": LossWeights(),
     "text": LossWeights(video=0, joint=0, alignment=0, contrast=0),
     "video": LossWeights(text=0, joint=0, alignment=0, contrast=0),
@@ -93,7 +94,7 @@ def read(store: Store, truth: Truth, fresh: Truth | None) -> Corpus:
     codebook = (store.root / "study" / "codebook").read_text()
     with Catalogue(store.catalogue) as catalogue:
         videos = usable(catalogue)
-    learned, held_out = learned_and_held_out(store, videos, codebook)
+    learned, held_out = train_and_held_out(store, videos, codebook)
     if fresh:
         assert not fresh.steps.keys() & truth.steps.keys(), "these videos are of the study itself"
         held_out = [v for v in videos if v.video in fresh.steps]
@@ -119,13 +120,13 @@ def pretrained(
     vocabulary = Vocabulary.of_bert(start, len(centroids_KD))
     options, training = QUICK
     training = dataclasses.replace(
-        training, seed=seed, epochs=1, least_steps=steps, most_steps=steps, weights=ALONE[alone]
+        training, seed=seed, epochs=1, least_steps=steps, most_steps=steps, weights=SINGLE_PROCESS[alone]
     )
     used = codebook.used_.nonzero()[0].tolist()
     examples = gather(vocabulary, learned, options, seed, training.weights.asked, used)
     root = corpus.store.root / "study" / f"{alone}-{share:g}-{seed}-{steps}"
     folder = train(
-        root, vocabulary, lambda: start_from(start, vocabulary, centroids_KD, seed), examples, None,
+        root, vocabulary, lambda: from_checkpoint(start, vocabulary, centroids_KD, seed), examples, None,
         training, device=torch.device("cpu"), card={}, report=say,
     )  # fmt: skip
     return Trained(root.name, folder, JointBert.load(folder), vocabulary, corpus.codebook), learned
@@ -217,7 +218,9 @@ def main() -> None:
     parser.add_argument("store", type=Path, nargs="?", default=Path("study-store"))
     parser.add_argument("--truth", type=Path, help="the corpus' truth.json; needed but for show")
     parser.add_argument("--share", type=float, default=1.0, help="of the learned videos")
-    parser.add_argument("--alone", choices=tuple(ALONE), default="both", help="train one modality alone")
+    parser.add_argument(
+        "--alone", choices=tuple(SINGLE_PROCESS), default="both", help="train one modality alone"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--fresh", type=Path, help="truth.json of videos that came later, to be asked about")

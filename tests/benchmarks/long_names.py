@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "multimodal/helpers"))
 import joint_samples  # noqa: E402
 
 from multimodal.answers.classify import classify  # noqa: E402
-from multimodal.joint.examples import ExampleOptions, Examples  # noqa: E402
+from multimodal.examples.sampling import ExampleOptions, Examples  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.library import Material  # noqa: E402
 from multimodal.training.loop import train  # noqa: E402

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from ngrams import Chosen, Context, Places, Row, asked, before, choose, choose_ahead, folds, log_p
 
-from multimodal.joint.examples import HORIZONS
+from multimodal.examples.sampling import HORIZONS
 from multimodal.library import Material
 from multimodal.scoring.cloze import REGIMES, frequencies
 from multimodal.scoring.forecasts import name_of

@@ -34,9 +34,9 @@ from multimodal.answers.index import index  # noqa: E402
 from multimodal.answers.nearest import Graph, widened  # noqa: E402
 from multimodal.answers.search import Index  # noqa: E402
 from multimodal.catalogue import Video  # noqa: E402
+from multimodal.examples.packing import pack, sequence, unmasked  # noqa: E402
+from multimodal.joint.initialization import from_checkpoint  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
-from multimodal.joint.sequences import pack, sequence, unmasked  # noqa: E402
-from multimodal.joint.starting import start_from  # noqa: E402
 from multimodal.library import tokens_table  # noqa: E402
 from multimodal.store import Store, canonical_json, write_whole  # noqa: E402
 from multimodal.training.precision import fast_bf16  # noqa: E402
@@ -132,7 +132,7 @@ def minilm() -> tuple[JointBert, Vocabulary]:
     folder = fetching.fetch("minilm-l6").parent
     vocabulary = Vocabulary.of_bert(folder, 144)
     centroids = torch.randn(144, 1024, generator=torch.Generator().manual_seed(0))
-    return start_from(folder, vocabulary, centroids, 0).eval(), vocabulary
+    return from_checkpoint(folder, vocabulary, centroids, 0).eval(), vocabulary
 
 
 @torch.no_grad()

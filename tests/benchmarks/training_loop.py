@@ -22,12 +22,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "multimodal/helpers"))
 import curves  # noqa: E402
 import joint_samples  # noqa: E402
 
-from multimodal.joint.examples import ExampleOptions  # noqa: E402
+from multimodal.examples.sampling import ExampleOptions  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.training import batches  # noqa: E402
 from multimodal.training.checkpoints import Progress  # noqa: E402
-from multimodal.training.parallel import ALONE  # noqa: E402
-from multimodal.training.updates import Trainer, UpdateOptions  # noqa: E402
+from multimodal.training.distributed import SINGLE_PROCESS  # noqa: E402
+from multimodal.training.train_step import Trainer, UpdateOptions  # noqa: E402
 
 
 def curve(steps: int) -> None:
@@ -49,9 +49,9 @@ def cost() -> None:
     examples = joint_samples.examples(videos=100)
     shape = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
     options = dataclasses.replace(joint_samples.options(**shape), vocab_size=30_522 + 1 + 12**3)
-    trainer = Trainer(JointBert(options).start(0), UpdateOptions(), ALONE).join()
+    trainer = Trainer(JointBert(options).start(0), UpdateOptions(), SINGLE_PROCESS).join()
     drawn, updated = [], []
-    coming = batches.steps(examples, Progress(0, 10, 0, 0), 24, 1, ALONE)
+    coming = batches.steps(examples, Progress(0, 10, 0, 0), 24, 1, SINGLE_PROCESS)
     for _ in range(8):
         began = time.process_time()
         now, parts = next(coming)

@@ -20,13 +20,15 @@ def steps() -> None:
     """Prints the median seconds of a training step over random sequences."""
     import torch
 
+    from multimodal.examples.packing import ALIGNED, IGNORED, JOINT, Input, pack
     from multimodal.joint.model import JointBert, ModelOptions
-    from multimodal.joint.sequences import ALIGNED, IGNORED, JOINT, Input, pack
-    from multimodal.training.parallel import ALONE
-    from multimodal.training.updates import Progress, Trainer, UpdateOptions
+    from multimodal.training.distributed import SINGLE_PROCESS
+    from multimodal.training.train_step import Progress, Trainer, UpdateOptions
 
     torch.set_num_threads(os.cpu_count() or 1)
-    trainer = Trainer(JointBert(ModelOptions(vocab_size=30_572)).start(0), UpdateOptions(), ALONE).join()
+    trainer = Trainer(
+        JointBert(ModelOptions(vocab_size=30_572)).start(0), UpdateOptions(), SINGLE_PROCESS
+    ).join()
     ids = torch.randint(1000, 30_000, (64, 16), generator=torch.Generator().manual_seed(0)).tolist()
     batch = pack(
         [Input(row, [0] * 8 + [1] * 8, [row[0], row[9], *[IGNORED] * 14], JOINT, ALIGNED) for row in ids]

@@ -10,7 +10,7 @@ from flows.pipeline import pipeline
 from flows.settings import REMEMBERED, Settings
 from flows.sizes import SIZES
 from multimodal.catalogue import Catalogue
-from multimodal.joint.objective import LossWeights
+from multimodal.objectives.objective import LossWeights
 from multimodal.store import InputError, Store
 from multimodal.training.pretraining import TEXT_STARTS, PretrainOptions, text_start
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from multimodal.catalogue import Catalogue, Video
+from multimodal.inference.trained import load_trained
 from multimodal.joint.model import JointBert, ModelOptions
 from multimodal.store import InputError, Store, StoreError, publish_folder
 from multimodal.training.checkpoints import check
-from multimodal.training.pretraining import load_trained
 from multimodal.vocabulary import Vocabulary
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cut", "the", "onion")

@@ -24,10 +24,10 @@ from multimodal.answers.forecast import (
     rollout,
     said_before,
 )
-from multimodal.answers.towers import alignment
 from multimodal.catalogue import Catalogue, Video
-from multimodal.joint.examples import CONTEXT, HORIZONS
-from multimodal.joint.sequences import pack, sequence, unmasked
+from multimodal.examples.packing import pack, sequence, unmasked
+from multimodal.examples.sampling import CONTEXT, HORIZONS
+from multimodal.inference.embedding import alignment
 from multimodal.library import Material
 from multimodal.store import InputError, Store
 from speech.sentences import Transcript, Word

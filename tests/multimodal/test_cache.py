@@ -20,9 +20,9 @@ from multimodal.answers.index import index
 from multimodal.answers.nearest import NearestOptions
 from multimodal.answers.search import Index
 from multimodal.catalogue import Video
+from multimodal.inference.trained import Trained
 from multimodal.library import Material, tokens_table
 from multimodal.store import InputError, Store, canonical_json, write_whole
-from multimodal.training.pretraining import Trained
 
 QUERIES = ("cut the onion", "peel", "now stir the apple slowly")
 SMALL = NearestOptions(exact_up_to=20, graph_up_to=10_000)

@@ -20,10 +20,10 @@ from transformers import BertConfig, BertLMHeadModel
 from multimodal.answers import documents, session
 from multimodal.answers.caption import Caption, captioned, webvtt
 from multimodal.captioning.beam import BeamOptions, beam_search, penalty
+from multimodal.captioning.dataset import heard, look_at, together, views
 from multimodal.captioning.decoder import Captioner, CaptionerOptions, Memory, Shape
-from multimodal.captioning.learning import captioner_name, gather, learn_captioner, load_captioner
-from multimodal.captioning.memory import heard, look_at, together, views
-from multimodal.captioning.writing import describer, nearest_captions, write
+from multimodal.captioning.generation import describer, nearest_captions, write
+from multimodal.captioning.training import captioner_name, gather, learn_captioner, load_captioner
 from multimodal.catalogue import Catalogue
 from multimodal.library import read_material, usable
 from multimodal.store import InputError, Store

@@ -9,11 +9,11 @@ import killed
 import pytest
 import torch
 
+from multimodal.inference.trained import load_trained
 from multimodal.store import InputError, Store, changed_files, is_published
 from multimodal.training import checkpoints
 from multimodal.training.checkpoints import Progress
 from multimodal.training.optimizer import adamw
-from multimodal.training.pretraining import load_trained
 
 FILES = (
     "README.md",

@@ -10,16 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.joint.examples import (
-    CONTEXT,
-    HORIZONS,
-    RUNS_PER_SPOKEN,
-    ExampleOptions,
-    Examples,
-    content_places,
-    masked,
-)
-from multimodal.joint.sequences import (
+from multimodal.examples.corruption import content_places, masked
+from multimodal.examples.packing import (
     ALIGNED,
     IGNORED,
     JOINT,
@@ -32,6 +24,7 @@ from multimodal.joint.sequences import (
     pack,
     sequence,
 )
+from multimodal.examples.sampling import CONTEXT, HORIZONS, RUNS_PER_SPOKEN, ExampleOptions, Examples
 from multimodal.segments import Segment
 
 V = joint_samples.vocabulary()

@@ -15,17 +15,17 @@ from safetensors.numpy import save_file
 from multimodal.answers.forecast import forecast
 from multimodal.answers.search import Index, index
 from multimodal.catalogue import Catalogue, Video
+from multimodal.inference.trained import load_trained
 from multimodal.intake.imported_clips import on_clips
 from multimodal.intake.imported_files import label_of, read
 from multimodal.intake.imports import ImportOptions, find_imports, take_in_imports
+from multimodal.joint.initialization import visual_rows
 from multimodal.joint.model import JointBert, ModelOptions
-from multimodal.joint.starting import visual_rows
 from multimodal.library import read_features, read_material, read_transcript, split, usable
 from multimodal.store import InputError, Store
 from multimodal.tokens import TokenOptions, describe, encode_videos, fit_codebook, load_codebook
 from multimodal.training import checkpoints
 from multimodal.training.checkpoints import Progress
-from multimodal.training.pretraining import load_trained
 from multimodal.vocabulary import SPECIALS, Vocabulary
 from multimodal.web.report import write_report
 from speech.captions import Cue, write

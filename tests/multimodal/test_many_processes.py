@@ -16,8 +16,8 @@ from torch import nn
 
 from multimodal.store import InputError
 from multimodal.training import checkpoints
+from multimodal.training.distributed import DistributedContext
 from multimodal.training.optimizer import adamw
-from multimodal.training.parallel import Processes
 
 ROUNDING = {"atol": 2e-5, "rtol": 1e-4}
 """A fiftieth of one update at a learning rate of 1e-3. Measured: 2.5e-7 but for one position's row at 3.2e-6, whose
@@ -101,13 +101,13 @@ def test_too_few_items_are_told(tmp_path):
     with pytest.raises(
         InputError, match="7 processes: a step has 6 items, one a process at least; start fewer"
     ):
-        together.run(tmp_path, processes=Processes(0, 7))
+        together.run(tmp_path, processes=DistributedContext(0, 7))
     share = "at most 3, the items of the share of a step of each of 2 processes"
     with pytest.raises(InputError, match=f"--accumulate 4: {share}; give less"):
-        together.run(tmp_path, processes=Processes(0, 2), accumulate=4)
+        together.run(tmp_path, processes=DistributedContext(0, 2), accumulate=4)
 
 
 def test_one_process_needs_no_wrapper():
     model = joint_samples.model(0)
-    assert Processes(sharded=True).wrap(model, nn.ModuleList()) is model
+    assert DistributedContext(sharded=True).wrap(model, nn.ModuleList()) is model
     assert adamw(model, 1e-3, 0.01).param_groups[0]["fused"]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from multimodal.answers.caption import TEMPLATE, fill
 from multimodal.answers.search import LEAST_PROBABILITY, RERANKED, Index, alignment, embed
-from multimodal.joint.examples import content_places
-from multimodal.joint.objective import CONTRAST_TEMPERATURE
-from multimodal.joint.sequences import sequence
+from multimodal.examples.corruption import content_places
+from multimodal.examples.packing import sequence
+from multimodal.objectives.objective import CONTRAST_TEMPERATURE
 from multimodal.scoring.cloze import frequencies, guesses
 from multimodal.scoring.forecasts import Transitions, name_of
 from multimodal.scoring.intervals import RESAMPLES, Answers

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from multimodal.joint.examples import ExampleOptions
+from multimodal.examples.packing import IGNORED, Input, pack, sequence, unmasked
+from multimodal.examples.sampling import ExampleOptions
+from multimodal.joint.initialization import Shape, from_checkpoint, from_scratch
 from multimodal.joint.model import FROZEN, TABLE, JointBert
-from multimodal.joint.objective import losses
-from multimodal.joint.sequences import IGNORED, Input, pack, sequence, unmasked
-from multimodal.joint.starting import Shape, start_from, start_from_nothing
+from multimodal.objectives.objective import losses
 from multimodal.training.checkpoints import Progress
-from multimodal.training.parallel import ALONE
-from multimodal.training.updates import Trainer, UpdateOptions
+from multimodal.training.distributed import SINGLE_PROCESS
+from multimodal.training.train_step import Trainer, UpdateOptions
 from multimodal.vocabulary import Vocabulary
 
 transformers = pytest.importorskip("transformers")
@@ -60,7 +60,7 @@ def minilm(request) -> tuple:
     centroids = torch.randn(27, 1024, generator=torch.Generator().manual_seed(1)).abs()
     centroids[5::7] = torch.nan
     words = Vocabulary.of_bert(folder, 27)
-    return folder, words, start_from(folder, words, centroids, 0).eval()
+    return folder, words, from_checkpoint(folder, words, centroids, 0).eval()
 
 
 def real_inputs(words: Vocabulary) -> list[Input]:
@@ -116,7 +116,7 @@ def test_another_pad_id_is_told_to_transformers(tmp_path):
     swapped = {"[PAD]": "[UNK]", "[UNK]": "[PAD]"}
     words = dataclasses.replace(V, words=tuple(swapped.get(w, w) for w in V.words), visual=27)
     assert (words.unknown, words.pad) == (0, 3)
-    model = start_from_nothing(Shape(2, 32, 4), words, torch.randn(27, 64), 0).eval()
+    model = from_scratch(Shape(2, 32, 4), words, torch.randn(27, 64), 0).eval()
     other, found = theirs(model, tmp_path), real_inputs(words)
     assert other.bert.embeddings.word_embeddings.padding_idx == words.pad
     assert any(0 in i.ids for i in found) and not any(words.pad in i.ids for i in found)
@@ -279,7 +279,7 @@ def test_only_frozen_rows_stay_as_they_are(freeze, frozen):
     model = freeze(joint_samples.model(3))
     before = {name: tensor.clone() for name, tensor in model.tensors().items()}
     options = UpdateOptions(learning_rate=1e-2, weight_decay=5.0, precision="fp32")
-    trainer = Trainer(model, options, ALONE).join()
+    trainer = Trainer(model, options, SINGLE_PROCESS).join()
     for step in range(1, 4):
         batch = pack([i for item in range(12) for i in KITCHEN.draw(step, item)])
         trainer.update([batch], Progress(step, 10, 0, 0))
@@ -304,6 +304,6 @@ def test_the_paper_s_vocabulary_in_one_step(minilm):
     batch = pack([Input(ids, types, labels, 2, 0)])
     before = model.tensors()[TABLE].clone()
     options = UpdateOptions(precision="fp32")
-    terms = Trainer(model, options, ALONE).join().update([batch], Progress(1, 10, 0, 0))
+    terms = Trainer(model, options, SINGLE_PROCESS).join().update([batch], Progress(1, 10, 0, 0))
     assert terms["joint"] == pytest.approx(np.log(whole.size), rel=0.05), "it knows nothing yet"
     assert (model.tensors()[TABLE] - before)[-6:].abs().max() > 0

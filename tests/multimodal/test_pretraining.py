@@ -14,17 +14,18 @@ import torch
 import yaml
 
 from multimodal.catalogue import Video
-from multimodal.joint.examples import ExampleOptions
+from multimodal.examples.packing import pack, unmasked
+from multimodal.examples.sampling import ExampleOptions
+from multimodal.inference.trained import load_trained
+from multimodal.joint.initialization import Shape, visual_rows
 from multimodal.joint.model import TABLE, JointBert
-from multimodal.joint.objective import LossWeights
-from multimodal.joint.sequences import pack, unmasked
-from multimodal.joint.starting import Shape, visual_rows
+from multimodal.objectives.objective import LossWeights
 from multimodal.store import InputError, Store, canonical_json
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook
 from multimodal.training import checkpoints, pretraining
 from multimodal.training.loop import TrainingOptions
-from multimodal.training.modelcard import digest_of
-from multimodal.training.pretraining import PretrainOptions, load_trained, model_name, pretrain, text_start
+from multimodal.training.model_card import digest_of
+from multimodal.training.pretraining import PretrainOptions, model_name, pretrain, text_start
 
 transformers = pytest.importorskip("transformers")
 WORDS = joint_samples.vocabulary().words

@@ -14,7 +14,7 @@ from PIL import Image
 from tiny_store import COLOURS, add, finish, paint
 
 from multimodal.catalogue import Catalogue, Video
-from multimodal.joint.examples import HORIZONS
+from multimodal.examples.sampling import HORIZONS
 from multimodal.library import usable
 from multimodal.scoring.cloze import REGIMES
 from multimodal.scoring.described import MODES

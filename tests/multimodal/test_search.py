@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from multimodal.answers.search import Hit, Index, alignment, embed, index, without_model
 from multimodal.catalogue import Video
-from multimodal.joint.sequences import pack, sequence, unmasked
+from multimodal.examples.packing import pack, sequence, unmasked
 from multimodal.library import Material, tokens_table
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, canonical_json, write_whole

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from multimodal.examples.packing import pack, sequence, unmasked
+from multimodal.joint.initialization import Shape, from_checkpoint, from_scratch, visual_rows
 from multimodal.joint.model import TABLE, JointBert
-from multimodal.joint.sequences import pack, sequence, unmasked
-from multimodal.joint.starting import Shape, start_from, start_from_nothing, visual_rows
 from multimodal.store import InputError
 from multimodal.vocabulary import Vocabulary
 
@@ -105,7 +105,7 @@ def test_a_bert_in_each_form_keeps_its_answers(text_bert, folder, form):
         form(folder)
     words = Vocabulary.of_bert(folder, V.visual)
     assert words == V
-    model = start_from(folder, words, CENTROIDS, 0).eval()
+    model = from_checkpoint(folder, words, CENTROIDS, 0).eval()
     exact = {"atol": 2e-2, "rtol": 1e-2} if form is as_half else {"atol": 1e-5, "rtol": 1e-4}
     for mine, theirs in list(zip(*logits(text_bert, model), strict=True))[
         : 1 if form is as_encoder_alone else 3
@@ -117,7 +117,7 @@ def test_minilm_keeps_its_words_and_takes_rows_for_tokens(weights_or_skip):
     folder = weights_or_skip("minilm-l6").parent
     given = load_file(folder / "model.safetensors")["embeddings.word_embeddings.weight"]
     words = Vocabulary.of_bert(folder, 16)
-    model = start_from(folder, words, CENTROIDS, 0)
+    model = from_checkpoint(folder, words, CENTROIDS, 0)
     table = model.state_dict()[TABLE]
     assert table.shape == (30_522 + 1 + 16, 384) and model.options.vocab_size == words.size
     assert torch.equal(table[:30_522], given)
@@ -126,7 +126,7 @@ def test_minilm_keeps_its_words_and_takes_rows_for_tokens(weights_or_skip):
 
 
 def test_frozen_or_trained_the_start_is_the_same(folder):
-    trained, frozen = (start_from(folder, V, CENTROIDS, 0, frozen=f) for f in (False, True))
+    trained, frozen = (from_checkpoint(folder, V, CENTROIDS, 0, frozen=f) for f in (False, True))
     assert (trained.options.frozen_rows, frozen.options.frozen_rows) == (0, V.visual)
     ours, theirs = trained.tensors(), frozen.tensors()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -134,7 +134,7 @@ def test_frozen_or_trained_the_start_is_the_same(folder):
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_start_from_nothing_has_the_shape_it_is_given(frozen):
-    model = start_from_nothing(Shape(3, 48, 4), V, CENTROIDS, 5, frozen=frozen)
+    model = from_scratch(Shape(3, 48, 4), V, CENTROIDS, 5, frozen=frozen)
     o = model.options
     assert (o.num_hidden_layers, o.hidden_size, o.num_attention_heads, o.intermediate_size) == (3, 48, 4, 192)
     table = model.tensors()[TABLE]
@@ -142,7 +142,7 @@ def test_a_start_from_nothing_has_the_shape_it_is_given(frozen):
     assert table.std().item() == pytest.approx(0.02, rel=0.1)
     expected = visual_rows(CENTROIDS, 48, table[: len(V.words)], 5)
     assert torch.equal(table[V.first_visual :], expected)
-    again = start_from_nothing(Shape(3, 48, 4), V, CENTROIDS, 5, frozen=frozen).tensors()
+    again = from_scratch(Shape(3, 48, 4), V, CENTROIDS, 5, frozen=frozen).tensors()
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.tensors().items())
 
 
@@ -151,7 +151,7 @@ def test_the_pad_id_is_the_vocabulary_s(folder):
     words = Vocabulary((*V.words[1:4], V.words[0], *V.words[4:]), V.visual)
     for said in (0, 7, None):
         configured(pad_token_id=said)(folder)
-        assert start_from(folder, words, CENTROIDS, 0).options.pad_token_id == words.pad == 3
+        assert from_checkpoint(folder, words, CENTROIDS, 0).options.pad_token_id == words.pad == 3
 
 
 def configured(**wanted):
@@ -281,10 +281,10 @@ def test_what_cannot_be_a_start_is_refused_in_a_line(folder, change, said, monke
     monkeypatch.chdir(folder)
     change(folder)
     if said is None:
-        start_from(folder, Vocabulary.of_bert(folder, V.visual), CENTROIDS, 0)
+        from_checkpoint(folder, Vocabulary.of_bert(folder, V.visual), CENTROIDS, 0)
         return
     with pytest.raises(InputError, match=said) as error:
-        start_from(folder, Vocabulary.of_bert(folder, V.visual), CENTROIDS, 0)
+        from_checkpoint(folder, Vocabulary.of_bert(folder, V.visual), CENTROIDS, 0)
     assert "\n" not in str(error.value) and ";" in str(error.value)
     assert not (folder / "pwned").exists()
 
@@ -292,7 +292,7 @@ def test_what_cannot_be_a_start_is_refused_in_a_line(folder, change, said, monke
 def test_a_joint_model_is_no_text_checkpoint(folder, tmp_path):
     made = tmp_path / "joint"
     made.mkdir()
-    start_from(folder, V, CENTROIDS, 0).save(made)
+    from_checkpoint(folder, V, CENTROIDS, 0).save(made)
     V.write(made)
     with pytest.raises(InputError, match=r"it holds \[>\], so it is of a joint model"):
         Vocabulary.of_bert(made, V.visual)
@@ -327,7 +327,7 @@ def test_leaves_that_differ_only_beyond_the_model_s_width_are_told_apart():
 
 def test_what_a_model_from_nothing_takes_over_from_bert():
     """Everything but its size, as `transformers` has it."""
-    options, bert = start_from_nothing(Shape(2, 32, 4), V, CENTROIDS, 0).options, transformers.BertConfig()
+    options, bert = from_scratch(Shape(2, 32, 4), V, CENTROIDS, 0).options, transformers.BertConfig()
     for name in ("layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob",
                  "max_position_embeddings", "type_vocab_size"):  # fmt: skip
         assert getattr(options, name) == getattr(bert, name), name

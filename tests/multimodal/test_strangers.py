@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.joint.examples import TERMS, ExampleOptions, Examples
-from multimodal.joint.sequences import ALIGNED, IGNORED, JOINT, MISALIGNED, TEXT, TOWER, VIDEO
-from multimodal.joint.strangers import FAR_SECONDS, apart
+from multimodal.examples.negatives import FAR_SECONDS, apart
+from multimodal.examples.packing import ALIGNED, IGNORED, JOINT, MISALIGNED, TEXT, TOWER, VIDEO
+from multimodal.examples.sampling import TERMS, ExampleOptions, Examples
 from multimodal.segments import Segment
 from multimodal.store import InputError
 from vision.clips import CLIP_SECONDS

@@ -14,15 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from multimodal.examples.packing import pack
 from multimodal.joint.model import JointBert
-from multimodal.joint.objective import losses
-from multimodal.joint.sequences import pack
+from multimodal.objectives.objective import losses
 from multimodal.store import InputError
 from multimodal.training import checkpoints, loop
+from multimodal.training.distributed import SINGLE_PROCESS
 from multimodal.training.loop import TrainingOptions, train
 from multimodal.training.optimizer import adamw, schedule
-from multimodal.training.parallel import ALONE
-from multimodal.training.updates import DivergedError, Trainer, UpdateOptions
+from multimodal.training.train_step import DivergedError, Trainer, UpdateOptions
 
 STEPS = 12
 
@@ -253,7 +253,7 @@ def test_one_step_is_that_of_torch():
     ours, expected = joint_samples.model(1, **plain), joint_samples.model(1, **plain)
     examples = joint_samples.examples()
     batch = pack([i for item in range(6) for i in examples.draw(0, item)])
-    Trainer(ours, options, ALONE).join().update([batch], checkpoints.Progress(5, 100, 0, 0))
+    Trainer(ours, options, SINGLE_PROCESS).join().update([batch], checkpoints.Progress(5, 100, 0, 0))
     sum(losses(expected, batch).values()).backward()
     norm = torch.nn.utils.get_total_norm([p.grad for p in expected.parameters()])
     for mine, p in zip(ours.parameters(), expected.parameters(), strict=True):
@@ -265,7 +265,7 @@ def test_one_step_is_that_of_torch():
 
 def test_held_out_losses_know_no_dropout():
     model, examples = joint_samples.model(1, hidden_dropout_prob=0.5), joint_samples.examples()
-    trainer = Trainer(model, UpdateOptions(precision="fp32"), ALONE).join()
+    trainer = Trainer(model, UpdateOptions(precision="fp32"), SINGLE_PROCESS).join()
     batch = pack([i for item in range(6) for i in examples.draw(0, item)])
     trainer.update([batch], checkpoints.Progress(1, 100, 0, 0))
     assert trainer.losses([batch]) == trainer.losses([batch])

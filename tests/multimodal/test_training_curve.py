@@ -4,8 +4,8 @@ import joint_samples
 import pytest
 import torch
 
-from multimodal.joint.examples import ExampleOptions
-from multimodal.training.updates import UpdateOptions
+from multimodal.examples.sampling import ExampleOptions
+from multimodal.training.train_step import UpdateOptions
 
 pytest.importorskip("transformers")
 import curves  # noqa: E402

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from multimodal.store import InputError
-from multimodal.training import batches, checkpoints, updates
+from multimodal.training import batches, checkpoints
+from multimodal.training.distributed import SINGLE_PROCESS
 from multimodal.training.loop import MOST_RETURNS, TrainingOptions, train
-from multimodal.training.parallel import ALONE
-from multimodal.training.updates import DivergedError, Trainer
+from multimodal.training.train_step import DivergedError, Trainer
 
 STEPS, EVERY, BAD = 12, 4, 7
 LAST = f"step-{STEPS}"
@@ -31,7 +31,7 @@ def poison(monkeypatch, how: str, number: int = BAD, later: bool = False) -> Non
         return loss, terms
 
     monkeypatch.setattr(Trainer, "_forward", poisoned)
-    monkeypatch.setattr(updates, "LEAST_LOSSES", 3)
+    monkeypatch.setattr(train_step, "LEAST_LOSSES", 3)
 
 
 def go(root: Path, **options) -> Path:
@@ -86,7 +86,7 @@ def test_the_batches_that_follow_are_those_of_the_order(tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "update", noted)
     go(tmp_path)
     start = checkpoints.Progress(0, STEPS + BAD, 0, 0)
-    every = [p[0].ids_T.tolist() for _, p in batches.steps(joint_samples.examples(1, videos=2), start, 5, 1, ALONE)]  # fmt: skip
+    every = [p[0].ids_T.tolist() for _, p in batches.steps(joint_samples.examples(1, videos=2), start, 5, 1, SINGLE_PROCESS)]  # fmt: skip
     kept = [ids for step, ids in read if step <= EVERY] + [ids for step, ids in read[BAD - 1 :]]
     assert kept == every[:EVERY] + every[BAD : BAD + STEPS - EVERY]
 
@@ -135,7 +135,7 @@ def test_a_forgotten_skip_list_would_be_seen(tmp_path, monkeypatch):
     whole = go(tmp_path / "whole")
     with monkeypatch.context() as careless:
         careless.setattr(checkpoints.Progress, "passing_over", lambda at, to: at)
-        careless.setattr(updates, "LEAST_LOSSES", 10**9)
+        careless.setattr(train_step, "LEAST_LOSSES", 10**9)
         assert not equal(go(tmp_path / "careless"), whole)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from multimodal.joint.sequences import sequence
+from multimodal.examples.packing import sequence
 from multimodal.vocabulary import SPECIALS, Vocabulary, visual_name
 
 KITCHEN = joint_samples.vocabulary()

@@ -3,13 +3,13 @@
 import torch
 import transformers
 
-from multimodal.joint.examples import Examples
+from multimodal.examples.packing import IGNORED, JOINT, Input, pack
+from multimodal.examples.sampling import Examples
 from multimodal.joint.model import JointBert
-from multimodal.joint.sequences import IGNORED, JOINT, Input, pack
 from multimodal.training.checkpoints import Progress
+from multimodal.training.distributed import SINGLE_PROCESS
 from multimodal.training.optimizer import adamw, schedule
-from multimodal.training.parallel import ALONE
-from multimodal.training.updates import Trainer, UpdateOptions
+from multimodal.training.train_step import Trainer, UpdateOptions
 
 
 def joint_inputs(examples: Examples, step: int, items: int) -> list[Input]:
@@ -40,7 +40,7 @@ def both(
     model.save(folder)
     other = transformers.BertForPreTraining.from_pretrained(folder).train()
     optimizer = adamw(other, options.learning_rate, options.weight_decay)
-    trainer = Trainer(model, options, ALONE).join()
+    trainer = Trainer(model, options, SINGLE_PROCESS).join()
     ours, theirs = [], []
     for step in range(1, steps + 1):
         found = joint_inputs(examples, step, items)

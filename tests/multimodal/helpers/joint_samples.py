@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from multimodal.catalogue import Video
-from multimodal.joint.examples import ExampleOptions, Examples
+from multimodal.examples.sampling import ExampleOptions, Examples
+from multimodal.inference.trained import Trained
 from multimodal.joint.model import JointBert, ModelOptions
 from multimodal.library import Material
 from multimodal.segments import Segment
 from multimodal.training.loop import TrainingOptions
-from multimodal.training.pretraining import Trained
 from multimodal.vocabulary import Vocabulary
 from speech.sentences import Sentence, Transcript
 from vision.clips import CLIP_SECONDS

@@ -13,7 +13,7 @@ import joint_samples
 import torch
 
 from multimodal.training import checkpoints, loop
-from multimodal.training.updates import Trainer
+from multimodal.training.train_step import Trainer
 
 
 def die() -> None:

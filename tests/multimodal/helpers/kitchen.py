@@ -12,9 +12,9 @@ import safetensors.numpy
 from PIL import Image
 
 from multimodal.catalogue import Catalogue, Video
+from multimodal.inference.trained import Trained, load_trained
 from multimodal.library import Material, tokens_table
 from multimodal.store import Store, canonical_json, publish_folder, write_whole
-from multimodal.training.pretraining import Trained, load_trained
 from multimodal.vocabulary import visual_name
 
 KINDS = 6

@@ -10,13 +10,13 @@ import torch
 
 from multimodal.answers.search import index
 from multimodal.catalogue import Catalogue, Video
+from multimodal.inference.trained import load_trained
 from multimodal.joint.model import JointBert, ModelOptions
 from multimodal.library import usable
 from multimodal.store import Store, file_digest
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook
 from multimodal.training import checkpoints
 from multimodal.training.checkpoints import Progress
-from multimodal.training.pretraining import load_trained
 from multimodal.vocabulary import SPECIALS, Vocabulary
 from vision.clips import CLIP_SECONDS
 

@@ -9,16 +9,22 @@ from pathlib import Path
 import joint_samples
 import torch
 
-from multimodal.joint.objective import LossWeights
+from multimodal.objectives.objective import LossWeights
 from multimodal.training import loop
-from multimodal.training.parallel import ALONE, Processes, joined
+from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext, joined
 
 STEPS, HALF = 4, 2
 NO_CONTRAST = LossWeights(contrast=0.0)
 PLAIN = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
-def run(root: Path, steps: int = STEPS, stop: int = STEPS, processes: Processes = ALONE, **options) -> Path:
+def run(
+    root: Path,
+    steps: int = STEPS,
+    stop: int = STEPS,
+    processes: DistributedContext = SINGLE_PROCESS,
+    **options,
+) -> Path:
     """A training of `steps` steps that ends after `stop` of them, in fp32 and without dropout."""
     wanted = {"items": 6, "least_steps": steps, "most_steps": steps, "seed": 3, "checkpoint_steps": HALF}
 
@@ -46,7 +52,7 @@ def run(root: Path, steps: int = STEPS, stop: int = STEPS, processes: Processes 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with joined("cpu", sharded=False) as ddp:
-        fsdp = Processes(ddp.rank, ddp.count, sharded=True)
+        fsdp = DistributedContext(ddp.rank, ddp.count, sharded=True)
         run(folder / "ddp", processes=ddp)
         run(folder / "ddp_from_one", processes=ddp)
         run(folder / "fsdp", processes=fsdp)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.answers.template import template_ids
 from multimodal.captioning.decoder import ASKED, HEARD, SEEN, CaptionerOptions, Memory
-from multimodal.joint.sequences import JOINT, pack, sequence, unmasked
+from multimodal.examples.packing import JOINT, pack, sequence, unmasked
+from multimodal.inference.cloze import template_ids
+from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_features
 from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError, Store
-from multimodal.training.pretraining import Trained
 from speech.sentences import Sentence, Transcript
 
 BATCH = 64

@@ -16,18 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from multimodal.captioning.dataset import Reference, Seen, look_at, referred, together, views
 from multimodal.captioning.decoder import Captioner, CaptionerOptions, Shape
-from multimodal.captioning.memory import Reference, Seen, look_at, referred, together, views
 from multimodal.catalogue import Video
+from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material
+from multimodal.progress import Report
 from multimodal.store import InputError, Store, canonical_json, recipe
+from multimodal.tokens import train_and_held_out
 from multimodal.training import checkpoints
 from multimodal.training.checkpoints import Progress
-from multimodal.training.loop import Report
 from multimodal.training.optimizer import schedule
 from multimodal.training.precision import mixed, precision
-from multimodal.training.pretraining import Trained, learned_and_held_out
-from multimodal.training.updates import DivergedError
+from multimodal.training.train_step import DivergedError
 
 VERSION = 1
 PAD = -100
@@ -92,7 +93,7 @@ def learn_captioner(
 
     A run that was stopped goes on from its last checkpoint, on a CPU to the same weights bit for bit.
     Raises :class:`InputError` where reference captions are given and none is of a video that the model learned from,
-    :class:`~multimodal.training.updates.DivergedError` before a loss that is not finite does harm.
+    :class:`~multimodal.training.train_step.DivergedError` before a loss that is not finite does harm.
     """
     name = captioner_name(trained, options, references)
     root = store.captioner(name)
@@ -102,7 +103,7 @@ def learn_captioner(
         if checkpoints.read_progress(last).finished:
             checkpoints.tidy(root)
             return name
-    learned, _ = learned_and_held_out(store, videos, trained.codebook)
+    learned, _ = train_and_held_out(store, videos, trained.codebook)
     materials = [read_material(store, trained.codebook, v) for v in learned]
     report(0, 1, f"looking at {len(materials)} videos")
     lessons = gather(store, trained, materials, options, references)

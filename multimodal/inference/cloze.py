@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from multimodal.joint.sequences import JOINT, pack, sequence, unmasked
+from multimodal.examples.packing import JOINT, pack, sequence, unmasked
+from multimodal.inference.trained import Trained
 from multimodal.store import InputError
-from multimodal.training.pretraining import Trained
 
 TEMPLATE = "now let me show you how to [MASK] the [MASK]."
 """VideoBERT, section 4.3: the first blank gives the verb, the second the noun."""

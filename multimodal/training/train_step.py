@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from multimodal.examples.packing import Batch
 from multimodal.joint.model import JointBert
-from multimodal.joint.objective import TERMS, LossWeights, Objective, counts, means
-from multimodal.joint.sequences import Batch
+from multimodal.objectives.objective import TERMS, LossWeights, Objective, counts, means
 from multimodal.store import InputError
 from multimodal.training.checkpoints import Progress
+from multimodal.training.distributed import DistributedContext, optimizer_state, set_optimizer_state, whole
 from multimodal.training.optimizer import adamw, schedule
-from multimodal.training.parallel import Processes, optimizer_state, set_optimizer_state, whole
 from multimodal.training.precision import PRECISIONS, mixed, precision
 
 LEAST_LOSSES = 16
@@ -77,7 +77,7 @@ class UpdateOptions:
 class Trainer:
     """A model under training, its optimizer, and this process's part in it."""
 
-    def __init__(self, model: JointBert, options: UpdateOptions, processes: Processes):
+    def __init__(self, model: JointBert, options: UpdateOptions, processes: DistributedContext):
         self.model, self.options, self.processes = model, options, processes
         self.dtype = precision(options.precision, model.device)
         self.optimizer = adamw(model, options.learning_rate, options.weight_decay)

@@ -14,7 +14,7 @@ FAR_SECONDS = 10 * CLIP_SECONDS
 TRIES = 8
 
 
-class Strangers:
+class NegativeSampler:
     """The spoken segments that have visual tokens; ``seen`` are their places in ``spoken``, a video's in a row."""
 
     def __init__(self, spoken: Sequence[Segment]):

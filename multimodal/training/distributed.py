@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
-class Processes:
+class DistributedContext:
     """This process, number ``rank`` of ``count``; ``sharded`` chooses FSDP2 in place of DDP."""
 
     rank: int = 0
@@ -92,21 +92,21 @@ class Processes:
         return said[0]
 
 
-ALONE = Processes()
+SINGLE_PROCESS = DistributedContext()
 
 
 @contextlib.contextmanager
-def joined(device: str, sharded: bool) -> Iterator[Processes]:
+def joined(device: str, sharded: bool) -> Iterator[DistributedContext]:
     """The processes that ``torchrun`` started, over NCCL on GPUs and gloo on CPUs; without it, this one alone."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
-        yield Processes(dist.get_rank(), count, sharded)
+        yield DistributedContext(dist.get_rank(), count, sharded)
     finally:
         gc.collect()
         dist.destroy_process_group()

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from multimodal.examples.packing import IGNORED, REGIMES, TOWER, Batch
 from multimodal.joint.large_vocabulary import CrossEntropy
 from multimodal.joint.model import JointBert
-from multimodal.joint.sequences import IGNORED, REGIMES, TOWER, Batch
 from multimodal.store import InputError
 
 CONTRAST_TEMPERATURE = 0.05
@@ -93,7 +93,7 @@ def sums(model: JointBert, batch: Batch, gather: Gather = alone) -> torch.Tensor
     together: its sum is over all of them, and its gradients, added over the processes, are those of one process. Two
     pairs that read the same words or the same visual tokens are right for each other, so neither is the other's negative.
     """
-    rows_TH, table = model.bert["embeddings"].look_up(batch.ids_T)
+    rows_TH, table = model.bert["embeddings"].embedding_lookup(batch.ids_T)
     x_TH = model.encode(batch, rows_TH)
     logits_MV = model.cloze(x_TH.index_select(0, batch.asked_M), table)
     found_M = CrossEntropy.apply(logits_MV, batch.labels_M)

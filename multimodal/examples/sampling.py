@@ -12,7 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from multimodal.joint.sequences import (
+from multimodal.examples.corruption import masked
+from multimodal.examples.negatives import NegativeSampler
+from multimodal.examples.packing import (
     ALIGNED,
     IGNORED,
     JOINT,
@@ -24,7 +26,6 @@ from multimodal.joint.sequences import (
     sequence,
     unmasked,
 )
-from multimodal.joint.strangers import Strangers
 from multimodal.segments import Segment, joined
 from multimodal.store import InputError
 from multimodal.vocabulary import Vocabulary
@@ -50,7 +51,7 @@ class ExampleOptions:
     video of another segment; a twin asks for no token, since a stranger's video says nothing about the masked words, but
     is masked all the same: else a mask would mean aligned. ``far``: share of the twins whose video is from far away in the
     same one, the others' is from another; ``None``, as where there is none of the kind, takes any segment that shares no
-    clip (:mod:`multimodal.joint.strangers`).
+    clip (:mod:`multimodal.examples.negatives`).
     ``subsample``: visual tokens are read at a random step of 1 to so many (VideoBERT, section 3.2: 5; 1 reads all) in the
     joint regime, a twin's as its pair's, and in video-only examples masked anywhere; not in tails, which `next` reads in
     steps of a clip, and not in towers, which search reads whole.
@@ -79,41 +80,6 @@ class ExampleOptions:
             )
 
 
-def masked(
-    vocabulary: Vocabulary,
-    ids: list[int],
-    random: np.random.Generator,
-    share: float,
-    used: Sequence[int] | None = None,
-) -> tuple[list[int], list[int]]:
-    """BERT's 80/10/10 on ``max(1, round(share · n))`` of the n words and visual tokens: new ids and their labels.
-
-    Specials and ``[>]`` are never chosen; a replacement comes from the same modality and is never a special, nor a visual
-    token that is not ``used`` (``None``: all are), which no clip has and which would tell that something was replaced.
-    """
-    used = used or range(vocabulary.visual)
-    places = content_places(vocabulary, ids)
-    labels = [IGNORED] * len(ids)
-    if not places:
-        return ids, labels
-    chosen = random.choice(places, size=max(1, round(share * len(places))), replace=False)
-    ids = list(ids)
-    for place, dice in zip(chosen.tolist(), random.random(len(chosen)).tolist(), strict=True):
-        labels[place] = ids[place]
-        if dice < 0.8:
-            ids[place] = vocabulary.mask
-        elif dice < 0.9 and ids[place] >= vocabulary.first_visual:
-            ids[place] = vocabulary.first_visual + used[int(random.integers(len(used)))]
-        elif dice < 0.9:
-            ids[place] = vocabulary.replaceable_words[int(random.integers(len(vocabulary.replaceable_words)))]
-    return ids, labels
-
-
-def content_places(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
-    """The places of words and visual tokens: all but ``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]``, ``[UNK]`` and ``[>]``."""
-    return [i for i, token in enumerate(ids) if token not in vocabulary.specials]
-
-
 class Examples:
     """All items that can be learned from: each spoken segment, and each run of tokens.
 
@@ -139,7 +105,7 @@ class Examples:
         self.spoken = [s for s in spoken if s.text]
         self.silent = [s for s in silent if s.tokens]
         self._words = [vocabulary.encode(s.text) for s in self.spoken]
-        self._strangers = Strangers(self.spoken)
+        self._strangers = NegativeSampler(self.spoken)
         self._items = list(range(len(self.spoken))) if "text" in asked else sorted(self._strangers.seen)
         if not asked - {"video"}:
             self._items = []

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.joint.sequences import ALIGNED, JOINT, pack, sequence, unmasked
-from multimodal.training.pretraining import Trained
+from multimodal.examples.packing import ALIGNED, JOINT, pack, sequence, unmasked
+from multimodal.inference.trained import Trained
 
 BATCH = 64
 

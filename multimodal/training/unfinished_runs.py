@@ -12,7 +12,7 @@ from multimodal.training import checkpoints
 from multimodal.training.checkpoints import Progress
 
 
-def unfinished_others(store: Store, name: str, card: dict[str, Any]) -> list[str]:
+def unfinished_runs(store: Store, name: str, card: dict[str, Any]) -> list[str]:
     """A line for each, where the model ``name``, whose card will be ``card``, has no checkpoint of its own to go on from."""
     root = store.model(name)
     if checkpoints.latest(root) is not None:

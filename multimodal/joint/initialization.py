@@ -42,7 +42,7 @@ class Shape:
     heads: int = 12
 
 
-def start_from_nothing(
+def from_scratch(
     shape: Shape, vocabulary: Vocabulary, centroids_KD: torch.Tensor, seed: int, *, frozen: bool = False
 ) -> JointBert:
     """A joint BERT of random weights (BERT's own initialisation) but for the rows of its visual tokens."""
@@ -57,7 +57,7 @@ def start_from_nothing(
     return _with_visual_rows(JointBert(options).start(seed), vocabulary, centroids_KD, seed, frozen)
 
 
-def start_from(
+def from_checkpoint(
     checkpoint: Path, vocabulary: Vocabulary, centroids_KD: torch.Tensor, seed: int, *, frozen: bool = False
 ) -> JointBert:
     """A joint BERT that starts from a BERT text checkpoint: its word rows, then ``[>]``, then a row a visual token.

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from multimodal.answers.template import sentence
-from multimodal.answers.towers import embed
 from multimodal.captioning.beam import BeamOptions, beam_search
-from multimodal.captioning.learning import LearnedCaptioner
-from multimodal.captioning.memory import View, look_at, together, views
+from multimodal.captioning.dataset import View, look_at, together, views
+from multimodal.captioning.training import LearnedCaptioner
+from multimodal.inference.cloze import sentence
+from multimodal.inference.embedding import embed
+from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.segments import Segment
 from multimodal.store import Store
-from multimodal.training.pretraining import Trained
 
 BATCH = 32
 BEGIN, END = 0, 1

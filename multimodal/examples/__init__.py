@@ -1,0 +1,1 @@
+"""Training examples: sampling, negatives, corruption, packing."""

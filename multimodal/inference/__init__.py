@@ -1,0 +1,1 @@
+"""Inference: the one door to a trained model for answers, captions and scoring."""
