@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from multimodal.store import InputError
-from multimodal.training import batches, checkpoints
+from multimodal.training import batches, checkpoints, train_step
 from multimodal.training.distributed import SINGLE_PROCESS
 from multimodal.training.loop import MOST_RETURNS, TrainingOptions, train
 from multimodal.training.train_step import DivergedError, Trainer
