@@ -132,7 +132,7 @@ def _weights() -> Iterator[Finding]:
 
 def _store(root: Path) -> Iterator[Finding]:
     from multimodal.catalogue import Catalogue
-    from multimodal.soundness import examine, unused
+    from multimodal.integrity import examine, unused
 
     try:
         store = Store(root, create=False)

@@ -17,9 +17,9 @@ from flows.errors import PART_MISSING
 from flows.importing import Imports
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
-from multimodal.intake.imports import find_imports, take_in_imports
-from multimodal.intake.ingest import Fate, ingest, settled
-from multimodal.library import Found, find, register
+from multimodal.intake.imports import find_imports, import_files
+from multimodal.intake.ingest import Outcome, ingest, is_up_to_date
+from multimodal.library import VideoFiles, find, register
 from multimodal.removal import finish_removals
 from multimodal.store import InputError, Store, out_of_space
 
@@ -27,8 +27,8 @@ REASONS_TOLD = 3
 log = logging.getLogger(__name__)
 
 
-@task(name="take in", task_run_name="take in {video.name}", cache_policy=NO_CACHE, persist_result=False)
-def take_in(video: Video, settings: Settings) -> Fate:
+@task(name="ingest video", task_run_name="ingest {video.name}", cache_policy=NO_CACHE, persist_result=False)
+def ingest_video(video: Video, settings: Settings) -> Outcome:
     """One video into the store; only immutable files are written, so any machine that shares the store can do it."""
     at_once = settings.at_once
     return ingest(
@@ -38,12 +38,12 @@ def take_in(video: Video, settings: Settings) -> Fate:
 
 
 @task(name="import", cache_policy=NO_CACHE, persist_result=False)
-def take_from_elsewhere(imports: Imports, settings: Settings) -> list[Video]:
+def import_from_files(imports: Imports, settings: Settings) -> list[Video]:
     """The videos that files made elsewhere speak of, without a file of their own."""
     store = Store(settings.store)
     with Catalogue(store.catalogue) as catalogue, progress.stage("import") as report:
         files = find_imports(imports.paths, imports.kind)
-        ended = take_in_imports(store, catalogue, files, imports.options, report)
+        ended = import_files(store, catalogue, files, imports.options, report)
         report(len(files), len(files), _counted(ended))
     return ended
 
@@ -61,9 +61,9 @@ def ingest_videos(
     with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
         finish_removals(store, catalogue)
         if imports.paths:
-            ended += take_from_elsewhere(imports, settings)
+            ended += import_from_files(imports, settings)
         if videos or not imports.paths:
-            ended += _take_in_all(find(videos), store, catalogue, settings)
+            ended += _ingest_files(find(videos), store, catalogue, settings)
     used = [v.video for v in ended if v.state != "refused"]
     if not used:
         reasons = "; ".join(v.reason for v in ended[:REASONS_TOLD])
@@ -73,22 +73,22 @@ def ingest_videos(
     return used
 
 
-def _take_in_all(found: Found, store: Store, catalogue: Catalogue, settings: Settings) -> list[Video]:
+def _ingest_files(found: VideoFiles, store: Store, catalogue: Catalogue, settings: Settings) -> list[Video]:
     """Every file found, as it ended."""
     with progress.stage("ingest") as report:
         registered, unread = register(catalogue, found.files)
-        left = [v for v in registered if not settled(store, v, settings.ingest)]
+        left = [v for v in registered if not is_up_to_date(store, v, settings.ingest)]
         ended = [*unread, *(v for v in registered if v not in left)]
         progress.shares.begin(report, len(left))
-        waiting = {take_in.submit(video, settings): video for video in left}
+        waiting = {ingest_video.submit(video, settings): video for video in left}
         for future in as_completed(list(waiting)):
             video = waiting[future]
-            ended.append(_fate(future, video).applied_to(video))
+            ended.append(_outcome(future, video).applied_to(video))
             catalogue.put(ended[-1])
             progress.shares.put(video.video, video.name, 1.0)
         words = _counted(ended)
-        if found.passed_over:
-            words += f"; passed over {', '.join(f'{n} {ending}' for ending, n in sorted(found.passed_over.items()))}"
+        if found.skipped:
+            words += f"; skipped {', '.join(f'{n} {ending}' for ending, n in sorted(found.skipped.items()))}"
         report(len(left), len(left), words)
     return ended
 
@@ -104,7 +104,7 @@ def ingest_with_workers(videos: list[Path], settings: Settings, imports: Imports
     return ingest_videos.with_options(task_runner=runner)(videos, settings, imports)
 
 
-def _fate(future, video: Video) -> Fate:
+def _outcome(future, video: Video) -> Outcome:
     """What became of the video; a mistake of ours in one video is written down and does not stop the others."""
     try:
         return future.result(raise_on_failure=True)
@@ -113,5 +113,5 @@ def _fate(future, video: Video) -> Fate:
     except Exception as error:
         if out_of_space(error):
             raise
-        log.exception("%s: could not be taken in", video.name)
-        return Fate(video.video, "refused", f"{video.name}: an unexpected {type(error).__name__}: {error}")
+        log.exception("%s: could not be ingested", video.name)
+        return Outcome(video.video, "refused", f"{video.name}: an unexpected {type(error).__name__}: {error}")

@@ -32,14 +32,14 @@ LEAST_HELD_OUT = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class VideoFiles:
     """``files`` to take in, and how many other files a folder held, by ending."""
 
     files: tuple[Path, ...]
-    passed_over: dict[str, int]
+    skipped: dict[str, int]
 
 
-def find(paths: Sequence[Path]) -> Found:
+def find(paths: Sequence[Path]) -> VideoFiles:
     """The videos that ``paths`` mean: files as they are, folders searched through and through, by ending.
 
     Raises :class:`InputError` where a path is not there, a folder cannot be read, or nothing was found.
@@ -47,7 +47,7 @@ def find(paths: Sequence[Path]) -> Found:
     if not paths:
         raise InputError("VIDEOS: none given; name video files or a folder of them")
     files: list[Path] = []
-    passed_over: dict[str, int] = {}
+    skipped: dict[str, int] = {}
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; check the name")
@@ -61,13 +61,13 @@ def find(paths: Sequence[Path]) -> Found:
                     files.append(Path(folder) / name)
                 else:
                     ending = Path(name).suffix.lower() or "no ending"
-                    passed_over[ending] = passed_over.get(ending, 0) + 1
+                    skipped[ending] = skipped.get(ending, 0) + 1
     if not files:
-        held = ", ".join(f"{n} {ending}" for ending, n in sorted(passed_over.items())) or "no file"
+        held = ", ".join(f"{n} {ending}" for ending, n in sorted(skipped.items())) or "no file"
         raise InputError(
             f"{', '.join(map(str, paths))}: no videos (found {held}); give a folder with files such as .mp4, .mkv, .mov, .webm"
         )
-    return Found(tuple(files), passed_over)
+    return VideoFiles(tuple(files), skipped)
 
 
 def _unreadable(error: OSError) -> None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from multimodal.answers.cache import take_out
+from multimodal.answers.cache import remove_video
 from multimodal.catalogue import Catalogue, Video
 from multimodal.store import Store, canonical_json, file_digest, write_whole
 from multimodal.vocabulary import visual_name
@@ -48,7 +48,7 @@ def finish_removals(store: Store, catalogue: Catalogue) -> list[Removed]:
 
 
 def _delete(store: Store, catalogue: Catalogue, video: Video) -> Removed:
-    take_out(store, video.video)
+    remove_video(store, video.video)
     files, learned = 0, False
     for kind in KINDS:
         for path in sorted((store.root / kind).glob(f"**/{video.video}.*")):

@@ -232,7 +232,7 @@ def _made_anew(folder: Path, model: str, width: int, new: Iterable[tuple[str, st
     return opened
 
 
-def take_out(store: Store, video: str) -> None:
+def remove_video(store: Store, video: str) -> None:
     """Takes a video out of every cache of the store, without a trace; one that cannot be opened is deleted whole."""
     for folder in sorted(store.caches.glob("[!.]*")):
         cache = Cache.open(folder, write=True)

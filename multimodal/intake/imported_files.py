@@ -16,9 +16,9 @@ import numpy as np
 
 from multimodal.intake.imported_arrays import ARRAYS, ArrayFileError, read_arrays
 from multimodal.intake.imported_clips import on_clips
-from multimodal.intake.imported_tables import COLUMNS, TABLES, TableError, Video, read_table
 from multimodal.library import SUFFIXES as MEDIA
 from multimodal.store import canonical_json
+from multimodal.tables import COLUMNS, TABLES, TableError, Video, read_table
 from speech import captions, elsewhere
 from speech.captions import CaptionError
 from speech.sentences import Transcript, TranscriptError

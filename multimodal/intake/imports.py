@@ -82,7 +82,7 @@ def find_imports(paths: Sequence[Path], kind: Kind | None) -> list[Path]:
     return sorted(dict.fromkeys(files), key=lambda file: file.suffix.lower() in says)
 
 
-def take_in_imports(
+def import_files(
     store: Store, catalogue: Catalogue, files: Sequence[Path], options: ImportOptions, report: Report
 ) -> list[Video]:
     """Every video that the files speak of, as it stands in the catalogue now; a bad file or row is a refused one."""

@@ -19,8 +19,8 @@ import torch
 from safetensors import safe_open
 
 from multimodal.catalogue import State, Video
-from multimodal.intake import loaded, sandbox
-from multimodal.intake.loaded import BACKBONE_WEIGHTS, whisper_identity
+from multimodal.intake import model_cache, sandbox
+from multimodal.intake.model_cache import BACKBONE_WEIGHTS, whisper_identity
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
 from speech import audio, captions, transcribe
 from speech.audio import AudioError, Sound
@@ -82,7 +82,7 @@ class IngestOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Fate:
+class Outcome:
     """How a video ended, in the words of the catalogue."""
 
     video: str
@@ -100,7 +100,7 @@ class Fate:
         return dataclasses.replace(video, **dataclasses.asdict(self))
 
 
-def settled(store: Store, video: Video, options: IngestOptions) -> bool:
+def is_up_to_date(store: Store, video: Video, options: IngestOptions) -> bool:
     """True where taking the video in again with these options would change nothing."""
     files = [store.transcript(video.video, video.transcript)] if video.transcript else []
     files += [store.features(video.video, video.features)] if video.features else []
@@ -130,7 +130,7 @@ def ingest(
     *,
     threads: int | None = None,
     hook: Hook = lambda share: None,
-) -> Fate:
+) -> Outcome:
     """Takes in one video and returns its fate; a bad file is a fate, not an error.
 
     Raises :class:`~multimodal.weights.fetching.WeightsError` where a model cannot be had.
@@ -143,9 +143,9 @@ def ingest(
             probe, Path(video.path), types=(Media, VideoStream, AudioStream, MediaError), limits=limits
         )
     except MediaError as error:
-        return Fate(video.video, "refused", str(error), recipe=made)
+        return Outcome(video.video, "refused", str(error), recipe=made)
     except sandbox.SandboxError as error:
-        return Fate(video.video, "refused", str(error))
+        return Outcome(video.video, "refused", str(error))
     limits = decoding_limits(options, media)
     trouble = _Trouble()
     heard = _hear(store, video, media, options, device, limits, trouble, lambda share: hook(share / 2))
@@ -155,7 +155,7 @@ def ingest(
     if not sentences and not count:
         state = "refused"
     words = [*trouble.problems, *media.notes, *(["no speech found"] if heard and not sentences else [])]
-    return Fate(
+    return Outcome(
         video.video, state, "; ".join(words), media.duration, count, sentences, heard and heard[0], seen and seen[0],
         None if trouble.passing else made,
     )  # fmt: skip
@@ -217,7 +217,7 @@ def _hear(
                 problems: list[str] = []
                 transcript = transcribe.transcribe(
                     _noting(pieces, problems),
-                    loaded.whisper(options.whisper, device),
+                    model_cache.whisper(options.whisper, device),
                     _hearing(options),
                     progress=lambda done, total: hook(done / total if total else 1.0),
                 )
@@ -256,7 +256,7 @@ def _see(
     if media.video is None:
         trouble.problems.append("no picture: nothing could be seen")
         return None
-    backbone = loaded.backbone(options.backbone, device)
+    backbone = model_cache.backbone(options.backbone, device)
     made = recipe(version=SEEING_VERSION, backbone=backbone.recipe, clips=[clips.FPS, clips.FRAMES_PER_CLIP],
                   pixels=[options.reader, pixels.VERSION])  # fmt: skip
     path = store.features(video.video, made)

@@ -1,7 +1,7 @@
 """Owns the killable child process in which untrusted files are decoded: its limits, its deadlines, and how it ended.
 
 A function of ours runs in a fresh Python process with a memory limit. What it yields comes back over a wire that
-carries no code (:mod:`multimodal.intake.wire`), and is waited for with patience that ends: between two results, and in
+carries no code (:mod:`multimodal.intake.protocol`), and is waited for with patience that ends: between two results, and in
 all.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from multimodal.intake.wire import LENGTH, UNREADABLE, NotAskedFor, decode, encode, revive
+from multimodal.intake.protocol import LENGTH, UNREADABLE, UnexpectedMessage, decode, deserialize, encode
 
 DEADLINE_SECONDS = 120.0
 MEMORY_BYTES = 6 << 30
@@ -106,8 +106,8 @@ def _run(request: bytes, types: tuple[type, ...], limits: Limits) -> Generator[A
             if kind == "error":
                 raise _error(message, known, limits)
             try:
-                value = revive(value, known)
-            except NotAskedFor as error:
+                value = deserialize(value, known)
+            except UnexpectedMessage as error:
                 raise SandboxError(f"the decoder answered with {error}") from error
             if kind == "end":
                 return value

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from multimodal.intake.wire import LENGTH, decode, encode, revive_ours
+from multimodal.intake.protocol import LENGTH, decode, deserialize_own, encode
 
 PR_SET_PDEATHSIG = 1
 
@@ -40,7 +40,7 @@ def serve() -> None:
     try:
         module, _, name = request["function"].partition(":")
         function = getattr(importlib.import_module(module), name)
-        result = function(*revive_ours(request["args"]), **revive_ours(request["kwargs"]))
+        result = function(*deserialize_own(request["args"]), **deserialize_own(request["kwargs"]))
         if request["generator"]:
             result = _send_all(result, send)
         send({"kind": "end", "value": result})

@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 from multimodal.catalogue import Video
 from multimodal.intake.imported_files import label_of
-from multimodal.intake.imported_tables import TableError, read_table
 from multimodal.library import Material
 from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError
+from multimodal.tables import TableError, read_table
 from speech import captions
 from speech.elsewhere import LONGEST_SECONDS
 from speech.sentences import Sentence, Transcript

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
-from multimodal.intake.array_pickles import read_numpy_pickle
+from multimodal.weights.array_pickles import read_numpy_pickle
 from multimodal.weights.downloads import (
     Progress,
     Refused,

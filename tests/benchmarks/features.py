@@ -22,7 +22,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from multimodal.intake.loaded import BACKBONE_WEIGHTS  # noqa: E402
+from multimodal.intake.model_cache import BACKBONE_WEIGHTS  # noqa: E402
 from multimodal.weights.fetching import WeightsError, fetch  # noqa: E402
 from vision.backbones import BACKBONES, Backbone, has_fast_bf16, load  # noqa: E402
 from vision.clips import read_clips  # noqa: E402

@@ -40,9 +40,9 @@ from features import plain as plain_network
 from torchvision.models.video import s3d
 
 from multimodal.catalogue import Video
-from multimodal.intake import ingest, loaded
+from multimodal.intake import ingest, model_cache
 from multimodal.intake.ingest import IngestOptions
-from multimodal.intake.loaded import BACKBONE_WEIGHTS
+from multimodal.intake.model_cache import BACKBONE_WEIGHTS
 from multimodal.store import Store, file_digest
 from multimodal.weights import fetching
 from speech import audio
@@ -117,11 +117,13 @@ def video_of(path: Path) -> Video:
 def load_models(options: IngestOptions, network: Path | None) -> None:
     """Into the calling thread; S3D from the random weights at `network`."""
     torch.set_num_threads(1)
-    loaded.whisper(options.whisper, "cpu")
+    model_cache.whisper(options.whisper, "cpu")
     if network is None:
-        loaded.backbone(options.backbone, "cpu")
+        model_cache.backbone(options.backbone, "cpu")
     else:
-        loaded.models.loaded["backbone", options.backbone, "cpu"] = backbones.load(options.backbone, network)
+        model_cache.models.by_key["backbone", options.backbone, "cpu"] = backbones.load(
+            options.backbone, network
+        )
 
 
 def ours(path: Path, options: IngestOptions) -> None:

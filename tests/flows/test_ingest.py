@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cloudpickle
 
-from flows.ingest import take_in
+from flows.ingest import ingest_video
 from flows.settings import Settings
 from multimodal.catalogue import Video
 
@@ -12,5 +12,5 @@ from multimodal.catalogue import Video
 def test_the_task_and_what_it_takes_can_be_sent_to_another_machine():
     """Dask and Ray send them with cloudpickle."""
     video, settings = Video("0" * 64, "a.mp4", "/a.mp4", 1), Settings(store=Path("/store"), epochs=2)
-    task, *arguments = cloudpickle.loads(cloudpickle.dumps((take_in, video, settings)))
-    assert (task.name, arguments) == (take_in.name, [video, settings])
+    task, *arguments = cloudpickle.loads(cloudpickle.dumps((ingest_video, video, settings)))
+    assert (task.name, arguments) == (ingest_video.name, [video, settings])

@@ -18,7 +18,7 @@ from safetensors.numpy import save
 
 from multimodal.catalogue import Catalogue
 from multimodal.intake.imported_files import read
-from multimodal.intake.imports import ImportOptions, find_imports, take_in_imports
+from multimodal.intake.imports import ImportOptions, find_imports, import_files
 from multimodal.store import Store
 
 GOOD = np.ones((3, 4), np.float32)
@@ -214,7 +214,7 @@ def test_all_at_once_cost_nobody_else_anything(here):
     (folder / os.fsdecode(b"not-utf8-\xff.npz")).write_bytes(npz(features=GOOD, starts=np.arange(3) * 1.5))
     store = Store(here / "store")
     with store.writing(), Catalogue(store.catalogue) as catalogue:
-        take_in_imports(store, catalogue, find_imports([folder], None), ImportOptions(), lambda *_: None)
+        import_files(store, catalogue, find_imports([folder], None), ImportOptions(), lambda *_: None)
         videos = catalogue.videos()
         good = [v for v in videos if v.state != "refused"]
         first = {v.reason.split(":")[0].split(",")[0] for v in videos if v.state == "refused"}
@@ -234,7 +234,7 @@ def test_names_that_would_harm_a_terminal_or_a_path(here):
     )
     store = Store(here / "store")
     with Catalogue(store.catalogue) as catalogue:
-        take_in_imports(store, catalogue, [here / "t.csv"], ImportOptions(), lambda *_: None)
+        import_files(store, catalogue, [here / "t.csv"], ImportOptions(), lambda *_: None)
         videos = {v.name: v.state for v in catalogue.videos()}
     assert videos["ok"] == "partial" and videos["../../etc/passwd"] == "partial", "a label is never a path"
     assert sorted(videos.values()) == ["partial", "partial", "refused", "refused"]
@@ -271,7 +271,7 @@ def test_damaged_bytes_end_as_refused_or_as_checked_values(here, seed):
     store = Store(here / "store")
     with Catalogue(store.catalogue) as catalogue:
         files = find_imports([folder], None)
-        take_in_imports(store, catalogue, files, ImportOptions(stride=1.5), lambda *_: None)
+        import_files(store, catalogue, files, ImportOptions(stride=1.5), lambda *_: None)
         videos = catalogue.videos()
     told = " ".join(f"{v.name} {v.reason}" for v in videos)
     singles = [f for f in files if f.suffix not in (".csv", ".parquet")]

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from multimodal.answers import cache, moments, search, shelf
-from multimodal.answers.cache import Cache, bring_up, open_cache, take_out
+from multimodal.answers.cache import Cache, bring_up, open_cache, remove_video
 from multimodal.answers.index import index
 from multimodal.answers.nearest import NearestOptions
 from multimodal.answers.search import Index
@@ -150,7 +150,7 @@ def test_a_video_that_is_taken_out_leaves_no_trace(world):
     opened = Cache.open(world.folder)
     (first, count) = next((f, n) for v, f, n in opened.held().values() if v == world.videos[2].video)
     opened.db.close()
-    take_out(world.store, world.videos[2].video)
+    remove_video(world.store, world.videos[2].video)
     for path in world.folder.iterdir():
         assert (
             b"zucchini" not in path.read_bytes() and world.videos[2].video.encode() not in path.read_bytes()
@@ -304,6 +304,6 @@ def test_many_readers_while_it_is_brought_up(world):
     before = [h.text for h in opened.search("peel", 3)]
     world.brought_up(8)
     assert [h.text for h in opened.search("peel", 3)] == before
-    take_out(world.store, world.videos[0].video)
+    remove_video(world.store, world.videos[0].video)
     names = {h.video for h in opened.search("peel", 50)}
     assert names <= {v.video for v in world.videos[1:4]} and torch.is_tensor(opened._said._exact.full)

@@ -18,7 +18,7 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import load_trained
 from multimodal.intake.imported_clips import on_clips
 from multimodal.intake.imported_files import label_of, read
-from multimodal.intake.imports import ImportOptions, find_imports, take_in_imports
+from multimodal.intake.imports import ImportOptions, find_imports, import_files
 from multimodal.joint.initialization import visual_rows
 from multimodal.joint.model import JointBert, ModelOptions
 from multimodal.library import read_features, read_material, read_transcript, split, usable
@@ -46,7 +46,7 @@ def kitchen(tmp_path):
 
     def take(*files: Path, **options) -> dict[str, Video]:
         with store.writing():
-            take_in_imports(
+            import_files(
                 store, catalogue, find_imports(files, options.get("kind")), ImportOptions(**options), quiet
             )
         return {v.name: v for v in catalogue.videos()}
@@ -193,7 +193,7 @@ def test_features_and_words_of_a_label_are_one_video(kitchen):
     assert [s.text for s in read_transcript(kitchen.store, both).sentences] == [t for _, _, t in SAID]
     other = Store(kitchen.folder / "other")
     with Catalogue(other.catalogue) as catalogue:
-        take_in_imports(other, catalogue, find_imports([said, shown], None), ImportOptions(), quiet)
+        import_files(other, catalogue, find_imports([said, shown], None), ImportOptions(), quiet)
         assert catalogue.videos() == [both], "whatever the order in which they came"
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from multimodal.catalogue import Video
-from multimodal.intake import ingest, loaded
+from multimodal.intake import ingest, model_cache
 from multimodal.intake.ingest import MOST_RESULTS, PATIENCE, IngestOptions, decoding_limits
 from multimodal.store import Store, file_digest
 from speech import audio
@@ -65,14 +65,14 @@ def test_a_backbone_that_gives_no_numbers_is_told(tmp_path, videos, weights_or_s
         Video(file_digest(file), file.name, str(file), file.stat().st_size),
         Store(tmp_path / "store"),
     )
-    loaded.models.__dict__.pop("loaded", None)
-    spoilt = loaded.backbone("mobilenetv2", "cpu")
+    model_cache.models.__dict__.pop("by_key", None)
+    spoilt = model_cache.backbone("mobilenetv2", "cpu")
     with torch.no_grad():
         next(spoilt.network.trunk.parameters()).fill_(float("nan"))
     try:
         fate = ingest.ingest(store, video, IngestOptions(backbone="mobilenetv2"), "cpu", threads=1)
     finally:
-        del loaded.models.loaded
+        del model_cache.models.by_key
     assert fate.state == "refused" and fate.features is None
     assert "picture: the clip at 0 s: backbone mobilenetv2 gives NaN or more than 65504 for it" in fate.reason
     assert not list((store.root / "features").glob("*.safetensors"))

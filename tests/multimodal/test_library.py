@@ -46,7 +46,7 @@ def test_folders_are_searched_through_and_files_taken_as_they_are(tmp_path):
         (tmp_path / name).touch()
     found = find([tmp_path])
     assert [f.relative_to(tmp_path).as_posix() for f in found.files] == ["a.MKV", "b.mp4", "deep/er/c.webm"]
-    assert found.passed_over == {".txt": 1, ".srt": 1, "no ending": 1}
+    assert found.skipped == {".txt": 1, ".srt": 1, "no ending": 1}
     assert find([tmp_path / "deep" / "notes.txt"]).files == (tmp_path / "deep" / "notes.txt",)
 
 

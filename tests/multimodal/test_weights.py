@@ -12,9 +12,9 @@ import pytest
 import whisper
 from safetensors.numpy import load_file
 
-from multimodal.intake.array_pickles import read_numpy_pickle
 from multimodal.intake.ingest import IngestOptions
 from multimodal.weights import downloads
+from multimodal.weights.array_pickles import read_numpy_pickle
 from multimodal.weights.downloads import File
 from multimodal.weights.fetching import WeightsError, fetch
 from multimodal.weights.known import WEIGHTS, Weights, whisper_weights

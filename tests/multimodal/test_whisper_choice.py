@@ -3,7 +3,7 @@
 import pytest
 
 from multimodal.catalogue import Video
-from multimodal.intake import ingest, loaded
+from multimodal.intake import ingest, model_cache
 from multimodal.intake.ingest import IngestOptions
 from multimodal.store import InputError
 
@@ -29,5 +29,5 @@ def test_neither_a_name_nor_a_file_is_refused(tmp_path):
 def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path):
     (tmp_path / "text.pt").write_text("not a checkpoint")
     with pytest.raises(InputError, match="is not a Whisper checkpoint .*; give another file") as caught:
-        loaded.whisper(str(tmp_path / "text.pt"), "cpu")
+        model_cache.whisper(str(tmp_path / "text.pt"), "cpu")
     assert "\n" not in str(caught.value)

@@ -52,22 +52,22 @@ def whisper(name: str, device: str) -> SpeechModel:
     Raises :class:`InputError`, and :class:`~multimodal.weights.fetching.WeightsError`.
     """
     key = ("whisper", name, device)
-    if key not in models.__dict__.setdefault("loaded", {}):
+    if key not in models.__dict__.setdefault("by_key", {}):
         folder = _fetched("--whisper", name, f"whisper-{name}").parent if name in CHECKPOINTS else None
         try:
-            models.loaded[key] = transcribe.load(name, folder, device)
+            models.by_key[key] = transcribe.load(name, folder, device)
         except (SpeechModelError, RuntimeError, OSError) as error:
             raise InputError(
                 f"--whisper {name}: cannot be had ({error}); give another file, or choose tiny.en"
             ) from error
-    return models.loaded[key]
+    return models.by_key[key]
 
 
 def backbone(name: str, device: str) -> Backbone:
     """The backbone of this thread. Raises :class:`~multimodal.weights.fetching.WeightsError`."""
     key = ("backbone", name, device)
-    if key not in models.__dict__.setdefault("loaded", {}):
-        models.loaded[key] = backbones.load(
+    if key not in models.__dict__.setdefault("by_key", {}):
+        models.by_key[key] = backbones.load(
             name, _fetched("--backbone", name, BACKBONE_WEIGHTS[name]), device
         )
-    return models.loaded[key]
+    return models.by_key[key]

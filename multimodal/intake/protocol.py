@@ -31,7 +31,7 @@ UNREADABLE = (
 """What :func:`decode` raises for a blob that is no message."""
 
 
-class NotAskedFor(ValueError):
+class UnexpectedMessage(ValueError):
     """A message that holds what the one who reads it did not ask for."""
 
 
@@ -81,27 +81,27 @@ def decode(blob: bytes) -> Any:
     return fill(json.loads(header["__metadata__"]["tree"]))
 
 
-def revive(item: Any, known: dict[str, type]) -> Any:
-    """A decoded tree with its dataclasses made, of the ``known`` ones alone. Raises :class:`NotAskedFor`."""
+def deserialize(item: Any, known: dict[str, type]) -> Any:
+    """A decoded tree with its dataclasses made, of the ``known`` ones alone. Raises :class:`UnexpectedMessage`."""
     if isinstance(item, dict) and "@type" in item:
         name = str(item["@type"]).rpartition(":")[2]
         if not dataclasses.is_dataclass(known.get(name)):
-            raise NotAskedFor(f"a {name}, which was not asked for")
+            raise UnexpectedMessage(f"a {name}, which was not asked for")
         fields = item.get("fields")
         if not isinstance(fields, dict) or set(fields) != {f.name for f in dataclasses.fields(known[name])}:
-            raise NotAskedFor(f"a {name} of other fields")
-        return known[name](**{key: revive(part, known) for key, part in fields.items()})
+            raise UnexpectedMessage(f"a {name} of other fields")
+        return known[name](**{key: deserialize(part, known) for key, part in fields.items()})
     if isinstance(item, dict):
-        return {key: revive(part, known) for key, part in item.items()}
-    return tuple(revive(part, known) for part in item) if isinstance(item, tuple) else item
+        return {key: deserialize(part, known) for key, part in item.items()}
+    return tuple(deserialize(part, known) for part in item) if isinstance(item, tuple) else item
 
 
-def revive_ours(item: Any) -> Any:
+def deserialize_own(item: Any) -> Any:
     """The same in the child: a request comes from our own process, so its dataclasses are imported by name."""
     if isinstance(item, dict) and "@type" in item:
         module, _, name = item["@type"].partition(":")
-        fields = {key: revive_ours(part) for key, part in item["fields"].items()}
+        fields = {key: deserialize_own(part) for key, part in item["fields"].items()}
         return getattr(importlib.import_module(module), name)(**fields)
     if isinstance(item, dict):
-        return {key: revive_ours(part) for key, part in item.items()}
-    return tuple(revive_ours(part) for part in item) if isinstance(item, tuple) else item
+        return {key: deserialize_own(part) for key, part in item.items()}
+    return tuple(deserialize_own(part) for part in item) if isinstance(item, tuple) else item
