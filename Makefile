@@ -42,7 +42,7 @@ faults: $(VENV)/ready  ## the long loop of kills
 story: $(VENV)/ready  ## `make demo` and its figures, as a test
 	VIDEOBERT_SLOW=1 $(BIN)/python -m pytest tests/story
 
-bench: $(VENV)/ready  ## the figures of docs/log.md; after `make demo`
+bench: $(VENV)/ready  ## the figures of docs/results.md; after `make demo`
 	for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark || exit; done
 
 clean:

@@ -6,7 +6,7 @@
     python tests/benchmarks/learning.py train STORE --seed 0             # one model; also --share 0.5, --alone text|video
     python tests/benchmarks/learning.py captions STORE --seed 0          # captioner, template, nearest neighbour of that model
     python tests/benchmarks/learning.py tables STORE                     # the plain baseline; also --share 0.5 --seed 1
-    python tests/benchmarks/learning.py show STORE                       # the tables of all that was made, as in docs/log.md
+    python tests/benchmarks/learning.py show STORE                       # the tables of all that was made, as in docs/results.md
 
 Each model is a run of its own that can be stopped and started again; its figures are kept in STORE/study/; ``--truth DIR/truth.json`` goes with all parts but show.
 All models of the study use one codebook and make the same number of steps, so that only the data differ.
