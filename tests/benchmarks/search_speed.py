@@ -40,7 +40,7 @@ from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.library import tokens_table  # noqa: E402
 from multimodal.store import Store, canonical_json, write_whole  # noqa: E402
 from multimodal.training.precision import fast_bf16  # noqa: E402
-from multimodal.training.pretraining import Trained  # noqa: E402
+from multimodal.inference.trained import Trained  # noqa: E402
 from multimodal.vocabulary import Vocabulary  # noqa: E402
 from multimodal.weights import fetching  # noqa: E402
 

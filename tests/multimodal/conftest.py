@@ -17,7 +17,7 @@ import joint_samples  # noqa: E402
 from multimodal.examples.sampling import ExampleOptions, Examples  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.training.loop import train  # noqa: E402
-from multimodal.training.pretraining import Trained  # noqa: E402
+from multimodal.inference.trained import Trained  # noqa: E402
 
 
 @contextlib.contextmanager
