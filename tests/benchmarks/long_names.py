@@ -20,10 +20,10 @@ import joint_samples  # noqa: E402
 
 from multimodal.answers.classify import classify  # noqa: E402
 from multimodal.examples.sampling import ExampleOptions, Examples  # noqa: E402
+from multimodal.inference.trained import Trained  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.library import Material  # noqa: E402
 from multimodal.training.loop import train  # noqa: E402
-from multimodal.inference.trained import Trained  # noqa: E402
 from multimodal.vocabulary import Vocabulary  # noqa: E402
 
 THINGS = ("onion", "carrot", "basil", "zucchini")

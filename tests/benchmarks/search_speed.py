@@ -35,12 +35,12 @@ from multimodal.answers.nearest import Graph, widened  # noqa: E402
 from multimodal.answers.search import Index  # noqa: E402
 from multimodal.catalogue import Video  # noqa: E402
 from multimodal.examples.packing import pack, sequence, unmasked  # noqa: E402
+from multimodal.inference.trained import Trained  # noqa: E402
 from multimodal.joint.initialization import from_checkpoint  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.library import tokens_table  # noqa: E402
 from multimodal.store import Store, canonical_json, write_whole  # noqa: E402
 from multimodal.training.precision import fast_bf16  # noqa: E402
-from multimodal.inference.trained import Trained  # noqa: E402
 from multimodal.vocabulary import Vocabulary  # noqa: E402
 from multimodal.weights import fetching  # noqa: E402
 

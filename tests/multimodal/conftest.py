@@ -15,9 +15,9 @@ sys.path.insert(0, str(HELPERS))
 import joint_samples  # noqa: E402
 
 from multimodal.examples.sampling import ExampleOptions, Examples  # noqa: E402
+from multimodal.inference.trained import Trained  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.training.loop import train  # noqa: E402
-from multimodal.inference.trained import Trained  # noqa: E402
 
 
 @contextlib.contextmanager
