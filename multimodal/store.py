@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,17 +118,22 @@ def is_published(folder: Path) -> bool:
     return (folder / "manifest.json").is_file()
 
 
-def changed_files(folder: Path) -> list[str]:
+def changed_files(folder: Path, only: Iterable[str] | None = None) -> list[str]:
     """The names of a published folder's files that are missing, differ from its manifest, or are not in it.
 
-    A manifest that cannot be read is itself what changed.
+    ``only``: the files whose bytes are read and compared, where not all of them are to be opened. A manifest that cannot
+    be read is itself what changed.
     """
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
     try:
         manifest = json.loads((folder / "manifest.json").read_text())["files"]
+        compared = there | set(manifest)
+        if only is not None:
+            # A file that the manifest does not name needs no hashing to be told.
+            compared &= set(only) | (there - set(manifest))
         return [
             name
-            for name in sorted(there | set(manifest))
+            for name in sorted(compared)
             if name not in there or file_digest(folder / name) != manifest.get(name)
         ]
     except (ValueError, LookupError, TypeError, AttributeError):

@@ -65,6 +65,18 @@ def test_a_pickle_beside_the_model_is_not_run(store, tmp_path):
     assert not trap.exists()
 
 
+def test_only_what_is_opened_is_hashed(store):
+    """A question reads no optimizer state, so it does not pay for its check; the check of everything still finds it."""
+    folder = model(store)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "optimizer.safetensors").write_bytes(b"changed")
+    manifest["files"]["optimizer.safetensors"] = "0" * 64
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    load_trained(store, "m", "c", "cpu")
+    with pytest.raises(InputError, match="optimizer.safetensors"):
+        check(folder)
+
+
 def test_a_manifest_that_names_files_elsewhere_is_refused(store, tmp_path):
     folder = model(store)
     (tmp_path / "secret").write_text("s")
