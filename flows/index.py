@@ -12,10 +12,11 @@ from flows.settings import Settings
 from multimodal.answers import search
 from multimodal.answers.cache import Standing, bring_up
 from multimodal.answers.session import open_trained
+from multimodal.answers.token_names import update_token_names
 from multimodal.catalogue import Catalogue
 from multimodal.library import usable
 from multimodal.store import Store
-from multimodal.tokens import encode_videos
+from multimodal.tokens import encode_videos, train_and_held_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,10 @@ def index_moments(settings: Settings) -> Indexed:
     with progress.stage("index") as report:
         encode_videos(store, trained.codebook, videos, report)
         new = search.index(store, trained, videos, report)
-        return Indexed(new, bring_up(store, trained, videos, report))
+        searched = bring_up(store, trained, videos, report)
+        train, _ = train_and_held_out(store, videos, trained.codebook)
+        update_token_names(store, trained, train)
+        return Indexed(new, searched)
 
 
 @flow(name="index")

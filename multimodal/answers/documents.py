@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from multimodal.answers import session
 from multimodal.answers.caption import caption, captioned, seen_moments, webvtt
 from multimodal.answers.forecast import SamplingOptions
 from multimodal.answers.search import without_model
+from multimodal.answers.token_names import read_token_names
 from multimodal.catalogue import Catalogue
 from multimodal.inference.trained import Trained
 from multimodal.library import usable
@@ -142,9 +143,10 @@ def coming(
         raise InputError(f"VIDEO {video}: which second of it? write {video}@SECONDS or --at SECONDS")
     given = session.material_of(store, trained, moment.video)
     horizons = forecasts.forecast(trained, given, moment.at, top, words=words)
+    token_names = read_token_names(store, trained)
 
     def shown(token: int, probability: float) -> Document:
-        return _token(store, trained, token) | {"probability": probability}
+        return _token(store, trained, token, token_names) | {"probability": probability}
 
     document = {
         "video": moment.video.video, "name": moment.video.name, "at": moment.at,
@@ -197,6 +199,7 @@ def imagined(
     found = images.imagine(store, trained, text, clips)
     if out is not None:
         write_whole(out, images.strip(store, trained, found))
+    token_names = read_token_names(store, trained)
 
     def nearest(clip: images.Imagined) -> Document | None:
         known = catalogue.get(clip.video)
@@ -205,13 +208,17 @@ def imagined(
 
     return {
         "text": text, "strip": out and str(out.absolute()),
-        "clips": [_token(store, trained, c.token) | {"probability": c.probability, "nearest": nearest(c)} for c in found],
+        "clips": [
+            _token(store, trained, c.token, token_names) | {"probability": c.probability, "nearest": nearest(c)}
+            for c in found
+        ],
     }  # fmt: skip
 
 
-def _token(store: Store, trained: Trained, token: int) -> Document:
+def _token(store: Store, trained: Trained, token: int, names: Mapping[int, str]) -> Document:
+    """``name``: the words that are said while the token is shown, ``None`` where none is said more often than by chance."""
     picture = picture_of(store, trained.codebook, token)
-    return {"token": visual_name(token), "picture": picture and str(picture)}
+    return {"token": visual_name(token), "name": names.get(token), "picture": picture and str(picture)}
 
 
 def _writable(option: str, path: Path, ending: str) -> None:

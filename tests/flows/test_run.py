@@ -84,7 +84,7 @@ def test_answers_have_the_fields_that_programs_rely_on(answer):
     assert (coming["video"], coming["at"]) == (digest, 3)
     assert [h["seconds"] for h in coming["horizons"]] == [1.5, 3, 6, 12]
     for token in (t for h in coming["horizons"] for t in h["tokens"]):
-        assert set(token) == {"token", "probability", "picture"} and 0 <= token["probability"] <= 1
+        assert set(token) == {"token", "name", "probability", "picture"} and 0 <= token["probability"] <= 1
 
     captions = answer("caption", "flower", "--at", "1")
     assert captions["video"] == digest

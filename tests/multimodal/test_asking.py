@@ -10,14 +10,19 @@ from PIL import Image
 
 from multimodal.answers import documents, session
 from multimodal.answers.session import Asked, asked
+from multimodal.answers.token_names import update_token_names
 from multimodal.catalogue import Catalogue, Video
 from multimodal.store import InputError, Store, file_digest
+from multimodal.tokens import train_and_held_out
 
 
 @pytest.fixture(scope="module")
 def store(learned, tmp_path_factory) -> Store:
     found = Store(tmp_path_factory.mktemp("kitchen") / "store")
-    kitchen.fill(found, learned)
+    trained = kitchen.fill(found, learned)
+    with Catalogue(found.catalogue) as catalogue:
+        videos = catalogue.videos()
+    update_token_names(found, trained, train_and_held_out(found, videos, trained.codebook)[0])
     return found
 
 
@@ -154,9 +159,17 @@ def test_the_clips_that_a_text_calls_for(store):
                 "start": near[1],
                 "end": near[1] + 1.5,
             }
+            action, thing = divmod(shown, 4)
+            assert clip["name"] in _names(action, thing)
             assert clip["picture"].endswith(f"/pictures/{clip['token']}.jpg") and 0 < clip["probability"] <= 1
         right += sum(int(clip["token"][1:]) == token for clip in clips)
     assert right >= 7, "of 18; chance is 3"
+
+
+def _names(action: int, thing: int) -> set[str | None]:
+    """What a token of the kitchen may be called; it has no name where too few moments show it."""
+    words = kitchen.joint_samples.ACTIONS[action], kitchen.joint_samples.THINGS[thing]
+    return {None, *words, ", ".join(words), ", ".join(words[::-1])}
 
 
 def _examples(store: Store) -> dict[int, list]:
@@ -237,7 +250,7 @@ def test_what_comes_next_as_a_document(store):
     assert heard["heard"].startswith("now ") and heard["horizons"] != plain["horizons"]
     rolled = documents.coming(store.root, "held-100@9", rollout=6)["rollout"]
     assert (rolled["temperature"], rolled["top_p"], rolled["seed"]) == (1.0, 0.9, 0)
-    assert [set(c) for c in rolled["clips"]] == [{"seconds", "token", "probability", "picture"}] * 4
+    assert [set(c) for c in rolled["clips"]] == [{"seconds", "token", "name", "probability", "picture"}] * 4
     with pytest.raises(InputError, match="have no effect without --rollout SECONDS"):
         documents.coming(store.root, "held-100@9", sampling=documents.SamplingOptions())
     with pytest.raises(InputError, match="VIDEO held-100: which second of it"):

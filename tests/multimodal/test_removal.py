@@ -17,6 +17,7 @@ from multimodal import removal
 from multimodal.answers.cache import bring_up
 from multimodal.answers.index import index
 from multimodal.answers.search import Index
+from multimodal.answers.token_names import update_token_names
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import register, tokens_table, usable
 from multimodal.removal import Removed, finish_removals, remove
@@ -106,6 +107,7 @@ def world(tmp_path) -> World:
     trained = joint_samples.trained(tmp_path / "model")
     index(store, trained, videos, quiet)
     bring_up(store, trained, videos, quiet)
+    update_token_names(store, trained, videos)
     return World(store, trained, videos, originals)
 
 
@@ -122,6 +124,7 @@ def test_it_goes_everywhere_and_the_rest_stays(world):
     assert report == Removed(gone.video, "film-1.mp4", 8, True), (
         "2 transcripts, features, tokens, index, 2 pictures, report"
     )
+    assert not list(world.store.root.rglob("token_names.json")), "they were counted from its words too"
     traces = world.traces(gone)
     assert traces == {
         "name": [],
