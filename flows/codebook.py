@@ -6,10 +6,9 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import progress
-from flows.settings import DEFAULT_HELD_OUT, Settings
+from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import split, usable
-from multimodal.scoring.truth import read_truth
 from multimodal.store import InputError, Store, is_published
 from multimodal.tokens import describe, encode_videos, fit_codebook
 
@@ -17,7 +16,7 @@ from multimodal.tokens import describe, encode_videos, fit_codebook
 @task(name="fit codebook", cache_policy=NO_CACHE, persist_result=False)
 def fit(videos: list[Video], settings: Settings) -> str:
     """The digest of the codebook over all videos but those held out."""
-    learned, kept_out = split(videos, _held_out(settings))
+    learned, kept_out = split(videos, settings.split)
     with progress.stage("codebook") as report:
         return fit_codebook(
             Store(settings.store), learned, kept_out, settings.tokens, report, settings.torch_device
@@ -44,12 +43,6 @@ def remedy(old: tuple[str, ...]) -> str:
         f"out of date: {', '.join(old)}; they keep to the codebook they were made with until {', '.join(others)} and "
         f"{last} have made new ones"
     )
-
-
-def _held_out(settings: Settings) -> float | frozenset[str]:
-    if settings.truth is not None and settings.held_out is None:
-        return read_truth(settings.truth).held_out
-    return DEFAULT_HELD_OUT if settings.held_out is None else settings.held_out
 
 
 @task(name="encode", cache_policy=NO_CACHE, persist_result=False)

@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 @task(name="ingest video", task_run_name="ingest {video.name}", cache_policy=NO_CACHE, persist_result=False)
 def ingest_video(video: Video, settings: Settings) -> Outcome:
     """One video into the store; only immutable files are written, so any machine that shares the store can do it."""
-    at_once = settings.at_once
+    workers = settings.max_workers
     return ingest(
         Store(settings.store), video, settings.ingest, settings.torch_device,
-        threads=1 if at_once > 1 else None, hook=lambda share: progress.shares.put(video.video, video.name, share),
+        threads=1 if workers > 1 else None, hook=lambda share: progress.shares.put(video.video, video.name, share),
     )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def _counted(ended: list[Video]) -> str:
 
 def ingest_with_workers(videos: list[Path], settings: Settings, imports: Imports = Imports()) -> list[str]:
     """The flow with as many videos at a time as the settings say."""
-    runner = ThreadPoolTaskRunner(max_workers=settings.at_once)
+    runner = ThreadPoolTaskRunner(max_workers=settings.max_workers)
     return ingest_videos.with_options(task_runner=runner)(videos, settings, imports)
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 from multimodal.examples.sampling import ExampleOptions
 from multimodal.joint.initialization import Shape
 from multimodal.training.loop import TrainingOptions
-
-Size = Literal["demo", "small", "base", "paper"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +36,7 @@ BERTS = (
     TrainingOptions(items=200, epochs=8, least_steps=2000, most_steps=500_000, learning_rate=1e-5),
 )
 
-SIZES: dict[Size, Sized] = {
+SIZES: dict[str, Sized] = {
     "demo": Sized("tiny.en", "i3d", (12, 2), "minilm-l6", Shape(6, 384, 12), *QUICK),
     "small": Sized("tiny.en", "i3d", (12, 3), "minilm-l6", Shape(6, 384, 12), *QUICK),
     "base": Sized("small", "s3d", (12, 4), "bert-base-uncased", Shape(12, 768, 12), *BERTS),

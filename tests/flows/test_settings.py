@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.pipeline import pipeline
-from flows.settings import REMEMBERED, Settings
+from flows.settings import OPTIONS, Settings
 from flows.sizes import SIZES
 from multimodal.catalogue import Catalogue
 from multimodal.objectives.objective import LossWeights
@@ -115,7 +115,15 @@ def test_where_and_how_many_is_not_remembered(catalogue):
 
 def test_every_setting_is_either_remembered_or_of_one_run():
     names = {field.name for field in dataclasses.fields(Settings)}
-    assert names - set(REMEMBERED) == {"store", "device", "workers", "refit"}
+    assert names - set(OPTIONS) == {"store"}
+    assert {name for name, about in OPTIONS.items() if not about.remembered} == {"device", "workers", "refit"}
+
+
+def test_what_a_setting_sets_is_a_field_of_its_part():
+    for about in OPTIONS.values():
+        for place in about.sets:
+            part, field = place.split(".")
+            assert field in {f.name for f in dataclasses.fields(getattr(Settings(), part))}, place
 
 
 @pytest.mark.parametrize("size", SIZES)
