@@ -1,4 +1,4 @@
-"""The sound of a file: mono, 16 kHz, on the container's own timeline."""
+"""Audio decoding: a file's audio track as mono samples at 16 kHz, on the container's own timeline."""
 
 from __future__ import annotations
 
@@ -14,34 +14,32 @@ import numpy as np
 from av.codec.codec import UnknownCodecError
 from av.stream import Discard
 
-from speech.placing import LONGEST_SOUND, SAMPLE_RATE, Placer
+from speech.errors import SpeechError
+from speech.resampling import LONGEST_AUDIO, SAMPLE_RATE, TimelineResampler
 
 EARLY_END_TOLERANCE = 0.5
-# A sound that at its end is nothing but zeros for so long, and longer than ever before, has failed: recorders that
-# silence what is quiet do so in between too, and narration made by a program is followed by a second or two.
+# A track that ends on so many seconds of nothing but zeros, and has no longer run of them before, was lost by its
+# recorder: recorders that silence what is quiet do so in between too, and narration made by a program is followed by a
+# second or two.
 DEAD_SECONDS = 5.0
 PIECE_SECONDS = 60.0
 DURATION_TAG = re.compile(r"(\d{1,5}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 # Formats that hold their own data. Playlists and scripts that name other files or addresses are not among them.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,ogg,wav,w64,mp3,flac,aac,asf,aiff,caf,amr"
-# Only these are decoded (the list of `vision.containers`); the picture's decoders are not even opened.
+# Only these are decoded, as in `vision.containers`. The decoders of pictures are not even opened.
 CODECS = frozenset(
     """aac mp1 mp2 mp3 opus vorbis flac alac ac3 eac3 wmav1 wmav2 amr_nb amr_wb
     pcm_s16le pcm_s16be pcm_s24le pcm_s32le pcm_f32le pcm_u8 pcm_alaw pcm_mulaw""".split()
 )
 
 
-class AudioError(ValueError):
-    """A file whose sound cannot be had; the message names the file, the rule and the remedy."""
-
-
 @dataclass(frozen=True, eq=False)
-class Sound:
-    """Mono sound.
+class Audio:
+    """Mono audio.
 
-    `samples`: float32 [n] in [-1, 1) at 16 kHz. `start`: the time of the first sample, in seconds on the
-    container's timeline. `problems`: what was wrong with the file, one sentence each. `declared_seconds`: how
-    long the file says its sound is, None where it does not say.
+    `samples`: float32 [n] in [-1, 1) at 16 kHz. `start`: the time of the first sample, in seconds on the container's
+    timeline. `problems`: what is wrong with the file, one sentence each. `declared_seconds`: how long the file says
+    that the track is, None where it does not say.
     """
 
     samples: np.ndarray
@@ -58,21 +56,21 @@ class Sound:
         return self.start + self.seconds
 
 
-def read(path: str | Path, *, stream: int | None = None) -> Sound:
-    """The whole of one sound track; see `pieces`, which do not need all of it in memory at once."""
+def read(path: str | Path, *, stream: int | None = None) -> Audio:
+    """A whole audio track in memory; see `pieces`."""
     parts = list(pieces(path, stream=stream))
     samples = np.concatenate([part.samples for part in parts])
-    return Sound(samples, parts[0].start, parts[-1].problems, parts[-1].declared_seconds)
+    return Audio(samples, parts[0].start, parts[-1].problems, parts[-1].declared_seconds)
 
 
-def pieces(path: str | Path, *, stream: int | None = None, seconds: float = PIECE_SECONDS) -> Iterator[Sound]:
-    """Decode one sound track of the file at `path`, `seconds` at a time, each piece where the one before ends.
+def pieces(path: str | Path, *, stream: int | None = None, seconds: float = PIECE_SECONDS) -> Iterator[Audio]:
+    """Decodes one audio track, `seconds` at a time; each piece starts where the one before ends.
 
-    What cannot be decoded is silence and a problem in words; the problems stand in the last piece.
-    `stream` is the track's index among all streams of the container; None takes the one that FFmpeg prefers.
-    Samples are those that openai-whisper's own loader would give (16-bit mono from FFmpeg's resampler), but the
-    track's start time is kept and gaps between packets are filled with silence, so that a sample's time is
-    `start + index / 16000`. Raises AudioError where there is no such track or nothing of it can be decoded.
+    `stream` is the track's index among all streams of the container; None takes the one that FFmpeg prefers. Samples
+    are those of openai-whisper's own loader (16-bit mono from FFmpeg's resampler), but the track's start time is kept
+    and gaps between packets are filled with silence, so that a sample's time is `start + index / 16000`. Packets that
+    cannot be decoded are silence. The last piece holds the problems. Raises SpeechError where there is no such track or
+    nothing of it can be decoded.
     """
     path = Path(path)
     try:
@@ -87,14 +85,15 @@ def pieces(path: str | Path, *, stream: int | None = None, seconds: float = PIEC
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError) as error:
-        raise AudioError(
+        raise SpeechError(
             f"{path.name}: cannot be opened as a sound or video file ({_reason(error)})"
         ) from error
     with container:
         track = _track(container, stream, path.name)
         if track.codec_context is None or _canonical(track.codec_context.codec) not in CODECS:
             codec = "unknown" if track.codec_context is None else track.codec_context.name
-            raise AudioError(f"{path.name}: sound codec {codec} is not admitted; re-encode the sound as AAC")
+            raise SpeechError(f"{path.name}: sound codec {codec} is not admitted; re-encode the sound as AAC")
+        # Other streams are read only where they alone tell whether the file is whole; see `_missing`.
         for other in container.streams:
             if other.index != track.index and _own_end(track) is not None:
                 other.discard = Discard.all
@@ -103,7 +102,7 @@ def pieces(path: str | Path, *, stream: int | None = None, seconds: float = PIEC
 
 @cache
 def _decoders() -> frozenset[str]:
-    """FFmpeg's names of the decoders for CODECS."""
+    """FFmpeg's names of the decoders for CODECS; a codec may have several."""
     names = set()
     for name in av.codecs_available:
         with suppress(UnknownCodecError):
@@ -113,7 +112,7 @@ def _decoders() -> frozenset[str]:
 
 
 def _canonical(codec: av.Codec) -> str:
-    """A codec's own name whichever decoder serves it."""
+    """A codec's own name, whichever decoder serves it."""
     return codec.canonical_name.removesuffix("float")
 
 
@@ -121,79 +120,82 @@ def _track(container, stream: int | None, name: str):
     if stream is None:
         track = container.streams.best("audio")
         if track is None:
-            raise AudioError(f"{name}: has no sound track; give a caption file beside it to have its words")
+            raise SpeechError(f"{name}: has no sound track; give a caption file beside it to have its words")
         return track
     tracks = {track.index: track for track in container.streams.audio}
     if stream not in tracks:
         listed = ", ".join(map(str, tracks)) or "none"
-        raise AudioError(f"{name}: stream {stream} is not a sound track; its sound tracks are: {listed}")
+        raise SpeechError(f"{name}: stream {stream} is not a sound track; its sound tracks are: {listed}")
     return tracks[stream]
 
 
-def _decode(container, track, name: str, size: int) -> Iterator[Sound]:
-    placer = Placer(_start_time(track), _declared_end(container, track))
+def _decode(container, track, name: str, size: int) -> Iterator[Audio]:
+    resampler = TimelineResampler(_start_time(track), _declared_end(container, track))
     problems = []
     damaged = packets = given = 0
     others_end = 0.0
 
-    def piece(samples: np.ndarray, problems: Sequence[str] = ()) -> Sound:
+    def piece(samples: np.ndarray, problems: Sequence[str] = ()) -> Audio:
         nonlocal given
-        start = placer.start + given / SAMPLE_RATE
+        start = resampler.start + given / SAMPLE_RATE
         given += len(samples)
-        declared = None if placer.declared_end is None else placer.declared_end - placer.start
-        return Sound(samples, start, tuple(problems), declared)
+        declared = None if resampler.declared_end is None else resampler.declared_end - resampler.start
+        return Audio(samples, start, tuple(problems), declared)
 
     try:
         for packet in container.demux():
             if packet.stream.index != track.index:
                 if packet.pts is not None:
-                    others_end = max(
-                        others_end, float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                    )
+                    end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                    others_end = max(others_end, end)
                 continue
             packets += 1
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
+                # The next frame's time stamp shows how much is missing; silence takes its place.
                 damaged += 1
                 continue
             for frame in frames:
-                placer.add(frame)
-            while placer.waiting > size:
-                yield piece(placer.take(size))
-            if placer.seconds > LONGEST_SOUND:
-                problems.append(f"only the first {LONGEST_SOUND / 3600:.0f} hours of sound were read")
+                resampler.add(frame)
+            # The last piece carries the problems, so the newest samples wait until it is known whether more follow.
+            while resampler.waiting > size:
+                yield piece(resampler.take(size))
+            if resampler.seconds > LONGEST_AUDIO:
+                problems.append(f"only the first {LONGEST_AUDIO / 3600:.0f} hours of sound were read")
                 break
     except av.error.FFmpegError as error:
-        problems.append(f"the file breaks off at {placer.end:.2f} s of its sound ({_reason(error)})")
-    placer.finish()
-    while placer.waiting > size:
-        yield piece(placer.take(size))
-    last = placer.take(size)
+        problems.append(f"the file breaks off at {resampler.end:.2f} s of its sound ({_reason(error)})")
+    resampler.finish()
+    while resampler.waiting > size:
+        yield piece(resampler.take(size))
+    last = resampler.take(size)
     if not given + len(last):
-        raise AudioError(f"{name}: nothing of its sound track could be decoded; re-encode the file")
+        raise SpeechError(f"{name}: nothing of its sound track could be decoded; re-encode the file")
     if damaged:
         problems.append(f"{damaged} of {packets} sound packets are damaged and are heard as silence")
-    problems.extend(placer.problems)
-    problems.extend(_missing(placer, others_end))
+    problems.extend(resampler.problems)
+    problems.extend(_missing(resampler, others_end))
     yield piece(last, problems)
 
 
-def _missing(placer: Placer, others_end: float) -> Iterator[str]:
-    """What of the sound is not there, in seconds. Where only the file as a whole declares an end (the others are read
-    then), a sound that ends before streams that go on to it is short, not cut off."""
-    if placer.holes:
-        first, total = placer.holes[0][0], sum(seconds for _, seconds in placer.holes)
-        places = f" ({len(placer.holes)} places)" if len(placer.holes) > 1 else ""
+def _missing(resampler: TimelineResampler, others_end: float) -> Iterator[str]:
+    """What of the track is missing, one sentence each. `others_end`: when the other streams end, in seconds, if read."""
+    if resampler.gaps:
+        first, total = resampler.gaps[0][0], sum(seconds for _, seconds in resampler.gaps)
+        places = f" ({len(resampler.gaps)} places)" if len(resampler.gaps) > 1 else ""
         yield f"{total:.1f} s of the sound are missing from {first:.2f} s on{places}: the file holds none there"
-    end, declared = placer.end, placer.declared_end
+    end, declared = resampler.end, resampler.declared_end
+    # Where only the file as a whole declares an end, that of its longest stream, a track that ends before the others is
+    # shorter than they are, not cut off.
     if declared is not None and max(end, others_end) < declared - EARLY_END_TOLERANCE:
         yield (
             f"{declared - end:.1f} s of the sound are missing at its end: "
             f"it ends at {end:.2f} s, the file declares {declared:.2f} s"
         )
-    dead = placer.silence.run / SAMPLE_RATE
-    if dead >= DEAD_SECONDS and placer.silence.run > placer.silence.longest:
+    zeros = resampler.zero_runs
+    dead = zeros.current / SAMPLE_RATE
+    if dead >= DEAD_SECONDS and zeros.current > zeros.longest:
         yield f"the last {dead:.1f} s of the sound are missing: from {end - dead:.2f} s on every sample is zero"
 
 
@@ -202,7 +204,7 @@ def _start_time(track) -> float:
 
 
 def _declared_end(container, track) -> float | None:
-    """When the file says that the track ends: by what it says of the track, or the whole container."""
+    """When the track ends, in seconds, by what the file says of the track or else of the whole container."""
     end = _own_end(track)
     if end is not None:
         return end
@@ -212,7 +214,7 @@ def _declared_end(container, track) -> float | None:
 
 
 def _own_end(track) -> float | None:
-    """When the track itself is said to end, by the stream's header or its DURATION tag."""
+    """When the track ends, in seconds, by its stream's header or its DURATION tag (Matroska)."""
     if track.duration is not None:
         return _start_time(track) + float(track.duration * track.time_base)
     tag = DURATION_TAG.fullmatch(track.metadata.get("DURATION", ""))

@@ -1,4 +1,4 @@
-"""Whisper models: weights whose digest is known, loaded from a file."""
+"""Whisper models, loaded from a file whose digest is known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import whisper
@@ -14,26 +13,15 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from whisper.model import MultiHeadAttention
 
+from speech.checkpoints import CHECKPOINTS
+from speech.errors import SpeechModelError
 
-class Checkpoint(NamedTuple):
-    """A published model: the SHA-256 and the file's name are the last two parts of its address."""
-
-    sha256: str
-    file: str
-    url: str
-
-
-CHECKPOINTS = {name: Checkpoint(*url.rsplit("/", 2)[1:], url) for name, url in whisper._MODELS.items()}
 _NAMES = {checkpoint.sha256: name for name, checkpoint in reversed(CHECKPOINTS.items())}
-
-
-class SpeechModelError(ValueError):
-    """A Whisper model that cannot be had; the message names it, the place and the remedy."""
 
 
 @dataclass(frozen=True, eq=False)
 class SpeechModel:
-    """A loaded Whisper with the name and SHA-256 of its weights."""
+    """A loaded Whisper, with the name and the SHA-256 (hex) of its weights."""
 
     whisper: whisper.Whisper
     name: str
@@ -41,10 +29,10 @@ class SpeechModel:
 
 
 def load(name_or_path: str | Path, folder: str | Path | None, device: str | torch.device) -> SpeechModel:
-    """A Whisper model by its name (its file, as published, lies in `folder`) or by the path of its file.
+    """A Whisper model by its name (its file, as published, is in `folder`) or by the path of its file.
 
     A named model's SHA-256 must be the published one. Nothing is downloaded and no pickle is run. Raises
-    SpeechModelError.
+    SpeechModelError, and OSError where the file cannot be read.
     """
     name = str(name_or_path)
     if name in CHECKPOINTS:
@@ -65,6 +53,8 @@ def load(name_or_path: str | Path, folder: str | Path | None, device: str | torc
         raise SpeechModelError(f"{file}: its SHA-256 is {found}, not {digest} as published; fetch it again")
     else:
         named = name
+    # Whisper knows the heads that align words with audio by the model's name; of a nameless file it takes every head of
+    # the later layers, which blurs the times of words.
     try:
         if named and file.name == CHECKPOINTS[named].file:
             model = whisper.load_model(named, device=device, download_root=str(file.parent))
@@ -76,24 +66,27 @@ def load(name_or_path: str | Path, folder: str | Path | None, device: str | torc
         raise SpeechModelError(
             f"{file}: is not a Whisper checkpoint ({_first_line(error)}); fetch it again"
         ) from error
-    _settle_attention(model)
+    _set_attention(model)
     return SpeechModel(model.eval(), named or file.stem, found)
 
 
-def _settle_attention(model: whisper.Whisper) -> None:
-    """Makes each layer's way of attention its own.
+def _set_attention(model: whisper.Whisper) -> None:
+    """Fixes for each layer whether its attention weights can be read.
 
-    Whisper's aligner turns a switch of the class while it works, which other threads then see: their figures change, or
-    their weights are missing. The layers whose weights the aligner reads always show them, the others are always fast.
+    Whisper's aligner sets `MultiHeadAttention.use_sdpa`, an attribute of the class, while it works. Other threads see
+    it: their results change, or their weights are missing. Here the cross-attention of the decoder, which the aligner
+    reads, always returns its weights, and every other layer uses PyTorch's fused attention.
     """
     for module in model.modules():
         if isinstance(module, MultiHeadAttention):
-            module.__class__ = _FastAttention
+            module.__class__ = _FusedAttention
     for block in model.decoder.blocks:
-        block.cross_attn.__class__ = _ShownAttention
+        block.cross_attn.__class__ = _ReadableAttention
 
 
-class _FastAttention(MultiHeadAttention):
+class _FusedAttention(MultiHeadAttention):
+    """Attention without weights. q, k, v: [batch, tokens, state]."""
+
     def qkv_attention(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, None]:
@@ -102,8 +95,11 @@ class _FastAttention(MultiHeadAttention):
         return out.transpose(1, 2).flatten(2), None
 
 
-class _ShownAttention(_FastAttention):
-    """Of a decoder to its encoder, where nothing is masked. A single token is never aligned: it is fast."""
+class _ReadableAttention(_FusedAttention):
+    """Cross-attention, where nothing is masked, with its weights before the softmax, [batch, heads, queries, keys].
+
+    A single query, as in decoding token by token, is never aligned: it takes the fused way.
+    """
 
     def qkv_attention(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
@@ -111,6 +107,7 @@ class _ShownAttention(_FastAttention):
         if q.shape[1] == 1:
             return super().qkv_attention(q, k, v)
         q, k, v = (x.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for x in (q, k, v))
+        # As in openai-whisper: half of the scale on each side keeps float16 products in range.
         scale = q.shape[-1] ** -0.25
         weights = ((q * scale) @ (k * scale).transpose(-1, -2)).float()
         out = torch.softmax(weights, -1).to(q.dtype) @ v
@@ -118,9 +115,9 @@ class _ShownAttention(_FastAttention):
 
 
 def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
-    able = torch.cpu.get_capabilities()
-    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    """Whether this CPU multiplies bfloat16 in hardware. Elsewhere bfloat16 is slower than float32."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _first_line(error: Exception) -> str:

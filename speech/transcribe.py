@@ -1,4 +1,4 @@
-"""What is said in a sound, and when: Whisper over the stretches in which somebody speaks."""
+"""Transcription: audio to sentences with times, by VAD, Whisper and the cutting of sentences."""
 
 from __future__ import annotations
 
@@ -10,149 +10,141 @@ import numpy as np
 import torch
 import whisper
 
-from speech.audio import Sound
-from speech.decoding import LANGUAGES, Decoder, TranscribeError, TranscribeOptions, check
-from speech.models import SpeechModel, SpeechModelError, load
-from speech.repetition import without_repetition
+from speech.audio import Audio
+from speech.decoding import LANGUAGES, Decoder, TranscribeOptions, check
+from speech.hallucination_loops import remove_loops
+from speech.models import SpeechModel, load
 from speech.sentences import Transcript, Word, sentences
+from speech.vad import Segment
 from speech.windows import WINDOW_SECONDS, Window, windows
 
-__all__ = [
-    "LANGUAGES",
-    "SpeechModel",
-    "SpeechModelError",
-    "TranscribeError",
-    "TranscribeOptions",
-    "load",
-    "transcribe",
-]
+__all__ = ["LANGUAGES", "SpeechModel", "TranscribeOptions", "load", "transcribe"]
 
-# A word may begin this long before voice is found, so that no soft beginning is lost, but not end after it: on real
-# narration voice activity begins with the sound (within 0.01 s) and ends 0.05 to 0.11 s after it.
+# A word may begin this long before its speech segment, so that no soft beginning is lost, but not end after it: on real
+# narration VAD begins with the speech (within 0.01 s) and ends 0.05 to 0.11 s after it.
 SOFT_BEGINNING = 0.1
 
 
 def transcribe(
-    sound: Sound | Iterable[Sound],
+    audio: Audio | Iterable[Audio],
     model: SpeechModel,
     options: TranscribeOptions | None = None,
     *,
     progress: Callable[[float, float], None] | None = None,
     window: float = WINDOW_SECONDS,
 ) -> Transcript:
-    """The words of `sound`, whole or in pieces that follow each other, as sentences on the container's timeline.
+    """The transcript of `audio`, whole or in pieces that follow each other, on the container's timeline.
 
-    It is heard in windows of about `window` seconds, so that memory does not grow with its length, and cut at silences
-    into stretches of at most 30 s; each is decoded once, without earlier text.
-    `progress` is called with the seconds done and the seconds in all. Raises TranscribeError.
+    The audio is read in windows of about `window` seconds, so that memory does not grow with its length, and cut at
+    silences into chunks of at most 30 s. Each chunk is decoded without the text before it. `progress` is called with
+    the seconds done and the seconds in all. Raises SpeechModelError, and what the pieces raise.
     """
     options = options or TranscribeOptions()
     check(model, options)
-    run = Decoder(model.whisper, options)
-    heard = Heard()
-    pieces = [sound] if isinstance(sound, Sound) else sound
+    decoder = Decoder(model.whisper, options)
+    transcribed = _Transcribed()
+    pieces = [audio] if isinstance(audio, Audio) else audio
     for part in windows(pieces, options.activity, options.longest_silence, seconds=window):
-        done = heard.seconds
+        done = transcribed.seconds
+        declared = part.audio.declared_seconds or 0.0
 
-        def report(
-            seconds: float, done: float = done, total: float = part.sound.declared_seconds or 0.0
-        ) -> None:
+        def report(seconds: float, done: float = done, declared: float = declared) -> None:
+            # A file may be longer than it declares: never more is done than there is in all.
             if progress:
-                progress(done + seconds, max(total, done + seconds))
+                progress(done + seconds, max(declared, done + seconds))
 
-        heard.add(part.sound, *_hear(run, part, options, report))
+        transcribed.append(_transcribe_window(decoder, part, options, report))
     if progress:
-        progress(heard.seconds, heard.seconds)
+        progress(transcribed.seconds, transcribed.seconds)
     return Transcript(
-        run.language,
-        _source(model, options, heard.words),
-        sentences(heard.words, options.sentences),
-        heard.notes(),
+        decoder.language,
+        _source(model, options, transcribed.words),
+        sentences(transcribed.words, options.sentences),
+        transcribed.notes(),
     )
 
 
 @dataclass
-class Heard:
-    """What was heard so far; `words` with times on the container's timeline."""
+class _Transcribed:
+    """The result for the audio so far, or for one window.
+
+    `words`: with times on the container's timeline. `problems`: those of the audio. `seconds`: its length. `chunks`:
+    how many were decoded. `silent`: how many of these held no words. `looped`: words dropped from hallucination loops.
+    """
 
     words: list[Word] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    stretches: int = 0
+    chunks: int = 0
     silent: int = 0
-    repeated: int = 0
+    looped: int = 0
 
-    def add(self, sound: Sound, words: Sequence[Word], stretches: int, silent: int, repeated: int) -> None:
-        """A window that follows: its words in seconds from its start, and what of it was dropped."""
-        self.words += _on_timeline(words, sound)
-        self.problems += sound.problems
-        self.seconds += sound.seconds
-        self.stretches += stretches
-        self.silent += silent
-        self.repeated += repeated
+    def append(self, following: _Transcribed) -> None:
+        for name in ("words", "problems", "seconds", "chunks", "silent", "looped"):
+            setattr(self, name, getattr(self, name) + getattr(following, name))
 
     def notes(self) -> tuple[str, ...]:
+        """Remarks for the transcript. Stored, and therefore worded as ever."""
         notes = list(self.problems)
-        if not self.stretches:
+        if not self.chunks:
             notes.append("no speech found")
         elif not self.words:
             notes.append("no speech found: sounds like speech, but no words were understood")
         if self.silent and self.words:
-            notes.append(f"{self.silent} of {self.stretches} stretches that sound like speech held no words")
-        if self.repeated:
-            notes.append(f"{self.repeated} repeated words dropped")
+            notes.append(f"{self.silent} of {self.chunks} stretches that sound like speech held no words")
+        if self.looped:
+            notes.append(f"{self.looped} repeated words dropped")
         return tuple(notes)
 
 
-def _hear(
-    run: Decoder, part: Window, options: TranscribeOptions, progress: Callable[[float], None]
-) -> tuple[list[Word], int, int, int]:
-    """The words of a window, its number of stretches, how many of these held no words, and words dropped."""
-    sound, cut, voiced = part.sound, part.stretches, part.voiced
-    heard: list[Word] = []
-    repeated = silent = 0
+def _transcribe_window(
+    decoder: Decoder, window: Window, options: TranscribeOptions, progress: Callable[[float], None]
+) -> _Transcribed:
+    audio, chunks = window.audio, window.chunks
+    result = _Transcribed([], list(audio.problems), audio.seconds, len(chunks))
+    words: list[Word] = []
     with torch.inference_mode():
-        for first in range(0, len(cut), options.batch):
-            batch = cut[first : first + options.batch]
-            for (start, end), words in zip(batch, run.hear(sound.samples, batch), strict=True):
-                silent += words is None
-                kept, dropped = without_repetition(words or [])
-                repeated += dropped
-                within = [region for region in voiced if region[0] < end and region[1] > start]
-                heard += [_within_speech(word, within) for word in kept]
+        for first in range(0, len(chunks), options.batch):
+            batch = chunks[first : first + options.batch]
+            for (start, end), found in zip(batch, decoder.transcribe(audio.samples, batch), strict=True):
+                result.silent += found is None
+                kept, dropped = remove_loops(found or [])
+                result.looped += dropped
+                within = [segment for segment in window.speech if segment[0] < end and segment[1] > start]
+                words += [_within_speech(word, within) for word in kept]
             progress(batch[-1][1])
-    progress(sound.seconds)
-    return heard, len(cut), silent, repeated
+    progress(audio.seconds)
+    result.words = _on_timeline(words, audio)
+    return result
 
 
-def _within_speech(word: Word, voiced: Sequence[tuple[float, float]]) -> Word:
-    """The word without the silence that the alignment gave it."""
-    overlaps = [(min(word.end, end) - max(word.start, start), start, end) for start, end in voiced]
+def _within_speech(word: Word, speech: Sequence[Segment]) -> Word:
+    """The word, cut to the speech segment that it overlaps most: Whisper's alignment gives words the silence beside."""
+    overlaps = [(min(word.end, end) - max(word.start, start), start, end) for start, end in speech]
     overlap, start, end = max(overlaps, default=(0, 0, 0))
     if overlap <= 0:
         return word
     return dataclasses.replace(word, start=max(word.start, start - SOFT_BEGINNING), end=min(word.end, end))
 
 
-def _on_timeline(words: Sequence[Word], sound: Sound) -> list[Word]:
-    """Shifted by the sound's start, in order, within the sound, in whole milliseconds."""
-    placed, earliest = [], sound.start
+def _on_timeline(words: Sequence[Word], audio: Audio) -> list[Word]:
+    """Words in seconds from the first sample, shifted to the container's timeline and rounded to milliseconds.
+
+    The times are within the audio and in order: cutting to speech segments may have moved a start before the end of the
+    word before.
+    """
+    shifted, earliest = [], audio.start
     for word in words:
-        start = min(max(sound.start + word.start, earliest), sound.end)
-        end = min(max(sound.start + word.end, start), sound.end)
+        start = min(max(audio.start + word.start, earliest), audio.end)
+        end = min(max(audio.start + word.end, start), audio.end)
         earliest = end
-        placed.append(
-            Word(
-                round(start, 3),
-                round(end, 3),
-                word.text,
-                None if word.probability is None else round(word.probability, 4),
-            )
-        )
-    return placed
+        probability = None if word.probability is None else round(word.probability, 4)
+        shifted.append(Word(round(start, 3), round(end, 3), word.text, probability))
+    return shifted
 
 
 def _source(model: SpeechModel, options: TranscribeOptions, words: Sequence[Word]) -> dict:
+    """What the transcript was made with; `confidence` is the mean probability of its words."""
     return {
         "kind": "whisper",
         "model": model.name,
