@@ -90,7 +90,7 @@ def _parse_weights(text: str) -> Any:
 
 
 def _is_whisper_file(value: str) -> bool:
-    from speech.models import CHECKPOINTS
+    from speech.checkpoints import CHECKPOINTS
 
     return value not in CHECKPOINTS and Path(value).exists()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from safetensors import safe_open
 from multimodal.catalogue import Catalogue, Video
 from multimodal.segments import Segment, moments, silent_segments, spoken_segments
 from multimodal.store import InputError, Store, file_digest
+from speech import sentences
 from speech.sentences import Transcript
 
 SUFFIXES = frozenset(
@@ -136,9 +136,7 @@ def read_transcript(store: Store, video: Video) -> Transcript:
     """The video's transcript, or an empty one where it has no sound."""
     if video.transcript is None:
         return Transcript(None, {"kind": "none"}, ())
-    return Transcript.from_dict(
-        json.loads(store.transcript(video.video, video.transcript).read_text(encoding="utf-8"))
-    )
+    return sentences.read_transcript(store.transcript(video.video, video.transcript))
 
 
 def read_features(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray]:

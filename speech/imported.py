@@ -71,9 +71,7 @@ def check_times(times: Sequence[tuple[float, float | None, str]]) -> None:
                     f"{place}: {name} {value:g} must be seconds from 0 to {LONGEST_SECONDS:.0f}"
                 )
         if end is not None and end < start:
-            raise SpeechError(
-                f"{place}: ends at {end:g} before it starts at {start:g}; correct the times"
-            )
+            raise SpeechError(f"{place}: ends at {end:g} before it starts at {start:g}; correct the times")
         if start < above:
             raise SpeechError(
                 f"{place}: starts at {start:g}, before the one above ({above:g}); sort them by start"

@@ -98,9 +98,7 @@ def windows(
     yield window(len(samples), end, chunks_left(end))
 
 
-def chunks(
-    segments: Sequence[Segment], probabilities: np.ndarray, longest_silence: float
-) -> list[Segment]:
+def chunks(segments: Sequence[Segment], probabilities: np.ndarray, longest_silence: float) -> list[Segment]:
     """Speech segments, in seconds, joined or cut into chunks of at most the 30 s that Whisper reads at once.
 
     `probabilities`: [frames], from second 0 on. A silence above `longest_silence` seconds is in no chunk.

@@ -12,7 +12,7 @@ from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store
-from speech.caption_files import Cue, write
+from speech.captions import Cue, write_webvtt
 
 if TYPE_CHECKING:
     from multimodal.captioning.training import LearnedCaptioner
@@ -91,4 +91,4 @@ def webvtt(captions: Sequence[Caption]) -> str:
         Cue(max(c.start, 0.0), max(c.end, 0.0), html.escape(c.text, quote=False))
         for c in sorted(captions, key=lambda c: (c.start, c.end))
     ]
-    return write([c for c in cues if c.end > c.start], "vtt")
+    return write_webvtt(c for c in cues if c.end > c.start)

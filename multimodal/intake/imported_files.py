@@ -19,9 +19,9 @@ from multimodal.intake.imported_clips import on_clips
 from multimodal.library import SUFFIXES as MEDIA
 from multimodal.store import canonical_json
 from multimodal.tables import COLUMNS, TABLES, TableError, Video, read_table
-from speech import captions, elsewhere
-from speech.captions import CaptionError
-from speech.sentences import Transcript, TranscriptError
+from speech import captions, imported
+from speech.errors import SpeechError
+from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
 from vision.codebook import MAX_LEAVES
 
@@ -71,7 +71,7 @@ def read(files: Sequence[Path], kind: Kind | None, stride: float | None) -> Iter
         try:
             for piece in _pieces(file, kind, stride):
                 yield dataclasses.replace(piece, file=number)
-        except (ImportedFileError, ArrayFileError, TableError, CaptionError, TranscriptError) as error:
+        except (ImportedFileError, ArrayFileError, TableError, SpeechError) as error:
             words = str(error)
             yield Piece(
                 number, "", "", problem=words if words.startswith(file.name) else f"{file.name}: {words}"
@@ -125,9 +125,9 @@ def _written(transcript: Transcript) -> str:
 
 def _transcript(file: Path, suffix: str) -> Transcript:
     if suffix == ".json":
-        return elsewhere.from_json(_text(file), {})
+        return imported.from_json(_text(file), {})
     cues = captions.read(file)
-    elsewhere.check_times([(c.start, c.end, f"cue {n}") for n, c in enumerate(cues, 1)])
+    imported.check_times([(c.start, c.end, f"cue {n}") for n, c in enumerate(cues, 1)])
     return captions.transcript(cues, {}, language=_language(file))
 
 
@@ -149,7 +149,7 @@ def _table(file: Path, label: str, kind: Kind | None, stride: float | None) -> I
             if video.problem:
                 raise TableError(video.problem)
             yield _of_table(piece, video, stride)
-        except (ImportedFileError, TableError, TranscriptError) as error:
+        except (ImportedFileError, TableError, SpeechError) as error:
             yield dataclasses.replace(piece, problem=f"{file.name}, {error}")
 
 
@@ -157,10 +157,10 @@ def _of_table(piece: Piece, video: Video, stride: float | None) -> Piece:
     """The rows of one video as a piece."""
     if piece.kind == "transcripts":
         rows = [
-            elsewhere.Row(*row)
+            imported.Row(*row)
             for row in zip(video.starts, video.ends, video.values, video.places, strict=True)
         ]
-        return dataclasses.replace(piece, transcript=_written(elsewhere.from_rows(rows, {})))
+        return dataclasses.replace(piece, transcript=_written(imported.from_rows(rows, {})))
     starts, ends = (np.array([math.nan if t is None else t for t in ts]) for ts in (video.starts, video.ends))
     if piece.kind == "features":
         return _features(
@@ -257,7 +257,7 @@ def _times(
         (float(s), None if math.isnan(e) else float(e), places[i] if places else f"row {i}")
         for i, (s, e) in enumerate(zip(starts, ends, strict=True))
     ]
-    elsewhere.check_times(rows)
+    imported.check_times(rows)
     for n, (start, end, place) in enumerate(rows):
         if end == start or (n and start == rows[n - 1][0]):
             raise ImportedFileError(

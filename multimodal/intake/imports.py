@@ -21,7 +21,7 @@ from multimodal.catalogue import Catalogue, State, Video
 from multimodal.intake import sandbox
 from multimodal.intake.imported_files import SUFFIXES, Kind, Piece, read
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
-from speech.sentences import Transcript, TranscriptError
+from speech.sentences import Transcript, read_transcript
 from vision.clips import CLIP_SECONDS
 
 VERSION = 1
@@ -197,7 +197,7 @@ class _Import:
     def _said(self, piece: Piece, file: Path, before: Video | None) -> Video:
         try:
             transcript = Transcript.from_dict(json.loads(piece.transcript))
-        except (ValueError, TranscriptError) as error:
+        except ValueError as error:
             return self._refuse(piece, file, f"{file.name}: {error}")
         words = transcript.to_dict() | {"source": {"kind": "import"}}
         made = recipe(version=VERSION, transcript=words)
@@ -251,7 +251,7 @@ class _Import:
             clips, end, size = len(starts), float(starts[-1]) + CLIP_SECONDS, path.stat().st_size
         if transcript:
             path = self.store.transcript(identity, transcript)
-            heard = Transcript.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            heard = read_transcript(path)
             sentences, end = len(heard.sentences), max(end, *(s.end for s in heard.sentences))
             size, notes = size + path.stat().st_size, notes + list(heard.notes)
         missing = [] if features else ["no picture: neither features nor tokens were imported"]

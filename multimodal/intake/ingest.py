@@ -23,8 +23,9 @@ from multimodal.intake import model_cache, sandbox
 from multimodal.intake.model_cache import BACKBONE_WEIGHTS, whisper_identity
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
 from speech import audio, captions, transcribe
-from speech.audio import AudioError, Sound
-from speech.models import CHECKPOINTS
+from speech.audio import Audio
+from speech.checkpoints import CHECKPOINTS
+from speech.errors import SpeechError, SpeechModelError
 from speech.sentences import Transcript
 from vision import backbones, clips, features, pixels
 from vision.clips import Clip, ReadReport
@@ -212,7 +213,7 @@ def _hear(
                 found: dict[str, Any] = transcript.to_dict() | {"problems": []}
             else:
                 pieces = sandbox.stream(
-                    audio.pieces, Path(video.path), types=(Sound, AudioError), limits=limits
+                    audio.pieces, Path(video.path), types=(Audio, SpeechError), limits=limits
                 )
                 problems: list[str] = []
                 transcript = transcribe.transcribe(
@@ -222,7 +223,9 @@ def _hear(
                     progress=lambda done, total: hook(done / total if total else 1.0),
                 )
                 found = transcript.to_dict() | {"problems": problems}
-        except (AudioError, captions.CaptionError, sandbox.SandboxError) as error:
+        except SpeechModelError:
+            raise  # no video could be transcribed
+        except (SpeechError, sandbox.SandboxError) as error:
             trouble.met("sound", error)
             return None
         write_whole(path, canonical_json(found).encode())
@@ -231,7 +234,7 @@ def _hear(
     return made, len(Transcript.from_dict(stored).sentences)
 
 
-def _noting(pieces: Iterable[Sound], problems: list[str]) -> Iterator[Sound]:
+def _noting(pieces: Iterable[Audio], problems: list[str]) -> Iterator[Audio]:
     """The pieces, whose problems are written down as they pass."""
     for piece in pieces:
         problems += [problem for problem in piece.problems if problem not in problems]

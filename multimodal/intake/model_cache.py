@@ -9,7 +9,9 @@ from pathlib import Path
 from multimodal.store import InputError, file_digest
 from multimodal.weights import fetching
 from speech import transcribe
-from speech.models import CHECKPOINTS, SpeechModel, SpeechModelError
+from speech.checkpoints import CHECKPOINTS
+from speech.errors import SpeechModelError
+from speech.models import SpeechModel
 from vision import backbones
 from vision.backbones import Backbone
 

@@ -20,7 +20,8 @@ from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError
 from multimodal.tables import TableError, read_table
 from speech import captions
-from speech.elsewhere import LONGEST_SECONDS
+from speech.errors import SpeechError
+from speech.imported import LONGEST_SECONDS
 from speech.sentences import Sentence, Transcript
 from vision.clips import CLIP_SECONDS
 
@@ -85,7 +86,7 @@ def read_references(path: Path) -> list[Reference]:
 def _file(path: Path) -> list[Reference]:
     try:
         found = [_checked(*row) for row in _rows(path)]
-    except (captions.CaptionError, TableError, _Wrong) as error:
+    except (SpeechError, TableError, _Wrong) as error:
         words = str(error)
         raise ReferencesError(words if words.startswith(path.name) else f"{path.name}: {words}") from error
     except OSError as error:

@@ -155,7 +155,7 @@ WEIGHTS = {
 
 def whisper_weights(name: str) -> Weights | None:
     """`whisper-NAME` as Whisper's own list has it: its publisher states the digest in the address."""
-    from speech.models import CHECKPOINTS
+    from speech.checkpoints import CHECKPOINTS
 
     found = CHECKPOINTS.get(name.removeprefix("whisper-")) if name.startswith("whisper-") else None
     if found is None:

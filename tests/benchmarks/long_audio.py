@@ -1,7 +1,7 @@
-"""Peak memory of hearing 5 and 30 minutes, in windows and all at once: `python tests/benchmarks/long_audio.py [minutes …]`.
+"""Peak memory of transcribing 5 and 30 minutes, in windows and all at once: `python tests/benchmarks/long_audio.py [minutes …]`.
 
-The file is decoded in the sandbox and heard by Whisper tiny.en. The sound is real narration, repeated, with silence for
-three quarters of the time. `loaded` is the memory before hearing: Whisper and its libraries.
+The file is decoded in the sandbox and transcribed by Whisper tiny.en. The audio is real narration, repeated, with silence for
+three quarters of the time. `loaded` is the memory before that: Whisper and its libraries.
 """
 
 import resource
@@ -33,19 +33,20 @@ def make(path: Path, minutes: float) -> None:
             left -= len(turn)
 
 
-def hear(path: Path, how: str) -> None:
-    """Hears the file and prints this process's memory before and its peak, in MiB, CPU seconds, and words."""
+def transcribe_file(path: Path, how: str) -> None:
+    """Transcribes the file and prints this process's memory before and its peak, in MiB, CPU seconds, and words."""
     from multimodal.intake import sandbox
     from multimodal.weights import fetching
     from speech import audio, transcribe
-    from speech.audio import AudioError, Sound
+    from speech.audio import Audio
+    from speech.errors import SpeechError
 
     model = transcribe.load("tiny.en", fetching.fetch("whisper-tiny.en").parent, "cpu")
     before, began = peak(), time.process_time()
     if how == "windows":
-        found = transcribe.transcribe(sandbox.stream(audio.pieces, path, types=(Sound, AudioError)), model)
+        found = transcribe.transcribe(sandbox.stream(audio.pieces, path, types=(Audio, SpeechError)), model)
     else:
-        sound = sandbox.call(audio.read, path, types=(Sound, AudioError))
+        sound = sandbox.call(audio.read, path, types=(Audio, SpeechError))
         found = transcribe.transcribe(sound, model, window=float("inf"))
     words = sum(len(s.words) for s in found.sentences)
     print(before, peak(), round(time.process_time() - began), words)
@@ -76,7 +77,7 @@ def main() -> None:
             make(path, minutes)
             for how in ("windows", "whole"):
                 (decoder,) = run("--decode", path, how)
-                before, most, seconds, words = run("--hear", path, how)
+                before, most, seconds, words = run("--transcribe", path, how)
                 print(
                     f"{how:8}{minutes:8g}{decoder:>9}{before:>8}{most:>7}{seconds:>8}{words:>7}", flush=True
                 )
@@ -90,7 +91,7 @@ def run(*arguments: object) -> list[str]:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    if sys.argv[1:2] in (["--hear"], ["--decode"]):
-        {"--hear": hear, "--decode": decode}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
+    if sys.argv[1:2] in (["--transcribe"], ["--decode"]):
+        {"--transcribe": transcribe_file, "--decode": decode}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
     else:
         main()

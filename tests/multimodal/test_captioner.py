@@ -28,7 +28,7 @@ from multimodal.catalogue import Catalogue
 from multimodal.library import read_material, usable
 from multimodal.store import InputError, Store
 from multimodal.training import checkpoints
-from speech.caption_files import plain, read
+from speech.captions import plain, read
 from speech.sentences import Sentence, Transcript
 
 QUICK = CaptionerOptions(least_steps=100, epochs=1, learning_rate=4e-3, dropout=0.0, checkpoint_seconds=1e9, precision="fp32")  # fmt: skip

@@ -28,7 +28,7 @@ from multimodal.training import checkpoints
 from multimodal.training.checkpoints import Progress
 from multimodal.vocabulary import SPECIALS, Vocabulary
 from multimodal.web.report import write_report
-from speech.captions import Cue, write
+from speech.captions import Cue, write_webvtt
 from vision.clips import CLIP_SECONDS
 
 WORDS = "now let me show you how to peel chop the carrot onion and stir it . a".split()
@@ -110,13 +110,14 @@ SAID = [(0.5, 2.0, "Peel the carrot."), (2.0, 4.25, "Now, chop it.")]
 
 def transcripts(folder: Path) -> list[Path]:
     cues = [Cue(*row) for row in SAID]
+    srt = "1\n00:00:00,500 --> 00:00:02,000\nPeel the carrot.\n\n2\n00:00:02,000 --> 00:00:04,250\nNow, chop it.\n"
     rows = [{"video": "a", "start": s, "end": e, "text": t} for s, e, t in SAID]
     pq.write_table(pa.Table.from_pylist(rows), folder / "t.parquet")
     tabs = "video\tstart\tend\tsentence\n" + "".join(f"a\t{s}\t{e}\t{t}\n" for s, e, t in SAID)
     (folder / "wide.csv").write_bytes(tabs.encode("utf-16"))
     return [
-        text(folder / "a.en.vtt", write(cues, "vtt")),
-        text(folder / "a.mp4.srt", write(cues, "srt")),
+        text(folder / "a.en.vtt", write_webvtt(cues)),
+        text(folder / "a.mp4.srt", srt),
         text(folder / "a.json", json.dumps({"language": "en", "segments": [r | {"id": 0} for r in rows]})),
         text(folder / "t.csv", "video,start,end,text\n" + "".join(f'a,{s},{e},"{t}"\n' for s, e, t in SAID)),
         text(
@@ -175,7 +176,7 @@ def test_the_label_is_the_videos_name(name, label):
 
 def test_features_and_words_of_a_label_are_one_video(kitchen):
     said, shown = (
-        text(kitchen.folder / "a.vtt", write([Cue(*r) for r in SAID], "vtt")),
+        text(kitchen.folder / "a.vtt", write_webvtt([Cue(*r) for r in SAID])),
         features(kitchen.folder / "a.npz"),
     )
     words = kitchen(said)["a"]

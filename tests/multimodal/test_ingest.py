@@ -30,7 +30,7 @@ def test_patience_grows_with_the_declared_length_and_ends():
     liar = decoding_limits(options, media("mov,mp4", 1e12))
     assert liar.total == 100.0 + PATIENCE * MAX_SECONDS
     assert MOST_RESULTS * CLIP_SECONDS == MAX_SECONDS
-    assert MOST_RESULTS * audio.PIECE_SECONDS > audio.LONGEST_SOUND
+    assert MOST_RESULTS * audio.PIECE_SECONDS > audio.LONGEST_AUDIO
 
 
 def test_a_picture_that_is_decoded_whole_before_its_first_clip_may_take_its_length_to_that():
