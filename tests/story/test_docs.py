@@ -30,6 +30,30 @@ def definitions(file: Path) -> set[str]:
     return names
 
 
+@cache
+def options() -> dict[str, set[str]]:
+    """The options of each command of `videobert`."""
+    from flows.cli import app
+
+    commands = [name for name in app if not name.startswith("-")]
+    return {
+        name: {"--help"}
+        | {option for part in app[name].assemble_argument_collection() for option in part.names}
+        for name in commands
+    }
+
+
+@every_page
+def test_each_command_and_option_that_is_named_exists(page):
+    text = page.read_text(encoding="utf-8")
+    spans = re.findall(r"`([^`\n]+)`|^(?: {4}|\$ )?((?:videobert) .*)$", text, re.MULTILINE)
+    for span in (one or other for one, other in spans):
+        if named := re.match(r"videobert ([a-z]+)\b", span):
+            assert named[1] in options(), span
+            used = set(re.findall(r" (--[a-z][a-z-]*)", span.split("  #")[0]))
+            assert used <= options()[named[1]], span
+
+
 @every_page
 def test_each_link_leads_to_a_file(page):
     links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
