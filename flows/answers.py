@@ -20,7 +20,7 @@ from flows.lines import (
     search_lines,
 )
 from flows.settings import DEFAULT_STORE
-from multimodal.answers import documents
+from multimodal.answers import answer_json
 from multimodal.answers.forecast import SamplingOptions
 
 
@@ -41,7 +41,7 @@ def search(
     device: str = "cpu",
 ) -> Document:
     """The moments of all videos that a text, or another moment (``like``: VIDEO@S), calls for, best first."""
-    found = documents.search(store, text, like=like, texts=texts, top=top, device=device)
+    found = answer_json.search(store, text, like=like, texts=texts, top=top, device=device)
     return _shown("search", text or f"like {like}", found, search_lines)
 
 
@@ -55,7 +55,7 @@ def caption(
     device: str = "cpu",
 ) -> Document:
     """What a video shows, in words; ``video`` may be a moment, ``VIDEO@S``."""
-    found = documents.captions(store, video, at=at, template=template, vtt=vtt, device=device)
+    found = answer_json.caption(store, video, at=at, template=template, vtt=vtt, device=device)
     return _shown("caption", video, found, caption_lines)
 
 
@@ -71,7 +71,7 @@ def next_(
     device: str = "cpu",
 ) -> Document:
     """What comes after a moment, ``VIDEO@S``, as visual tokens."""
-    found = documents.coming(
+    found = answer_json.forecast(
         store, video, at=at, top=top, words=words, rollout=rollout, sampling=sampling, device=device
     )
     return _shown("next", video, found, next_lines)
@@ -87,7 +87,7 @@ def classify(
     device: str = "cpu",
 ) -> Document:
     """Which verbs and nouns of two lists fit each moment of a video, or one ``VIDEO@S``."""
-    found = documents.names(store, video, verbs=verbs or [], nouns=nouns or [], at=at, device=device)
+    found = answer_json.classify(store, video, verbs=verbs or [], nouns=nouns or [], at=at, device=device)
     return _shown("classify", video, found, classify_lines)
 
 
@@ -96,5 +96,5 @@ def imagine(
     text: str, store: Path = DEFAULT_STORE, clips: int = 3, out: Path | None = None, device: str = "cpu"
 ) -> Document:
     """Text to video: the visual tokens that a sentence calls for."""
-    found = documents.imagined(store, text, clips=clips, out=out, device=device)
+    found = answer_json.imagine(store, text, clips=clips, out=out, device=device)
     return _shown("imagine", text, found, imagine_lines)

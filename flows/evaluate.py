@@ -13,9 +13,9 @@ from flows import progress
 from flows.settings import Settings
 from multimodal.answers.session import open_captioner, open_trained
 from multimodal.captioning.generation import describer, nearest_captions
-from multimodal.captioning.training import LearnedCaptioner
+from multimodal.captioning.trained import LearnedCaptioner
 from multimodal.catalogue import Catalogue, Video
-from multimodal.inference.cloze import TEMPLATE, fill
+from multimodal.inference.cloze import TEMPLATE, fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.metrics import Describe, evaluate
@@ -114,7 +114,7 @@ def _ways(
     of the nearest moment that was learned from. ``by_people``: judged by what people wrote."""
     spoken = [s for m in learned for s in m.spoken()]
     ways = {
-        "template": _once(lambda moments: [fill(trained, TEMPLATE, tokens)[0] for tokens in moments]),
+        "template": _once(lambda moments: [fill_blanks(trained, TEMPLATE, tokens)[0] for tokens in moments]),
         "nearest_neighbour": _once(
             lambda moments: [text for text, _ in nearest_captions(trained, spoken, moments)]
         ),

@@ -9,8 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import progress
 from flows.settings import Settings
-from multimodal.answers import search
 from multimodal.answers.cache import Standing, bring_up
+from multimodal.answers.index import index
 from multimodal.answers.session import open_trained
 from multimodal.answers.token_names import update_token_names
 from multimodal.catalogue import Catalogue
@@ -35,7 +35,7 @@ def index_moments(settings: Settings) -> Indexed:
         trained, videos = open_trained(store, catalogue, settings.torch_device), usable(catalogue)
     with progress.stage("index") as report:
         encode_videos(store, trained.codebook, videos, report)
-        new = search.index(store, trained, videos, report)
+        new = index(store, trained, videos, report)
         searched = bring_up(store, trained, videos, report)
         train, _ = train_and_held_out(store, videos, trained.codebook)
         update_token_names(store, trained, train)

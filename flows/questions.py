@@ -52,9 +52,9 @@ def search(
 
     Before a model is trained, a text is looked up among the spoken words alone.
     """
-    from multimodal.answers.documents import search as found
+    from multimodal.answers.answer_json import search as answer
 
-    document = found(store, text, like=like, texts=texts, top=top, device=device)
+    document = answer(store, text, like=like, texts=texts, top=top, device=device)
     if json_:
         print_json(document)
         return
@@ -93,7 +93,7 @@ def next_(
     json_: JsonOption = False,
 ) -> None:
     """What comes next: the likeliest visual tokens 1.5, 3, 6 and 12 seconds ahead, with a picture of each."""
-    from multimodal.answers.documents import coming
+    from multimodal.answers.answer_json import forecast
     from multimodal.answers.forecast import SamplingOptions
 
     if at is None and "@" not in video:
@@ -102,7 +102,7 @@ def next_(
     said = {name: value for name, value in said.items() if value is not None}
     sampling = SamplingOptions(**said) if said else None
     options = {"at": at, "top": top, "words": words, "rollout": rollout, "sampling": sampling}
-    _answer(coming(store, video, device=device, **options), next_lines, json_)
+    _answer(forecast(store, video, device=device, **options), next_lines, json_)
 
 
 def caption(
@@ -122,9 +122,9 @@ def caption(
 
     By the captioner, where the store has one; else by a cloze template.
     """
-    from multimodal.answers.documents import captions
+    from multimodal.answers.answer_json import caption as answer
 
-    _answer(captions(store, video, at=at, template=template, vtt=vtt, device=device), caption_lines, json_)
+    _answer(answer(store, video, at=at, template=template, vtt=vtt, device=device), caption_lines, json_)
 
 
 def classify(
@@ -138,13 +138,13 @@ def classify(
     json_: JsonOption = False,
 ) -> None:
     """Which verbs and nouns of your own lists fit each moment, by the model's words and by its alignment head."""
-    from multimodal.answers.documents import names
+    from multimodal.answers.answer_json import classify as answer
 
     lists = {
         "verbs": split_names("--verbs", verbs) if verbs else [],
         "nouns": split_names("--nouns", nouns) if nouns else [],
     }
-    _answer(names(store, video, at=at, device=device, **lists), classify_lines, json_)
+    _answer(answer(store, video, at=at, device=device, **lists), classify_lines, json_)
 
 
 def imagine(
@@ -157,9 +157,9 @@ def imagine(
     json_: JsonOption = False,
 ) -> None:
     """Text to video: the visual tokens that a sentence calls for, with the real clips nearest to them."""
-    from multimodal.answers.documents import imagined
+    from multimodal.answers.answer_json import imagine as answer
 
-    _answer(imagined(store, text, clips=clips, out=out, device=device), imagine_lines, json_)
+    _answer(answer(store, text, clips=clips, out=out, device=device), imagine_lines, json_)
 
 
 def split_names(option: str, text: str) -> list[str]:

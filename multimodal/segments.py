@@ -9,6 +9,10 @@ import numpy as np
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
 
+HORIZONS = (1, 2, 4, 8)
+"""Clips ahead that a forecast looks: 1.5, 3, 6 and 12 s."""
+CONTEXT = 5
+"""Clips that a forecast reads at most, the last ones. Longer contexts are met in one video alone and overfit."""
 SILENT_TOKENS = 16
 """Without speech, this many visual tokens are one segment (VideoBERT, section 3.2)."""
 

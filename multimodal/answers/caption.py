@@ -1,4 +1,4 @@
-"""Owns captions: what a video shows, in words, by the captioner where there is one or by the paper's cloze template."""
+"""Captions of a video's moments, by the captioner where there is one or by the paper's cloze template."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from multimodal.inference.cloze import TEMPLATE, blanks, fill, sentence, template_ids
+from multimodal.inference.cloze import TEMPLATE, fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.segments import Segment
@@ -15,9 +15,7 @@ from multimodal.store import InputError, Store
 from speech.captions import Cue, write_webvtt
 
 if TYPE_CHECKING:
-    from multimodal.captioning.training import LearnedCaptioner
-
-__all__ = ["TEMPLATE", "Caption", "blanks", "caption", "captioned", "fill", "moment_at", "sentence", "template_ids", "webvtt"]  # fmt: skip
+    from multimodal.captioning.trained import LearnedCaptioner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +37,9 @@ def caption(
 
     Raises :class:`InputError` where ``at`` is outside the video, or nothing of it can be seen.
     """
-    return [Caption(m.start, m.end, *fill(trained, template, m.tokens)) for m in seen_moments(material, at)]
+    return [
+        Caption(m.start, m.end, *fill_blanks(trained, template, m.tokens)) for m in seen_moments(material, at)
+    ]
 
 
 def captioned(

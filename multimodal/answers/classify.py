@@ -1,4 +1,4 @@
-"""Owns zero-shot verbs and nouns: which names of a person's lists fit what is seen, asked in two ways."""
+"""Zero-shot classification: verbs and nouns of a person's lists for each moment, by cloze and by the alignment head."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.inference.cloze import TEMPLATE, blanks, known_ids
-from multimodal.inference.embedding import alignment
+from multimodal.inference.cloze import TEMPLATE, blank_log_probabilities, known_ids
+from multimodal.inference.embedding import alignment_probability
 from multimodal.inference.trained import Trained
 from multimodal.store import InputError
 
 VERB, NOUN = 0, 1
 PARTNERS = 5
 """A verb is written out with this many nouns, the likeliest by the template, and a noun with as many verbs."""
-SINGLE_PROCESS = ("now let me show you how to {} it.", "now let me show you the {}.")
+WITHOUT_PARTNER = ("now let me show you how to {} it.", "now let me show you the {}.")
 """The sentences of verbs without nouns, and of nouns without verbs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-    """``probability``: of the name among those of its list, by the template's blank. ``log_p``: what it is made of.
-    ``aligned``: the alignment head's probability that a sentence with this name belongs to what is seen."""
+    """``probability``: of the name among those of its list, a softmax over ``log_p``, the mean log-probability of its
+    pieces at the template's blank. ``aligned``: the alignment head's probability of the sentence with this name."""
 
     name: str
     probability: float
@@ -46,14 +46,15 @@ def classify(
 
     ``tokens``: the visual tokens of n moments; an empty list asks the language prior alone.
     VideoBERT, section 4.3. A name of several word pieces has as many blanks, filled from left to right; its score is the
-    mean over its pieces, as a sum would leave long names no chance (docs/log.md). Raises :class:`InputError` for a name that is empty or has what the vocabulary lacks.
+    mean over its pieces, as a sum would leave long names no chance. Raises :class:`InputError` for a name that is empty
+    or has a word that the vocabulary lacks.
     """
     asked = _Blanks(trained, tokens)
     return asked.log_p(VERB, verbs), asked.log_p(NOUN, nouns)
 
 
 class _Blanks:
-    """The template's blanks for some moments; each way of asking is asked once."""
+    """The template's blanks for some moments; each template is encoded once."""
 
     def __init__(self, trained: Trained, tokens: Sequence[Sequence[int]]):
         self.trained, self.tokens = trained, list(tokens)
@@ -79,7 +80,7 @@ class _Blanks:
             middle[slot] = [*before, *[vocabulary.mask] * (count - len(before))]
             start, between, end = (vocabulary.encode(part) for part in TEMPLATE.split("[MASK]"))
             ids = [*start, *middle[VERB], *between, *middle[NOUN], *end]
-            found = torch.stack(blanks(self.trained, [ids] * len(self.tokens), self.tokens))
+            found = torch.stack(blank_log_probabilities(self.trained, [ids] * len(self.tokens), self.tokens))
             if count == 1:
                 self._asked |= {VERB: found[:, 0], NOUN: found[:, 1]}
             else:
@@ -91,19 +92,19 @@ def align(
     trained: Trained, tokens: Sequence[int], verbs: Sequence[str], nouns: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The alignment head's probabilities [verbs] and [nouns] that the template's sentence, written out with the name,
-    belongs to a moment's visual tokens: with the name of the other list that fits best."""
+    belongs to a moment's visual tokens. Of the other list the name with the highest probability stands beside it."""
     if not verbs or not nouns:
         found = [
-            alignment(trained, [said.format(name) for name in names], [tokens] * len(names))
-            for said, names in zip(SINGLE_PROCESS, (verbs, nouns), strict=True)
+            alignment_probability(trained, [said.format(name) for name in names], [tokens] * len(names))
+            for said, names in zip(WITHOUT_PARTNER, (verbs, nouns), strict=True)
         ]
         return found[VERB], found[NOUN]
     said = [TEMPLATE.replace("[MASK]", verb, 1).replace("[MASK]", noun) for verb in verbs for noun in nouns]
-    table = alignment(trained, said, [tokens] * len(said)).reshape(len(verbs), len(nouns))
+    table = alignment_probability(trained, said, [tokens] * len(said)).reshape(len(verbs), len(nouns))
     return table.max(1), table.max(0)
 
 
-def name_moments(
+def classify_moments(
     trained: Trained, tokens: Sequence[Sequence[int]], verbs: Sequence[str], nouns: Sequence[str]
 ) -> list[Classified]:
     """Both lists for each of n moments, by the template's blanks and by the alignment head. A list may be empty.

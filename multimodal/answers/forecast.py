@@ -1,4 +1,4 @@
-"""Owns what comes next: the distribution over the visual tokens of the coming clips, by masked prediction, and draws from it."""
+"""Forecast: probabilities of the visual tokens of the coming clips by masked prediction, and samples from them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.examples.packing import pack, sequence, unmasked
-from multimodal.examples.sampling import CONTEXT, HORIZONS
+from multimodal.inference.cloze import visual_probabilities
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
+from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import InputError
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
@@ -32,8 +32,8 @@ class Horizon:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingOptions:
-    """How a token is drawn: at ``temperature`` (0: the likeliest, always), out of the likeliest tokens that make up
-    ``top_p`` (nucleus sampling, Holtzman et al. 2020). The same ``seed`` draws the same.
+    """Sampling at ``temperature`` (0: always the likeliest token) from the nucleus, the likeliest tokens that make up
+    ``top_p`` (Holtzman et al. 2020). The same ``seed`` gives the same sample.
 
     Raises :class:`InputError` for a value out of its range.
     """
@@ -54,16 +54,15 @@ class SamplingOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-    """A clip of a rolled-out forecast: the token drawn for the clip that ends ``seconds`` ahead, and its probability."""
+class RolloutClip:
+    """A clip of a rollout: the token sampled for the clip that ends ``seconds`` ahead, and its probability."""
 
     seconds: float
     token: int
     probability: float
 
 
-@torch.no_grad()
-def distributions(
+def forecast_probabilities(
     trained: Trained,
     contexts: Sequence[Sequence[int]],
     ahead: int,
@@ -71,33 +70,26 @@ def distributions(
 ) -> torch.Tensor:
     """Probabilities of the visual tokens 1 … ``ahead`` clips after each context: [n, ahead, tokens].
 
-    The coming clips are all masked and read at once, as in training. The mean over what the last 1, 2, … ``CONTEXT`` clips
-    say, as models of n-grams mix their orders (Jelinek and Mercer 1980): a long context says more, a short one was met
-    more often (docs/log.md). ``heard``: the word-piece ids that join each context.
+    The coming clips are all masked and read at once, as in training. The result is the mean over contexts of the last
+    1, 2, … ``CONTEXT`` clips, as models of n-grams mix their orders (Jelinek and Mercer 1980): a long context says more, a
+    short one was met more often. ``heard``: the word-piece ids that join each context.
     """
-    vocabulary, first = trained.vocabulary, trained.vocabulary.first_visual
-    said = heard or [()] * len(contexts)
+    words = heard or [()] * len(contexts)
     total: torch.Tensor | float = 0.0
     for length in range(1, CONTEXT + 1):
-        inputs = [
-            unmasked(*sequence(vocabulary, words, [*c[-length:], *[-1] * ahead]))
-            for c, words in zip(contexts, said, strict=True)
-        ]
-        batch = pack(inputs).to(trained.model.device)
-        asked = batch.ids_T == vocabulary.mask
-        logits = trained.model.cloze(trained.model.encode(batch)[asked])[:, first:].float().cpu()
-        total = total + torch.softmax(logits, -1).reshape(len(contexts), ahead, -1)
+        tokens = [[*context[-length:], *[-1] * ahead] for context in contexts]
+        total = total + visual_probabilities(trained, words, tokens).reshape(len(contexts), ahead, -1)
     return total / CONTEXT
 
 
-def at_horizons(
+def horizon_probabilities(
     trained: Trained, contexts: Sequence[Sequence[int]], heard: Sequence[Sequence[int]] | None = None
 ) -> torch.Tensor:
     """Probabilities of the visual tokens at each of :data:`HORIZONS` after each context: [n, horizons, tokens].
 
-    A horizon is read with only the clips up to it masked: each mask more costs the nearer ones (docs/log.md).
+    For each horizon only the clips up to it are masked: more masks make the nearer clips less certain.
     """
-    return torch.stack([distributions(trained, contexts, h, heard)[:, -1] for h in HORIZONS], 1)
+    return torch.stack([forecast_probabilities(trained, contexts, h, heard)[:, -1] for h in HORIZONS], 1)
 
 
 def forecast(
@@ -108,9 +100,11 @@ def forecast(
     ``words``: what was said by then joins them. Raises :class:`InputError` where ``at`` is outside the video or no clip
     has ended yet.
     """
-    context = [seen_before(material, at)]
-    heard = [trained.vocabulary.encode(said_before(material.transcript, at))[-MOST_HEARD:]] if words else None
-    found = at_horizons(trained, context, heard)[0]
+    context = [tokens_before(material, at)]
+    heard = (
+        [trained.vocabulary.encode(words_before(material.transcript, at))[-MOST_HEARD:]] if words else None
+    )
+    found = horizon_probabilities(trained, context, heard)[0]
     best = [p.topk(min(top, len(p))) for p in found]
     return [
         Horizon(h * CLIP_SECONDS, tuple(zip(b.indices.tolist(), b.values.tolist(), strict=True)))
@@ -126,8 +120,8 @@ def rollout(
     options: SamplingOptions = SamplingOptions(),  # noqa: B008 - frozen
     *,
     words: bool = False,
-) -> list[Step]:
-    """One way in which the ``seconds`` after ``at`` may go: clip after clip, each drawn knowing those before it.
+) -> list[RolloutClip]:
+    """One sample of the ``seconds`` after ``at``: clip after clip, each conditioned on those before it.
 
     The probability is the model's own, before temperature and nucleus. Raises what :func:`forecast` raises, and
     :class:`InputError` for ``seconds`` out of range.
@@ -136,25 +130,29 @@ def rollout(
         raise InputError(
             f"--rollout {seconds:g}: from {CLIP_SECONDS:g} s, one clip, to {LONGEST_ROLLOUT:g} s; choose a length between"
         )
-    context = seen_before(material, at)
-    heard = [trained.vocabulary.encode(said_before(material.transcript, at))[-MOST_HEARD:]] if words else None
+    context = tokens_before(material, at)
+    heard = (
+        [trained.vocabulary.encode(words_before(material.transcript, at))[-MOST_HEARD:]] if words else None
+    )
     random, found = np.random.default_rng(options.seed), []
     for clip in range(1, math.floor(seconds / CLIP_SECONDS + 1e-6) + 1):
-        p = distributions(trained, [context], 1, heard)[0, 0].double().numpy()
-        token = draw(p, options, random)
+        p = forecast_probabilities(trained, [context], 1, heard)[0, 0].double().numpy()
+        token = sample(p, options, random)
         context.append(token)
-        found.append(Step(clip * CLIP_SECONDS, token, float(p[token])))
+        found.append(RolloutClip(clip * CLIP_SECONDS, token, float(p[token])))
     return found
 
 
-def draw(p: np.ndarray, options: SamplingOptions, random: np.random.Generator) -> int:
-    """A place of the distribution ``p``, drawn as the options say."""
+def sample(p: np.ndarray, options: SamplingOptions, random: np.random.Generator) -> int:
+    """An index sampled from the distribution ``p`` as the options say."""
     shares = nucleus(p, options)
-    return int(min(np.searchsorted(shares.cumsum(), random.random(), side="right"), shares.nonzero()[0][-1]))
+    place = np.searchsorted(shares.cumsum(), random.random(), side="right")
+    # The sum may round to less than 1, and the random number fall beyond it.
+    return int(min(place, shares.nonzero()[0][-1]))
 
 
 def nucleus(p: np.ndarray, options: SamplingOptions) -> np.ndarray:
-    """``p`` at the options' temperature, what lies outside the nucleus set to 0, adding up to 1 again.
+    """``p`` at the options' temperature, 0 outside the nucleus, normalised again.
 
     The nucleus is the smallest set of the likeliest places whose probabilities reach ``top_p``.
     """
@@ -170,7 +168,7 @@ def nucleus(p: np.ndarray, options: SamplingOptions) -> np.ndarray:
     return shares / shares.sum()
 
 
-def seen_before(material: Material, at: float) -> list[int]:
+def tokens_before(material: Material, at: float) -> list[int]:
     """The tokens of the clips that ended by second ``at``. Raises :class:`InputError` where ``at`` is outside the video or
     there is none."""
     starts: np.ndarray = material.starts
@@ -186,7 +184,7 @@ def seen_before(material: Material, at: float) -> list[int]:
     return [int(t) for t in material.tokens[starts + CLIP_SECONDS <= at + 1e-6]]
 
 
-def said_before(transcript: Transcript, at: float) -> str:
+def words_before(transcript: Transcript, at: float) -> str:
     """The last sentence of which a word was said by second ``at``, as far as it was said by then.
 
     A sentence whose words have no times counts when it has ended.

@@ -1,4 +1,4 @@
-"""Owns text to video: the visual tokens that a sentence calls for, and a strip of the real clips nearest to them."""
+"""Text to video: the visual tokens that follow from a sentence, and a strip of the real clips nearest to them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 
-from multimodal.examples.packing import JOINT, pack, sequence, unmasked
-from multimodal.inference.cloze import known_ids
+from multimodal.inference.cloze import known_ids, visual_probabilities
 from multimodal.inference.trained import Trained
 from multimodal.segments import SILENT_TOKENS
 from multimodal.store import InputError, Store
@@ -25,8 +23,8 @@ GAP, GREY = 4, 128
 
 @dataclasses.dataclass(frozen=True)
 class Imagined:
-    """A clip that a text calls for: its visual token, the token's probability there, and the real clip nearest to it,
-    ``video`` (a digest) from ``start`` to ``end`` s. Tokens made elsewhere have none: then ``video`` is empty."""
+    """A predicted clip: its visual token, the token's probability, and the real clip nearest to the token's centroid,
+    ``video`` (a digest) from ``start`` to ``end`` s. ``video`` is empty for an imported token, which has no clip."""
 
     token: int
     probability: float
@@ -35,10 +33,9 @@ class Imagined:
     end: float
 
 
-@torch.no_grad()
 def imagine(store: Store, trained: Trained, text: str, clips: int = CLIPS) -> list[Imagined]:
-    """``clips`` visual tokens after ``text`` by masked prediction, one after the other, each knowing those before it
-    (VideoBERT, figure 1: text to video; all at once did worse, docs/log.md). Only tokens that the codebook uses.
+    """``clips`` visual tokens after ``text`` by masked prediction, each conditioned on those before it (VideoBERT, figure
+    1: text to video). Only tokens that the codebook uses are allowed.
 
     Raises :class:`InputError` for a text that is empty, too long or has a word that the vocabulary lacks, and for
     ``clips`` out of range.
@@ -48,28 +45,24 @@ def imagine(store: Store, trained: Trained, text: str, clips: int = CLIPS) -> li
     words = known_ids(trained, "TEXT", text)
     vocabulary, described = trained.vocabulary, describe(store, trained.codebook)
     used = sorted({*map(int, described["examples"]), *described["without_picture"]})
-    unused = torch.ones(vocabulary.visual, dtype=torch.bool)
-    unused[used] = False
+    allowed = torch.zeros(vocabulary.visual, dtype=torch.bool)
+    allowed[used] = True
     tokens: list[int] = []
-    sure: list[float] = []
+    found: list[Imagined] = []
     for _ in range(clips):
-        batch = pack([unmasked(*sequence(vocabulary, words, [*tokens, -1]), JOINT)]).to(trained.model.device)
-        asked = batch.ids_T == vocabulary.mask
-        logits = trained.model.cloze(trained.model.encode(batch)[asked])[:, vocabulary.first_visual :]
-        best, token = torch.softmax(logits[0].float().cpu().masked_fill(unused, -torch.inf), -1).max(-1)
+        (p_V,) = visual_probabilities(trained, [words], [[*tokens, -1]], allowed=allowed)
+        best, token = p_V.max(-1)
         tokens.append(int(token))
-        sure.append(float(best))
-    examples = described["examples"]
-    return [
-        Imagined(token, p, video, start, start + CLIP_SECONDS if video else start)
-        for token, p, (video, start) in (
-            (t, p, examples.get(str(t), ("", 0.0))) for t, p in zip(tokens, sure, strict=True)
-        )
-    ]
+        video, start = described["examples"].get(str(int(token)), ("", 0.0))
+        end = start + CLIP_SECONDS if video else start
+        found.append(Imagined(int(token), float(best), video, start, end))
+    return found
 
 
 def strip(store: Store, trained: Trained, found: Sequence[Imagined]) -> bytes:
     """One PNG of the clips' pictures side by side; a grey one where a token has none."""
+    from PIL import Image
+
     pictures = []
     for clip in found:
         path = picture_of(store, trained.codebook, clip.token)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multimodal.catalogue import Video
-from multimodal.inference.embedding import embed
+from multimodal.inference.embedding import embed_texts, embed_videos
 from multimodal.inference.trained import Trained
 from multimodal.library import read_material
 from multimodal.progress import Report
@@ -67,8 +67,8 @@ def index(store: Store, trained: Trained, videos: Sequence[Video], report: Repor
                 "end": pa.array([m.end for m in moments], pa.float64()),
                 "text": pa.array([m.text for m in moments], pa.string()),
                 "tokens": pa.array([list(m.tokens) for m in moments], pa.list_(pa.int32())),
-                "said": _rows(trained, embed(trained, texts=[m.text for m in moments])),
-                "shown": _rows(trained, embed(trained, tokens=[m.tokens for m in moments])),
+                "said": _rows(trained, embed_texts(trained, [m.text for m in moments])),
+                "shown": _rows(trained, embed_videos(trained, [m.tokens for m in moments])),
             }
         ).replace_schema_metadata({MADE_BY: address(trained).encode()})
         buffer = io.BytesIO()

@@ -11,26 +11,20 @@ import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
 from multimodal.answers.cache import open_cache
 from multimodal.answers.exact import Exact
-from multimodal.answers.index import check_indexed, index, read
+from multimodal.answers.index import check_indexed, read
 from multimodal.answers.moments import Moments
 from multimodal.answers.nearest import Nearest
 from multimodal.catalogue import Video
-from multimodal.inference.embedding import alignment, embed
+from multimodal.inference.embedding import alignment_probability, embed_texts, rerank_scores
 from multimodal.inference.trained import Trained
 from multimodal.library import read_transcript
-from multimodal.objectives.objective import CONTRAST_TEMPERATURE
 from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError, Store
-from multimodal.training.precision import fast_bf16
-
-__all__ = ["Hit", "Index", "alignment", "embed", "index", "without_model"]
 
 RERANKED = 50
-LEAST_PROBABILITY = 1e-9
 RANK_OFFSET = 60
 """Of reciprocal rank fusion: 1 / (60 + rank) (Cormack, Clarke, Büttcher 2009)."""
 WORDS_WEIGHT = 3
@@ -212,10 +206,10 @@ class Index:
         kept = np.array([int(i) in there for i in first], bool)
         first, near = first[kept], near[:RERANKED][kept]
         pairs = [pair(there[int(i)]) for i in first]
-        device = self.trained.model.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
-            aligned = alignment(self.trained, [text for text, _ in pairs], [tokens for _, tokens in pairs])
-        both = near / CONTRAST_TEMPERATURE + np.log(aligned + LEAST_PROBABILITY)
+        aligned = alignment_probability(
+            self.trained, [text for text, _ in pairs], [tokens for _, tokens in pairs], autocast=True
+        )
+        both = rerank_scores(near, aligned)
         return Ranking(
             np.concatenate([first[np.argsort(-both, kind="stable")], order[RERANKED:]]),
             cosines,
@@ -250,7 +244,7 @@ class Index:
         return self._moments.asked_words(text)
 
     def _embedded(self, text: str) -> np.ndarray:
-        return embed(self.trained, texts=[text])[0]
+        return embed_texts(self.trained, [text])[0]
 
     def _shown_at(self, video: Video, at: float) -> tuple[int, np.ndarray]:
         """The number of the video's moment at second ``at`` (in a gap the nearest), and the vector of what it shows."""

@@ -1,40 +1,43 @@
-"""Owns the opening of a store for questions: its current model, the video or moment that is meant, the index."""
+"""A store opened for questions: the current model, captioner and index, and the video or second that is meant."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import re
+from typing import TYPE_CHECKING
 
-from multimodal.answers.search import Index
-from multimodal.captioning.training import LearnedCaptioner, load_captioner
 from multimodal.catalogue import Catalogue, Video
-from multimodal.inference.trained import Trained, load_trained
 from multimodal.library import Material, read_material, usable
 from multimodal.store import InputError, Store, StoreError, is_published
+
+if TYPE_CHECKING:
+    from multimodal.answers.search import Index
+    from multimodal.captioning.trained import LearnedCaptioner
+    from multimodal.inference.trained import Trained
 
 CLOCK = re.compile(r"(-)?(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
 """Seconds, minutes:seconds or hours:minutes:seconds, as the commands print them."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """What a question is about: a video, and the second of it that is meant, ``None`` for all of it."""
+class VideoTime:
+    """A video, and a second of it; ``None``: all of it."""
 
     video: Video
     at: float | None
 
 
-def asked(catalogue: Catalogue, label: str, at: float | None = None) -> Asked:
-    """What ``label`` means: a video (its name, path or digest), or with ``@S`` the moment of it at S seconds.
+def resolve(catalogue: Catalogue, label: str, at: float | None = None) -> VideoTime:
+    """The meaning of ``label``: a video (its name, path or digest), or with ``@S`` the moment of it at S seconds.
 
     S may be written as a clock shows it (``1:02.5``). A video whose own name ends in ``@S`` is that video.
     Raises :class:`~multimodal.store.InputError` for a video not in the store, an S that is no time, and where ``at``
-    says it a second time.
+    gives it a second time.
     """
     name, mark, second = label.rpartition("@")
     try:
-        return Asked(catalogue.find(label), at)
+        return VideoTime(catalogue.find(label), at)
     except StoreError:
         if not mark:
             raise
@@ -53,7 +56,7 @@ def asked(catalogue: Catalogue, label: str, at: float | None = None) -> Asked:
         )
     if at is not None:
         raise InputError(f"{label} and --at {at:g}: name two moments; give one of them")
-    return Asked(video, _seconds(*time.groups()))
+    return VideoTime(video, _seconds(*time.groups()))
 
 
 def _seconds(sign: str | None, hours: str | None, minutes: str | None, seconds: str) -> float:
@@ -63,6 +66,8 @@ def _seconds(sign: str | None, hours: str | None, minutes: str | None, seconds: 
 
 def open_trained(store: Store, catalogue: Catalogue, device: str) -> Trained:
     """The store's current model. Raises :class:`InputError` where it has none yet, or none for the codebook in use."""
+    from multimodal.inference.trained import load_trained
+
     name, codebook = catalogue.current("model"), catalogue.current("model_codebook")
     if name is None or codebook is None:
         raise InputError(f"store {store.root}: has no model yet; run `videobert run VIDEOS`")
@@ -81,22 +86,28 @@ def open_trained(store: Store, catalogue: Catalogue, device: str) -> Trained:
 
 
 def open_index(store: Store, catalogue: Catalogue, trained: Trained) -> Index:
+    from multimodal.answers.search import Index
+
     return Index.load(store, trained, usable(catalogue))
 
 
 def open_captioner(store: Store, catalogue: Catalogue, trained: Trained) -> LearnedCaptioner | None:
     """The store's current captioner, ``None`` where it has none. Raises :class:`InputError` where it is another model's."""
     name = catalogue.current("captioner")
-    return load_captioner(store, trained, name) if name else None
+    if name is None:
+        return None
+    from multimodal.captioning.trained import load_captioner
+
+    return load_captioner(store, trained, name)
 
 
 def material(store: Store, catalogue: Catalogue, trained: Trained, label: str) -> Material:
-    """What the store holds of the video that ``label`` means. Raises :class:`InputError` where it was refused or not encoded."""
+    """The stored material of the video that ``label`` means. Raises :class:`InputError` where it was refused or not encoded."""
     return material_of(store, trained, catalogue.find(label))
 
 
 def material_of(store: Store, trained: Trained, video: Video) -> Material:
-    """What the store holds of ``video``. Raises :class:`InputError` where it was refused or not encoded."""
+    """The stored material of ``video``. Raises :class:`InputError` where it was refused or not encoded."""
     if video.state not in ("done", "partial"):
         raise InputError(
             f"video {video.name}: {video.state}{': ' + video.reason if video.reason else ''}; ask about another"

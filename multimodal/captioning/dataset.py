@@ -9,15 +9,13 @@ import numpy as np
 import torch
 
 from multimodal.captioning.decoder import ASKED, HEARD, SEEN, CaptionerOptions, Memory
-from multimodal.examples.packing import JOINT, pack, sequence, unmasked
 from multimodal.inference.cloze import template_ids
-from multimodal.inference.trained import Trained
+from multimodal.inference.trained import Trained, encode, sequence
 from multimodal.library import Material, read_features
 from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError, Store
 from speech.sentences import Sentence, Transcript
 
-BATCH = 64
 MOST_HEARD = 48
 """Word pieces of what is heard, at most: the last ones."""
 
@@ -92,31 +90,26 @@ def referred(material: Material, references: Sequence[Reference]) -> list[Segmen
 def look_at(trained: Trained, found: Sequence[View], template: str) -> list[Seen]:
     """What the frozen encoder makes of each view: its outputs for ``[CLS] heard template [>] video [SEP]`` at the visual
     tokens, the template's blanks and the words heard."""
-    vocabulary, model = trained.vocabulary, trained.model
+    vocabulary = trained.vocabulary
     asked = template_ids(trained, template) if template else []
+    words = [vocabulary.encode(v.heard)[-MOST_HEARD:] for v in found]
+    sequences = [sequence(vocabulary, [*w, *asked], v.tokens) for v, w in zip(found, words, strict=True)]
     seen: list[Seen] = []
-    for first in range(0, len(found), BATCH):
-        some = found[first : first + BATCH]
-        words = [vocabulary.encode(v.heard)[-MOST_HEARD:] for v in some]
-        batch = pack(
-            [
-                unmasked(*sequence(vocabulary, [*w, *asked], v.tokens), JOINT)
-                for v, w in zip(some, words, strict=True)
-            ]
-        ).to(model.device)
-        heard_S = torch.tensor([len(w) for w in words], device=model.device)
+    for batch, x_TH in encode(trained, sequences):
+        some = slice(len(seen), len(seen) + len(batch.lengths_S))
+        heard_S = torch.tensor([len(w) for w in words[some]], device=x_TH.device)
         kind_T = torch.full_like(batch.ids_T, -1)
         kind_T[batch.ids_T >= vocabulary.first_visual] = SEEN
         kind_T[(batch.ids_T == vocabulary.mask) & (batch.types_T == 0)] = ASKED
         places_T = batch.positions_T
         kind_T[(places_T >= 1) & (places_T <= heard_S[batch.sequence_T])] = HEARD
         kept_T = kind_T >= 0
-        counts = torch.bincount(batch.sequence_T[kept_T], minlength=len(some)).tolist()
-        x = model.encode(batch)[kept_T].half().cpu().split(counts)
+        counts = torch.bincount(batch.sequence_T[kept_T], minlength=len(batch.lengths_S)).tolist()
+        x = x_TH[kept_T].half().cpu().split(counts)
         kinds = kind_T[kept_T].cpu().split(counts)
         seen += [
             Seen(x_MH, kind_M, _features(view, kind_M))
-            for x_MH, kind_M, view in zip(x, kinds, some, strict=True)
+            for x_MH, kind_M, view in zip(x, kinds, found[some], strict=True)
         ]
     return seen
 

@@ -56,7 +56,7 @@ class CaptionerOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
+class CaptionerShape:
     """What a stored captioner needs to be built again: ``pieces`` are the word pieces that it can write."""
 
     layers: int
@@ -95,7 +95,7 @@ class Captioner(nn.Module):
     checkpoints for sequence generation".
     """
 
-    def __init__(self, joint: JointBert, shape: Shape):
+    def __init__(self, joint: JointBert, shape: CaptionerShape):
         super().__init__()
         o = joint.options
         self.shape = shape
@@ -171,7 +171,7 @@ class Captioner(nn.Module):
     @classmethod
     def load(cls, folder: Path, joint: JointBert) -> Captioner:
         shape = json.loads((folder / "config.json").read_text())
-        found = cls(joint, Shape(**shape | {"pieces": tuple(shape["pieces"])}))
+        found = cls(joint, CaptionerShape(**shape | {"pieces": tuple(shape["pieces"])}))
         found.load_state_dict(load_file(folder / "model.safetensors"))
         return found.to(joint.device).eval()
 

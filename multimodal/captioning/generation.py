@@ -10,9 +10,9 @@ import torch
 
 from multimodal.captioning.beam import BeamOptions, beam_search
 from multimodal.captioning.dataset import View, look_at, together, views
-from multimodal.captioning.training import LearnedCaptioner
+from multimodal.captioning.trained import LearnedCaptioner
 from multimodal.inference.cloze import sentence
-from multimodal.inference.embedding import embed
+from multimodal.inference.embedding import embed_videos
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.segments import Segment
@@ -58,7 +58,7 @@ def describer(
 ) -> Callable[[Sequence[Segment]], list[str]]:
     """What captions moments of these videos, as :func:`multimodal.scoring.metrics.evaluate` asks for it.
 
-    ``store`` is read where the captioner wants features, ``during`` is that of :func:`~multimodal.captioning.memory.views`:
+    ``store`` is read where the captioner wants features, ``during`` is that of :func:`~multimodal.captioning.dataset.views`:
     not to be true where the captions are judged by what is said.
     """
     by_video = {m.video.video: m for m in materials}
@@ -85,5 +85,5 @@ def nearest_captions(
     known = [s for s in learned if s.text and s.tokens]
     if not known or not asked:
         return [("", 0.0)] * len(asked)
-    near = embed(trained, tokens=list(asked)) @ embed(trained, tokens=[s.tokens for s in known]).T
+    near = embed_videos(trained, asked) @ embed_videos(trained, [s.tokens for s in known]).T
     return [(known[i].text, float(row[i])) for row, i in zip(near, near.argmax(1), strict=True)]

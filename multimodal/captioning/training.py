@@ -1,10 +1,9 @@
-"""Owns the making of a captioner: what it learns from, its loop, where it is kept, and that it belongs to its model."""
+"""Training of a captioner: its sentences, its loop, and the address it is stored under."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -17,7 +16,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from multimodal.captioning.dataset import Reference, Seen, look_at, referred, together, views
-from multimodal.captioning.decoder import Captioner, CaptionerOptions, Shape
+from multimodal.captioning.decoder import Captioner, CaptionerOptions, CaptionerShape
+from multimodal.captioning.trained import model_digest
 from multimodal.catalogue import Video
 from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material
@@ -56,16 +56,6 @@ def _order(seed: int, passes: int, count: int) -> np.ndarray:
     return np.random.default_rng((seed, passes)).permutation(count)
 
 
-@dataclasses.dataclass(frozen=True)
-class LearnedCaptioner:
-    """A captioner with its options; ``references`` of the captions that it was fine-tuned on."""
-
-    name: str
-    network: Captioner
-    options: CaptionerOptions
-    references: int
-
-
 def captioner_name(trained: Trained, options: CaptionerOptions, references: Sequence[Reference] = ()) -> str:
     """The address of the captioner that a model, these options and reference captions give.
 
@@ -73,11 +63,6 @@ def captioner_name(trained: Trained, options: CaptionerOptions, references: Sequ
     """
     told = hashlib.sha256(canonical_json(sorted(references)).encode()).hexdigest() if references else ""
     return f"{trained.name}.{trained.folder.name}.{recipe(version=VERSION, options=options, references=told)}"
-
-
-def model_digest(folder: Path) -> str:
-    """The SHA-256 of a model folder's weights, as its manifest says."""
-    return json.loads((folder / "manifest.json").read_text())["files"]["model.safetensors"]
 
 
 def learn_captioner(
@@ -179,7 +164,9 @@ def learn(
     pieces = (vocabulary.cls_id, vocabulary.sep, *written)
     place = {piece: i for i, piece in enumerate(pieces)}
     width = lessons[0].seen[0].features_MD.shape[1]
-    network = Captioner(joint, Shape(options.layers, options.dropout, options.longest, width, pieces))
+    network = Captioner(
+        joint, CaptionerShape(options.layers, options.dropout, options.longest, width, pieces)
+    )
     network.begin(joint, options.seed).to(device)
     optimizer = _optimizer(network, options)
     steps = sum(part.steps for part in lessons)
@@ -245,20 +232,3 @@ def _optimizer(network: Captioner, options: CaptionerOptions) -> torch.optim.Ada
         {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.999), eps=1e-6)
-
-
-def load_captioner(store: Store, trained: Trained, name: str) -> LearnedCaptioner:
-    """A finished captioner of the model. Raises :class:`InputError` where there is none, it was changed, or it belongs to
-    another model."""
-    folder = checkpoints.latest(store.captioner(name))
-    if folder is None or not checkpoints.read_progress(folder).finished:
-        raise InputError(f"captioner {name}: not in store {store.root}; run `videobert captioner`")
-    checkpoints.check(folder)
-    card = json.loads((folder / "card.json").read_text())
-    if card["model_sha256"] != model_digest(trained.folder):
-        raise InputError(
-            f"captioner {name}: belongs to model {card['model']} at {card['step']}, not to {trained.name} at "
-            f"{trained.folder.name}, the store's model now; run `videobert captioner`, or ask with --template"
-        )
-    options = CaptionerOptions(**card["options"])
-    return LearnedCaptioner(name, Captioner.load(folder, trained.model), options, card["references"])

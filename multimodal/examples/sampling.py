@@ -26,15 +26,10 @@ from multimodal.examples.packing import (
     sequence,
     unmasked,
 )
-from multimodal.segments import Segment, joined
+from multimodal.segments import CONTEXT, HORIZONS, Segment, joined
 from multimodal.store import InputError
 from multimodal.vocabulary import Vocabulary
 
-HORIZONS = (1, 2, 4, 8)
-"""Clips ahead that `next` looks: 1.5, 3, 6 and 12 s."""
-CONTEXT = 5
-"""Clips at most that `next` goes by, the last ones. More of them are met in one video alone and learned by heart
-(docs/log.md)."""
 RUNS_PER_SPOKEN = 4
 """Video-only examples for each spoken segment; they are short and cost little, and with fewer what comes next was learned
 far less well in the same number of steps (docs/log.md)."""

@@ -1,21 +1,49 @@
-"""Owns cloze templates, the paper's way of asking: a sentence with blanks, filled in by the model from the visual tokens."""
+"""Cloze: what the model says at ``[MASK]``, for templates of words, for visual tokens, and for covered places."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
-from multimodal.examples.packing import JOINT, pack, sequence, unmasked
-from multimodal.inference.trained import Trained
+from multimodal.examples.corruption import content_places
+from multimodal.examples.packing import TEXT_TYPE
+from multimodal.inference.trained import BATCH, TokenSequence, Trained, encode, sequence
 from multimodal.store import InputError
 
 TEMPLATE = "now let me show you how to [MASK] the [MASK]."
 """VideoBERT, section 4.3: the first blank gives the verb, the second the noun."""
-
-
 MOST_PIECES = 96
-"""Of a text that is asked about; the rest of a sequence is for what is seen."""
+"""Word pieces of a text that is asked about, at most; the rest of a sequence is for visual tokens."""
+MANY = 2 * BATCH
+"""Sequences encoded at once where evaluation asks many short ones."""
+
+Question = tuple[list[int], list[int], int]
+"""Ids and types of a sequence, and the place in it that is covered."""
+
+
+@torch.no_grad()
+def masked_logits(
+    trained: Trained,
+    sequences: Sequence[TokenSequence],
+    *,
+    of_type: int | None = None,
+    columns: slice = slice(None),
+    batch_size: int = BATCH,
+) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    """For each batch: float32 logits over the vocabulary at every ``[MASK]`` [M, V] on the CPU, and M by sequence.
+
+    ``of_type``: only the masks of this token type (text or video). ``columns``: the part of the vocabulary that is kept.
+    """
+    for batch, x_TH in encode(trained, sequences, batch_size):
+        asked_T = batch.ids_T == trained.vocabulary.mask
+        if of_type is not None:
+            asked_T &= batch.types_T == of_type
+        logits_MV = trained.model.cloze(x_TH[asked_T])[:, columns].float().cpu()
+        yield logits_MV, torch.bincount(batch.sequence_T[asked_T], minlength=len(batch.lengths_S)).tolist()
+
+
+# templates
 
 
 def known_ids(trained: Trained, name: str, text: str) -> list[int]:
@@ -55,53 +83,99 @@ def template_ids(trained: Trained, template: str) -> list[int]:
     return ids
 
 
-@torch.no_grad()
-def blanks(
+def blank_log_probabilities(
     trained: Trained, texts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
 ) -> list[torch.Tensor]:
     """For each text with [MASK]s and its visual tokens (or none): log-probabilities over the word pieces, [blanks, words].
 
-    Specials and unused rows are left out (−inf).
+    Specials and unused rows of the vocabulary are left out (−inf).
     """
     vocabulary, found = trained.vocabulary, []
-    allowed = torch.full((len(vocabulary.words),), -torch.inf)
-    allowed[list(vocabulary.replaceable_words)] = 0
-    for first in range(0, len(texts), 64):
-        inputs = [
-            unmasked(*sequence(vocabulary, x, t), JOINT)
-            for x, t in zip(texts[first : first + 64], tokens[first : first + 64], strict=True)
-        ]
-        batch = pack(inputs).to(trained.model.device)
-        x_TH = trained.model.encode(batch)
-        asked = (batch.ids_T == vocabulary.mask) & (batch.types_T == 0)
-        logits = trained.model.cloze(x_TH[asked])[:, : len(vocabulary.words)].float().cpu() + allowed
-        counts = torch.bincount(batch.sequence_T[asked], minlength=len(inputs)).tolist()
-        found += torch.log_softmax(logits, -1).split(counts)
+    words = len(vocabulary.words)
+    allowed_V = torch.full((words,), -torch.inf)
+    allowed_V[list(vocabulary.replaceable_words)] = 0
+    sequences = [sequence(vocabulary, ids, run) for ids, run in zip(texts, tokens, strict=True)]
+    for logits_MV, counts in masked_logits(trained, sequences, of_type=TEXT_TYPE, columns=slice(words)):
+        found += torch.log_softmax(logits_MV + allowed_V, -1).split(counts)
     return found
 
 
-def fill(trained: Trained, template: str, tokens: Sequence[int]) -> tuple[str, float]:
-    """The template with its blanks filled, the surest first and each knowing those before, and its score."""
+def fill_blanks(trained: Trained, template: str, tokens: Sequence[int]) -> tuple[str, float]:
+    """The template with its blanks filled, and the geometric mean of the probabilities of the words that were put in.
+
+    The surest blank is filled first; the others are asked again with it in place. Whole words only.
+    """
+    vocabulary = trained.vocabulary
     ids = template_ids(trained, template)
-    whole = torch.tensor(
-        [
-            trained.vocabulary.words[i][0] != "#" and trained.vocabulary.words[i].isalpha()
-            for i in range(len(trained.vocabulary.words))
-        ]
-    )
-    total, count = 0.0, ids.count(trained.vocabulary.mask)
+    whole_V = torch.tensor([word[0] != "#" and word.isalpha() for word in vocabulary.words])
+    total, count = 0.0, ids.count(vocabulary.mask)
     for _ in range(count):
-        (log_p,) = blanks(trained, [ids], [tokens])
-        best, words = log_p.masked_fill(~whole, -torch.inf).max(-1)
+        (log_p,) = blank_log_probabilities(trained, [ids], [tokens])
+        best, words = log_p.masked_fill(~whole_V, -torch.inf).max(-1)
         surest = int(best.argmax())
-        places = [i for i, token in enumerate(ids) if token == trained.vocabulary.mask]
+        places = [i for i, token in enumerate(ids) if token == vocabulary.mask]
         ids[places[surest]] = int(words[surest])
         total += float(best[surest])
-    return sentence(trained.vocabulary.decode(ids)), float(torch.tensor(total / count).exp())
+    return sentence(vocabulary.decode(ids)), float(torch.tensor(total / count).exp())
 
 
 def sentence(text: str) -> str:
-    """Word pieces put back as a person writes: no space before a mark, a capital at the start."""
+    """Decoded word pieces as a person writes: no space before a mark, a capital at the start."""
     for mark in ".,!?;:":
         text = text.replace(f" {mark}", mark)
-    return text.replace(" ' ", "'")[:1].upper() + text.replace(" ' ", "'")[1:]
+    text = text.replace(" ' ", "'")
+    return text[:1].upper() + text[1:]
+
+
+# visual tokens
+
+
+def visual_probabilities(
+    trained: Trained,
+    words: Sequence[Sequence[int]],
+    tokens: Sequence[Sequence[int]],
+    *,
+    allowed: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Probabilities of the visual tokens at each masked place, [masks, visual tokens] over all sequences in their order.
+
+    ``words``: word-piece ids beside each run of ``tokens``, in which −1 is a masked place. ``allowed`` bool [visual
+    tokens]: the probability of all others is 0.
+    """
+    vocabulary = trained.vocabulary
+    sequences = [sequence(vocabulary, text, run) for text, run in zip(words, tokens, strict=True)]
+    visual, found = slice(vocabulary.first_visual, None), []
+    for logits_MV, _ in masked_logits(trained, sequences, columns=visual, batch_size=MANY):
+        if allowed is not None:
+            logits_MV = logits_MV.masked_fill(~allowed, -torch.inf)
+        found.append(torch.softmax(logits_MV, -1))
+    return torch.cat(found)
+
+
+# covered places
+
+
+def questions(trained: Trained, text: Sequence[int] | None, tokens: Sequence[int] | None) -> list[Question]:
+    """One question for each word piece and visual token of a sequence."""
+    ids, types = sequence(trained.vocabulary, text, tokens)
+    return [(ids, types, place) for place in content_places(trained.vocabulary, ids)]
+
+
+def guess(trained: Trained, asked: Sequence[Question]) -> tuple[list[int], list[float]]:
+    """For each question, with its place covered: the likeliest id of its modality, and log p of the right one.
+
+    The log-probability is over the whole vocabulary, as in the loss.
+    """
+    first, found, log_ps = trained.vocabulary.first_visual, [], []
+    covered = [([*ids[:p], trained.vocabulary.mask, *ids[p + 1 :]], types) for ids, types, p in asked]
+    right = torch.tensor([ids[place] for ids, _, place in asked])
+    done = 0
+    for logits_MV, _ in masked_logits(trained, covered, batch_size=MANY):
+        right_M = right[done : done + len(logits_MV)]
+        done += len(logits_MV)
+        log_ps += (logits_MV.gather(1, right_M[:, None])[:, 0] - logits_MV.logsumexp(-1)).tolist()
+        visual_M = right_M >= first
+        logits_MV[visual_M, :first] = -torch.inf
+        logits_MV[~visual_M, first:] = -torch.inf
+        found += logits_MV.argmax(-1).tolist()
+    return found, log_ps

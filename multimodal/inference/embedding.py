@@ -1,4 +1,7 @@
-"""Owns how near words and picture are: the embedding of each alone, and the alignment head's judgement of both together."""
+"""Dual-encoder embeddings and alignment: text alone and video alone as vectors, and both read together.
+
+The similarity of two embeddings is their inner product; the contrastive loss trained it at ``CONTRAST_TEMPERATURE``.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +10,59 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.examples.packing import ALIGNED, JOINT, pack, sequence, unmasked
-from multimodal.inference.trained import Trained
+from multimodal.examples.packing import ALIGNED
+from multimodal.inference.trained import TokenSequence, Trained, encode, sequence
+from multimodal.objectives.objective import CONTRAST_TEMPERATURE
+from multimodal.training.precision import fast_bf16
 
-BATCH = 64
+LEAST_PROBABILITY = 1e-9
+"""Added to a probability before its logarithm is taken."""
+
+
+def embed_texts(trained: Trained, texts: Sequence[str]) -> np.ndarray:
+    """Unit vectors float32 [n, H] of texts; a text without a word piece gives a zero vector."""
+    return _embed(trained, [(trained.vocabulary.encode(text), None) for text in texts])
+
+
+def embed_videos(trained: Trained, tokens: Sequence[Sequence[int]]) -> np.ndarray:
+    """Unit vectors float32 [n, H] of runs of visual tokens; an empty run gives a zero vector."""
+    return _embed(trained, [(None, run) for run in tokens])
 
 
 @torch.no_grad()
-def embed(trained: Trained, texts: Sequence[str] = (), tokens: Sequence[Sequence[int]] = ()) -> np.ndarray:
-    """Unit vectors float32 [n, H] of texts alone or of visual tokens alone; an empty one gives a zero vector."""
-    parts = [(trained.vocabulary.encode(t), None) for t in texts] if texts else [(None, t) for t in tokens]
-    vectors = np.zeros((len(parts), trained.model.options.hidden_size), np.float32)
-    full = [i for i, (words, seen) in enumerate(parts) if words or seen]
-    for first in range(0, len(full), BATCH):
-        some = full[first : first + BATCH]
-        batch = pack([unmasked(*sequence(trained.vocabulary, *parts[i])) for i in some]).to(
-            trained.model.device
-        )
-        vectors[some] = trained.model.embed(trained.model.encode(batch), batch).cpu().numpy()
+def _embed(
+    trained: Trained, inputs: Sequence[tuple[Sequence[int] | None, Sequence[int] | None]]
+) -> np.ndarray:
+    vectors = np.zeros((len(inputs), trained.model.options.hidden_size), np.float32)
+    full = [i for i, (words, tokens) in enumerate(inputs) if words or tokens]
+    sequences = [sequence(trained.vocabulary, *inputs[i]) for i in full]
+    found = [trained.model.embed(x_TH, batch).cpu().numpy() for batch, x_TH in encode(trained, sequences)]
+    if found:
+        vectors[full] = np.concatenate(found)
     return vectors
 
 
 @torch.no_grad()
-def alignment(trained: Trained, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> np.ndarray:
-    """The alignment head's probability, float64 [n], that each text belongs to its visual tokens."""
+def alignment_probability(
+    trained: Trained, texts: Sequence[str], tokens: Sequence[Sequence[int]], *, autocast: bool = False
+) -> np.ndarray:
+    """The alignment head's probability, float64 [n], that each text belongs to its visual tokens.
+
+    ``autocast``: in bfloat16 where the device multiplies it fast.
+    """
+    sequences: list[TokenSequence] = [
+        sequence(trained.vocabulary, trained.vocabulary.encode(text), run)
+        for text, run in zip(texts, tokens, strict=True)
+    ]
+    device = trained.model.device
     found = []
-    for first in range(0, len(texts), BATCH):
-        pairs = zip(texts[first : first + BATCH], tokens[first : first + BATCH], strict=True)
-        inputs = [
-            unmasked(*sequence(trained.vocabulary, trained.vocabulary.encode(x), t), JOINT) for x, t in pairs
-        ]
-        batch = pack(inputs).to(trained.model.device)
-        logits = trained.model.alignment(trained.model.encode(batch), batch).float()
-        found.append(torch.softmax(logits, -1)[:, ALIGNED].double().cpu().numpy())
+    with torch.autocast(device.type, torch.bfloat16, enabled=autocast and fast_bf16(device)):
+        for batch, x_TH in encode(trained, sequences):
+            logits_S2 = trained.model.alignment(x_TH, batch).float()
+            found.append(torch.softmax(logits_S2, -1)[:, ALIGNED].double().cpu().numpy())
     return np.concatenate(found) if found else np.zeros(0)
+
+
+def rerank_scores(cosines: np.ndarray, aligned: np.ndarray) -> np.ndarray:
+    """The sum of two log-probabilities up to a constant: cosine over temperature, and the alignment head's [n]."""
+    return cosines / CONTRAST_TEMPERATURE + np.log(aligned + LEAST_PROBABILITY)

@@ -1,17 +1,31 @@
-"""A trained joint model: its checkpoint, checked and opened for inference."""
+"""A trained joint model: its checkpoint, checked and opened for inference, and its encoder over packed batches.
+
+Everything that asks the model something goes through this package: sequences are packed and encoded here alone.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
+
+from multimodal.examples.packing import Batch, pack, sequence, unmasked
 from multimodal.joint.model import JointBert
 from multimodal.store import InputError, Store, changed_files
 from multimodal.training import checkpoints
 from multimodal.vocabulary import Vocabulary
 
+__all__ = ["Trained", "TokenSequence", "check_opened", "encode", "load_trained", "sequence"]
+
 OPENED = ("card.json", "config.json", "model.safetensors", "tokenizer.json")
 """The files of a checkpoint that inference reads. The optimizer's state is not one of them."""
+BATCH = 64
+"""Sequences encoded at once."""
+
+TokenSequence = tuple[list[int], list[int]]
+"""Ids and types of one sequence, as :func:`multimodal.examples.packing.sequence` makes them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +51,20 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     return Trained(name, folder, JointBert.load(folder).to(device), Vocabulary.load(folder), codebook)
 
 
-def check_opened(folder: Path, files: tuple[str, ...]) -> None:
+def check_opened(folder: Path, files: Sequence[str] = OPENED) -> None:
     """Raises :class:`InputError` where one of a checkpoint's ``files`` differs from its manifest, or one is not in it."""
     if changed := changed_files(folder, files):
         raise InputError(
             f"checkpoint {folder}: {changed[0]} is not as it was written; remove the folder and run again"
         )
+
+
+@torch.no_grad()
+def encode(
+    trained: Trained, sequences: Sequence[TokenSequence], batch_size: int = BATCH
+) -> Iterator[tuple[Batch, torch.Tensor]]:
+    """The encoder's outputs [T, H] for each packed batch of the sequences, in their order."""
+    for first in range(0, len(sequences), batch_size):
+        inputs = [unmasked(ids, types) for ids, types in sequences[first : first + batch_size]]
+        batch = pack(inputs).to(trained.model.device)
+        yield batch, trained.model.encode(batch)

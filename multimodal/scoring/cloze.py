@@ -6,17 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 
-from multimodal.examples.corruption import content_places
-from multimodal.examples.packing import pack, sequence, unmasked
+from multimodal.inference.cloze import Question, guess, questions
 from multimodal.inference.trained import Trained
 from multimodal.scoring.intervals import Answers, Figure
 from multimodal.scoring.ranking import perplexity
 from multimodal.scoring.truth import Truth
 from multimodal.segments import Segment
 
-BATCH = 128
 REGIMES = {"text_cloze_without_video": "text_only", "video_cloze_without_text": "video_only",
            "text_cloze_with_video": "joint_words", "video_cloze_with_text": "joint_tokens"}  # fmt: skip
 """The regime that each kind of question is of."""
@@ -42,24 +39,25 @@ def cloze(
     found: dict[str, Answers] = {}
     surprise: dict[str, list[tuple[float, float]]] = {}
     for other in ("with", "without"):
-        questions, about = [], []
+        queries: list[Question] = []
+        of_video: list[str] = []
         for s in paired:
             text = vocabulary.encode(s.text)
             shapes = [(text, s.tokens)] if other == "with" else [(text, None), (None, s.tokens)]
-            for ids, types in (sequence(vocabulary, *shape) for shape in shapes):
-                questions += [(ids, types, p) for p in content_places(vocabulary, ids)]
-                about += [s.video] * (len(questions) - len(about))
-        for (ids, _, place), guess, log_p, video in zip(
-            questions, *guesses(trained, questions), about, strict=True
+            for shape in shapes:
+                queries += questions(trained, *shape)
+                of_video += [s.video] * (len(queries) - len(of_video))
+        for (ids, _, place), likeliest, log_p, video in zip(
+            queries, *guess(trained, queries), of_video, strict=True
         ):
             right = ids[place]
             asked, given = ("video", "text") if right >= vocabulary.first_visual else ("text", "video")
             kind = f"{asked}_cloze_{other}_{given}"
-            found.setdefault(kind, Answers()).add(video, guess == right, right in usual)
+            found.setdefault(kind, Answers()).add(video, likeliest == right, right in usual)
             surprise.setdefault(kind, []).append((log_p, float(np.log(usual_p[asked](right)))))
             if right in named:
                 found.setdefault(f"action_and_thing_{kind}", Answers()).add(
-                    video, guess == right, right in most
+                    video, likeliest == right, right in most
                 )
     figures = {name: answers.figure(seed) for name, answers in found.items()}
     for kind, pairs in surprise.items():
@@ -85,27 +83,3 @@ def frequencies(counts: Mapping[int, int], choices: int):
         return for_these / never
 
     return probability
-
-
-@torch.no_grad()
-def guesses(
-    trained: Trained, questions: Sequence[tuple[list[int], list[int], int]]
-) -> tuple[list[int], list[float]]:
-    """For each (ids, types, place), with that place covered: the likeliest id of its modality, and log p of the right one."""
-    first, found, log_ps = trained.vocabulary.first_visual, [], []
-    for at in range(0, len(questions), BATCH):
-        some = questions[at : at + BATCH]
-        hidden = [
-            unmasked([*ids[:p], trained.vocabulary.mask, *ids[p + 1 :]], types) for ids, types, p in some
-        ]
-        batch = pack(hidden).to(trained.model.device)
-        starts = (batch.lengths_S.cumsum(0) - batch.lengths_S).cpu()
-        places = starts + torch.tensor([p for _, _, p in some])
-        logits = trained.model.cloze(trained.model.encode(batch)[places.to(batch.ids_T.device)]).float().cpu()
-        right = torch.tensor([ids[p] for ids, _, p in some])
-        log_ps += (logits.gather(1, right[:, None])[:, 0] - logits.logsumexp(-1)).tolist()
-        visual = right >= first
-        logits[visual, :first] = -torch.inf
-        logits[~visual, first:] = -torch.inf
-        found += logits.argmax(-1).tolist()
-    return found, log_ps

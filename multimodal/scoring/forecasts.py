@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from multimodal.answers.forecast import at_horizons
-from multimodal.examples.sampling import HORIZONS
+from multimodal.answers.forecast import horizon_probabilities
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.scoring.intervals import Answers, Figure
+from multimodal.segments import HORIZONS
 from vision.clips import CLIP_SECONDS
 
 BATCH = 128
@@ -51,7 +51,7 @@ def forecasts(
     for first in range(0, len(asked), BATCH):
         some = asked[first : first + BATCH]
         contexts = [m.tokens[:i].tolist() for m, i in some]
-        guesses = at_horizons(trained, contexts).argmax(-1).tolist()
+        guesses = horizon_probabilities(trained, contexts).argmax(-1).tolist()
         for (m, i), context, guess in zip(some, contexts, guesses, strict=True):
             for n, h in enumerate(HORIZONS):
                 if i + h > len(m.tokens):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multimodal.answers.search import alignment
+from multimodal.inference.embedding import alignment_probability
 from multimodal.inference.trained import Trained
 from multimodal.scoring.intervals import Answers, Figure
 from multimodal.scoring.ranking import area_under_curve
@@ -28,8 +28,8 @@ def pairs(trained: Trained, paired: Sequence[Segment], seed: int = 0) -> dict[st
     ]
     if not asked:
         return {}
-    own = alignment(trained, [s.text for s, _ in asked], [s.tokens for s, _ in asked])
-    other = alignment(trained, [s.text for s, _ in asked], [o.tokens for _, o in asked])
+    own = alignment_probability(trained, [s.text for s, _ in asked], [s.tokens for s, _ in asked])
+    other = alignment_probability(trained, [s.text for s, _ in asked], [o.tokens for _, o in asked])
     videos = [s.video for s, _ in asked]
     for video, yes, no in zip(videos, own, other, strict=True):
         accuracy.add(video, yes > 0.5, 0.5)

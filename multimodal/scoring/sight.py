@@ -8,9 +8,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from multimodal.answers.search import LEAST_PROBABILITY, RERANKED, alignment, embed
+from multimodal.answers.search import RERANKED
+from multimodal.inference.embedding import (
+    CONTRAST_TEMPERATURE,
+    LEAST_PROBABILITY,
+    alignment_probability,
+    embed_texts,
+    embed_videos,
+)
 from multimodal.inference.trained import Trained
-from multimodal.objectives.objective import CONTRAST_TEMPERATURE
 from multimodal.scoring.intervals import Answers, Figure
 from multimodal.scoring.ranking import precision, retrieval
 from multimodal.scoring.references import Asked
@@ -34,14 +40,14 @@ def sight_scores(
     """
     said, said_by = _distinct(texts)
     shown, shown_by = _distinct([tuple(t) for t in tokens])
-    near_TM = (embed(trained, texts=said) @ embed(trained, tokens=shown).T).astype(np.float64)
+    near_TM = (embed_texts(trained, said) @ embed_videos(trained, shown).T).astype(np.float64)
     near_TM = near_TM[np.ix_(said_by, shown_by)] / CONTRAST_TEMPERATURE
     firsts = [np.argsort(-near, axis=1, kind="stable")[:, :RERANKED] for near in (near_TM, near_TM.T)]
     wanted = {(said_by[t], shown_by[m]) for t, row in enumerate(firsts[0]) for m in row.tolist()}
     wanted |= {(said_by[t], shown_by[m]) for m, row in enumerate(firsts[1]) for t in row.tolist()}
     both = sorted(wanted)
     aligned = np.zeros((len(said), len(shown)))
-    aligned[tuple(np.array(both).T)] = alignment(
+    aligned[tuple(np.array(both).T)] = alignment_probability(
         trained, [said[t] for t, _ in both], [shown[m] for _, m in both]
     )
     aligned_TM = np.log(aligned[np.ix_(said_by, shown_by)] + LEAST_PROBABILITY)

@@ -17,15 +17,16 @@ import time
 from pathlib import Path
 
 from multimodal.answers import session
-from multimodal.answers.forecast import distributions
+from multimodal.answers.forecast import forecast_probabilities
 from multimodal.answers.imagine import imagine
 from multimodal.captioning.dataset import views
 from multimodal.captioning.decoder import Captioner, CaptionerOptions
 from multimodal.captioning.generation import nearest_captions, write
-from multimodal.captioning.training import LearnedCaptioner, gather, learn
+from multimodal.captioning.trained import LearnedCaptioner
+from multimodal.captioning.training import gather, learn
 from multimodal.catalogue import Catalogue
 from multimodal.examples.sampling import HORIZONS
-from multimodal.inference.cloze import TEMPLATE, fill
+from multimodal.inference.cloze import TEMPLATE, fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.truth import Truth, read_truth
@@ -60,7 +61,7 @@ def captions(
         own["captioner"] += [
             t for t, _ in write(trained, captioner, views(store, m, some, options, during=False))
         ]
-        own["template"] += [fill(trained, TEMPLATE, s.tokens)[0] for s in some]
+        own["template"] += [fill_blanks(trained, TEMPLATE, s.tokens)[0] for s in some]
         own["nearest neighbour"] += [
             t for t, _ in nearest_captions(trained, spoken, [s.tokens for s in some])
         ]
@@ -85,10 +86,10 @@ def rollouts(trained: Trained, held_out: list[Material]) -> None:
         for m in held_out
         for i in range(1, len(m.tokens) - longest + 1)
     ]
-    at_once = distributions(trained, [c for c, _ in asked], longest).argmax(-1).tolist()
+    at_once = forecast_probabilities(trained, [c for c, _ in asked], longest).argmax(-1).tolist()
     contexts, rolled = [list(c) for c, _ in asked], [[] for _ in asked]
     for _ in range(longest):
-        for i, token in enumerate(distributions(trained, contexts, 1)[:, 0].argmax(-1).tolist()):
+        for i, token in enumerate(forecast_probabilities(trained, contexts, 1)[:, 0].argmax(-1).tolist()):
             contexts[i].append(token)
             rolled[i].append(token)
     for name, found in (("at once", at_once), ("rolled out", rolled)):

@@ -7,7 +7,7 @@
 import sys
 from pathlib import Path
 
-from multimodal.answers.forecast import distributions
+from multimodal.answers.forecast import forecast_probabilities
 from multimodal.answers.session import open_trained
 from multimodal.catalogue import Catalogue
 from multimodal.examples.sampling import HORIZONS
@@ -20,7 +20,7 @@ from vision.clips import CLIP_SECONDS
 
 
 def right(trained: Trained, asked: list[tuple[Material, int]], horizon: int, masked: int) -> float:
-    guesses = distributions(trained, [m.tokens[:i].tolist() for m, i in asked], masked)[
+    guesses = forecast_probabilities(trained, [m.tokens[:i].tolist() for m, i in asked], masked)[
         :, horizon - 1
     ].argmax(-1)
     hits = [g == m.tokens[i + horizon - 1] for g, (m, i) in zip(guesses.tolist(), asked, strict=True)]

@@ -31,10 +31,11 @@ import torch
 from flows.sizes import QUICK
 from multimodal.captioning.decoder import Captioner, CaptionerOptions
 from multimodal.captioning.generation import describer, nearest_captions
-from multimodal.captioning.training import LearnedCaptioner, learn
+from multimodal.captioning.trained import LearnedCaptioner
 from multimodal.captioning.training import gather as gather_lessons
+from multimodal.captioning.training import learn
 from multimodal.catalogue import Catalogue
-from multimodal.inference.cloze import TEMPLATE, fill
+from multimodal.inference.cloze import TEMPLATE, fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.joint.initialization import from_checkpoint
 from multimodal.joint.model import JointBert
@@ -152,7 +153,7 @@ def captioned(corpus: Corpus, trained: Trained, learned: list[Material]) -> dict
     shown, spoken = [s.tokens for s in moments], plain_tables.paired(learned)
     captions = [dataclasses.replace(s, text=caption_of(corpus.truth, s)) for s in spoken]
     routes = {
-        "template": [fill(trained, TEMPLATE, tokens)[0] for tokens in shown],
+        "template": [fill_blanks(trained, TEMPLATE, tokens)[0] for tokens in shown],
         "nearest_spoken": [text for text, _ in nearest_captions(trained, spoken, shown)],
         "nearest_written": [text for text, _ in nearest_captions(trained, captions, shown)],
     }

@@ -13,22 +13,29 @@ from scipy.stats import chisquare
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from multimodal.answers import session
-from multimodal.answers.caption import TEMPLATE, blanks, caption, fill, moment_at, sentence, template_ids
-from multimodal.answers.classify import classify, name_moments
+from multimodal.answers.caption import caption, moment_at
+from multimodal.answers.classify import classify, classify_moments
 from multimodal.answers.forecast import (
     SamplingOptions,
-    distributions,
-    draw,
     forecast,
+    forecast_probabilities,
     nucleus,
     rollout,
-    said_before,
+    sample,
+    words_before,
 )
 from multimodal.catalogue import Catalogue, Video
 from multimodal.examples.packing import pack, sequence, unmasked
-from multimodal.examples.sampling import CONTEXT, HORIZONS
-from multimodal.inference.embedding import alignment
+from multimodal.inference.cloze import (
+    TEMPLATE,
+    blank_log_probabilities,
+    fill_blanks,
+    sentence,
+    template_ids,
+)
+from multimodal.inference.embedding import alignment_probability
 from multimodal.library import Material
+from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import InputError, Store
 from speech.sentences import Transcript, Word
 from vision.clips import CLIP_SECONDS
@@ -47,7 +54,9 @@ def untrained(tmp_path_factory):
 def test_blanks_are_distributions_over_words(untrained):
     ids = template_ids(untrained, TEMPLATE)
     assert ids.count(untrained.vocabulary.mask) == 2
-    found = blanks(untrained, [ids] * 70 + [template_ids(untrained, "[MASK] in")], [[1, 2]] * 69 + [[], [3]])
+    found = blank_log_probabilities(
+        untrained, [ids] * 70 + [template_ids(untrained, "[MASK] in")], [[1, 2]] * 69 + [[], [3]]
+    )
     assert [f.shape for f in found] == [(2, len(untrained.vocabulary.words))] * 70 + [
         (1, len(untrained.vocabulary.words))
     ]
@@ -60,7 +69,7 @@ def test_blanks_are_distributions_over_words(untrained):
 
 
 def test_masked_tokens_are_no_blanks(untrained):
-    (one,) = blanks(untrained, [template_ids(untrained, "[MASK] the onion")], [[-1, 3, -1]])
+    (one,) = blank_log_probabilities(untrained, [template_ids(untrained, "[MASK] the onion")], [[-1, 3, -1]])
     assert len(one) == 1
 
 
@@ -87,8 +96,8 @@ def test_a_caption_a_moment(untrained):
 
 
 def test_the_score_is_that_of_the_words(untrained):
-    text, score = fill(untrained, "[MASK] the onion", [1])
-    (log_p,) = blanks(untrained, [template_ids(untrained, "[MASK] the onion")], [[1]])
+    text, score = fill_blanks(untrained, "[MASK] the onion", [1])
+    (log_p,) = blank_log_probabilities(untrained, [template_ids(untrained, "[MASK] the onion")], [[1]])
     word = untrained.vocabulary.encode(text.split()[0])
     assert len(word) == 1 and score == pytest.approx(log_p[0, word[0]].exp().item(), rel=1e-5)
 
@@ -135,7 +144,7 @@ def test_sentences_as_a_person_writes():
 
 def test_next_is_a_distribution_over_the_tokens(untrained):
     contexts = [[1], [1, 2, 3], list(range(16))]
-    found = distributions(untrained, contexts, 8)
+    found = forecast_probabilities(untrained, contexts, 8)
     assert found.shape == (3, 8, joint_samples.VISUAL)
     assert found.sum(-1).flatten().tolist() == pytest.approx([1.0] * 24, abs=1e-5)
     v = untrained.vocabulary
@@ -153,7 +162,7 @@ def test_next(untrained):
     found = forecast(untrained, VIDEO, 5.9, top=4)
     assert [h.seconds for h in found] == [h * CLIP_SECONDS for h in HORIZONS] == [1.5, 3.0, 6.0, 12.0]
     for horizon, ahead in zip(found, HORIZONS, strict=True):
-        expected = distributions(untrained, [VIDEO.tokens[:3].tolist()], ahead)[0]
+        expected = forecast_probabilities(untrained, [VIDEO.tokens[:3].tolist()], ahead)[0]
         p = [p for _, p in horizon.tokens]
         assert len(p) == 4 and p == sorted(p, reverse=True)
         for token, probability in horizon.tokens:
@@ -174,7 +183,7 @@ def test_verbs_and_nouns(untrained):
     verbs, nouns = classify(untrained, [[1, 1], [], [7]], joint_samples.ACTIONS, joint_samples.THINGS)
     assert verbs.shape == (3, 4) and nouns.shape == (3, 4)
     ids = template_ids(untrained, TEMPLATE)
-    (first,) = blanks(untrained, [ids], [[7]])
+    (first,) = blank_log_probabilities(untrained, [ids], [[7]])
     v = untrained.vocabulary
     assert verbs[2].tolist() == pytest.approx(
         [first[0, v.encode(a)[0]].item() for a in joint_samples.ACTIONS], abs=1e-5
@@ -196,7 +205,9 @@ def test_names_of_several_pieces(untrained):
             log_p = []
             for way, piece in zip(ways, (slow, ly), strict=True):
                 middle = [way, [v.mask]] if slot == 0 else [[v.mask], way]
-                (some,) = blanks(untrained, [[*start, *middle[0], *between, *middle[1], *end]], [tokens])
+                (some,) = blank_log_probabilities(
+                    untrained, [[*start, *middle[0], *between, *middle[1], *end]], [tokens]
+                )
                 log_p.append(some[slot, piece].item())
             assert found.item() == pytest.approx(sum(log_p) / 2, abs=1e-5)
     alone, _ = classify(untrained, [[1, 2], []], ["cut"], [])
@@ -216,18 +227,18 @@ def test_names_of_several_pieces(untrained):
 )
 def test_names_that_cannot_be_asked(untrained, verbs, nouns, words):
     with pytest.raises(InputError, match=words):
-        name_moments(untrained, [[1]], verbs, nouns)
+        classify_moments(untrained, [[1]], verbs, nouns)
 
 
 def test_names_by_both_ways(untrained):
-    found = name_moments(untrained, [[1, 1], [7]], joint_samples.ACTIONS, joint_samples.THINGS)
+    found = classify_moments(untrained, [[1, 1], [7]], joint_samples.ACTIONS, joint_samples.THINGS)
     verbs, nouns = classify(untrained, [[1, 1], [7]], joint_samples.ACTIONS, joint_samples.THINGS)
     said = [
         TEMPLATE.replace("[MASK]", a, 1).replace("[MASK]", t)
         for a in joint_samples.ACTIONS for t in joint_samples.THINGS
     ]  # fmt: skip
     for i, tokens in enumerate([[1, 1], [7]]):
-        table = alignment(untrained, said, [tokens] * 16).reshape(4, 4)
+        table = alignment_probability(untrained, said, [tokens] * 16).reshape(4, 4)
         for got, names, log_p, best in (
             (found[i].verbs, joint_samples.ACTIONS, verbs[i], table.max(1)),
             (found[i].nouns, joint_samples.THINGS, nouns[i], table.max(0)),
@@ -240,15 +251,15 @@ def test_names_by_both_ways(untrained):
                     best[at], abs=1e-6
                 )
                 assert n.probability == pytest.approx(log_p.softmax(0)[at].item(), rel=1e-5)
-    (alone,) = name_moments(untrained, [[7]], ["cut"], [])
+    (alone,) = classify_moments(untrained, [[7]], ["cut"], [])
     assert alone.nouns == ()
-    expected = alignment(untrained, ["now let me show you how to cut it."], [[7]])[0]
+    expected = alignment_probability(untrained, ["now let me show you how to cut it."], [[7]])[0]
     assert alone.verbs[0].aligned == pytest.approx(expected, abs=1e-6)
 
 
 def test_names_of_a_model_that_learned(learned):
     tokens = [[a * 4 + a] * 3 for a in range(4)]
-    found = name_moments(learned, tokens, joint_samples.ACTIONS, joint_samples.THINGS)
+    found = classify_moments(learned, tokens, joint_samples.ACTIONS, joint_samples.THINGS)
     right = [(a, a) == tuple(max(names, key=lambda n: n.aligned).name == kind[a] and a for names, kind in ((f.verbs, joint_samples.ACTIONS), (f.nouns, joint_samples.THINGS))) for a, f in enumerate(found)]  # fmt: skip
     assert sum(right) >= 3, "by the alignment head; chance is a sixteenth"
 
@@ -268,12 +279,12 @@ def test_the_nucleus_is_that_of_transformers(seed, temperature, top_p):
 
 def test_draws_follow_the_distribution():
     p, random = np.array([0.1, 0.0, 0.6, 0.3]), np.random.default_rng(0)
-    counts = np.bincount([draw(p, SamplingOptions(top_p=1.0), random) for _ in range(4000)], minlength=4)
+    counts = np.bincount([sample(p, SamplingOptions(top_p=1.0), random) for _ in range(4000)], minlength=4)
     assert counts[1] == 0
     kept = [0, 2, 3]
     assert chisquare(counts[kept], 4000 * p[kept]).pvalue > 1e-3
-    assert {draw(p, SamplingOptions(temperature=0), random) for _ in range(20)} == {2}
-    assert {draw(p, SamplingOptions(top_p=0.7), random) for _ in range(200)} == {2, 3}
+    assert {sample(p, SamplingOptions(temperature=0), random) for _ in range(20)} == {2}
+    assert {sample(p, SamplingOptions(top_p=0.7), random) for _ in range(200)} == {2, 3}
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": -1}, {"temperature": math.nan}, {"top_p": 0}, {"top_p": 1.1}, {"seed": -1}])  # fmt: skip
@@ -288,7 +299,7 @@ def test_a_rollout_knows_what_it_drew(untrained):
     context = VIDEO.tokens[:4].tolist()
     assert [s.seconds for s in greedy] == [1.5, 3.0, 4.5, 6.0]
     for step in greedy:
-        p = distributions(untrained, [context], 1)[0, 0]
+        p = forecast_probabilities(untrained, [context], 1)[0, 0]
         assert step.token == int(p.argmax()) and step.probability == pytest.approx(p.max().item(), rel=1e-5)
         context.append(step.token)
     free = SamplingOptions(temperature=2.0, top_p=1.0, seed=4)
@@ -307,10 +318,10 @@ def test_what_was_said_before_joins_and_nothing_after(untrained):
     )  # fmt: skip
     timed = dataclasses.replace(VIDEO, transcript=dataclasses.replace(VIDEO.transcript, sentences=said))
     assert (
-        said_before(VIDEO.transcript, 4.4) == ""
-        and said_before(VIDEO.transcript, 4.5) == "now cut the onion."
+        words_before(VIDEO.transcript, 4.4) == ""
+        and words_before(VIDEO.transcript, 4.5) == "now cut the onion."
     )
-    assert said_before(timed.transcript, 6.5) == "now stir" and said_before(timed.transcript, 0.5) == ""
+    assert words_before(timed.transcript, 6.5) == "now stir" and words_before(timed.transcript, 0.5) == ""
     assert forecast(untrained, timed, 6.5, words=True) != forecast(untrained, timed, 6.5)
     later = (
         said[0],
@@ -320,7 +331,7 @@ def test_what_was_said_before_joins_and_nothing_after(untrained):
     other = dataclasses.replace(timed, transcript=dataclasses.replace(timed.transcript, sentences=later))
     assert forecast(untrained, other, 6.5, words=True) == forecast(untrained, timed, 6.5, words=True)
     v = untrained.vocabulary
-    expected = distributions(untrained, [VIDEO.tokens[:4].tolist()], 1, [v.encode("now stir")])[0]
+    expected = forecast_probabilities(untrained, [VIDEO.tokens[:4].tolist()], 1, [v.encode("now stir")])[0]
     assert forecast(untrained, timed, 6.5, words=True)[0].tokens[0][0] == int(expected[0].argmax())
     none = dataclasses.replace(VIDEO, transcript=Transcript(None, {}, ()))
     assert forecast(untrained, none, 6.0, words=True) == forecast(untrained, none, 6.0)

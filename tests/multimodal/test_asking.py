@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multimodal.answers import documents, session
-from multimodal.answers.session import Asked, asked
+from multimodal.answers import answer_json, session
+from multimodal.answers.forecast import SamplingOptions
+from multimodal.answers.session import VideoTime, resolve
 from multimodal.answers.token_names import update_token_names
 from multimodal.catalogue import Catalogue, Video
 from multimodal.store import InputError, Store, file_digest
@@ -62,13 +63,13 @@ def catalogue(tmp_path_factory) -> Catalogue:
     ],
 )
 def test_a_video_or_a_moment_of_it(catalogue, label, name, at):
-    found = asked(catalogue, label)
+    found = resolve(catalogue, label)
     assert (found.video.name, found.at) == (name, at)
 
 
 def test_a_moment_named_apart(catalogue):
-    assert asked(catalogue, "talk", 4.0) == Asked(asked(catalogue, "talk").video, 4.0)
-    assert asked(catalogue, "cut@5", 4.0).at == 4.0
+    assert resolve(catalogue, "talk", 4.0) == VideoTime(resolve(catalogue, "talk").video, 4.0)
+    assert resolve(catalogue, "cut@5", 4.0).at == 4.0
 
 
 @pytest.mark.parametrize(
@@ -85,19 +86,19 @@ def test_a_moment_named_apart(catalogue):
 )
 def test_a_moment_that_is_none(catalogue, label, words):
     with pytest.raises(InputError, match=words):
-        asked(catalogue, label)
+        resolve(catalogue, label)
 
 
 def test_a_moment_named_twice(catalogue):
     with pytest.raises(InputError, match="talk@3 and --at 4: name two moments; give one of them"):
-        asked(catalogue, "talk@3", 4.0)
+        resolve(catalogue, "talk@3", 4.0)
 
 
 def test_both_ways_of_naming_a_moment_give_the_same(store):
     for answer, options in (
-        (documents.captions, {}),
-        (documents.coming, {"words": True}),
-        (documents.names, {"verbs": ["cut", "wash"]}),
+        (answer_json.caption, {}),
+        (answer_json.forecast, {"words": True}),
+        (answer_json.classify, {"verbs": ["cut", "wash"]}),
     ):
         assert answer(store.root, "held-100@5", **options) == answer(
             store.root, "held-100", at=5.0, **options
@@ -115,7 +116,7 @@ def test_a_model_and_a_codebook_of_two_makes(changed):
     with Catalogue(changed.catalogue) as catalogue:
         catalogue.set_current("model_codebook", "another")
     with pytest.raises(InputError, match="model learned: its codebook another is not in store"):
-        documents.imagined(changed.root, "cut the onion")
+        answer_json.imagine(changed.root, "cut the onion")
     (card,) = changed.root.glob("models/learned/step-*/card.json")
     manifest = card.parent / "manifest.json"
     card.write_text(json.dumps({"codebook": "codebook"}))
@@ -126,7 +127,7 @@ def test_a_model_and_a_codebook_of_two_makes(changed):
         InputError,
         match="model learned: was made with codebook codebook, the catalogue pairs it with another",
     ):
-        documents.imagined(changed.root, "cut the onion")
+        answer_json.imagine(changed.root, "cut the onion")
 
 
 def test_a_captioner_that_is_gone(changed):
@@ -135,8 +136,8 @@ def test_a_captioner_that_is_gone(changed):
         with pytest.raises(InputError, match="captioner gone: not in store"):
             session.open_captioner(changed, catalogue, session.open_trained(changed, catalogue, "cpu"))
     with pytest.raises(InputError, match="captioner gone: not in store .*; run `videobert captioner`"):
-        documents.captions(changed.root, "held-100")
-    assert documents.captions(changed.root, "held-100", template="we [MASK]")["captions"]
+        answer_json.caption(changed.root, "held-100")
+    assert answer_json.caption(changed.root, "held-100", template="we [MASK]")["captions"]
 
 
 # imagine
@@ -148,7 +149,7 @@ def test_the_clips_that_a_text_calls_for(store):
     for token in _examples(store):
         action, thing = divmod(token, 4)
         text = f"now {kitchen.joint_samples.ACTIONS[action]} the {kitchen.joint_samples.THINGS[thing]}."
-        clips = documents.imagined(store.root, text, clips=3)["clips"]
+        clips = answer_json.imagine(store.root, text, clips=3)["clips"]
         assert len(clips) == 3
         for clip in clips:
             shown = int(clip["token"][1:])
@@ -181,14 +182,14 @@ def test_only_tokens_that_the_codebook_uses(store):
     tokens = {
         int(clip["token"][1:])
         for text in ("slowly", "in a bowl", "!")
-        for clip in documents.imagined(store.root, text, clips=16)["clips"]
+        for clip in answer_json.imagine(store.root, text, clips=16)["clips"]
     }
     assert tokens <= set(_examples(store))
 
 
 def test_the_strip_is_the_tokens_pictures_side_by_side(store, tmp_path):
     file = tmp_path / "strip.png"
-    document = documents.imagined(store.root, "now cut the onion.", clips=3, out=file)
+    document = answer_json.imagine(store.root, "now cut the onion.", clips=3, out=file)
     assert document["strip"] == str(file)
     with Image.open(file) as strip:
         assert (strip.format, strip.size) == ("PNG", (3 * 213 + 2 * 4, 160))
@@ -202,7 +203,7 @@ def test_the_strip_is_the_tokens_pictures_side_by_side(store, tmp_path):
 def test_a_strip_without_a_picture_is_grey(changed, tmp_path):
     for picture in changed.codebook("codebook").glob("pictures/*"):
         picture.unlink()
-    document = documents.imagined(changed.root, "now cut the onion.", clips=2, out=tmp_path / "strip.png")
+    document = answer_json.imagine(changed.root, "now cut the onion.", clips=2, out=tmp_path / "strip.png")
     assert [clip["picture"] for clip in document["clips"]] == [None, None]
     with Image.open(tmp_path / "strip.png") as strip:
         assert strip.size == (2 * 160 + 4, 160) and strip.getpixel((5, 5)) == (128, 128, 128)
@@ -224,7 +225,7 @@ def test_what_cannot_be_imagined(store, tmp_path, text, options, words):
     if "out" in options:
         options = {"out": tmp_path / options["out"]}
     with pytest.raises(InputError, match=words):
-        documents.imagined(store.root, text, **options)
+        answer_json.imagine(store.root, text, **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -232,35 +233,35 @@ def test_what_cannot_be_imagined(store, tmp_path, text, options, words):
 
 
 def test_captions_in_a_file(store, tmp_path):
-    document = documents.captions(store.root, "held-100", vtt=tmp_path / "a.vtt")
+    document = answer_json.caption(store.root, "held-100", vtt=tmp_path / "a.vtt")
     text = (tmp_path / "a.vtt").read_text(encoding="utf-8")
     assert text.startswith("WEBVTT\n\n") and document["vtt"] == str(tmp_path / "a.vtt")
     assert [c["text"] for c in document["captions"]] == text.split("\n")[3::3]
     with pytest.raises(InputError, match="holds the captions of a whole video; leave the second 5 out"):
-        documents.captions(store.root, "held-100@5", vtt=tmp_path / "b.vtt")
+        answer_json.caption(store.root, "held-100@5", vtt=tmp_path / "b.vtt")
     with pytest.raises(InputError, match="name a file that ends in .vtt"):
-        documents.captions(store.root, "held-100", vtt=tmp_path / "b.srt")
+        answer_json.caption(store.root, "held-100", vtt=tmp_path / "b.srt")
 
 
 def test_what_comes_next_as_a_document(store):
-    plain = documents.coming(store.root, "held-100@9")
+    plain = answer_json.forecast(store.root, "held-100@9")
     assert plain["at"] == 9 and [h["seconds"] for h in plain["horizons"]] == [1.5, 3, 6, 12]
     assert plain["heard"] is None and "rollout" not in plain
-    heard = documents.coming(store.root, "held-100@9", words=True)
+    heard = answer_json.forecast(store.root, "held-100@9", words=True)
     assert heard["heard"].startswith("now ") and heard["horizons"] != plain["horizons"]
-    rolled = documents.coming(store.root, "held-100@9", rollout=6)["rollout"]
+    rolled = answer_json.forecast(store.root, "held-100@9", rollout=6)["rollout"]
     assert (rolled["temperature"], rolled["top_p"], rolled["seed"]) == (1.0, 0.9, 0)
     assert [set(c) for c in rolled["clips"]] == [{"seconds", "token", "name", "probability", "picture"}] * 4
     with pytest.raises(InputError, match="have no effect without --rollout SECONDS"):
-        documents.coming(store.root, "held-100@9", sampling=documents.SamplingOptions())
+        answer_json.forecast(store.root, "held-100@9", sampling=SamplingOptions())
     with pytest.raises(InputError, match="VIDEO held-100: which second of it"):
-        documents.coming(store.root, "held-100")
+        answer_json.forecast(store.root, "held-100")
     with pytest.raises(InputError, match="--top 0: at least 1"):
-        documents.coming(store.root, "held-100@9", top=0)
+        answer_json.forecast(store.root, "held-100@9", top=0)
 
 
 def test_names_as_a_document(store):
-    found = documents.names(store.root, "held-100", verbs=["cut", "wash"], nouns=["onion"])
+    found = answer_json.classify(store.root, "held-100", verbs=["cut", "wash"], nouns=["onion"])
     assert len(found["moments"]) == 6
     for moment in found["moments"]:
         assert [set(n) for n in moment["verbs"]] == [{"name", "probability", "log_p", "aligned"}] * 2

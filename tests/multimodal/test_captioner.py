@@ -17,13 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertLMHeadModel
 
-from multimodal.answers import documents, session
+from multimodal.answers import answer_json, session
 from multimodal.answers.caption import Caption, captioned, webvtt
 from multimodal.captioning.beam import BeamOptions, beam_search, penalty
 from multimodal.captioning.dataset import heard, look_at, together, views
-from multimodal.captioning.decoder import Captioner, CaptionerOptions, Memory, Shape
+from multimodal.captioning.decoder import Captioner, CaptionerOptions, CaptionerShape, Memory
 from multimodal.captioning.generation import describer, nearest_captions, write
-from multimodal.captioning.training import captioner_name, gather, learn_captioner, load_captioner
+from multimodal.captioning.trained import load_captioner
+from multimodal.captioning.training import captioner_name, gather, learn_captioner
 from multimodal.catalogue import Catalogue
 from multimodal.library import read_material, usable
 from multimodal.store import InputError, Store
@@ -82,7 +83,7 @@ def test_at_its_start_it_is_transformers_decoder_with_the_same_weights():
     joint = joint_samples.model(hidden_dropout_prob=0.0)
     o = joint.options
     pieces = (4, 5, 8, 12, 20)
-    ours = Captioner(joint, Shape(2, 0.0, 10, 0, pieces)).begin(joint, 0).eval()
+    ours = Captioner(joint, CaptionerShape(2, 0.0, 10, 0, pieces)).begin(joint, 0).eval()
     theirs = BertLMHeadModel(
         BertConfig(
             vocab_size=o.vocab_size, hidden_size=o.hidden_size, num_hidden_layers=2, num_attention_heads=o.num_attention_heads,
@@ -110,7 +111,7 @@ def test_at_its_start_it_is_transformers_decoder_with_the_same_weights():
 
 def test_a_piece_knows_only_those_before_it_and_the_places_that_are_there():
     joint = joint_samples.model(hidden_dropout_prob=0.0)
-    network = Captioner(joint, Shape(2, 0.0, 10, 0, tuple(range(8)))).begin(joint, 0).eval()
+    network = Captioner(joint, CaptionerShape(2, 0.0, 10, 0, tuple(range(8)))).begin(joint, 0).eval()
     memory = Memory(torch.randn(1, 3, 32), torch.tensor([[0, 0, 1]]), torch.tensor([[True, True, False]]), torch.zeros(1, 3, 0))  # fmt: skip
     written = torch.tensor([[0, 3, 4, 5]])
     with torch.no_grad():
@@ -392,13 +393,13 @@ def test_the_stores_captioner_answers_unless_a_template_is_given(world, tmp_path
     store = Store(tmp_path / "store")
     shutil.copytree(world.store.root, store.root, dirs_exist_ok=True)
     name = kitchen.materials()[1][0].video.name
-    assert {c["route"] for c in documents.captions(store.root, name)["captions"]} == {"template"}
+    assert {c["route"] for c in answer_json.caption(store.root, name)["captions"]} == {"template"}
     with Catalogue(store.catalogue) as catalogue:
         catalogue.set_current("captioner", world.name)
         assert session.open_captioner(store, catalogue, world.trained).name == world.name
-    found = documents.captions(store.root, f"{name}@5")
+    found = answer_json.caption(store.root, f"{name}@5")
     assert [(c["route"], c["start"]) for c in found["captions"]] == [("captioner", 4.5)]
-    asked = documents.captions(store.root, name, template="we [MASK] the [MASK]")
+    asked = answer_json.caption(store.root, name, template="we [MASK] the [MASK]")
     assert all(c["route"] == "template" and c["text"].startswith("We ") for c in asked["captions"])
 
 

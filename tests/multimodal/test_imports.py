@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from multimodal.answers.forecast import forecast
-from multimodal.answers.search import Index, index
+from multimodal.answers.index import index
+from multimodal.answers.search import Index
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import load_trained
 from multimodal.intake.imported_clips import on_clips

@@ -9,12 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multimodal.answers.caption import TEMPLATE, fill
-from multimodal.answers.search import LEAST_PROBABILITY, RERANKED, Index, alignment, embed
+from multimodal.answers.search import RERANKED, Index
 from multimodal.examples.corruption import content_places
 from multimodal.examples.packing import sequence
+from multimodal.inference.cloze import TEMPLATE, fill_blanks, guess
+from multimodal.inference.embedding import (
+    LEAST_PROBABILITY,
+    alignment_probability,
+    embed_texts,
+    embed_videos,
+)
 from multimodal.objectives.objective import CONTRAST_TEMPERATURE
-from multimodal.scoring.cloze import frequencies, guesses
+from multimodal.scoring.cloze import frequencies
 from multimodal.scoring.forecasts import Transitions, name_of
 from multimodal.scoring.intervals import RESAMPLES, Answers
 from multimodal.scoring.metrics import evaluate
@@ -121,8 +127,8 @@ def test_recall_is_the_share_of_moments_among_the_first_k(learned):
     texts, tokens = [s.text for s in said], [s.tokens for s in said]
     places = []
     for n, s in enumerate(said):
-        similar = embed(learned, tokens=tokens) @ embed(learned, texts=[s.text])[0]
-        aligned = alignment(learned, [s.text] * len(said), tokens)
+        similar = embed_videos(learned, tokens) @ embed_texts(learned, [s.text])[0]
+        aligned = alignment_probability(learned, [s.text] * len(said), tokens)
         assert len(said) <= RERANKED, "all are put in order by the alignment head"
         both = similar / CONTRAST_TEMPERATURE + np.log(aligned + LEAST_PROBABILITY)
         places.append(np.argsort(-both, kind="stable").tolist().index(n))
@@ -207,7 +213,7 @@ def test_log_probabilities_are_those_of_transformers(learned):
             with torch.no_grad():
                 logits = theirs(covered, token_type_ids=torch.tensor([types])).prediction_logits
             log_ps.append(float(torch.log_softmax(logits[0, place], -1)[ids[place]]))
-    _, ours = guesses(learned, questions)
+    _, ours = guess(learned, questions)
     assert ours == pytest.approx(log_ps, abs=1e-3)
     assert found["cloze_perplexity_text_only"].value == pytest.approx(math.exp(-np.mean(log_ps)), rel=1e-3)
 
@@ -224,7 +230,7 @@ def test_sight_orders_moments_as_search_does(learned):
     said = [s for m in held_out() for s in m.spoken()]
     texts, tokens = [s.text for s in said], [s.tokens for s in said]
     to_moments, to_texts = sight_scores(learned, texts, tokens)
-    index = Index(learned, [""] * len(said), said, embed(learned, texts=texts), embed(learned, tokens=tokens))
+    index = Index(learned, [""] * len(said), said, embed_texts(learned, texts), embed_videos(learned, tokens))
     for text, scores in zip(texts, to_moments, strict=True):
         ranked = scores[index.by_sight(text)]
         assert (np.diff(ranked) < 1e-3).all(), "what search puts first scores at least as high"
@@ -240,7 +246,7 @@ def test_beyond_the_first_fifty_nothing_overtakes_them(learned):
     to_moments, to_texts = sight_scores(learned, [s.text for s in said], [s.tokens for s in said])
     for scores, near in ((to_moments, "texts"), (to_texts, "tokens")):
         assert scores.shape == (len(said), len(said)) and np.isfinite(scores).all(), near
-    near = embed(learned, texts=[s.text for s in said]) @ embed(learned, tokens=[s.tokens for s in said]).T
+    near = embed_texts(learned, [s.text for s in said]) @ embed_videos(learned, [s.tokens for s in said]).T
     for scores, cosines in ((to_moments, near), (to_texts, near.T)):
         last = np.sort(cosines, 1)[:, -RERANKED][:, None]
         first, rest = (
@@ -255,7 +261,7 @@ def test_references_are_searched_for_and_captions_scored_against_them(learned):
     references = [Asked(s, (s.text, f"we {s.text[4:]}")) for m in after for s in m.spoken()]
 
     def describe(moments):
-        return [fill(learned, TEMPLATE, moment.tokens)[0] for moment in moments]
+        return [fill_blanks(learned, TEMPLATE, moment.tokens)[0] for moment in moments]
 
     found = evaluate(learned, [], after, None, silent, references=references, describe=describe)
     for name in ("reference_search", "reference_moment_to_text"):

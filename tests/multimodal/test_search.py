@@ -11,9 +11,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from multimodal.answers.search import Hit, Index, alignment, embed, index, without_model
+from multimodal.answers.index import index
+from multimodal.answers.search import Hit, Index, without_model
 from multimodal.catalogue import Video
 from multimodal.examples.packing import pack, sequence, unmasked
+from multimodal.inference.embedding import alignment_probability, embed_texts, embed_videos
 from multimodal.library import Material, tokens_table
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, canonical_json, write_whole
@@ -37,7 +39,7 @@ def untrained(tmp_path_factory):
 
 def of(trained, moments: list[Segment]) -> Index:
     return Index(trained, [f"{m.video}.mp4" for m in moments], moments,
-                 embed(trained, texts=[m.text for m in moments]), embed(trained, tokens=[m.tokens for m in moments]))  # fmt: skip
+                 embed_texts(trained, [m.text for m in moments]), embed_videos(trained, [m.tokens for m in moments]))  # fmt: skip
 
 
 MOMENTS = [
@@ -149,13 +151,13 @@ def test_by_words_takes_only_what_shares_a_word(found):
 
 def test_embeddings_are_those_of_the_model(untrained):
     texts = ["now cut the onion", "", "stir"]
-    vectors = embed(untrained, texts=texts)
+    vectors = embed_texts(untrained, texts)
     assert vectors.dtype == np.float32 and not vectors[1].any()
     batch = pack([unmasked(*sequence(untrained.vocabulary, untrained.vocabulary.encode(texts[2]), None))])
     with torch.no_grad():
         alone = untrained.model.embed(untrained.model.encode(batch), batch)[0]
     assert vectors[2] == pytest.approx(alone.numpy(), abs=1e-5)
-    assert np.linalg.norm(embed(untrained, tokens=[(1, 2), ()]), axis=1) == pytest.approx([1, 0], abs=1e-5)
+    assert np.linalg.norm(embed_videos(untrained, [(1, 2), ()]), axis=1) == pytest.approx([1, 0], abs=1e-5)
 
 
 def test_a_new_video_touches_only_its_own_file(tmp_path, untrained):
@@ -222,10 +224,10 @@ def test_a_hit_says_why_it_is_there(found):
         assert h.seen == pytest.approx(1 / (60 + rank))
         tokens = next(m.tokens for m in MOMENTS if (m.video, m.start) == (h.video, h.start))
         assert h.alignment == pytest.approx(
-            alignment(found.trained, ["wash some Onions"], [tokens])[0], abs=0.02
+            alignment_probability(found.trained, ["wash some Onions"], [tokens])[0], abs=0.02
         )
         cosine = (
-            embed(found.trained, texts=["wash some Onions"])[0] @ embed(found.trained, tokens=[tokens])[0]
+            embed_texts(found.trained, ["wash some Onions"])[0] @ embed_videos(found.trained, [tokens])[0]
         )
         assert h.cosine == pytest.approx(cosine, abs=1e-5)
     for h in (h for h in [first, *others] if not h.seen):

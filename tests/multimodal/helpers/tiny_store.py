@@ -8,7 +8,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from multimodal.answers.search import index
+from multimodal.answers.index import index
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import load_trained
 from multimodal.joint.model import JointBert, ModelOptions

@@ -1,4 +1,4 @@
-"""Owns the form in which answers leave: one JSON document each, the same for a command, a flow and a page."""
+"""The JSON of each answer, the same for a command, a flow and the page."""
 
 from __future__ import annotations
 
@@ -6,36 +6,35 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from multimodal.answers import classify as classes
-from multimodal.answers import forecast as forecasts
-from multimodal.answers import imagine as images
 from multimodal.answers import session
-from multimodal.answers.caption import caption, captioned, seen_moments, webvtt
-from multimodal.answers.forecast import SamplingOptions
-from multimodal.answers.search import without_model
 from multimodal.answers.token_names import read_token_names
 from multimodal.catalogue import Catalogue
-from multimodal.inference.trained import Trained
 from multimodal.library import usable
 from multimodal.store import InputError, Store, write_whole
-from multimodal.tokens import picture_of
 from multimodal.vocabulary import visual_name
+
+if TYPE_CHECKING:
+    from multimodal.answers.forecast import SamplingOptions
+    from multimodal.answers.imagine import Imagined
+    from multimodal.inference.trained import Trained
+
+# The parts of each answer are imported when it is asked for: a search by words alone needs neither torch nor a model.
 
 Document = dict[str, Any]
 
 
-def _asking(answer: Callable[..., Document]) -> Callable[..., Document]:
-    """Gives ``answer`` the opened store, its catalogue and its model in place of the store's folder."""
+def _with_model(answer: Callable[..., Document]) -> Callable[..., Document]:
+    """``answer`` called with the opened store, its catalogue and its model in place of the store's folder."""
 
     @functools.wraps(answer)
-    def asked(folder: Path, *args: Any, device: str = "cpu", **options: Any) -> Document:
+    def answered(folder: Path, *args: Any, device: str = "cpu", **options: Any) -> Document:
         store = Store(folder, create=False)
         with Catalogue(store.catalogue) as catalogue:
             return answer(store, catalogue, session.open_trained(store, catalogue, device), *args, **options)
 
-    return asked
+    return answered
 
 
 def search(
@@ -47,9 +46,9 @@ def search(
     top: int = 5,
     device: str = "cpu",
 ) -> Document:
-    """The moments that ``text``, or the moment ``like``, calls for; ``by`` words alone where the store has no model yet.
+    """The moments nearest to ``text`` or to the moment ``like``; ``by`` is ``words`` where the store has no model yet.
 
-    ``texts``: the sentences that fit what is seen at ``like``. ``unknown``: words that the model's vocabulary lacks.
+    ``texts``: the sentences that fit the picture at ``like``. ``unknown``: words that the model's vocabulary lacks.
     """
     if (text is None) == (like is None):
         raise InputError(
@@ -61,11 +60,13 @@ def search(
         raise InputError(f"--top {top}: must be 1 or more")
     store = Store(folder, create=False)
     with Catalogue(store.catalogue) as catalogue:
-        moment = session.asked(catalogue, like) if like is not None else None
+        moment = session.resolve(catalogue, like) if like is not None else None
         if moment is not None and moment.at is None:
             raise InputError(f"--like {like}: names no second; write VIDEO@SECONDS, as in {like}@62.5")
         by_words_alone = moment is None and catalogue.current("model") is None
         if by_words_alone:
+            from multimodal.answers.search import without_model
+
             index = without_model(store, usable(catalogue))
         else:
             index = session.open_index(store, catalogue, session.open_trained(store, catalogue, device))
@@ -80,8 +81,8 @@ def search(
     return document | {"hits": [dataclasses.asdict(hit) for hit in hits]}
 
 
-@_asking
-def captions(
+@_with_model
+def caption(
     store: Store,
     catalogue: Catalogue,
     trained: Trained,
@@ -93,7 +94,9 @@ def captions(
 ) -> Document:
     """Captions of a video, or of the moment that ``video`` or ``at`` names: by the captioner where the store has one and
     no template is given. ``vtt``: a file that the whole video's captions are written to."""
-    moment = session.asked(catalogue, video, at)
+    from multimodal.answers import caption as captions
+
+    moment = session.resolve(catalogue, video, at)
     if vtt is not None:
         if moment.at is not None:
             raise InputError(
@@ -103,23 +106,23 @@ def captions(
     given = session.material_of(store, trained, moment.video)
     captioner = None if template is not None else session.open_captioner(store, catalogue, trained)
     if captioner is not None:
-        found = captioned(store, trained, captioner, given, at=moment.at)
+        found = captions.captioned(store, trained, captioner, given, at=moment.at)
     elif template is not None:
-        found = caption(trained, given, at=moment.at, template=template)
+        found = captions.caption(trained, given, at=moment.at, template=template)
     else:
-        found = caption(trained, given, at=moment.at)
+        found = captions.caption(trained, given, at=moment.at)
     document = {
         "video": moment.video.video, "name": moment.video.name,
         "captions": [dataclasses.asdict(c) for c in found],
     }  # fmt: skip
     if vtt is not None:
-        write_whole(vtt, webvtt(found).encode())
+        write_whole(vtt, captions.webvtt(found).encode())
         document["vtt"] = str(vtt.absolute())
     return document
 
 
-@_asking
-def coming(
+@_with_model
+def forecast(
     store: Store,
     catalogue: Catalogue,
     trained: Trained,
@@ -131,14 +134,16 @@ def coming(
     rollout: float | None = None,
     sampling: SamplingOptions | None = None,
 ) -> Document:
-    """What comes after a moment: the likeliest tokens at each horizon and, for ``rollout`` seconds, one way it may go."""
+    """The likeliest tokens at each horizon after a moment and, for ``rollout`` seconds, one sample of the clips there."""
+    from multimodal.answers import forecast as forecasts
+
     if sampling is not None and rollout is None:
         raise InputError(
             "--temperature, --top-p and --seed: have no effect without --rollout SECONDS; add it"
         )
     if top < 1:
         raise InputError(f"--top {top}: at least 1 token for each horizon")
-    moment = session.asked(catalogue, video, at)
+    moment = session.resolve(catalogue, video, at)
     if moment.at is None:
         raise InputError(f"VIDEO {video}: which second of it? write {video}@SECONDS or --at SECONDS")
     given = session.material_of(store, trained, moment.video)
@@ -150,20 +155,20 @@ def coming(
 
     document = {
         "video": moment.video.video, "name": moment.video.name, "at": moment.at,
-        "heard": forecasts.said_before(given.transcript, moment.at) if words else None,
+        "heard": forecasts.words_before(given.transcript, moment.at) if words else None,
         "horizons": [{"seconds": h.seconds, "tokens": [shown(*t) for t in h.tokens]} for h in horizons],
     }  # fmt: skip
     if rollout is not None:
-        options = sampling or SamplingOptions()
-        steps = forecasts.rollout(trained, given, moment.at, rollout, options, words=words)
+        options = sampling or forecasts.SamplingOptions()
+        sampled = forecasts.rollout(trained, given, moment.at, rollout, options, words=words)
         document["rollout"] = dataclasses.asdict(options) | {
-            "clips": [{"seconds": s.seconds} | shown(s.token, s.probability) for s in steps]
+            "clips": [{"seconds": s.seconds} | shown(s.token, s.probability) for s in sampled]
         }
     return document
 
 
-@_asking
-def names(
+@_with_model
+def classify(
     store: Store,
     catalogue: Catalogue,
     trained: Trained,
@@ -173,35 +178,40 @@ def names(
     nouns: Sequence[str] = (),
     at: float | None = None,
 ) -> Document:
-    """Which verbs and nouns fit each moment of a video, or the one that ``video`` or ``at`` names."""
-    moment = session.asked(catalogue, video, at)
+    """Both lists, ranked, for each moment of a video, or the one that ``video`` or ``at`` names."""
+    from multimodal.answers.caption import seen_moments
+    from multimodal.answers.classify import classify_moments
+
+    moment = session.resolve(catalogue, video, at)
     shown = seen_moments(session.material_of(store, trained, moment.video), moment.at)
-    found = classes.name_moments(trained, [m.tokens for m in shown], verbs, nouns)
+    found = classify_moments(trained, [m.tokens for m in shown], verbs, nouns)
     return {
         "video": moment.video.video, "name": moment.video.name,
         "moments": [{"start": m.start, "end": m.end} | dataclasses.asdict(c) for m, c in zip(shown, found, strict=True)],
     }  # fmt: skip
 
 
-@_asking
-def imagined(
+@_with_model
+def imagine(
     store: Store,
     catalogue: Catalogue,
     trained: Trained,
     text: str,
     *,
-    clips: int = images.CLIPS,
+    clips: int | None = None,
     out: Path | None = None,
 ) -> Document:
     """The clips that a text calls for. ``out``: a PNG file that the strip of their pictures is written to."""
+    from multimodal.answers import imagine as images
+
     if out is not None:
         _writable("--out", out, ".png")
-    found = images.imagine(store, trained, text, clips)
+    found = images.imagine(store, trained, text, images.CLIPS if clips is None else clips)
     if out is not None:
         write_whole(out, images.strip(store, trained, found))
     token_names = read_token_names(store, trained)
 
-    def nearest(clip: images.Imagined) -> Document | None:
+    def nearest(clip: Imagined) -> Document | None:
         known = catalogue.get(clip.video)
         moment = {"video": clip.video, "name": known and known.name, "start": clip.start, "end": clip.end}
         return moment if clip.video else None
@@ -217,6 +227,8 @@ def imagined(
 
 def _token(store: Store, trained: Trained, token: int, names: Mapping[int, str]) -> Document:
     """``name``: the words that are said while the token is shown, ``None`` where none is said more often than by chance."""
+    from multimodal.tokens import picture_of
+
     picture = picture_of(store, trained.codebook, token)
     return {"token": visual_name(token), "name": names.get(token), "picture": picture and str(picture)}
 

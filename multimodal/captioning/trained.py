@@ -1,0 +1,44 @@
+"""A trained captioner: its checkpoint, checked and opened for inference."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from multimodal.captioning.decoder import Captioner, CaptionerOptions
+from multimodal.inference.trained import OPENED, Trained, check_opened
+from multimodal.store import InputError, Store
+from multimodal.training import checkpoints
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedCaptioner:
+    """A captioner with its options; ``references`` of the captions that it was fine-tuned on."""
+
+    name: str
+    network: Captioner
+    options: CaptionerOptions
+    references: int
+
+
+def model_digest(folder: Path) -> str:
+    """The SHA-256 of a model folder's weights, as its manifest says."""
+    return json.loads((folder / "manifest.json").read_text())["files"]["model.safetensors"]
+
+
+def load_captioner(store: Store, trained: Trained, name: str) -> LearnedCaptioner:
+    """A finished captioner of the model. Raises :class:`InputError` where there is none, it was changed, or it belongs to
+    another model."""
+    folder = checkpoints.latest(store.captioner(name))
+    if folder is None or not checkpoints.read_progress(folder).finished:
+        raise InputError(f"captioner {name}: not in store {store.root}; run `videobert captioner`")
+    check_opened(folder, (*OPENED, "trainer.json"))
+    card = json.loads((folder / "card.json").read_text())
+    if card["model_sha256"] != model_digest(trained.folder):
+        raise InputError(
+            f"captioner {name}: belongs to model {card['model']} at {card['step']}, not to {trained.name} at "
+            f"{trained.folder.name}, the store's model now; run `videobert captioner`, or ask with --template"
+        )
+    options = CaptionerOptions(**card["options"])
+    return LearnedCaptioner(name, Captioner.load(folder, trained.model), options, card["references"])
