@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from multimodal.catalogue import Catalogue
 from multimodal.store import Store
-from multimodal.web.table import table
+from multimodal.web.evaluation import figures_table
 
 if TYPE_CHECKING:
     from multimodal.answers.search import Hit
@@ -43,7 +43,7 @@ def print_figures(store: Store) -> None:
     if not found:
         print("No figures: fewer than ten videos could be seen, so none was held out to judge by.")
         return
-    print("\n".join(table(found)))
+    print("\n".join(figures_table(found)))
 
 
 def hit_lines(hits: Sequence[Hit]) -> list[str]:

@@ -1,39 +1,41 @@
-"""Owns the words for the figures of an evaluation: which question each one answers, and which belong side by side."""
+"""The questions of an evaluation in words: what each figure measures, what chance is, and which two are compared."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 
+from multimodal.scoring.ranking import RECALLS
+
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """``sides``: the figures that answer it, each by name with what was given; ``better`` and ``worse`` say which of two won."""
+    """``figures``: the figures that answer it, each by name with what the model was given. ``better`` and ``worse``: the
+    outcome where the first of two is better or worse than the second."""
 
     title: str
     explained: str
-    sides: tuple[tuple[str, str], ...]
+    figures: tuple[tuple[str, str], ...]
     better: str = ""
     worse: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Questions that belong together."""
+    """The questions of one task of the model."""
 
     title: str
     questions: tuple[Question, ...]
 
 
-_CLOZE_CHANCE = "Chance: always saying the most frequent one."
-_SIGHT = ("Seeing the picture helps", "Seeing the picture does harm")
-_TABLE = ("The model beats the table", "The table beats the model")
-RECALLS = (1, 5, 10)
-_PLACES = (
-    *((f"recall_at_{k}", "in the first place" if k == 1 else f"in the first {k}") for k in RECALLS),
-    ("median_rank", "middle place, 1 is the best"),
+_CLOZE_CHANCE = "Chance: always the most frequent one."
+_WITH_VIDEO = ("The video helps", "The video does harm")
+_AGAINST_TABLE = ("The model beats the table", "The table beats the model")
+_RANKS = (
+    *((f"recall_at_{k}", "first" if k == 1 else f"in the first {k}") for k in RECALLS),
+    ("median_rank", "median rank, 1 is the best"),
 )
-_MEASURES = (
+_CAPTION_MEASURES = (
     ("bleu_1", "BLEU-1"),
     ("bleu_2", "BLEU-2"),
     ("bleu_3", "BLEU-3"),
@@ -42,147 +44,148 @@ _MEASURES = (
     ("rouge_l", "ROUGE-L"),
     ("cider", "CIDEr, at most 10"),
 )
-HORIZONS = (("next_token", "1.5 s"), ("next_token_at_3_s", "3 s"), ("next_token_at_6_s", "6 s"), ("next_token_at_12_s", "12 s"))  # fmt: skip
-_DEALT = "Chance: the same captions dealt out to the moments at random."
+HORIZON_FIGURES = (("next_token", "1.5 s"), ("next_token_at_3_s", "3 s"), ("next_token_at_6_s", "6 s"), ("next_token_at_12_s", "12 s"))  # fmt: skip
+_SHUFFLED = "Chance: the same captions shuffled among the moments."
 
 
-def _named(prefix: str, ends: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def _figures(prefix: str, ends: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple((f"{prefix}_{end}", given) for end, given in ends)
 
 
 def _zero_shot(kind: str, suffix: str = "") -> tuple[tuple[str, str], ...]:
     name = f"{kind}_zero_shot{suffix}"
-    return ((name, "seeing the picture"), (f"{name}_without_video", "guessing with eyes shut"))
+    return ((name, "with the video"), (f"{name}_without_video", "without the video (language prior)"))
 
 
 TASKS = (
     Task(
-        "Cloze: find what is hidden",
+        "Cloze: predict what is masked",
         (
             Question(
-                "Find a hidden word",
-                f"One word of a sentence is covered; does the model name exactly that word? {_CLOZE_CHANCE}",
+                "Predict a masked word",
+                f"One word of a sentence is masked; is the model's likeliest word that one? {_CLOZE_CHANCE}",
                 (
-                    ("text_cloze_with_video", "seeing the picture"),
+                    ("text_cloze_with_video", "with the video"),
                     ("text_cloze_without_video", "words alone"),
                 ),
-                *_SIGHT,
+                *_WITH_VIDEO,
             ),
             Question(
-                "Find a hidden action or thing",
-                f"The same, only for words that name an action or a thing of this corpus. {_CLOZE_CHANCE}",
+                "Predict a masked action or thing",
+                f"The same for the words that name an action or a thing of this corpus. {_CLOZE_CHANCE}",
                 (
-                    ("action_and_thing_text_cloze_with_video", "seeing the picture"),
+                    ("action_and_thing_text_cloze_with_video", "with the video"),
                     ("action_and_thing_text_cloze_without_video", "words alone"),
                 ),
-                *_SIGHT,
+                *_WITH_VIDEO,
             ),
             Question(
-                "Find a hidden visual token",
-                f"One clip of 1.5 s is covered; does the model name its visual token? {_CLOZE_CHANCE}",
+                "Predict a masked visual token",
+                f"One clip of 1.5 s is masked; is the model's likeliest visual token that of the clip? {_CLOZE_CHANCE}",
                 (
-                    ("video_cloze_with_text", "hearing the words"),
-                    ("video_cloze_without_text", "picture alone"),
+                    ("video_cloze_with_text", "with the words"),
+                    ("video_cloze_without_text", "video alone"),
                 ),
-                "Hearing the words helps",
-                "Hearing the words does harm",
+                "The words help",
+                "The words do harm",
             ),
             Question(
-                "How surprised is it by hidden words?",
-                "Perplexity: among how many equally likely words it is as if the model chose; 1 is certainty, lower is "
-                "better. Chance: the frequencies of the words that it learned from.",
+                "Perplexity of masked words",
+                "Among how many equally likely words it is as if the model chose; 1 is certainty, lower is better. Chance: "
+                "the frequencies of the words in the training videos.",
                 (
-                    ("cloze_perplexity_joint_words", "seeing the picture"),
+                    ("cloze_perplexity_joint_words", "with the video"),
                     ("cloze_perplexity_text_only", "words alone"),
                 ),
-                *_SIGHT,
+                *_WITH_VIDEO,
             ),
             Question(
-                "How surprised is it by hidden visual tokens?",
-                "The same for covered clips. Chance: the frequencies of the tokens that it learned from.",
+                "Perplexity of masked visual tokens",
+                "The same for masked clips. Chance: the frequencies of the tokens in the training videos.",
                 (
-                    ("cloze_perplexity_joint_tokens", "hearing the words"),
-                    ("cloze_perplexity_video_only", "picture alone"),
+                    ("cloze_perplexity_joint_tokens", "with the words"),
+                    ("cloze_perplexity_video_only", "video alone"),
                 ),
-                "Hearing the words helps",
-                "Hearing the words does harm",
+                "The words help",
+                "The words do harm",
             ),
         ),
     ),
     Task(
-        "Alignment: what belongs together",
+        "Alignment of sentence and video",
         (
             Question(
-                "Does this sentence belong to this picture?",
-                "A sentence is shown with its own picture or with a stranger's; yes or no, and how often its own is held "
-                "for likelier than a stranger's (area under the ROC curve). Chance: a coin.",
-                (("alignment_accuracy", "yes or no"), ("alignment_auc", "which is likelier")),
+                "Does this sentence belong to this clip?",
+                "A sentence with its own clips, or with those of another video (a negative pair): how often the alignment "
+                "head is right, and how often the own pair scores above the negative (area under the ROC curve). "
+                "Chance: one half.",
+                (("alignment_accuracy", "accuracy"), ("alignment_auc", "area under the ROC curve")),
             ),
         ),
     ),
     Task(
-        "Search by sight alone",
+        "Visual search: no words of the moment are used",
         (
             Question(
                 "Find the moment of a sentence",
-                "A sentence is looked up among the pictures of all held-out moments; is its own among the first? "
-                "Chance: a blind draw.",
-                _named("search", _PLACES),
+                "A sentence is searched for among the visual tokens of the held-out moments; the rank of its own moment. "
+                "Chance: a random order.",
+                _figures("search", _RANKS),
             ),
             Question(
                 "Find the sentence of a moment",
-                "The other way: a picture is looked up among all held-out sentences. Chance: a blind draw.",
-                _named("moment_to_text", _PLACES),
+                "The other way: a moment's visual tokens among the held-out sentences. Chance: a random order.",
+                _figures("moment_to_text", _RANKS),
             ),
             Question(
                 "Find any moment that shows the same",
-                "A sentence is looked up by sight; do the first moments show the action and the thing that the sentence "
-                "is about? Chance: a blind draw.",
+                "Whether the first moments that are found show the action and the thing of the sentence. Chance: a random "
+                "order.",
                 (
-                    ("search_first_shows_the_same", "the first place"),
+                    ("search_first_shows_the_same", "the first"),
                     ("search_first_10_show_the_same", "share of the first 10"),
                 ),
             ),
             Question(
                 "Find the moment of a reference sentence",
-                "What people wrote about these videos, looked up among the pictures of the moments that they wrote of. "
-                "Chance: a blind draw.",
-                _named("reference_search", _PLACES),
+                "A sentence that people wrote about these videos, searched for among the moments that they wrote of. "
+                "Chance: a random order.",
+                _figures("reference_search", _RANKS),
             ),
             Question(
                 "Find the reference sentence of a moment",
-                "The other way; of several sentences about a moment the best counts. Chance: a blind draw.",
-                _named("reference_moment_to_text", _PLACES),
+                "The other way; of several sentences about a moment the best counts. Chance: a random order.",
+                _figures("reference_moment_to_text", _RANKS),
             ),
         ),
     ),
     Task(
-        "Verbs and nouns, never taught as labels",
+        "Zero-shot classification: verbs and nouns",
         (
             Question(
-                "Name the action that is seen",
-                "The model picks one of the known actions for a picture; it was never taught their names as labels. "
-                "Chance: a blind pick.",
+                "Name the action",
+                "The likeliest of the known actions at the first blank of the template; the model was never trained on labels. "
+                "Chance: a uniform guess.",
                 _zero_shot("verb"),
-                *_SIGHT,
+                *_WITH_VIDEO,
             ),
             Question(
-                "Name the action in five guesses",
-                "The same with five picks. Chance: five blind picks.",
+                "The action among the five likeliest",
+                "The same, top 5. Chance: five uniform guesses.",
                 _zero_shot("verb", "_top_5"),
-                *_SIGHT,
+                *_WITH_VIDEO,
             ),
             Question(
-                "Name the thing that is seen",
-                "The same for the known things. Chance: a blind pick.",
+                "Name the thing",
+                "The same for the known things at the second blank. Chance: a uniform guess.",
                 _zero_shot("noun"),
-                *_SIGHT,
+                *_WITH_VIDEO,
             ),
             Question(
-                "Name the thing in five guesses",
-                "The same with five picks. Chance: five blind picks.",
+                "The thing among the five likeliest",
+                "The same, top 5. Chance: five uniform guesses.",
                 _zero_shot("noun", "_top_5"),
-                *_SIGHT,
+                *_WITH_VIDEO,
             ),
         ),
     ),
@@ -190,13 +193,13 @@ TASKS = (
         "Next clips",
         tuple(
             Question(
-                f"What comes in {seconds}?",
-                "The visual token that is shown so far ahead, from the clips up to now. Chance: always saying the most "
+                f"Predict the clip in {seconds}",
+                "Whether the likeliest visual token is that of the clip, from the clips up to now. Chance: always the most "
                 "frequent token.",
                 ((name, "the model"), (f"{name}_bigram_table", "a table of transitions")),
-                *_TABLE,
+                *_AGAINST_TABLE,
             )
-            for name, seconds in HORIZONS
+            for name, seconds in HORIZON_FIGURES
         ),
     ),
     Task(
@@ -204,26 +207,26 @@ TASKS = (
         (
             Question(
                 "Describe a moment (micro)",
-                "How near the model's caption is to what people wrote, or else said, every moment counting alike. "
-                f"Not comparable with the other two modes. {_DEALT}",
+                "The model's caption against what people wrote, or else said, every moment counting alike. "
+                f"Not comparable with the other two modes. {_SHUFFLED}",
                 (
-                    *_named("caption_micro", _MEASURES),
+                    *_figures("caption_micro", _CAPTION_MEASURES),
                     ("caption_micro_cider_of_template", "CIDEr of the filled-in template"),
                     (
                         "caption_micro_cider_of_nearest_neighbour",
-                        "CIDEr of the nearest learned moment's words",
+                        "CIDEr of the nearest training moment's words",
                     ),
                 ),
             ),
             Question(
                 "Describe a moment (macro)",
-                f"The same score of each video by itself, every video counting alike. {_DEALT}",
-                _named("caption_macro", _MEASURES),
+                f"The same score of each video by itself, every video counting alike. {_SHUFFLED}",
+                _figures("caption_macro", _CAPTION_MEASURES),
             ),
             Question(
                 "Describe a video (paragraph)",
-                f"The captions of a video one after the other, against all that was written of it. {_DEALT}",
-                _named("caption_paragraph", _MEASURES),
+                f"The captions of a video joined into one text, as are its references. {_SHUFFLED}",
+                _figures("caption_paragraph", _CAPTION_MEASURES),
             ),
         ),
     ),

@@ -1,4 +1,4 @@
-"""Owns the report: one page of HTML that says what a store holds, what its model learned, and how it answers."""
+"""The report: one page of HTML with the contents of a store, the figures of its model and sample answers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from multimodal.answers.session import open_index, open_trained
+from multimodal.answers.token_names import read_token_names
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import Trained
 from multimodal.library import read_material, usable
@@ -23,7 +24,7 @@ from multimodal.store import Store, write_whole
 from multimodal.tokens import load_codebook, picture_of, train_and_held_out
 from multimodal.training import checkpoints
 from multimodal.vocabulary import visual_name
-from multimodal.web import charts, figures, samples
+from multimodal.web import charts, evaluation, samples
 from vision.clips import CLIP_SECONDS
 
 TEMPLATE = "report.html"
@@ -36,8 +37,8 @@ THUMBNAIL_QUALITY = 70
 
 
 @dataclasses.dataclass(frozen=True)
-class Spot:
-    """A visual token on the atlas: ``x`` and ``y`` from 0 to 1, ``count`` clips of the learned videos."""
+class AtlasTile:
+    """A visual token on the atlas: ``x`` and ``y`` from 0 to 1, ``count`` clips of the training videos."""
 
     token: int
     count: int
@@ -53,46 +54,48 @@ def write_report(store: Store, catalogue: Catalogue, device: str, report: Report
     """
     trained = open_trained(store, catalogue, device)
     used = usable(catalogue)
-    learned, held_out = train_and_held_out(store, used, trained.codebook)
+    train_videos, held_out = train_and_held_out(store, used, trained.codebook)
     stages = 6
     report(0, stages, "searches")
-    found = samples.searches(open_index(store, catalogue, trained))
+    searches = samples.search_samples(open_index(store, catalogue, trained))
     report(1, stages, "captions")
-    materials = [read_material(store, trained.codebook, v) for v in samples.choose(used, held_out)]
-    captioned = samples.captions(trained, materials)
+    chosen = samples.choose_videos(used, held_out)
+    materials = [read_material(store, trained.codebook, v) for v in chosen]
+    captions = samples.caption_samples(trained, materials)
     report(2, stages, "next clips")
-    forecasts = samples.forecasts(trained, materials)
+    forecasts = samples.forecast_samples(trained, materials)
     report(3, stages, "frames")
-    shots = [f.shot for _, hits in found for f in hits] + [c.shot for c in captioned]
-    shots += [s for f in forecasts for s in (f.now, *(a.shot for a in f.ahead)) if s]
-    frames = samples.take(
-        used, shots, lambda done, of, name: report(3 + done / of, stages, f"frames of {name}")
+    times = [hit.frame for _, hits in searches for hit in hits] + [c.frame for c in captions]
+    times += [t for f in forecasts for t in (f.now, *(h.frame for h in f.horizons)) if t]
+    frames = samples.read_frames(
+        used, times, lambda done, of, name: report(3 + done / of, stages, f"frames of {name}")
     )
     report(4, stages, "atlas of the visual tokens")
-    spots, unshown = atlas(store, trained)
-    expected = {t for f in forecasts for a in f.ahead for t, _ in a.horizon.tokens}
-    thumbnails = {t: thumbnail(store, trained.codebook, t) for t in expected | {s.token for s in spots}}
+    tiles, hidden = atlas(store, trained)
+    expected = {t for f in forecasts for h in f.horizons for t, _ in h.horizon.tokens}
+    thumbnails = {t: thumbnail(store, trained.codebook, t) for t in expected | {tile.token for tile in tiles}}
     report(5, stages, "page")
-    evaluation = figures.read_figures(store, catalogue)
+    figures = evaluation.read_evaluation(store, catalogue)
     page = _environment().get_template(TEMPLATE).render(
-        head=head(store, catalogue, trained, learned, held_out),
-        answered=figures.answered(evaluation or {}),
-        curves=charts.curves(evaluation or {}),
-        why_none=figures.why_none(evaluation, used, len(held_out)),
-        searches=found,
-        captions=captioned,
+        head=head(store, catalogue, trained, train_videos, held_out),
+        results=evaluation.results_by_task(figures or {}),
+        figure_charts=charts.figure_charts(figures or {}),
+        no_figures=evaluation.reason_for_no_figures(figures, used, len(held_out)),
+        searches=searches,
+        captions=captions,
         forecasts=forecasts,
         frames=frames,
         thumbnails=thumbnails,
-        spots=spots,
-        unshown=unshown,
-        tile=tile_width(len(spots)),
+        token_names=read_token_names(store, trained),
+        tiles=tiles,
+        hidden=hidden,
+        tile_width=tile_width(len(tiles)),
         atlas_height=ATLAS_HEIGHT,
-        charts=charts.charts(charts.read_metrics(store.model(trained.name) / "metrics.jsonl")),
+        loss_charts=charts.loss_charts(charts.read_metrics(store.model(trained.name) / "metrics.jsonl")),
         chart_size=charts,
         videos=catalogue.videos(),
         by_digest={v.video: v for v in used},
-        role={v.video: "learned from" for v in learned} | {v.video: "held out" for v in held_out},
+        role={v.video: "training" for v in train_videos} | {v.video: "held out" for v in held_out},
     )  # fmt: skip
     path = write_whole(store.report, page.encode("utf-8", "replace"))
     report(stages, stages, str(path))
@@ -100,9 +103,9 @@ def write_report(store: Store, catalogue: Catalogue, device: str, report: Report
 
 
 def head(
-    store: Store, catalogue: Catalogue, trained: Trained, learned: list[Video], held_out: list[Video]
+    store: Store, catalogue: Catalogue, trained: Trained, train_videos: list[Video], held_out: list[Video]
 ) -> dict[str, Any]:
-    """What the store holds, in numbers."""
+    """The numbers at the head of the page."""
     videos, used = catalogue.videos(), usable(catalogue)
     codebook = load_codebook(store, trained.codebook)
     progress = checkpoints.read_progress(trained.folder)
@@ -117,34 +120,34 @@ def head(
         "tokens_used": int(codebook.used_.sum()),
         "k": codebook.options.k,
         "depth": codebook.options.depth,
-        "tokens_elsewhere": not codebook.has_centroids,
+        "tokens_imported": not codebook.has_centroids,
         "model": trained.name,
         "parameters": sum(p.numel() for p in trained.model.parameters()),
         "step": progress.step,
         "steps": progress.steps,
-        "learned": len(learned),
+        "train_videos": len(train_videos),
         "held_out": len(held_out),
         "made": datetime.datetime.now(datetime.UTC).strftime("%-d %B %Y, %H:%M UTC"),
     }
 
 
-def atlas(store: Store, trained: Trained) -> tuple[list[Spot], int]:
-    """The most frequent tokens at their places, and how many more are in use."""
+def atlas(store: Store, trained: Trained) -> tuple[list[AtlasTile], int]:
+    """The most frequent tokens with their positions, and how many more are in use."""
     codebook = load_codebook(store, trained.codebook)
     used = np.flatnonzero(codebook.used_)
     shown = np.sort(used[np.argsort(-codebook.counts_[used], kind="stable")[:ATLAS_MOST]])
     wide = tile_width(len(shown))
-    places = charts.places if codebook.has_centroids else charts.in_rows
-    xy = places(codebook.leaf_centroids()[shown], wide / (1 - wide), wide / (ATLAS_HEIGHT - wide))
-    spots = [
-        Spot(int(t), int(codebook.counts_[t]), float(x), float(y))
+    positions = charts.atlas_positions if codebook.has_centroids else charts.grid_positions
+    xy = positions(codebook.leaf_centroids()[shown], wide / (1 - wide), wide / (ATLAS_HEIGHT - wide))
+    tiles = [
+        AtlasTile(int(t), int(codebook.counts_[t]), float(x), float(y))
         for t, (x, y) in zip(shown, xy, strict=True)
     ]
-    return spots, len(used) - len(shown)
+    return tiles, len(used) - len(shown)
 
 
 def tile_width(tokens: int) -> float:
-    """The width of a token's picture as a share of the atlas's: together they fill about a third of it."""
+    """The width of a token's picture as a share of the atlas's: all pictures fill about a third of it."""
     return min(0.12, math.sqrt(ATLAS_HEIGHT / 3 / max(tokens, 1)))
 
 

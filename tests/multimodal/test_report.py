@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_store import COLOURS, add, finish, paint
 
+from multimodal.answers.token_names import FILE
 from multimodal.catalogue import Catalogue, Video
 from multimodal.examples.sampling import HORIZONS
 from multimodal.library import usable
 from multimodal.scoring.cloze import REGIMES
 from multimodal.scoring.described import MODES
 from multimodal.scoring.forecasts import name_of
-from multimodal.store import InputError, Store, canonical_json
-from multimodal.web import charts, figures, samples
+from multimodal.store import InputError, Store, canonical_json, write_whole
+from multimodal.web import charts, evaluation, samples
 from multimodal.web.report import write_report
-from multimodal.web.table import table
 from vision.clips import CLIP_SECONDS
 
 BAD_NAME = '<script>alert("name")</script>.mp4'
@@ -131,9 +131,9 @@ def test_what_people_wrote_is_shown_and_never_run(page):
     assert not [a for tag, a in page.tags if tag == "img" and a["src"] == "x"]
 
 
-def test_every_video_has_its_fate(page):
-    table = page.words[page.words.index("Each video's fate") :]
-    for words in ("silent.mp4", "kept.mp4", "judge by", "talk.mp3", "no picture", "broken.mp4: not a video"):
+def test_every_video_has_its_outcome(page):
+    table = page.words[page.words.index("Each video's outcome") :]
+    for words in ("silent.mp4", "kept.mp4", "evaluate", "talk.mp3", "no picture", "broken.mp4: not a video"):
         assert words in table
     assert [table.count(f"{mark} ") for mark in "✓◐✕"] == [2, 2, 1]
     assert "4 of 5 videos in use, 2 of them in part; 1 refused" in page.words
@@ -141,26 +141,26 @@ def test_every_video_has_its_fate(page):
 
 def test_answers_come_with_frames_and_words(page):
     for words in (
-        "the model says",
+        "caption",
         "Now let me show you how to",
-        "really came: v0000",
-        "really said",
+        "followed by v0000",
+        "speech",
         "% likely",
     ):
         assert words in page.words
     assert "moved away" not in page.words
     assert page.words.count("✓ right") >= 1
-    assert "learned from this video" in page.words
+    assert "a training video" in page.words
 
 
 def test_a_frame_is_the_one_on_display(made):
     with Catalogue(made.catalogue) as catalogue:
         videos = usable(catalogue)
     kept = next(v for v in videos if v.name == "kept.mp4")
-    shots = [samples.Shot(kept.video, CLIP_SECONDS * (clip + 0.5)) for clip in range(4)]
-    taken = samples.take(videos, shots, quiet)
-    for shot, clip in zip(shots, [0, 2, 1, 3], strict=True):
-        with Image.open(io.BytesIO(base64.b64decode(taken[shot].split(",", 1)[1]))) as picture:
+    times = [samples.FrameTime(kept.video, CLIP_SECONDS * (clip + 0.5)) for clip in range(4)]
+    read = samples.read_frames(videos, times, quiet)
+    for time, clip in zip(times, [0, 2, 1, 3], strict=True):
+        with Image.open(io.BytesIO(base64.b64decode(read[time].split(",", 1)[1]))) as picture:
             assert np.abs(np.asarray(picture).mean((0, 1)) - COLOURS[clip]).max() < 12
 
 
@@ -189,10 +189,10 @@ def test_figures_stand_side_by_side_with_chance_and_interval(store):
         catalogue.set_current("evaluation", path.name)
     page = page_of(store)
     for words in (
-        "seeing the picture 50.0% 95 % interval 40.0% to 60.0% chance 12.5% against chance 4.0 times, above chance questions 1,234 words alone 25.0%",
+        "with the video 50.0% 95 % interval 40.0% to 60.0% chance 12.5% against chance 4.0 times, above chance questions 1,234 words alone 25.0%",
         "chance is never right",
-        "Seeing the picture helps: 25.0 points more",
-        "against chance 0.5 times, not told apart from chance",
+        "25.0 points more",
+        "against chance 0.5 times, the interval includes chance",
         "a new <figure> 75.0%",
     ):
         assert words in page.words, words
@@ -200,12 +200,22 @@ def test_figures_stand_side_by_side_with_chance_and_interval(store):
     assert "left:12.50%" in marks
 
 
+def test_tokens_are_shown_by_number_and_name(store, page):
+    """In the atlas and in the forecasts; a name is text, whatever was said."""
+    write_whole(
+        store.cache("m.step-40") / FILE, canonical_json({"names": {"1": "<i>carrot</i>, chop"}}).encode()
+    )
+    named = page_of(store)
+    assert named.words.count("v00001 <i>carrot</i>, chop") >= 2 and "<i>carrot" not in named.html
+    assert "carrot, chop" not in page.words and page.words.count("v00001") == named.words.count("v00001")
+
+
 def test_no_figures_says_why(page, made):
     assert "videobert evaluate does it" in page.words
     few = [Video(str(i), "", "", 1, clips=3) for i in range(4)]
-    assert "fewer than 10 videos (4 here)" in figures.why_none({}, few, 0)
-    assert "none was held out" in figures.why_none({}, few * 3, 0)
-    assert "nothing that could be asked" in figures.why_none({}, few, 1)
+    assert "10 videos (4 here)" in evaluation.reason_for_no_figures({}, few, 0)
+    assert "none was held out" in evaluation.reason_for_no_figures({}, few * 3, 0)
+    assert "nothing that could be asked" in evaluation.reason_for_no_figures({}, few, 1)
 
 
 @pytest.mark.parametrize("said", [[], ["boil the rice"] * 3])
@@ -219,7 +229,7 @@ def test_a_store_of_one_picture_with_speech_or_none(tmp_path, said):
             add(store, catalogue, tmp_path / "talk.mp3", [], said)
         finish(store, catalogue, [])
     page = page_of(store)
-    assert "nobody speaks here" in page.words and "no next one to name" in page.words
+    assert "nobody speaks here" in page.words and "no next one to predict" in page.words
     assert ("no phrase of their own" in page.words) == (not said)
     assert ("searched for boil the rice" in page.words) == bool(said)
     assert ("sound only: there is no picture" in page.words) == bool(said)
@@ -238,21 +248,21 @@ def test_a_report_that_fails_leaves_the_one_before(store):
 
 def test_queries_are_the_corpus_s_own_telling_phrases():
     said = [(str(i % 3), text) for i, text in enumerate(["you know it is time"] * 3 + TALK * 2 + [""])]
-    found = samples.queries(said, 2)
-    assert found == samples.queries(said[::-1], 2)
+    found = samples.sample_queries(said, 2)
+    assert found == samples.sample_queries(said[::-1], 2)
     assert set(found) == {"chop the carrot", "wash the egg"}
-    assert samples.queries([("a", "Onion!")], 4) == ["onion"]
-    assert samples.queries([("a", "")], 4) == []
+    assert samples.sample_queries([("a", "Onion!")], 4) == ["onion"]
+    assert samples.sample_queries([("a", "")], 4) == []
 
 
 def test_loss_curves_follow_the_record(made):
-    loss, text = charts.charts(charts.read_metrics(made.model("m") / "metrics.jsonl"))
-    assert (loss.title, text.title) == ("All together", "Hidden words")
-    assert (loss.first, loss.last, loss.held, loss.held_last) == (8.875, 4.0, "", None)
-    height = [float(point.split(",")[1]) for point in loss.learned.split()]
+    loss, text = charts.loss_charts(charts.read_metrics(made.model("m") / "metrics.jsonl"))
+    assert [c.title for c in (loss, text)] == [charts.TERM_TITLES[n][0] for n in ("loss", "text")]
+    assert (loss.first, loss.last, loss.held_out, loss.held_out_last) == (8.875, 4.0, "", None)
+    height = [float(point.split(",")[1]) for point in loss.train.split()]
     assert len(height) == 40 and height == sorted(height)
     assert [words for *_, words in text.dots] == [f"step {n}: 4.500" for n in (10, 20, 30, 40)]
-    assert charts.charts([]) == [] == charts.read_metrics(Path("none"))
+    assert charts.loss_charts([]) == [] == charts.read_metrics(Path("none"))
 
 
 @given(st.floats(1e-9, 1e9))
@@ -268,9 +278,9 @@ def test_the_atlas_has_a_place_for_each_token(tokens):
     random = np.random.default_rng(0)
     kind = np.arange(tokens) % 2
     centroids = random.normal(0, 0.1, (tokens, 8)) + 5 * kind[:, None]
-    xy = charts.places(centroids, 0.05, 0.08)
+    xy = charts.atlas_positions(centroids, 0.05, 0.08)
     assert xy.shape == (tokens, 2) and ((xy >= 0) & (xy <= 1)).all()
-    assert (xy == charts.places(centroids, 0.05, 0.08)).all()
+    assert (xy == charts.atlas_positions(centroids, 0.05, 0.08)).all()
     if tokens == 40:
         gap = np.abs(xy[:, None] - xy[None])
         gap[np.arange(40), np.arange(40)] = 1
@@ -291,27 +301,23 @@ def test_every_figure_that_an_evaluation_can_make_is_known_by_its_task():
               for m in ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank")}  # fmt: skip
     names |= {f"cloze_perplexity_{regime}" for regime in REGIMES.values()} | set(REGIMES)
     names |= {f"{name_of(h)}{end}" for h in HORIZONS for end in ("", "_bigram_table")}
-    by_task = figures.names_by_task({name: number_of(1, 2) for name in names} | {"mine": number_of(1, 2)})
-    assert by_task[-1] == (figures.OTHERS, ["mine"])
+    by_task = evaluation.names_by_task({name: number_of(1, 2) for name in names} | {"mine": number_of(1, 2)})
+    assert by_task[-1] == (evaluation.OTHERS, ["mine"])
     assert {name for _, task in by_task[:-1] for name in task} == names
 
 
 def test_less_perplexity_is_better():
     given = {"cloze_perplexity_joint_words": number_of(2.0, 50.0, 1.5, 2.5), "cloze_perplexity_text_only": number_of(4.0, 50.0, 3.5, 60.0),
              "search_median_rank": number_of(30.0, 20.0, 25.0, 35.0), "next_token": number_of(0.1, 0.2, 0.05, 0.15)}  # fmt: skip
-    asked = {q.title: q for _, questions in figures.answered(given) for q in questions}
-    words = asked["How surprised is it by hidden words?"]
-    assert words.comparison == "Seeing the picture helps: 2.00 less surprise, and the intervals do not meet."
-    assert [(s.ratio, s.verdict) for s in words.sides] == [
-        (25.0, "better than chance"),
-        (12.5, "not told apart from chance"),
-    ]
-    (rank,) = asked["Find the moment of a sentence"].sides
-    assert (
-        rank.verdict == "worse than chance" and rank.shown(rank.value) == "30.00" and 0 < rank.place(20.0) < 1
-    )
-    (next_,) = asked["What comes in 1.5 s?"].sides
-    assert next_.verdict == "below chance" and next_.shown(next_.value) == "10.0%"
+    results = [r for _, some in evaluation.results_by_task(given) for r in some]
+    shown = {figure.name: figure for r in results for figure in r.figures}
+    (words,) = [r for r in results if len(r.figures) == 2]
+    assert "2.00" in words.comparison and "less" in words.comparison
+    assert [(f.ratio, f.sign) for f in words.figures] == [(25.0, 1), (12.5, 0)]
+    rank, next_ = shown["search_median_rank"], shown["next_token"]
+    assert (rank.sign, rank.verdict) == (-1, "worse than chance")
+    assert rank.formatted(rank.value) == "30.00" and 0 < rank.position(20.0) < 1
+    assert (next_.sign, next_.verdict) == (-1, "below chance") and next_.formatted(next_.value) == "10.0%"
 
 
 def test_what_was_not_computed_says_why():
@@ -327,13 +333,13 @@ def test_what_was_not_computed_says_why():
         "caption_micro_cider": number_of(0.5, 0.1) | {"note": "words by our rule"},
         "caption_micro_meteor": missing,
     }
-    ((task, (question,)),) = figures.answered(given)
-    assert task == "Captions" and question.notes == (
+    ((task, (result,)),) = evaluation.results_by_task(given)
+    assert task == "Captions" and result.notes == (
         "METEOR: not computed, Java is missing",
         "words by our rule",
     )
-    assert [side.given for side in question.sides] == ["CIDEr, at most 10"]
-    lines = table(given)
+    assert [figure.given for figure in result.figures] == ["CIDEr, at most 10"]
+    lines = evaluation.figures_table(given)
     assert any("meteor" in line and line.endswith("–  not computed, Java is missing") for line in lines)
     assert lines[-1] == "  (words by our rule)"
 
@@ -341,9 +347,9 @@ def test_what_was_not_computed_says_why():
 def test_the_table_has_a_line_for_each_figure_under_its_task():
     given = {"next_token": number_of(0.5, 0.0), "cloze_perplexity_text_only": number_of(12345.6, 99999.0),
              "mine": number_of(1.0, 0.5)}  # fmt: skip
-    lines = table(given)
+    lines = evaluation.figures_table(given)
     assert [" ".join(line.split()) for line in lines[1:] if line] == [
-        "Cloze: find what is hidden",
+        "Cloze: predict what is masked",
         "cloze perplexity text only ↓ 12,346 0.000 – 9.000 99,999 8.1 8",
         "Next clips",
         "next token 0.500 0.000 – 9.000 0.000 – 8",
@@ -354,12 +360,12 @@ def test_the_table_has_a_line_for_each_figure_under_its_task():
 
 
 def test_curves_are_drawn_where_there_are_two_places_at_least():
-    assert charts.curves({"next_token": number_of(0.5, 0.1)}) == []
+    assert charts.figure_charts({"next_token": number_of(0.5, 0.1)}) == []
     ends = ("", "_bigram_table")
     given = {f"{name_of(h)}{end}": number_of(1 / h, 0.1, 0.0, 1.0) for h in HORIZONS[:2] for end in ends}
-    (curve,) = charts.curves(given)
+    (curve,) = charts.figure_charts(given)
     assert [words for _, words in curve.x_ticks] == ["1.5 s", "3 s"]
-    assert [series.name for series in curve.series] == ["the model", "a table of transitions", "chance"]
+    assert [series.name for series in curve.series] == ["the model", "bigram table", "chance"]
     model = curve.series[0]
     (x, low, high, y, words), (_, _, _, lower, _) = model.dots
     assert high < y < low or (high, low) == (charts.TOP, charts.HEIGHT - charts.BOTTOM)

@@ -1,0 +1,196 @@
+"""The figures of an evaluation as people read them: under their questions and beside chance, on a page and on a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from multimodal.catalogue import Catalogue, Video
+from multimodal.library import LEAST_TO_SPLIT
+from multimodal.store import Store
+from multimodal.web.questions import TASKS, Question
+
+OTHERS = "Other figures"
+NUMBERS = ("perplexity", "median_rank", "cider")
+"""Parts of the names of figures that are no shares from 0 to 1."""
+LOWER_IS_BETTER = ("perplexity", "median_rank")
+NAME_WIDTH = 44
+"""Characters of a figure's name in the table on a terminal."""
+
+
+def is_share(name: str) -> bool:
+    return not any(part in name for part in NUMBERS)
+
+
+def lower_is_better(name: str) -> bool:
+    return any(part in name for part in LOWER_IS_BETTER)
+
+
+def times_chance(name: str, value: float, chance: float) -> float | None:
+    """How many times better than chance; ``None`` where chance is never right."""
+    better, worse = (chance, value) if lower_is_better(name) else (value, chance)
+    return better / worse if worse > 0 else None
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionFigure:
+    """One figure of a question. ``given``: what the model was given, for people. A share is from 0 to 1."""
+
+    name: str
+    given: str
+    value: float
+    low: float
+    high: float
+    chance: float
+    n: int
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better than chance; ``None`` where chance is never right."""
+        return times_chance(self.name, self.value, self.chance)
+
+    @property
+    def sign(self) -> int:
+        """1 where the whole interval is better than chance, −1 where it is worse, 0 where it holds chance."""
+        above = (self.low > self.chance) - (self.high < self.chance)
+        return -above if lower_is_better(self.name) else above
+
+    @property
+    def verdict(self) -> str:
+        """The sign in words."""
+        if not self.sign:
+            return "the interval includes chance"
+        if lower_is_better(self.name):
+            return "better than chance" if self.sign > 0 else "worse than chance"
+        return "above chance" if self.sign > 0 else "below chance"
+
+    def formatted(self, value: float) -> str:
+        """A share as percent, any other as a number."""
+        return f"{value:.1%}" if is_share(self.name) else number(value)
+
+    def position(self, value: float) -> float:
+        """The place of ``value`` on a scale from 0 to 1; 1 is 100 %, or the largest number that is shown."""
+        most = 1.0 if is_share(self.name) else max(self.high, self.chance, self.value, 1e-9)
+        return min(1.0, value / most)
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionResult:
+    """A question with its figures, the comparison of two of them in words, and notes on how they were measured."""
+
+    title: str
+    explained: str
+    figures: tuple[QuestionFigure, ...]
+    comparison: str
+    notes: tuple[str, ...] = ()
+
+
+def read_evaluation(store: Store, catalogue: Catalogue) -> dict[str, dict[str, float]] | None:
+    """The current evaluation's figures by flat name; ``None`` where there is no evaluation yet."""
+    name = catalogue.current("evaluation")
+    path = name and store.evaluation(name.removesuffix(".json"))
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else None
+
+
+def names_by_task(figures: dict[str, dict]) -> list[tuple[str, list[str]]]:
+    """The names of the figures that there are, task by task in reading order; those of no known task come last."""
+    known = [
+        (task.title, [n for q in task.questions for n, _ in q.figures if n in figures]) for task in TASKS
+    ]
+    others = sorted(set(figures) - {n for _, names in known for n in names})
+    return [(title, names) for title, names in [*known, (OTHERS, others)] if names]
+
+
+def results_by_task(figures: dict[str, dict]) -> list[tuple[str, list[QuestionResult]]]:
+    """The figures under their questions, task by task; one of no known question is shown under its own name."""
+    found = []
+    for title, names in names_by_task(figures):
+        task = next((t for t in TASKS if t.title == title), None)
+        others = tuple((name, name.replace("_", " ")) for name in names)
+        questions = task.questions if task else (Question(OTHERS, "As the evaluation names them.", others),)
+        found.append((title, [result for q in questions if (result := _result(q, figures))]))
+    return found
+
+
+def _result(question: Question, figures: dict[str, dict]) -> QuestionResult | None:
+    """``None`` where the evaluation has none of the question's figures."""
+    there = [(name, given, figures[name]) for name, given in question.figures if name in figures]
+    if not there:
+        return None
+    computed = tuple(QuestionFigure(name, given, **f) for name, given, f in there if f["value"] is not None)
+    notes = [f"{given}: {f['note']}" for _, given, f in there if f["value"] is None]
+    notes += dict.fromkeys(figure.note for figure in computed if figure.note)
+    return QuestionResult(
+        question.title, question.explained, computed, _comparison(question, computed), tuple(notes)
+    )
+
+
+def _comparison(question: Question, figures: Sequence[QuestionFigure]) -> str:
+    """Which of two figures is better, in words; empty where a question has no two to compare."""
+    if not question.better or len(figures) != 2:
+        return ""
+    first, second = figures
+    difference = abs(first.value - second.value)
+    share = is_share(first.name)
+    size = f"{100 * difference:.1f} points" if share else f"{number(difference)} of perplexity"
+    better, worse = first.low > second.high, first.high < second.low
+    if lower_is_better(first.name):
+        better, worse = worse, better
+    if better:
+        return f"{question.better}: {size} {'more' if share else 'less'}; the intervals do not overlap."
+    if worse:
+        return f"{question.worse}: {size} {'less' if share else 'more'}; the intervals do not overlap."
+    return f"The difference is {size}, but the intervals overlap: these videos do not settle it."
+
+
+def reason_for_no_figures(
+    figures: dict[str, dict[str, float]] | None, used: Sequence[Video], held_out: int
+) -> str:
+    """Why there is no figure to show, for people."""
+    with_clips = sum(1 for video in used if video.clips)
+    none = "A model is evaluated on videos that it was not trained on, and none was held out."
+    if figures is None:
+        return "The model has not been evaluated yet; videobert evaluate does it."
+    if held_out:
+        return "The held-out videos hold nothing that could be asked: neither speech nor two clips in a row."
+    if with_clips < LEAST_TO_SPLIT:
+        return (
+            f"{none} With fewer than {LEAST_TO_SPLIT} videos ({with_clips} here) all are used for training."
+        )
+    return none
+
+
+def figures_table(figures: dict[str, dict]) -> list[str]:
+    """The figures as lines for a terminal, task by task.
+
+    ↓ marks a figure of which less is better; × chance says how many times better than chance it is.
+    """
+    lines = [
+        f"{'On videos held out':<{NAME_WIDTH}}{'value':>7}  {'95 % interval':^15}{'chance':>7}{'× chance':>9}{'n':>6}"
+    ]
+    for title, names in names_by_task(figures):
+        lines += ["", title]
+        lines += [_line(name, figures[name]) for name in names]
+        computed = [figures[name] for name in names if figures[name]["value"] is not None]
+        lines += [f"  ({note})" for note in dict.fromkeys(f["note"] for f in computed if f.get("note"))]
+    return lines
+
+
+def _line(name: str, figure: dict) -> str:
+    label = f"  {name.replace('_', ' ')}{' ↓' if lower_is_better(name) else ''}"
+    if figure["value"] is None:
+        return f"{label:<{NAME_WIDTH}}{'–':>7}  {figure['note']}"
+    value, low, high, chance = (_short(figure[part]) for part in ("value", "low", "high", "chance"))
+    ratio = times_chance(name, figure["value"], figure["chance"])
+    times = f"{ratio:.1f}" if ratio is not None else "–"
+    return f"{label:<{NAME_WIDTH}}{value:>7}  {low:>6} – {high:<6}{chance:>7}{times:>9}{figure['n']:6d}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}" if value < 100 else number(value) if value >= 1000 else f"{value:.1f}"
