@@ -1,1 +1,1 @@
-"""What is seen: a video file becomes 1.5 s clips, features and visual tokens. Writes no files."""
+"""Vision: a video file becomes 1.5 s clips, clip features and visual tokens. This package writes no files."""

@@ -1,29 +1,50 @@
-"""What a media file holds: its streams, their codecs, times, rotation and shape; and whether that is admitted."""
+"""Media files: which are admitted, how one is opened, and what it holds.
+
+Only files of the admitted containers and codecs are opened, and within limits of size, shape and length. A file is
+untrusted: FFmpeg is given no protocol but `file`, and no demuxer or decoder beside the admitted ones.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import av
+from av.codec.codec import UnknownCodecError
 from av.container import InputContainer
 from av.stream import Disposition
 
-from vision.containers import AUDIO_CODECS, VIDEO_CODECS, MediaError, canonical, open_container
+from vision.errors import MediaError
 
+CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "flv", "ogg", "asf"})
+SOUND_CONTAINERS = frozenset({"wav", "mp3", "flac", "aac"})
+_VIDEO = """h264 hevc av1 vp8 vp9 mpeg1video mpeg2video mpeg4 msmpeg4v3 h263 flv1 theora wmv2 wmv3 vc1
+    mjpeg prores"""
+_AUDIO = """aac mp1 mp2 mp3 opus vorbis flac alac ac3 eac3 wmav1 wmav2 amr_nb amr_wb
+    pcm_s16le pcm_s16be pcm_s24le pcm_s32le pcm_f32le pcm_u8 pcm_alaw pcm_mulaw"""
+VIDEO_CODECS, AUDIO_CODECS = frozenset(_VIDEO.split()), frozenset(_AUDIO.split())
+MAX_BOXES = 1000
+"""MP4 boxes that are read in search of the index; a hostile file could hold millions of empty ones."""
 MAX_PIXELS = 7680 * 4320
 MAX_ASPECT = 20
 MAX_SECONDS = 12 * 3600.0
 MAX_FRAMES = round(MAX_SECONDS * 120)
-PACKETS_TO_FIRST_FRAME = 500
+MAX_PACKETS_TO_FIRST_FRAME = 500
 
 
 @dataclass(frozen=True)
 class VideoStream:
-    """The picture. `rotation` is degrees counter-clockwise to show it upright, `pixel_aspect` width / height.
+    """The video stream that is read.
 
-    `start` and `duration` are seconds on the container's timeline; `duration` is what the file declares,
-    or what its packets span where it declares nothing. `streams` counts all video streams of the file.
+    `rotation`: degrees counter-clockwise by which a decoded frame is turned for display.
+    `pixel_aspect`: width / height of a pixel.
+    `start` and `duration`: seconds on the container's timeline. The duration is the declared one, or the span of the
+    packets where the file declares none.
+    `streams`: the number of video streams in the file.
     """
 
     index: int
@@ -41,14 +62,14 @@ class VideoStream:
 
     @property
     def display_size(self) -> tuple[float, float]:
-        """Width and height as shown: square pixels, upright."""
+        """Width and height on display: rotated, in square pixels."""
         width, height = self.width * self.pixel_aspect, float(self.height)
         return (height, width) if self.rotation % 180 else (width, height)
 
 
 @dataclass(frozen=True)
 class AudioStream:
-    """The sound; `start` and `duration` are seconds on the container's timeline, `rate` is in Hz."""
+    """The audio stream that is read. `start` and `duration`: seconds on the container's timeline. `rate`: Hz."""
 
     index: int
     codec: str
@@ -60,7 +81,7 @@ class AudioStream:
 
 @dataclass(frozen=True)
 class Media:
-    """A file that we open. `notes` says in words what of it is left aside."""
+    """An admitted file. `notes`: a sentence for each thing in it that is not used."""
 
     path: Path
     container: str
@@ -72,10 +93,11 @@ class Media:
 
 
 def probe(path: Path | str) -> Media:
-    """What `path` holds. One frame is decoded to learn the rotation, so run it where decoding may run.
+    """The streams, times and shape of the file at `path`.
 
-    Raises MediaError, one line: no such file, empty, not a video, container or codec not admitted, too large,
-    too long, neither picture nor sound.
+    One frame is decoded to learn the rotation, so call it only where untrusted files may be decoded.
+    Raises MediaError: no such file, empty, not a video, container or codec not admitted, too large, too long, neither
+    picture nor sound.
     """
     path = Path(path).absolute()
     with open_container(path) as container:
@@ -95,8 +117,9 @@ def probe(path: Path | str) -> Media:
 
 
 def _is_attached(stream: av.VideoStream) -> bool:
-    still = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-    return bool(Disposition(stream.disposition) & still)
+    """True for a cover picture or thumbnails, which containers store as video streams."""
+    attached = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    return bool(Disposition(stream.disposition) & attached)
 
 
 def _video(
@@ -107,6 +130,7 @@ def _video(
     declared: float,
     notes: list[str],
 ) -> VideoStream:
+    """The picture that is shown by default. Raises MediaError where its codec, size or shape is not admitted."""
     stream = container.streams.best("video")
     if stream not in pictures:
         stream = pictures[0]
@@ -125,7 +149,7 @@ def _video(
         )
     frame = _first_frame(container, stream)
     if frame is None:
-        notes.append(f"no picture in the first {PACKETS_TO_FIRST_FRAME} packets can be decoded")
+        notes.append(f"no picture in the first {MAX_PACKETS_TO_FIRST_FRAME} packets can be decoded")
     own_start = start if stream.start_time is None else float(stream.start_time * stream.time_base)
     found = VideoStream(
         index=stream.index,
@@ -151,6 +175,7 @@ def _video(
 
 
 def _audio(container: InputContainer, start: float, declared: float, notes: list[str]) -> AudioStream | None:
+    """The sound that is played by default, or None; a codec that is not admitted is noted, not an error."""
     stream = container.streams.best("audio")
     if stream is None:
         return None
@@ -172,24 +197,23 @@ def _audio(container: InputContainer, start: float, declared: float, notes: list
 
 
 def _codec_name(stream: av.VideoStream | av.AudioStream) -> str:
-    return canonical(stream.codec_context.codec) if stream.codec_context else "unknown"
+    return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
 
 
 def _duration(stream: av.VideoStream | av.AudioStream, start: float, end: float) -> float:
-    """What the stream declares in its header or, in Matroska, in a tag; else up to the container's end."""
+    """Seconds that the stream lasts by its header or, in Matroska, by a tag; else up to the container's end."""
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
-    hours, colon, rest = stream.metadata.get("DURATION", "").partition(":")
-    minutes, _, seconds = rest.partition(":")
+    tag = stream.metadata.get("DURATION", "").split(":", 2)  # the end as hours:minutes:seconds
     try:
-        return (
-            int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start if colon else max(end - start, 0.0)
-        )
-    except ValueError:
+        hours, minutes, seconds = int(tag[0]), int(tag[1]), float(tag[2])
+    except (ValueError, IndexError):
         return max(end - start, 0.0)
+    return hours * 3600 + minutes * 60 + seconds - start
 
 
 def _first_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
+    """The first frame that decodes, or None; a damaged packet before it is skipped, a damaged file ends the search."""
     stream.codec_context.thread_count = 1
     packets = 0
     try:
@@ -201,7 +225,7 @@ def _first_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoF
                 frames = []
             if frames:
                 return frames[0]
-            if packets >= PACKETS_TO_FIRST_FRAME:
+            if packets >= MAX_PACKETS_TO_FIRST_FRAME:
                 return None
     except av.FFmpegError:
         return None
@@ -209,7 +233,7 @@ def _first_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoF
 
 
 def _span(path: Path) -> float:
-    """The end in seconds of the last packet of sound or picture; every packet is read, none is decoded."""
+    """The second at which the last packet of any stream ends. Every packet is read, none is decoded."""
     end = 0.0
     with open_container(path) as container:
         try:
@@ -219,3 +243,68 @@ def _span(path: Path) -> float:
         except av.FFmpegError:
             return end
     return end
+
+
+def open_container(path: Path) -> InputContainer:
+    """Opens a file with PyAV, restricted to the admitted demuxers and decoders and to the `file` protocol.
+
+    Raises MediaError where it is no regular file, is empty, or is in no admitted container.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None)
+        raise MediaError(f"{path.name}: {reason or error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaError(f"{path.name}: not a regular file")
+    if status.st_size == 0:
+        raise MediaError(f"{path.name}: the file is empty")
+    try:
+        container = av.open(
+            "file:" + str(path.absolute()),
+            metadata_errors="replace",
+            container_options={
+                "protocol_whitelist": "file",
+                "format_whitelist": ",".join(sorted(CONTAINERS | SOUND_CONTAINERS)),
+                "codec_whitelist": ",".join(sorted(_decoders())),
+            },
+        )
+    except av.FFmpegError as error:
+        reason = "not a video or sound file, or in no container that is admitted"
+        if not isinstance(error, av.InvalidDataError | av.ArgumentError):
+            reason = error.strerror or type(error).__name__
+        elif _lacks_moov(path):
+            reason = (
+                "cut off before its index (moov), without which nothing of it can be read: fetch it again"
+            )
+        raise MediaError(f"{path.name}: {reason}") from error
+    if not set(container.format.name.split(",")) & (CONTAINERS | SOUND_CONTAINERS):
+        container.close()
+        raise MediaError(f"{path.name}: container {container.format.name} is not admitted")
+    return container
+
+
+def _lacks_moov(path: Path) -> bool:
+    """True for an MP4 file without a `moov` box, the index of its frames: a download that was cut off."""
+    kinds = []
+    with path.open("rb") as file:
+        while len(head := file.read(16)) >= 8 and len(kinds) < MAX_BOXES:
+            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if size == 1:  # a 64-bit size follows
+                size = int.from_bytes(head[8:], "big")
+            kinds.append(kind)
+            if size < 8:  # 0 reaches to the end of the file; less than a header is damage
+                break
+            file.seek(size - len(head), os.SEEK_CUR)
+    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
+
+
+@cache
+def _decoders() -> frozenset[str]:
+    """FFmpeg's names of the decoders of the admitted codecs. A decoder's name may differ from its codec's: `libdav1d`."""
+    names = set()
+    for name in av.codecs_available:
+        with suppress(UnknownCodecError):
+            if av.Codec(name, "r").canonical_name in VIDEO_CODECS | AUDIO_CODECS:
+                names.add(name)
+    return frozenset(names)

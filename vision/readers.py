@@ -1,179 +1,151 @@
-"""Decodes the frames of a file's picture, found by time stamp: with PyAV, or with decord where that is asked for.
+"""Reading a video: its clips in constant memory, and single frames for people.
 
-Both readers index frames by a `Timeline` read from the packets, so a frame has the same number and the same time
-stamp in both, and both show the middle of the picture, upright and with square pixels. Their pixels agree within
-MEAN_TOLERANCE grey levels on average over a frame: PyAV's planes are cut before they are scaled and scaled by means,
-decord scales the whole frame to the short side 256 by a bicubic filter.
-
-PyAV is the default because of what was measured (docs/log.md): at 720p it takes half of decord's time. decord may not
-skip frames, as it loses count when it does, and it converts all of each frame. PyAV takes each packet with its
-time stamp, so frames that nobody asked for and no other frame needs are passed over, and each frame that comes out is
-known by its stamp. PyAV also reads what decord cannot, and takes over from it there.
+PyAV and OpenCV are imported where a video is read, not with this module: a command that only lists the readers need not
+wait for them.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 
-from vision.containers import MediaError
-from vision.media import Media
-from vision.pixels import SHORT_SIDE, SIDE, middle, scaled_size
-from vision.timeline import TICK, Timeline, decode
+from vision.clips import (
+    FRAMES_PER_CLIP,
+    SIDE,
+    TIME_TOLERANCE,
+    Clip,
+    ReadReport,
+    clip_starts,
+    frame_times,
+)
+from vision.errors import MediaError
 
-MEAN_TOLERANCE = 4.0
+if TYPE_CHECKING:
+    from vision.frames import Frames
+    from vision.media import Media
+    from vision.timeline import Timeline
+
 READERS = ("pyav", "decord")
-_DECORD_CONTAINERS = {"mov", "mp4", "matroska", "webm"}  # where its seek to the first frame is exact
-_DECORD_LEAVES = {"av1"}
+MAX_SHORTFALL_SECONDS = 0.5
+"""A file that holds this much less than it declares is reported."""
 
 
-def _middle(frames: np.ndarray, side: int) -> np.ndarray:
-    """[..., height, width, 3] cut to [..., side, side, 3]."""
-    top, left = (frames.shape[-3] - side) // 2, (frames.shape[-2] - side) // 2
-    return frames[..., top : top + side, left : left + side, :]
+def read_clips(
+    media: Media | Path | str, *, side: int = SIDE, reader: str = READERS[0]
+) -> Generator[Clip, None, ReadReport]:
+    """Yields the clips of a video one by one, in constant memory, and returns a ReadReport.
 
-
-class Frames:
-    """Frames by their number in a timeline, asked for in ascending order; the base of both readers.
-
-    `missing` holds the numbers that could not be decoded, whose place the frame shown before them takes;
-    `damage` the seconds at which packets could not be decoded.
+    `reader` is one of READERS. PyAV takes over where decord cannot read a file; the report names the reader that did.
+    A clip of which more than half the frames cannot be decoded is left out and reported.
+    Raises MediaError for an unknown reader, and where there is no picture or none of it can be decoded.
     """
+    from vision.frames import PyAVFrames, open_frames
+    from vision.media import Media, probe
+    from vision.timeline import read_timeline
 
-    name: str
-
-    def __init__(self, media: Media, line: Timeline, side: int) -> None:
-        self.media, self.line, self.side = media, line, side
-        self.missing: set[int] = set()
-        self.damage: list[float] = []
-        self._last: tuple[int, np.ndarray] | None = None
-
-    def read(self, numbers: Sequence[int]) -> np.ndarray:
-        """uint8 [len(numbers), side, side, 3] RGB for ascending frame numbers, repeats allowed."""
-        kept = self._last
-        wanted = [n for n in dict.fromkeys(int(n) for n in numbers) if kept is None or n != kept[0]]
-        images = {} if kept is None else {kept[0]: kept[1]}
-        images |= zip(wanted, self._decode(wanted), strict=True) if wanted else {}
-        self._last = int(numbers[-1]), images[int(numbers[-1])]
-        return np.stack([images[int(n)] for n in numbers])
-
-    def _decode(self, numbers: list[int]) -> np.ndarray | list[np.ndarray]:
-        raise NotImplementedError
-
-
-class DecordFrames(Frames):
-    """decord, every frame in turn; raises MediaError where it cannot.
-
-    Its skipping and seeking are not used: they lose count at open groups of pictures and return frames one off.
-    """
-
-    name = "decord"
-
-    def __init__(self, media: Media, line: Timeline, side: int) -> None:
-        super().__init__(media, line, side)
-        import decord
-
-        decord.logging.set_level(decord.logging.QUIET)
-        size = scaled_size(media.video, round(side * SHORT_SIDE / SIDE))
-        width, height = (
-            2 * round(length / 2 - side / 2) + side for length in size
-        )  # the cut is right in the middle
-        try:
-            self._reader = decord.VideoReader(str(media.path), width=width, height=height, num_threads=1)
-            own = self._reader.get_frame_timestamp(range(len(self._reader)))[:, 0]
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
-            raise MediaError(f"{media.path.name}: decord cannot open it") from error
-        rebased = line.times - line.times[0]
-        close = 1e-3 + 1e-6 * rebased[-1]  # decord's time stamps are float32
-        if len(own) != len(rebased) or np.abs(own - rebased).max() > close:
-            raise MediaError(f"{media.path.name}: decord sees other frames than the file holds")
-        self._error, self._next = decord.DECORDError, 0
-
-    def _decode(self, numbers: list[int]) -> list[np.ndarray]:
-        kept = []
-        for number in numbers:
-            while self._next <= number:
-                frame = self._step()
-            kept.append(np.ascontiguousarray(_middle(frame.asnumpy(), self.side)))
-        return kept
-
-    def _step(self) -> Any:
-        try:
-            frame = self._reader.next()
-        except (self._error, RuntimeError, StopIteration) as error:
-            second = self.line.times[self._next]
-            raise MediaError(f"{self.media.path.name}: decord cannot decode at {second:.2f} s") from error
-        self._next += 1
-        return frame
-
-
-class PyAVFrames(Frames):
-    """PyAV; walks the file forward and keeps the frame on display.
-
-    `numbers`, where given, are all that will be asked for. Frames beside them are passed over; should one that is asked
-    for not come out then, the walk begins anew and passes over none.
-    """
-
-    name = "pyav"
-
-    def __init__(self, media: Media, line: Timeline, side: int, numbers: np.ndarray | None = None) -> None:
-        super().__init__(media, line, side)
-        self._begin(line.times[np.unique(numbers)] if numbers is not None and line.plain else None)
-
-    def _begin(self, wanted: np.ndarray | None) -> None:
-        self._passes_over = wanted is not None
-        self._walk = self._frames(wanted)
-        self._shown: tuple[av.VideoFrame, float] | None = None
-        self._ahead: tuple[av.VideoFrame, float] | None = None
-        self.damage.clear()
-
-    def _frames(self, wanted: np.ndarray | None) -> Iterator[tuple[av.VideoFrame, float]]:
-        for frame, seconds in decode(self.media, None, wanted):
-            if frame is None or frame.is_corrupt:
-                self.damage.append(seconds)
-            if frame is not None:
-                yield frame, seconds
-
-    def _decode(self, numbers: list[int]) -> list[np.ndarray]:
-        return [self._at(number) for number in numbers]
-
-    def _at(self, number: int) -> np.ndarray:
-        wanted = self.line.times[number]
-        if self._shown is None:
-            self._shown = self._ahead = next(self._walk, None)
-        while self._ahead is not None and self._ahead[1] <= wanted + TICK:
-            self._shown, self._ahead = self._ahead, next(self._walk, None)
-        if self._passes_over and (self._shown is None or abs(self._shown[1] - wanted) > TICK):
-            self._begin(None)
-            return self._at(number)
-        if self._shown is None:
-            raise MediaError(f"{self.media.path.name}: no frame of its picture can be decoded")
-        frame, seconds = self._shown
-        if abs(seconds - wanted) > TICK:
-            self.missing.add(number)
-        return middle(frame, self.media.video, self.side)
-
-
-def open_frames(
-    media: Media, line: Timeline, side: int, reader: str, numbers: np.ndarray | None = None
-) -> Frames:
-    """The reader called `reader`; PyAV in place of decord where that cannot be trusted with the file.
-
-    `numbers`, where given, are all that will be asked for.
-    """
     if reader not in READERS:
         raise MediaError(f"reader {reader!r} is not known: choose one of {', '.join(READERS)}")
-    if reader == "decord" and _suits_decord(media, line):
-        with contextlib.suppress(MediaError, ImportError):
-            return DecordFrames(media, line, side)
-    return PyAVFrames(media, line, side, numbers)
+    if not isinstance(media, Media):
+        media = probe(media)
+    timeline = read_timeline(media)
+    starts = clip_starts(float(timeline.times[0]), timeline.end)
+    # The frame on display at a time is the last one whose time stamp is not later.
+    times_NT = frame_times(starts)
+    indices_NT = np.searchsorted(timeline.times, times_NT + TIME_TOLERANCE, side="right") - 1
+    frames = open_frames(media, timeline, side, reader, indices_NT)
+    skipped: list[float] = []
+    clips, last_index = 0, 0
+    for start, times_T, indices_T in zip(starts, times_NT, indices_NT, strict=True):
+        try:
+            images = frames.read(indices_T)
+        except MediaError:
+            if isinstance(frames, PyAVFrames):
+                raise
+            # decord gave up within the file: PyAV reads this clip and the rest.
+            frames = PyAVFrames(media, timeline, side, indices_NT)
+            images = frames.read(indices_T)
+        missing_T = np.isin(indices_T, list(frames.missing))
+        if missing_T.sum() * 2 > FRAMES_PER_CLIP:
+            skipped.append(float(start))
+            continue
+        clips, last_index = clips + 1, int(indices_T[~missing_T][-1])
+        past_end_T = times_T >= timeline.end - TIME_TOLERANCE
+        yield Clip(float(start), images, int((missing_T | past_end_T).sum()))
+    if not clips:
+        raise MediaError(f"{media.path.name}: too little of its picture can be decoded for one clip")
+    # With clips skipped at the end, the picture ends where the frame after the last good one would have been shown.
+    ends_early = skipped and last_index + 1 < len(timeline.times)
+    end = float(timeline.times[last_index + 1]) if ends_early else timeline.end
+    problems = (
+        *_damage(frames.damage),
+        *_undecoded(frames, timeline),
+        *_skipped(skipped),
+        *_shortfall(media, timeline, end),
+    )
+    return ReadReport(clips, end - float(timeline.times[0]), media.video.duration, problems, frames.name)
 
 
-def _suits_decord(media: Media, line: Timeline) -> bool:
-    """Several video streams are left to PyAV because decord chooses among them by a rule of its own."""
-    known = bool(set(media.container.split(",")) & _DECORD_CONTAINERS)
-    return known and line.plain and media.video.streams == 1 and media.video.codec not in _DECORD_LEAVES
+def _damage(seconds: list[float]) -> Iterator[str]:
+    if seconds:
+        few = ", ".join(f"{second:.2f}" for second in seconds[:3])
+        yield f"picture: damaged at second {few}{' and on' if len(seconds) > 3 else ''} ({len(seconds)} places)"
+
+
+def _undecoded(frames: Frames, timeline: Timeline) -> Iterator[str]:
+    """Frames that never come out though no packet is damaged, such as those before the first key frame."""
+    if frames.missing and not frames.damage:
+        first = timeline.times[min(frames.missing)]
+        yield f"picture: {len(frames.missing)} frames do not decode, the first at {first:.2f} s: others stand in"
+
+
+def _skipped(starts: list[float]) -> Iterator[str]:
+    if starts:
+        yield f"picture: {len(starts)} clips cannot be decoded, the first at {starts[0]:.2f} s"
+
+
+def _shortfall(media: Media, timeline: Timeline, end: float) -> Iterator[str]:
+    """A picture that ends earlier than declared, as in a download that was cut off.
+
+    A picture that ends while the file's sound goes on is shorter than the sound, not cut off.
+    """
+    start, declared_end = media.video.start, media.video.start + media.video.duration
+    lasts_to_the_end = declared_end > media.start + media.duration - TIME_TOLERANCE
+    held_end = max(end, timeline.file_end) if lasts_to_the_end else end
+    if declared_end - held_end > MAX_SHORTFALL_SECONDS:
+        yield (
+            f"picture: {declared_end - held_end:.1f} s are missing at the end: "
+            f"the file declares {declared_end - start:.1f} s and holds {held_end - start:.1f} s"
+        )
+
+
+def frame_at(media: Media | Path | str, seconds: float, *, short_side: int = SIDE) -> np.ndarray:
+    """uint8 [height, width, 3] RGB: the whole frame on display at `seconds`, for people to look at.
+
+    Before the first frame it is the first, after the last the last. Raises MediaError where no frame can be decoded.
+    """
+    from vision.media import Media, probe
+    from vision.pixels import to_display_orientation
+    from vision.timeline import decode
+
+    if not isinstance(media, Media):
+        media = probe(media)
+    if media.video is None:
+        raise MediaError(f"{media.path.name}: holds no picture")
+    if not np.isfinite(seconds):
+        raise MediaError(f"{media.path.name}: second {seconds} is not a time")
+    # Seeking may land after the frame that is on display, or on nothing; then the file is decoded from its start.
+    for seek_to in (seconds, None):
+        shown = None
+        for frame, second in decode(media, seek_to):
+            is_later = second > seconds + TIME_TOLERANCE
+            if is_later and (shown is not None or seek_to is not None):
+                break
+            shown = shown if frame is None else frame
+            if is_later and shown is not None:
+                break  # the first frame of all is later: it stands in
+        if shown is not None:
+            return np.ascontiguousarray(to_display_orientation(shown, media.video, short_side))
+    raise MediaError(f"{media.path.name}: no frame of its picture can be decoded")
