@@ -94,15 +94,15 @@ def codebook(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
     store = Store(settings.store, create=False)
     with store.writing():
         from flows.codebook import make_tokens, out_of_date, remedy
-        from multimodal.tokens import figures, in_words, load_codebook
+        from multimodal.tokens import codebook_figures, load_codebook, summary
 
         made = run_flow(settings.store, make_tokens, settings)
     fitted, old = load_codebook(store, made), out_of_date(store)
-    progress.say(in_words(fitted))
+    progress.say(summary(fitted))
     if old:
         progress.say(remedy(old))
     if json_:
-        print_json({"codebook": made, **figures(fitted), "out_of_date": old})
+        print_json({"codebook": made, **codebook_figures(fitted), "out_of_date": old})
     else:
         print(made)
 

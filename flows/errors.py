@@ -5,13 +5,11 @@ from multimodal.store import InputError
 from multimodal.training.train_step import DivergedError
 from multimodal.weights.fetching import WeightsError
 from speech.errors import SpeechError, SpeechModelError
-from vision.backbones import BackboneError
-from vision.codebook import CodebookError
-from vision.containers import MediaError
+from vision.errors import ModelError, VisionError
 
-PART_MISSING = (InputError, WeightsError, SpeechModelError, BackboneError)
+PART_MISSING = (InputError, WeightsError, SpeechModelError, ModelError)
 """No video can be taken in before the person has chosen otherwise."""
 
 FOR_PEOPLE = (
-    *PART_MISSING, DivergedError, CodebookError, SpeechError, MediaError, SandboxError,
+    *PART_MISSING, DivergedError, SpeechError, VisionError, SandboxError,
 )  # fmt: skip

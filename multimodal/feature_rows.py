@@ -1,4 +1,4 @@
-"""Owns the features of many videos as one long array on disk, of which only the rows asked for are read."""
+"""Features of many videos as one array on disk, of which single rows can be read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from multimodal.catalogue import Video
 from multimodal.store import InputError, Store
 
 DENSE = 8
-"""A file is read whole where at least one in so many of its rows is wanted, else run by run."""
+"""A file is read whole where at least one row in so many is wanted, else run by run."""
 
 
 class FeatureRows:
-    """The clips of ``videos``, one after the other, as `vision.tree.Rows`: ``shape`` (n, d) and ``read``.
+    """The features of all clips of ``videos``, one after the other, as `vision.assignment.Rows`.
 
-    No file stays open or mapped: what is held is what the caller keeps. Raises :class:`InputError` where the videos have
-    features of several widths.
+    ``shape`` is (n, d). No file stays open or mapped: memory holds only what the caller keeps.
+    Raises :class:`InputError` where the videos have features of several widths.
     """
 
     def __init__(self, store: Store, videos: Sequence[Video]):
@@ -40,26 +40,30 @@ class FeatureRows:
 
     def read(self, rows_N: np.ndarray) -> np.ndarray:
         """float [len, d]: the rows of ascending numbers."""
-        whose_N = np.searchsorted(self._ends, rows_N, side="right")
-        found, begins = np.unique(whose_N, return_index=True)
+        # Ascending numbers: the rows of one file are a run, so each file is opened once.
+        file_N = np.searchsorted(self._ends, rows_N, side="right")
+        files, begins = np.unique(file_N, return_index=True)
         parts = [
-            self._of_file(int(file), rows)
-            for file, rows in zip(found, np.split(rows_N, begins[1:]), strict=True)
+            self._read_file(int(file), rows)
+            for file, rows in zip(files, np.split(rows_N, begins[1:]), strict=True)
         ]
         return np.concatenate(parts)
 
-    def _of_file(self, number: int, rows_N: np.ndarray) -> np.ndarray:
-        own = rows_N - (self._ends[number - 1] if number else 0)
+    def _read_file(self, number: int, rows_N: np.ndarray) -> np.ndarray:
+        own_N = rows_N - self._first_row(number)
         with safe_open(self._paths[number], "numpy") as file:
             values = file.get_slice("values")
-            if len(own) * DENSE >= values.get_shape()[0]:
-                return file.get_tensor("values")[own]
-            runs = np.split(own, np.flatnonzero(np.diff(own) > 1) + 1)
+            if len(own_N) * DENSE >= values.get_shape()[0]:
+                return file.get_tensor("values")[own_N]
+            runs = np.split(own_N, np.flatnonzero(np.diff(own_N) > 1) + 1)
             return np.concatenate([values[int(run[0]) : int(run[-1]) + 1] for run in runs])
 
-    def where(self, row: int) -> tuple[Video, float]:
+    def _first_row(self, number: int) -> int:
+        return int(self._ends[number - 1]) if number else 0
+
+    def locate(self, row: int) -> tuple[Video, float]:
         """The video of a row and the second at which its clip begins."""
         number = int(np.searchsorted(self._ends, row, side="right"))
         with safe_open(self._paths[number], "numpy") as file:
-            own = row - int(self._ends[number - 1] if number else 0)
-            return self._videos[number], float(file.get_tensor("starts")[own])
+            start = file.get_tensor("starts")[row - self._first_row(number)]
+        return self._videos[number], float(start)

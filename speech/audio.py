@@ -26,7 +26,7 @@ PIECE_SECONDS = 60.0
 DURATION_TAG = re.compile(r"(\d{1,5}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 # Formats that hold their own data. Playlists and scripts that name other files or addresses are not among them.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,ogg,wav,w64,mp3,flac,aac,asf,aiff,caf,amr"
-# Only these are decoded, as in `vision.containers`. The decoders of pictures are not even opened.
+# Only these are decoded, as in `vision.media`. The decoders of pictures are not even opened.
 CODECS = frozenset(
     """aac mp1 mp2 mp3 opus vorbis flac alac ac3 eac3 wmav1 wmav2 amr_nb amr_wb
     pcm_s16le pcm_s16be pcm_s24le pcm_s32le pcm_f32le pcm_u8 pcm_alaw pcm_mulaw""".split()

@@ -227,9 +227,9 @@ def imagine(
 
 def _token(store: Store, trained: Trained, token: int, names: Mapping[int, str]) -> Document:
     """``name``: the words that are said while the token is shown, ``None`` where none is said more often than by chance."""
-    from multimodal.tokens import picture_of
+    from multimodal.tokens import picture_path
 
-    picture = picture_of(store, trained.codebook, token)
+    picture = picture_path(store, trained.codebook, token)
     return {"token": visual_name(token), "name": names.get(token), "picture": picture and str(picture)}
 
 

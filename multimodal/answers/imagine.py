@@ -13,7 +13,7 @@ from multimodal.inference.cloze import known_ids, visual_probabilities
 from multimodal.inference.trained import Trained
 from multimodal.segments import SILENT_TOKENS
 from multimodal.store import InputError, Store
-from multimodal.tokens import PICTURE_SIDE, describe, picture_of
+from multimodal.tokens import PICTURE_SIDE, describe, picture_path
 from vision.clips import CLIP_SECONDS
 
 CLIPS = 3
@@ -65,7 +65,7 @@ def strip(store: Store, trained: Trained, found: Sequence[Imagined]) -> bytes:
 
     pictures = []
     for clip in found:
-        path = picture_of(store, trained.codebook, clip.token)
+        path = picture_path(store, trained.codebook, clip.token)
         if path is None:
             pictures.append(np.full((PICTURE_SIDE, PICTURE_SIDE, 3), GREY, np.uint8))
             continue

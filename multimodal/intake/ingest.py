@@ -27,12 +27,12 @@ from speech.audio import Audio
 from speech.checkpoints import CHECKPOINTS
 from speech.errors import SpeechError, SpeechModelError
 from speech.sentences import Transcript
-from vision import backbones, clips, features, pixels
+from vision import clips, features, pixels, readers
 from vision.clips import Clip, ReadReport
-from vision.containers import MediaError
+from vision.errors import MediaError
 from vision.media import MAX_SECONDS, AudioStream, Media, VideoStream, probe
 from vision.readers import READERS
-from vision.timeline import decodes_first
+from vision.timeline import needs_decoding
 
 HEARING_VERSION = 2
 SEEING_VERSION = 1
@@ -166,7 +166,7 @@ def decoding_limits(options: IngestOptions, media: Media) -> sandbox.Limits:
     """What a decoder of this video may take. A picture whose frames must all be decoded before the first is given may
     take the video's own length to that."""
     length = min(media.duration, MAX_SECONDS)
-    first = length if media.video and decodes_first(media) else 0.0
+    first = length if media.video and needs_decoding(media) else 0.0
     return sandbox.Limits(
         options.seconds + first, options.memory, options.seconds + PATIENCE * length, MOST_RESULTS
     )
@@ -266,7 +266,7 @@ def _see(
     if not path.exists():
         try:
             found, report = _look(media, options.reader, backbone, limits, hook)
-        except (MediaError, features.FeatureError, sandbox.SandboxError) as error:
+        except (MediaError, sandbox.SandboxError) as error:
             trouble.met("picture", error)
             return None
         blob = safetensors.numpy.save(
@@ -284,12 +284,12 @@ def _see(
 
 
 def _look(
-    media: Media, reader: str, backbone: backbones.Backbone, limits: sandbox.Limits, hook: Hook
+    media: Media, reader: str, backbone: features.Backbone, limits: sandbox.Limits, hook: Hook
 ) -> tuple[features.Features, ReadReport]:
     expected = max(1.0, media.video.duration / clips.CLIP_SECONDS)
     report: list[ReadReport] = []
     types = (Clip, ReadReport, MediaError)
-    stream = sandbox.stream(clips.read_clips, media, reader=reader, types=types, limits=limits)
+    stream = sandbox.stream(readers.read_clips, media, reader=reader, types=types, limits=limits)
     found = features.extract(
         _reported(stream, report), backbone, on_clip=lambda done: hook(min(1.0, done / expected))
     )

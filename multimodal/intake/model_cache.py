@@ -13,7 +13,7 @@ from speech.checkpoints import CHECKPOINTS
 from speech.errors import SpeechModelError
 from speech.models import SpeechModel
 from vision import backbones
-from vision.backbones import Backbone
+from vision.features import Backbone
 
 BACKBONE_WEIGHTS = {
     "i3d": "i3d-kinetics-400",

@@ -21,7 +21,7 @@ from multimodal.library import read_material, usable
 from multimodal.pictures import data_url
 from multimodal.progress import Report
 from multimodal.store import Store, write_whole
-from multimodal.tokens import load_codebook, picture_of, train_and_held_out
+from multimodal.tokens import load_codebook, picture_path, train_and_held_out
 from multimodal.training import checkpoints
 from multimodal.vocabulary import visual_name
 from multimodal.web import charts, evaluation, samples
@@ -153,7 +153,7 @@ def tile_width(tokens: int) -> float:
 
 def thumbnail(store: Store, codebook: str, token: int) -> str | None:
     """The token's picture as a small square data URL; ``None`` where it has none."""
-    path = picture_of(store, codebook, token)
+    path = picture_path(store, codebook, token)
     if path is None:
         return None
     with Image.open(path, formats=["JPEG"]) as picture:

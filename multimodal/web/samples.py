@@ -178,7 +178,7 @@ def read_frames(videos: Sequence[Video], times: Sequence[FrameTime], report: Rep
     found: dict[FrameTime, str] = {}
 
     def read(video: str) -> list[np.ndarray | None]:
-        return pictures.frames(Path(by_digest[video].path), [t.second for t in wanted[video]], FRAME_SIDE)
+        return pictures.frames_at(Path(by_digest[video].path), [t.second for t in wanted[video]], FRAME_SIDE)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, (video, frames) in enumerate(zip(wanted, pool.map(read, wanted), strict=True), 1):

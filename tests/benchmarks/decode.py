@@ -2,10 +2,10 @@
 
     python tests/benchmarks/decode.py [360p] [720p] [1080p]
 
-Peers: decord with short side 256 (even sides, where it is faster) and the middle cut out, every frame in turn, the only
-way in which its frames are the right ones; decord's full-frame `get_batch` and cv2. Both are told the frames' numbers;
-ours finds them within its time. The floor is decoding alone. One thread, rounds interleaved,
-medians. The videos are made here: a real one where it is at hand, else soft noise that drifts, scaled up, with grain.
+Peers: decord with short side 256 (even sides, where it is faster) and the centre cropped, every frame in turn, the only
+way in which it gives the right frames; decord's full-frame `get_batch` and cv2. Both are given the frames' numbers; ours
+finds them within its time. The floor is decoding alone. One thread, rounds interleaved, medians. The videos are made
+here: a real one where it is there, else soft noise that drifts, scaled up, with grain.
 """
 
 import sys
@@ -21,10 +21,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from vision.clips import FPS, FRAMES_PER_CLIP, clip_starts, read_clips  # noqa: E402
-from vision.containers import open_container  # noqa: E402
-from vision.media import probe  # noqa: E402
-from vision.timeline import TICK, read_timeline  # noqa: E402
+from vision.clips import TIME_TOLERANCE, clip_starts, frame_times  # noqa: E402
+from vision.media import open_container, probe  # noqa: E402
+from vision.readers import read_clips  # noqa: E402
+from vision.timeline import read_timeline  # noqa: E402
 
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
 FRAMES = 450
@@ -68,9 +68,9 @@ def make(path: Path, width: int, height: int) -> Path:
 
 def clip_numbers(path: Path) -> np.ndarray:
     """int64 [clips, 30]."""
-    line = read_timeline(probe(path))
-    times = np.add.outer(clip_starts(float(line.times[0]), line.end), np.arange(FRAMES_PER_CLIP) / FPS)
-    return np.searchsorted(line.times, times + TICK, side="right") - 1
+    timeline = read_timeline(probe(path))
+    times = frame_times(clip_starts(float(timeline.times[0]), timeline.end))
+    return np.searchsorted(timeline.times, times + TIME_TOLERANCE, side="right") - 1
 
 
 def ours(path: Path, _: np.ndarray) -> int:

@@ -24,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from multimodal.intake.model_cache import BACKBONE_WEIGHTS  # noqa: E402
 from multimodal.weights.fetching import WeightsError, fetch  # noqa: E402
-from vision.backbones import BACKBONES, Backbone, has_fast_bf16, load  # noqa: E402
-from vision.clips import read_clips  # noqa: E402
+from vision.backbones import BACKBONES, has_fast_bf16, load  # noqa: E402
 from vision.codebook import Codebook, CodebookOptions, shape_for  # noqa: E402
-from vision.containers import MediaError  # noqa: E402
-from vision.networks import MaxOf3  # noqa: E402
+from vision.errors import MediaError  # noqa: E402
+from vision.features import Backbone  # noqa: E402
+from vision.networks import MaxPool3x3x3  # noqa: E402
+from vision.readers import read_clips  # noqa: E402
 
 ROUNDS = 7
 CLIPS_OF_A_VIDEO = 16
@@ -53,7 +54,7 @@ def plain_i3d(ours: Backbone) -> nn.Module:
         for name, part in list(module.named_children()):
             if isinstance(part, nn.Conv3d):
                 setattr(module, name, Plain(part))
-            if isinstance(part, MaxOf3):
+            if isinstance(part, MaxPool3x3x3):
                 setattr(module, name, nn.MaxPool3d(3, 1, padding=1))
     return trunk.eval().to(memory_format=torch.contiguous_format)
 
@@ -106,11 +107,11 @@ def measure(name: str, folder: Path, clips: list[np.ndarray]) -> None:
     frames = (clips[0] if clips else np.random.default_rng(0).integers(0, 256, (30, 224, 224, 3), np.uint8))[
         None
     ]
-    mean, deviation = (torch.tensor(value) * 255 for value in (ours.network.mean, ours.network.deviation))
+    mean, std = (torch.tensor(value) * 255 for value in (ours.network.mean, ours.network.std))
 
     def eager() -> None:
         with torch.inference_mode():
-            x = ((torch.from_numpy(frames).float() - mean) / deviation).permute(0, 4, 1, 2, 3).contiguous()
+            x = ((torch.from_numpy(frames).float() - mean) / std).permute(0, 4, 1, 2, 3).contiguous()
             peer(x if name in ("i3d", "s3d") else x[0].transpose(0, 1).contiguous())
 
     rounds = [(seconds(eager), seconds(lambda: ours(frames))) for _ in range(ROUNDS)][1:]

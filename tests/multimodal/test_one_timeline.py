@@ -9,7 +9,8 @@ import pytest
 
 from speech import audio
 from speech.audio import SAMPLE_RATE
-from vision.clips import FPS, read_clips
+from vision.clips import FPS
+from vision.readers import read_clips
 
 MOMENTS = (3.0, 4.5)
 END, RATE, FLASH = 6.0, 50, 0.1

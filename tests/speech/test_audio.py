@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from speech import audio
 from speech.audio import DEAD_SECONDS, SAMPLE_RATE, AudioError
 from speech.placing import Placer
-from vision.containers import AUDIO_CODECS
+from vision.media import AUDIO_CODECS
 
 CLICKS = [2.5, 3.0, 5.25, 7.9]
 START = 1.98

@@ -1,6 +1,5 @@
 """Videos whose every frame paints its own time stamp, made at test time with PyAV and libx264."""
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,23 +7,12 @@ import av
 import numpy as np
 import pytest
 
+SAMPLES = Path(__file__).parents[1] / "samples"
 CELLS = 4  # the code is a 4 x 4 grid of black and white cells: 16 bits, milliseconds
-VIDEOS = Path(__file__).parents[2].parent / "shared/videos"
-
-
-@pytest.fixture(scope="session")
-def videos() -> Path:
-    """The folder of real videos."""
-    if not VIDEOS.is_dir():
-        message = f"no real videos at {VIDEOS.resolve()}"
-        if "videos" in os.environ.get("VIDEOBERT_REQUIRE", ""):
-            pytest.fail(message)
-        pytest.skip(message)
-    return VIDEOS
 
 
 def code_image(milliseconds: int, width: int, height: int) -> np.ndarray:
-    """uint8 [height, width, 3]: grey, with the code over the middle square that the reader cuts out."""
+    """uint8 [height, width, 3]: grey, with the code over the central square that the reader crops."""
     image = np.full((height, width, 3), 128, np.uint8)
     square = min(width, height) * 7 / 8
     top, left, cell = (height - square) / 2, (width - square) / 2, square / CELLS
@@ -99,6 +87,27 @@ def write_painted(
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
     return path
+
+
+def write_sound(path: Path, seconds: int = 6) -> Path:
+    """A file of silence, AAC, without a picture."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("aac", rate=16_000, layout="mono")
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, seconds * 16_000), np.float32), "fltp", "mono")
+        silence.sample_rate = 16_000
+        output.mux([*stream.encode(silence), *stream.encode()])
+    return path
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of sample videos, kitchen-000.mp4 and on."""
+    return SAMPLES
+
+
+@pytest.fixture(scope="session")
+def sound_only():
+    return write_sound
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,14 @@
-"""Fitting from disk: what is held, how often a row is read, that nothing but the features decides."""
+"""Fitting from disk: memory, how often a row is read, and that nothing but the features decides."""
 
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
 from vision import tree
-from vision.codebook import Codebook, CodebookError, CodebookOptions
-from vision.tree import directions, row_bytes
+from vision.assignment import l2_normalize
+from vision.codebook import Codebook, CodebookOptions
+from vision.errors import ModelError
+from vision.tree import row_bytes
 
 WIDTH = 48
 SHAPE = CodebookOptions(k=4, depth=3, iterations=10)
@@ -77,7 +79,7 @@ def test_a_level_that_no_memory_holds_ends_in_its_leaves(points):
     book = Codebook(CodebookOptions(k=3, depth=1)).fit(points, memory=memory_for(500))
     assert book.counts_.sum() == len(points)
     np.testing.assert_array_equal(np.bincount(book.encode(points), minlength=3), book.counts_)
-    x = directions(points.astype(np.float32)).astype(np.float64)
+    x = l2_normalize(points.astype(np.float32)).astype(np.float64)
     error = ((x - book.centroids_[0][book.encode(points)]) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
     assert book.quantisation_error_ == pytest.approx(error, rel=1e-4)
 
@@ -103,7 +105,7 @@ def test_a_bad_row_on_disk_is_named(points, tmp_path):
     spoilt[12_345, 7] = np.nan
     np.save(tmp_path / "spoilt.npy", spoilt)
     for memory in (memory_for(30_000), memory_for(3000)):
-        with pytest.raises(CodebookError, match="the first in row 12345"):
+        with pytest.raises(ModelError, match="row 12345"):
             Codebook(SHAPE).fit(OnDisk(tmp_path / "spoilt.npy"), memory=memory)
 
 
@@ -116,7 +118,7 @@ def relative_error(x_ND: np.ndarray, ids_N: np.ndarray) -> float:
 
 def test_the_error_is_no_more_than_that_of_scikit_learns_tree(points, whole):
     """scikit-learn's k-means (greedy k-means++, one start) in each node, the tree of the same shape."""
-    x = directions(points.astype(np.float32)).astype(np.float64)
+    x = l2_normalize(points.astype(np.float32)).astype(np.float64)
     theirs = np.zeros(len(x), int)
     for _ in range(SHAPE.depth):
         below = np.zeros_like(theirs)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vision.containers import MediaError
+from vision.errors import MediaError
 from vision.media import MAX_PIXELS, MAX_SECONDS, probe
 
 TIMES = [i / 30 for i in range(60)]
@@ -22,7 +22,7 @@ def refusal(path: Path) -> str:
     return str(refused.value)
 
 
-def test_streams_times_and_shape_are_told(videos):
+def test_streams_times_and_shape_of_real_files_are_told(videos):
     media = probe(videos / "narrated/googlework_short.mp4")
     assert (media.video.codec, media.video.width, media.video.height) == ("h264", 320, 180)
     assert media.video.start == pytest.approx(0.834) and media.audio.start == 0
@@ -32,22 +32,38 @@ def test_streams_times_and_shape_are_told(videos):
     assert sound_first.audio.channels == 1
     several = probe(videos / "narrated/nasa_13013.mp4")
     assert several.video.index == 3 and len(several.notes) == 2
+    endless = probe(videos / "awkward/no_duration.webm")
+    assert endless.duration == pytest.approx(4.938) and endless.video.duration == pytest.approx(4.938)
+    turned = [probe(videos / "awkward" / name).video.rotation for name in ("rot_90.mov", "rot_270.mov")]
+    assert turned == [270, 90]
 
 
-@pytest.mark.parametrize("name, turned", [("rot_90.mov", 270), ("rot_270.mov", 90), ("rotate_-90.mp4", 270)])
-def test_rotation_is_told_counter_clockwise(videos, name, turned):
-    assert probe(videos / "awkward" / name).video.rotation == turned
+def test_a_sample_s_streams_are_told(samples):
+    media = probe(samples / "kitchen-000.mp4")
+    assert media.video.codec == "h264" and media.audio.codec == "aac" and not media.notes
+    assert media.video.start == pytest.approx(media.audio.start, abs=0.1)
+    assert media.duration == pytest.approx(media.video.duration, abs=0.1)
 
 
-def test_a_file_without_a_duration_is_measured(videos):
-    media = probe(videos / "awkward/no_duration.webm")
-    assert media.duration == pytest.approx(4.938) and media.video.duration == pytest.approx(4.938)
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+def test_rotation_is_told_counter_clockwise(painted, tmp_path, degrees):
+    path = painted(tmp_path / "v.mp4", TIMES, rotation=degrees)
+    assert probe(path).video.rotation == degrees % 360
 
 
-@pytest.mark.parametrize("name", ["audio_only.mov", "audio_only_speech.mp4", "two_aac_tracks_no_video.mp4"])
-def test_sound_alone_is_admitted(videos, name):
-    media = probe(videos / "awkward" / name)
+@pytest.mark.parametrize("suffix", [".mov", ".mp4"])
+def test_sound_alone_is_admitted(sound_only, tmp_path, suffix):
+    media = probe(sound_only(tmp_path / f"sound{suffix}"))
     assert media.video is None and media.audio.codec == "aac" and media.audio.duration > 5
+
+
+def test_a_file_without_a_duration_is_measured(painted, tmp_path):
+    """As a live stream is written: without a place to go back to, the length cannot be put into the header."""
+    path = painted(tmp_path / "v.mkv", TIMES, container={"live": "1"}, last=1 / 30)
+    with av.open(str(path)) as container:
+        assert container.duration is None
+    media = probe(path)
+    assert media.duration == pytest.approx(2, abs=0.02) and media.video.duration == pytest.approx(2, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -114,14 +130,14 @@ def test_a_picture_too_large_or_too_thin_is_refused(tmp_path):
 
 def test_a_video_too_long_is_refused(painted, tmp_path):
     path = painted(tmp_path / "long.mkv", [0.0, MAX_SECONDS + 1], base=1000)
-    assert "lasts 43201 s: at most 43200 s" in refusal(path)
+    assert "43201 s" in refusal(path)
 
 
 def test_an_mp4_cut_off_before_its_index_is_told_from_what_is_no_video(painted, tmp_path):
     whole = painted(tmp_path / "whole.mp4", TIMES).read_bytes()
     for share in (0.3, 0.9):
         (tmp_path / "cut.mp4").write_bytes(whole[: int(len(whole) * share)])
-        assert "cut off before its index (moov)" in refusal(tmp_path / "cut.mp4")
+        assert "moov" in refusal(tmp_path / "cut.mp4")
     (tmp_path / "noise.mp4").write_bytes(whole[:4][::-1] + np.random.default_rng(0).bytes(5000))
     assert "not a video" in refusal(tmp_path / "noise.mp4")
 

@@ -1,12 +1,13 @@
-"""The middle of a frame has the right colours and lies where it should: against formulas and Pillow's resampling."""
+"""The centre crop of a frame has the right colours and lies where it should: against formulas and Pillow's resampling."""
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from vision.clips import SIDE
 from vision.media import VideoStream
-from vision.pixels import SHORT_SIDE, SIDE, middle
+from vision.pixels import SHORT_SIDE, center_crop
 
 MATRICES = {1: (0.2126, 0.0722), 2: (0.299, 0.114), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 COLOURS = [(120, 90, 200), (16, 128, 128), (235, 128, 128), (81, 90, 240), (60, 180, 110)]
@@ -47,7 +48,7 @@ def test_colours_follow_matrix_and_range(form, colorspace, full):
     for yuv in COLOURS:
         frame = flat(form, yuv)
         frame.colorspace, frame.color_range = colorspace, 2 if full else 1
-        seen = middle(frame, stream(frame), 32)
+        seen = center_crop(frame, stream(frame), 32)
         assert (seen == seen[0, 0]).all()
         unit = 1 if frame.format.components[0].bits == 8 or not full else 255 / 256
         exact = true_colour([part * unit if full else part for part in yuv], colorspace, full)
@@ -56,7 +57,9 @@ def test_colours_follow_matrix_and_range(form, colorspace, full):
 
 def test_a_format_that_says_full_range_has_it():
     frame = flat("yuvj420p", (81, 90, 240))
-    assert np.abs(middle(frame, stream(frame), 8)[0, 0] - true_colour((81, 90, 240), 2, True)).max() <= 1.2
+    assert (
+        np.abs(center_crop(frame, stream(frame), 8)[0, 0] - true_colour((81, 90, 240), 2, True)).max() <= 1.2
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,7 @@ def test_other_formats_are_converted_as_ffmpeg_does(form):
         format="gray" if form == "pal8" else form
     )
     theirs = frame.reformat(format="rgb24").to_ndarray()[15:225, 55:265].astype(int)
-    seen = middle(frame, stream(frame), 210).astype(int)
+    seen = center_crop(frame, stream(frame), 210).astype(int)
     assert np.abs(seen - theirs).mean() < 3 and np.percentile(np.abs(seen - theirs), 90) <= 3
 
 
@@ -96,7 +99,7 @@ SHAPES += [((320, 240), aspect, rotation) for aspect in (1.0, 2.0) for rotation 
 
 
 @pytest.mark.parametrize("size, aspect, rotation", SHAPES)
-def test_the_middle_lies_where_pillow_finds_it(size, aspect, rotation):
+def test_the_crop_lies_where_pillow_finds_it(size, aspect, rotation):
     """Pillow scales a box with fractions of pixels; rounding costs less than half a pixel of the result."""
     image = picture(*size)
     frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv444p")
@@ -105,7 +108,7 @@ def test_the_middle_lies_where_pillow_finds_it(size, aspect, rotation):
     box = ((size[0] - wide) / 2, (size[1] - high) / 2, (size[0] + wide) / 2, (size[1] + high) / 2)
     whole = Image.fromarray(frame.reformat(format="rgb24").to_ndarray())
     theirs = np.rot90(np.asarray(whole.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box)), rotation // 90)
-    seen = middle(frame, stream(frame, rotation, aspect), SIDE)
+    seen = center_crop(frame, stream(frame, rotation, aspect), SIDE)
     error = np.abs(seen.astype(int) - theirs).mean()
     moved = min(np.abs(np.roll(theirs, 1, axis).astype(int) - theirs).mean() for axis in (0, 1))
     assert seen.shape == (SIDE, SIDE, 3) and error < moved / 2
@@ -113,7 +116,7 @@ def test_the_middle_lies_where_pillow_finds_it(size, aspect, rotation):
 
 def test_one_pixel_is_enough():
     frame = flat("yuv444p", (120, 90, 200), 1, 1)
-    assert (middle(frame, stream(frame), SIDE) == middle(frame, stream(frame), SIDE)[0, 0]).all()
+    assert (center_crop(frame, stream(frame), SIDE) == center_crop(frame, stream(frame), SIDE)[0, 0]).all()
 
 
 def test_fine_patterns_become_grey_not_stripes():
@@ -122,6 +125,6 @@ def test_fine_patterns_become_grey_not_stripes():
         lines = np.zeros((height, width, 3), np.uint8)
         lines[:, ::2] = 255
         frame = av.VideoFrame.from_ndarray(lines, format="rgb24").reformat(format="yuv444p")
-        assert middle(frame, stream(frame), SIDE).std() < 20
+        assert center_crop(frame, stream(frame), SIDE).std() < 20
         nearest = lines[:: height // SIDE, :: round(height / SIDE) | 1]
         assert nearest.std() > 100
