@@ -15,11 +15,12 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import DISTRIBUTION, progress, questions
+from flows import DISTRIBUTION, progress
 from flows.doctor import doctor
 from flows.errors import FOR_PEOPLE
 from flows.importing import Imports
 from flows.printing import JsonOption, figures, print_figures, print_json, print_videos, status_of
+from flows.questions import QUESTIONS, command
 from flows.removal import remove
 from flows.running import record_stop, run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
@@ -175,8 +176,8 @@ def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> 
 
 app.command(doctor)
 app.command(remove)
-for question in (questions.search, questions.next_, questions.caption, questions.classify, questions.imagine):
-    app.command(question, name=question.__name__.rstrip("_"))
+for question in QUESTIONS:
+    app.command(command(question), name=question.name)
 
 
 def check_sources(videos: Sequence[Path], imports: Imports) -> None:

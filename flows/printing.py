@@ -1,19 +1,15 @@
-"""Owns what commands print: one JSON document, or lines for people, on standard output."""
+"""Printing of a store's videos and figures: one JSON document, or lines for people, on standard output."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from multimodal.catalogue import Catalogue
 from multimodal.store import Store
 from multimodal.web.evaluation import figures_table
-
-if TYPE_CHECKING:
-    from multimodal.answers.search import Hit
 
 JsonOption = Annotated[bool, Parameter(name="--json", help="One JSON document for programs.", negative=())]
 
@@ -46,28 +42,5 @@ def print_figures(store: Store) -> None:
     print("\n".join(figures_table(found)))
 
 
-def hit_lines(hits: Sequence[Hit]) -> list[str]:
-    return [
-        f"{n}. {hit.name} {clock(hit.start)}–{clock(hit.end)}  {hit.score:.4f} = {_why(hit)}  {hit.text or '(nobody speaks)'}"
-        for n, hit in enumerate(hits, 1)
-    ]
-
-
-def _why(hit: Hit) -> str:
-    """The parts of a hit's score, each with what speaks for it."""
-    parts = []
-    if hit.heard:
-        parts.append(f"heard {hit.heard:.4f}{' (' + ', '.join(hit.words) + ')' if hit.words else ''}")
-    if hit.seen:
-        fits = "" if hit.alignment is None else f", fits {hit.alignment:.2f}"
-        parts.append(f"seen {hit.seen:.4f} (no. {hit.sight_rank} by sight, cosine {hit.cosine:.2f}{fits})")
-    return " + ".join(parts)
-
-
 def print_json(document: Any) -> None:
     print(json.dumps(document, ensure_ascii=False))
-
-
-def clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes)}:{rest:04.1f}"

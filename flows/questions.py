@@ -1,25 +1,37 @@
-"""Owns the commands that ask a store something: each is a thin call of one answer."""
+"""The five questions: parameters with their help texts, the answer, and its form for people, each written once.
 
-from __future__ import annotations
+The commands are made from :data:`QUESTIONS` here, the flows in :mod:`flows.answers`. Answers are imported when a question
+is asked, as they bring torch.
+"""
 
+# Annotations are evaluated here, not kept as text: Prefect and cyclopts read them from the functions that are made of these.
+import dataclasses
+import functools
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from flows.lines import (
-    Document,
-    caption_lines,
-    classify_lines,
-    imagine_lines,
-    next_lines,
-    search_lines,
-)
+from flows import formatting
+from flows.formatting import Document
 from flows.printing import JsonOption, print_json
 from flows.settings import DEFAULT_STORE, StoreOption
 from multimodal.store import InputError
+
+
+def split_names(_: Any, tokens: Sequence[Any]) -> list[str]:
+    """The names of lists with commas, ``chop,pour``. Raises :class:`ValueError` where one is empty."""
+    names: list[str] = []
+    for text in (token.value for token in tokens if token.value):
+        found = [name.strip() for name in text.split(",")]
+        if not all(found):
+            raise ValueError(f"{text!r} has an empty name; part names by one comma, as in chop,pour")
+        names += found
+    return names
+
 
 Moment = Annotated[
     str,
@@ -27,7 +39,8 @@ Moment = Annotated[
         help="A video of the store: its name, path or digest; with @S the moment at S seconds (or M:S)."
     ),
 ]
-At = Annotated[float | None, Parameter(help="The second of the video that is meant; the same as VIDEO@S.")]
+At = Annotated[float | None, Parameter(help="Second of the video that is meant; the same as VIDEO@S.")]
+Names = Parameter(converter=split_names, n_tokens=1, negative=())
 Device = Annotated[str, Parameter(help="Where the model runs: cpu or cuda.")]
 
 
@@ -44,30 +57,16 @@ def search(
         Parameter(help="With --like: the sentences of the store that fit what is seen there.", negative=()),
     ] = False,
     store: StoreOption = DEFAULT_STORE,
-    top: Annotated[int, Parameter(help="How many moments.")] = 5,
+    top: Annotated[int, Parameter(help="Number of moments.")] = 5,
     device: Device = "cpu",
-    json_: JsonOption = False,
-) -> None:
-    """The moments of all videos that a text or another moment calls for, best first, and why each is there.
+) -> Document:
+    """The moments of all videos that fit a text or another moment, best first, and why each is there.
 
     Before a model is trained, a text is looked up among the spoken words alone.
     """
-    from multimodal.answers.answer_json import search as answer
+    from multimodal.answers import answer_json
 
-    document = answer(store, text, like=like, texts=texts, top=top, device=device)
-    if json_:
-        print_json(document)
-        return
-    if document["by"] == "words":
-        print(
-            "By words alone: the store has no model yet; `videobert run VIDEOS` makes one.", file=sys.stderr
-        )
-    if document["unknown"]:
-        print(f"The model's vocabulary lacks: {', '.join(document['unknown'])}.", file=sys.stderr)
-    if not document["hits"]:
-        print("Nothing found.", file=sys.stderr)
-    for line in search_lines(document):
-        print(line)
+    return answer_json.search(store, text, like=like, texts=texts, top=top, device=device)
 
 
 def next_(
@@ -75,12 +74,12 @@ def next_(
     *,
     at: At = None,
     store: StoreOption = DEFAULT_STORE,
-    top: Annotated[int, Parameter(help="How many visual tokens for each horizon.")] = 3,
+    top: Annotated[int, Parameter(help="Number of visual tokens for each horizon.")] = 3,
     words: Annotated[
-        bool, Parameter(help="The words spoken before the moment are heard too.", negative=())
+        bool, Parameter(help="Read the words spoken before the moment, too.", negative=())
     ] = False,
     rollout: Annotated[
-        float | None, Parameter(help="Also draw one way in which so many seconds may go.")
+        float | None, Parameter(help="Also draw one way in which this many seconds may go.")
     ] = None,
     temperature: Annotated[
         float | None, Parameter(help="Of the draw: 0 takes the likeliest always; 1 where not given.")
@@ -90,19 +89,19 @@ def next_(
     ] = None,
     seed: Annotated[int | None, Parameter(help="The same seed draws the same; 0 where not given.")] = None,
     device: Device = "cpu",
-    json_: JsonOption = False,
-) -> None:
-    """What comes next: the likeliest visual tokens 1.5, 3, 6 and 12 seconds ahead, with a picture of each."""
-    from multimodal.answers.answer_json import forecast
-    from multimodal.answers.forecast import SamplingOptions
-
+) -> Document:
+    """What comes next: the likeliest visual tokens 1.5, 3, 6 and 12 seconds ahead, named by the words that go with each."""
     if at is None and "@" not in video:
         raise InputError(f"VIDEO {video}: which second of it? write {video}@SECONDS or --at SECONDS")
-    said = {"temperature": temperature, "top_p": top_p, "seed": seed}
-    said = {name: value for name, value in said.items() if value is not None}
-    sampling = SamplingOptions(**said) if said else None
-    options = {"at": at, "top": top, "words": words, "rollout": rollout, "sampling": sampling}
-    _answer(forecast(store, video, device=device, **options), next_lines, json_)
+    from multimodal.answers import answer_json
+    from multimodal.answers.forecast import SamplingOptions
+
+    given = {"temperature": temperature, "top_p": top_p, "seed": seed}
+    given = {name: value for name, value in given.items() if value is not None}
+    return answer_json.forecast(
+        store, video, at=at, top=top, words=words, rollout=rollout, device=device,
+        sampling=SamplingOptions(**given) if given else None,
+    )  # fmt: skip
 
 
 def caption(
@@ -113,68 +112,89 @@ def caption(
         str | None,
         Parameter(help="A sentence with [MASK] where words are to be found, in place of the captioner."),
     ] = None,
-    vtt: Annotated[Path | None, Parameter(help="Write the captions to this WebVTT file too.")] = None,
+    vtt: Annotated[Path | None, Parameter(help="Write the captions to this WebVTT file, too.")] = None,
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",
-    json_: JsonOption = False,
-) -> None:
-    """What a video shows, in words: a caption for each of its moments, from what is seen alone.
+) -> Document:
+    """A caption for each moment of a video, from its visual tokens.
 
     By the captioner, where the store has one; else by a cloze template.
     """
-    from multimodal.answers.answer_json import caption as answer
+    from multimodal.answers import answer_json
 
-    _answer(answer(store, video, at=at, template=template, vtt=vtt, device=device), caption_lines, json_)
+    return answer_json.caption(store, video, at=at, template=template, vtt=vtt, device=device)
 
 
 def classify(
     video: Moment,
     *,
-    verbs: Annotated[str, Parameter(help="Verbs to choose from: chop,pour,stir")] = "",
-    nouns: Annotated[str, Parameter(help="Nouns to choose from: carrot,egg,olive oil")] = "",
+    verbs: Annotated[list[str] | None, Names, Parameter(help="Verbs to choose from: chop,pour,stir")] = None,
+    nouns: Annotated[
+        list[str] | None, Names, Parameter(help="Nouns to choose from: carrot,egg,olive oil")
+    ] = None,
     at: At = None,
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",
-    json_: JsonOption = False,
-) -> None:
+) -> Document:
     """Which verbs and nouns of your own lists fit each moment, by the model's words and by its alignment head."""
-    from multimodal.answers.answer_json import classify as answer
+    from multimodal.answers import answer_json
 
-    lists = {
-        "verbs": split_names("--verbs", verbs) if verbs else [],
-        "nouns": split_names("--nouns", nouns) if nouns else [],
-    }
-    _answer(answer(store, video, at=at, device=device, **lists), classify_lines, json_)
+    return answer_json.classify(store, video, verbs=verbs or [], nouns=nouns or [], at=at, device=device)
 
 
 def imagine(
     text: Annotated[str, Parameter(help="What is to be seen.")],
     *,
-    clips: Annotated[int, Parameter(help="How many clips of 1.5 s.")] = 3,
+    clips: Annotated[int, Parameter(help="Number of clips of 1.5 s.")] = 3,
     out: Annotated[Path | None, Parameter(help="Write the strip of pictures to this PNG file.")] = None,
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",
-    json_: JsonOption = False,
-) -> None:
-    """Text to video: the visual tokens that a sentence calls for, with the real clips nearest to them."""
-    from multimodal.answers.answer_json import imagine as answer
+) -> Document:
+    """Text to video: the visual tokens that fit a sentence, one after the other, with the real clips nearest to them."""
+    from multimodal.answers import answer_json
 
-    _answer(answer(store, text, clips=clips, out=out, device=device), imagine_lines, json_)
-
-
-def split_names(option: str, text: str) -> list[str]:
-    """The names of a list with commas. Raises :class:`InputError` where one is empty."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise InputError(
-            f"{option} {text!r}: has an empty name; part names by one comma, as in {option} chop,pour"
-        )
-    return names
+    return answer_json.imagine(store, text, clips=clips, out=out, device=device)
 
 
-def _answer(document: Document, lines: Callable[[Document], list[str]], as_json: bool) -> None:
-    if as_json:
-        print_json(document)
-        return
-    for line in lines(document):
-        print(line)
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """``answer`` gives the JSON document; ``lines`` are the document for people; ``notes`` go to standard error."""
+
+    answer: Callable[..., Document]
+    lines: Callable[[Document], list[str]]
+    notes: Callable[[Document], list[str]] = lambda _: []
+
+    @property
+    def name(self) -> str:
+        return self.answer.__name__.rstrip("_")
+
+
+QUESTIONS = (
+    Question(search, formatting.search_lines, formatting.search_notes),
+    Question(next_, formatting.next_lines),
+    Question(caption, formatting.caption_lines),
+    Question(classify, formatting.classify_lines),
+    Question(imagine, formatting.imagine_lines),
+)
+
+
+def command(question: Question) -> Callable[..., None]:
+    """The question as a command: its parameters and ``--json``; prints the answer."""
+    answer = question.answer
+
+    @functools.wraps(answer)
+    def ask(*arguments: Any, json_: bool = False, **options: Any) -> None:
+        document = answer(*arguments, **options)
+        if json_:
+            print_json(document)
+            return
+        for note in question.notes(document):
+            print(note, file=sys.stderr)
+        for line in question.lines(document):
+            print(line)
+
+    signature = inspect.signature(answer)
+    as_json = inspect.Parameter("json_", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
+    ask.__signature__ = signature.replace(parameters=[*signature.parameters.values(), as_json])
+    ask.__annotations__ = answer.__annotations__ | {"json_": JsonOption, "return": None}
+    return ask

@@ -1,10 +1,15 @@
 """An answer as a flow run: its result is the command's document, and what a person reads of it is kept beside the run."""
 
+import inspect
 import json
 import subprocess
 import sys
 
+import pytest
 from command import run_inside
+
+from flows import answers
+from flows.questions import QUESTIONS, command
 
 ASK = """
 import json, sys
@@ -17,6 +22,14 @@ with get_client(sync_client=True) as client:
     run = client.read_flow_run(artifact.flow_run_id)
 print(json.dumps([state.result(), artifact.data, artifact.description, run.state_name, run.parameters]))
 """
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
+def test_a_question_is_one_command_and_one_flow_of_the_same_parameters(question):
+    parameters = inspect.signature(question.answer).parameters
+    flow = getattr(answers, question.answer.__name__)
+    assert set(flow.parameters.properties) == set(parameters)
+    assert set(inspect.signature(command(question)).parameters) == {*parameters, "json_"}
 
 
 def test_a_caption_as_a_flow_run_on_a_real_server(home, made, capsys):

@@ -77,7 +77,7 @@ def test_it_starts_as_a_module_and_ends_well(alone):
         (["run", ".", "--epochs", "many"], "many"),
         (["next", "x"], "--at"),
         (["next", "x@1", "--temperature", "-1", "--rollout", "3"], "--temperature -1"),
-        (["classify", "x", "--verbs", "cut,,wash"], "--verbs 'cut,,wash': has an empty name"),
+        (["classify", "x", "--verbs", "cut,,wash"], "--verbs: 'cut,,wash'"),
         (["imagine"], "--text"),
         (["status", "--speed", "9"], "--speed"),
     ],

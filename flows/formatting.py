@@ -1,0 +1,108 @@
+"""Formatting of answers and videos for people: the lines that a command prints and that a flow run's artifact shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+
+
+def search_lines(document: Document) -> list[str]:
+    return [
+        f"{n}. {hit['name']} {clock(hit['start'])}–{clock(hit['end'])}  {hit['score']:.4f} = {_score_parts(hit)}  "
+        f"{hit['text'] or '(nobody speaks)'}"
+        for n, hit in enumerate(document["hits"], 1)
+    ]
+
+
+def _score_parts(hit: Document) -> str:
+    """The parts of a hit's score, each with its evidence: the words that matched, the rank by sight and its cosine."""
+    parts = []
+    if hit["heard"]:
+        matched = f" ({', '.join(hit['words'])})" if hit["words"] else ""
+        parts.append(f"heard {hit['heard']:.4f}{matched}")
+    if hit["seen"]:
+        fits = "" if hit["alignment"] is None else f", fits {hit['alignment']:.2f}"
+        parts.append(
+            f"seen {hit['seen']:.4f} (no. {hit['sight_rank']} by sight, cosine {hit['cosine']:.2f}{fits})"
+        )
+    return " + ".join(parts)
+
+
+def search_notes(document: Document) -> list[str]:
+    notes = []
+    if document["by"] == "words":
+        notes.append("By words alone: the store has no model yet; `videobert run VIDEOS` makes one.")
+    if document["unknown"]:
+        notes.append(f"The model's vocabulary lacks: {', '.join(document['unknown'])}.")
+    if not document["hits"]:
+        notes.append("Nothing found.")
+    return notes
+
+
+def caption_lines(document: Document) -> list[str]:
+    found = [
+        f"{clock(c['start'])}–{clock(c['end'])}  {c['score']:.2f}  {c['text']}" for c in document["captions"]
+    ]
+    if "vtt" in document:
+        found.append(f"WebVTT: {document['vtt']}")
+    return found
+
+
+def next_lines(document: Document) -> list[str]:
+    forecast = [
+        (horizon["seconds"], token) for horizon in document["horizons"] for token in horizon["tokens"]
+    ]
+    found = [f"+{seconds:4.1f} s  {_token(token)}" for seconds, token in forecast]
+    shown = [token for _, token in forecast]
+    if "rollout" in document:
+        drawn = document["rollout"]
+        found.append(
+            f"One way it may go (temperature {drawn['temperature']:g}, nucleus {drawn['top_p']:g}, seed {drawn['seed']}):"
+        )
+        found += [f"  +{clip['seconds']:4.1f} s  {_token(clip)}" for clip in drawn["clips"]]
+        shown += drawn["clips"]
+    return found + _pictures(shown)
+
+
+def classify_lines(document: Document) -> list[str]:
+    found = []
+    for moment in document["moments"]:
+        found.append(f"{clock(moment['start'])}–{clock(moment['end'])}")
+        for kind in ("verbs", "nouns"):
+            if moment[kind]:
+                by_head = max(moment[kind], key=lambda n: n["aligned"])
+                best = ", ".join(f"{n['name']} {n['probability']:.2f}" for n in moment[kind][:3])
+                found.append(f"  {kind}: {best}  (alignment: {by_head['name']} {by_head['aligned']:.2f})")
+    return found
+
+
+def imagine_lines(document: Document) -> list[str]:
+    found = []
+    for n, clip in enumerate(document["clips"], 1):
+        near = clip["nearest"]
+        place = (
+            f"{near['name'] or near['video'][:12]} {clock(near['start'])}" if near else "no clip of the store"
+        )
+        found.append(f"{n}. {_token(clip)}  {place}")
+    if document["strip"]:
+        return [*found, f"Strip: {document['strip']}"]
+    return found + _pictures(document["clips"])
+
+
+def _token(token: Document) -> str:
+    """A token for people: its number, its probability, and the words that name it, where it has a name."""
+    return f"{token['token']}  {token['probability']:6.1%}  {token['name'] or ''}".rstrip()
+
+
+def _pictures(tokens: list[Document]) -> list[str]:
+    """The folder that holds the tokens' pictures, each under its token's number; --json gives each path."""
+    folders = {str(Path(token["picture"]).parent) for token in tokens if token["picture"]}
+    return [f"Pictures: {folder}" for folder in sorted(folders)]
+
+
+def clock(seconds: float) -> str:
+    """``75.25`` is ``1:15.2``."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes)}:{rest:04.1f}"
