@@ -14,7 +14,7 @@ PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/sampl
 FOLDERS = ("flows", "vision", "speech", "multimodal")
 MOST_LINES = {"README.md": 119, "docs/results.md": 149}
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 @cache
