@@ -1,4 +1,8 @@
-"""Corruption: the tokens of a sequence that are hidden, and the labels to be found in their places."""
+"""Corruption: what is hidden of a sequence, and the labels to be predicted in its place. One function for each kind.
+
+A corruption reads a sequence ``(ids, types)`` and returns an :class:`~multimodal.examples.packing.Example` that asks the
+hidden tokens of one term of the loss. It draws from the generator that it is given and from nothing else.
+"""
 
 from __future__ import annotations
 
@@ -6,40 +10,54 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multimodal.examples.packing import IGNORED
+from multimodal.examples.packing import Example
 from multimodal.vocabulary import Vocabulary
 
+MASKED, REPLACED = 0.8, 0.1
+"""BERT's shares of the chosen tokens that become [MASK] and another token; the rest stay (Devlin et al. 2019, 3.1)."""
 
-def masked(
+
+def mask_tokens(
     vocabulary: Vocabulary,
     ids: list[int],
+    types: list[int],
+    term: str,
     random: np.random.Generator,
     share: float,
     used: Sequence[int] | None = None,
-) -> tuple[list[int], list[int]]:
-    """BERT's 80/10/10 on ``max(1, round(share · n))`` of the n words and visual tokens: new ids and their labels.
+) -> Example:
+    """Token masking: BERT's 80/10/10 on ``max(1, round(share · n))`` of the n words and visual tokens.
 
-    Specials and ``[>]`` are never chosen; a replacement comes from the same modality and is never a special, nor a visual
-    token that is not ``used`` (``None``: all are), which no clip has and which would tell that something was replaced.
+    Specials and ``[>]`` are never chosen. A replacement comes from the same modality, is never a special, and where it is
+    visual it is one of the ``used`` tokens (``None``: all are): a token that no clip has would tell that it stands in.
     """
     used = used or range(vocabulary.visual)
-    places = content_places(vocabulary, ids)
-    labels = [IGNORED] * len(ids)
-    if not places:
-        return ids, labels
-    chosen = random.choice(places, size=max(1, round(share * len(places))), replace=False)
-    ids = list(ids)
-    for place, dice in zip(chosen.tolist(), random.random(len(chosen)).tolist(), strict=True):
-        labels[place] = ids[place]
-        if dice < 0.8:
-            ids[place] = vocabulary.mask
-        elif dice < 0.9 and ids[place] >= vocabulary.first_visual:
-            ids[place] = vocabulary.first_visual + used[int(random.integers(len(used)))]
-        elif dice < 0.9:
-            ids[place] = vocabulary.replaceable_words[int(random.integers(len(vocabulary.replaceable_words)))]
-    return ids, labels
+    candidates = content_positions(vocabulary, ids)
+    if not candidates:
+        return Example(ids, types, {term: []})
+    chosen = random.choice(candidates, size=max(1, round(share * len(candidates))), replace=False)
+    new_ids = list(ids)
+    for position, dice in zip(chosen.tolist(), random.random(len(chosen)).tolist(), strict=True):
+        if dice < MASKED:
+            new_ids[position] = vocabulary.mask
+        elif dice < MASKED + REPLACED and ids[position] >= vocabulary.first_visual:
+            new_ids[position] = vocabulary.first_visual + used[int(random.integers(len(used)))]
+        elif dice < MASKED + REPLACED:
+            words = vocabulary.replaceable_words
+            new_ids[position] = words[int(random.integers(len(words)))]
+    return Example(
+        new_ids, types, {term: [(position, ids[position]) for position in sorted(chosen.tolist())]}
+    )
 
 
-def content_places(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
-    """The places of words and visual tokens: all but ``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]``, ``[UNK]`` and ``[>]``."""
+def mask_suffix(vocabulary: Vocabulary, ids: list[int], types: list[int], term: str, count: int) -> Example:
+    """Suffix masking: the last ``count`` tokens before ``[SEP]`` are all masked, as forecasting asks for them."""
+    end = len(ids) - 1
+    first = end - count
+    asked = [(position, ids[position]) for position in range(first, end)]
+    return Example(ids[:first] + [vocabulary.mask] * count + ids[end:], types, {term: asked})
+
+
+def content_positions(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
+    """The positions of words and visual tokens: all but ``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]``, ``[UNK]``, ``[>]``."""
     return [i for i, token in enumerate(ids) if token not in vocabulary.specials]

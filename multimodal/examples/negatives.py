@@ -1,4 +1,4 @@
-"""Owns whose video a misaligned pair is shown, of another video or from far away in the same one, and who is a hard negative."""
+"""Negative sampling: the video of a misaligned pair, from another video or far away in the same one, and hard negatives."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import numpy as np
 from multimodal.segments import Segment
 from vision.clips import CLIP_SECONDS
 
-FAR_SECONDS = 10 * CLIP_SECONDS
-"""So much lies at least between a segment and one far away in the same video."""
+MINIMUM_DISTANCE = 10 * CLIP_SECONDS
+"""Seconds at least between a segment and an in-video negative of it."""
 TRIES = 8
+"""Draws of one kind before the next kind is tried: a draw may share a clip with the segment, or show the same."""
 
 
 class NegativeSampler:
-    """The spoken segments that have visual tokens; ``seen`` are their places in ``spoken``, a video's in a row."""
+    """Draws negatives among the spoken segments that have visual tokens.
+
+    ``shown`` are their places in ``spoken``, a video's in a row.
+    """
 
     def __init__(self, spoken: Sequence[Segment]):
         by_video: dict[str, list[int]] = {}
@@ -23,47 +27,52 @@ class NegativeSampler:
             if segment.tokens:
                 by_video.setdefault(segment.video, []).append(place)
         ends = np.cumsum([0, *(len(places) for places in by_video.values())]).tolist()
-        self.seen = [place for places in by_video.values() for place in places]
+        self.shown = [place for places in by_video.values() for place in places]
         self._of_video = dict(zip(by_video, map(range, ends, ends[1:]), strict=True))
 
-    def find(
+    def misaligned(
         self,
         segment: Segment,
-        far: float | None,
+        in_video_rate: float | None,
         read: Callable[[int], Segment],
-        shown: Callable[[Segment], tuple[int, ...]],
+        tokens_of: Callable[[Segment], tuple[int, ...]],
         random: np.random.Generator,
     ) -> tuple[int, ...]:
         """Visual tokens that do not belong to ``segment``: of no clip of it, and not all among its own.
 
-        ``far``: the chance that they are from far away in the same video, else they are from another video; ``None`` takes
-        any segment that shares no clip. Where ``TRIES`` draws find none of the kind that is wanted, the next is taken: far
-        away, another video, any segment. ``read`` gives the segment at a place of ``spoken``, perhaps with its neighbour,
-        ``shown`` the tokens that are shown of it. Empty where none of any kind was found.
+        ``in_video_rate``: the chance that they are from :data:`MINIMUM_DISTANCE` away in the same video, else they are from
+        another video; ``None`` takes any segment that shares no clip. Where :data:`TRIES` draws find none of the wanted kind
+        the next is tried: same video, another video, any segment. ``read`` gives the segment at a place of ``spoken``,
+        perhaps with its neighbour, ``tokens_of`` the tokens that are shown of it. Empty where none of any kind was found.
         """
         own = self._of_video[segment.video]
-        kinds: list[tuple[int, Callable[[int], int]]] = [(len(self.seen), lambda i: i)]
-        if far is not None:
-            away = [i for i in own if apart(read(self.seen[i]), segment) >= FAR_SECONDS] if far else []
-            kinds.insert(0, (len(self.seen) - len(own), lambda i: i + len(own) * (i >= own.start)))
-            if away and random.random() < far:
-                kinds.insert(0, (len(away), away.__getitem__))
+        kinds: list[tuple[int, Callable[[int], int]]] = [(len(self.shown), lambda i: i)]
+        if in_video_rate is not None:
+            # The places of the own video are left out of the count and stepped over.
+            kinds.insert(0, (len(self.shown) - len(own), lambda i: i + len(own) * (i >= own.start)))
+            distant = (
+                [i for i in own if distance(read(self.shown[i]), segment) >= MINIMUM_DISTANCE]
+                if in_video_rate
+                else []
+            )
+            if distant and random.random() < in_video_rate:
+                kinds.insert(0, (len(distant), distant.__getitem__))
         for count, nth in kinds:
             for _ in range(TRIES if count else 0):
-                other = read(self.seen[nth(int(random.integers(count)))])
-                tokens = shown(other)
+                other = read(self.shown[nth(int(random.integers(count)))])
+                tokens = tokens_of(other)
                 if not share_a_clip(other, segment) and not set(tokens) <= set(segment.tokens):
                     return tokens
         return ()
 
-    def near(
+    def hard_negative(
         self, segment: Segment, read: Callable[[int], Segment], random: np.random.Generator
     ) -> int | None:
-        """The place in ``spoken`` of another segment of the same video, which shares no clip with it; None where
-        ``TRIES`` draws found none. ``read`` is that of :meth:`find`."""
+        """The place in ``spoken`` of another segment of the same video that shares no clip; ``None`` where :data:`TRIES`
+        draws found none. ``read`` is that of :meth:`misaligned`."""
         own = self._of_video[segment.video]
         for _ in range(TRIES if len(own) > 1 else 0):
-            place = self.seen[int(random.integers(own.start, own.stop))]
+            place = self.shown[int(random.integers(own.start, own.stop))]
             if not share_a_clip(read(place), segment):
                 return place
         return None
@@ -73,6 +82,6 @@ def share_a_clip(one: Segment, other: Segment) -> bool:
     return one.video == other.video and bool(set(one.clips) & set(other.clips))
 
 
-def apart(one: Segment, other: Segment) -> float:
+def distance(one: Segment, other: Segment) -> float:
     """The seconds between two segments of a video; below 0 where they overlap."""
     return max(one.start - other.end, other.start - one.end)

@@ -1,64 +1,73 @@
-"""Owns what the model reads: sequences of words and visual tokens, and packed batches of them with no padding."""
+"""Packing: examples become batches without padding. An example says what is read and what is to be predicted."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from multimodal.vocabulary import Vocabulary
 
-IGNORED = -100
 TEXT_TYPE, VIDEO_TYPE = 0, 1
 ALIGNED, MISALIGNED = 0, 1
-"""As in BERT's sentence pair head: 0 means that the second part belongs to the first."""
-REGIMES = ("text", "video", "joint", "tower")
-TEXT, VIDEO, JOINT, TOWER = range(len(REGIMES))
-"""What a sequence is read for; a tower is one side of a segment, unmasked, read only for its embedding."""
+"""Labels of the alignment head, as in BERT's sentence-pair head: 0 means that the second part belongs to the first."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Input:
-    """One sequence: ``ids``, ``types`` and cloze ``labels`` (``IGNORED`` where nothing is asked), all of one length."""
+class Example:
+    """One sequence as a corruption returns it: ``ids`` and token ``types``, of one length.
+
+    ``asks`` holds the predictions asked of it, by the name of the loss's term: tuples of positions in this sequence, then
+    the label. ``order`` holds a rank for each token (:func:`multimodal.joint.attention.visible`); ``None``: all see all.
+    ``target`` holds the ids that a decoder writes.
+    """
 
     ids: list[int]
     types: list[int]
-    labels: list[int]
-    regime: int = JOINT
-    aligned: int = IGNORED
+    asks: dict[str, list[tuple[int, ...]]] = dataclasses.field(default_factory=dict)
+    order: list[int] | None = None
+    target: list[int] | None = None
 
 
 @dataclasses.dataclass
 class Batch:
-    """S sequences packed one after the other with no padding, T tokens in all.
+    """S sequences packed one after the other without padding, T tokens in all.
 
-    ``asked_M`` are the places in T where a token is to be found, ``labels_M`` those tokens. ``aligned_S`` is
-    ``IGNORED``, ``ALIGNED`` or ``MISALIGNED``. ``pairs_P2`` are the towers (text alone, video alone) of one segment,
-    ``contents_P2`` a digest of what each reads: the same for the same words or the same visual tokens.
+    ``asks`` holds the predictions asked of the batch, by the name of the loss's term: int64 [n, k + 1], k positions in T,
+    then the label. ``order_T`` holds each token's rank, ``None`` where all tokens see all of their sequence. ``target`` are
+    the sequences that a decoder writes, one for each of the S.
     """
 
     ids_T: torch.Tensor
     types_T: torch.Tensor
     positions_T: torch.Tensor
     lengths_S: torch.Tensor
-    regime_S: torch.Tensor
-    aligned_S: torch.Tensor
-    asked_M: torch.Tensor
-    labels_M: torch.Tensor
-    pairs_P2: torch.Tensor
-    contents_P2: torch.Tensor
+    order_T: torch.Tensor | None = None
+    asks: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    target: Batch | None = None
 
     @property
     def sequence_T(self) -> torch.Tensor:
-        """The sequence that each token belongs to."""
-        return torch.repeat_interleave(
-            torch.arange(len(self.lengths_S), device=self.lengths_S.device), self.lengths_S
-        )
+        """The number of the sequence that each token belongs to."""
+        sequences = torch.arange(len(self.lengths_S), device=self.lengths_S.device)
+        return torch.repeat_interleave(sequences, self.lengths_S)
+
+    @property
+    def tokens(self) -> int:
+        """T."""
+        return len(self.ids_T)
 
     def to(self, device: torch.device | str) -> Batch:
-        return Batch(**{f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self)})
+        return Batch(
+            self.ids_T.to(device),
+            self.types_T.to(device),
+            self.positions_T.to(device),
+            self.lengths_S.to(device),
+            None if self.order_T is None else self.order_T.to(device),
+            {name: asked.to(device) for name, asked in self.asks.items()},
+            None if self.target is None else self.target.to(device),
+        )
 
 
 def sequence(
@@ -66,8 +75,8 @@ def sequence(
 ) -> tuple[list[int], list[int]]:
     """``[CLS] text [>] video [SEP]`` as ids and types; a modality that is ``None`` or empty leaves its part out.
 
-    ``text`` are word-piece ids, ``tokens`` visual tokens (leaf ids) or −1 for a masked one. Too long a sequence loses
-    the end of its longer part.
+    ``text`` are word-piece ids, ``tokens`` visual tokens (leaf ids) or −1 for a masked one. A sequence that is too long
+    loses the end of its longer part.
     """
     text, tokens = list(text or ()), list(tokens or ())
     room = longest - 2 - bool(tokens)
@@ -75,36 +84,37 @@ def sequence(
         fewer_tokens = min(len(tokens), max(room // 2, room - len(text)))
         text, tokens = text[: room - fewer_tokens], tokens[:fewer_tokens]
     video = [vocabulary.mask if t < 0 else vocabulary.first_visual + t for t in tokens]
-    middle = [vocabulary.join, *video] if video else []
-    ids = [vocabulary.cls_id, *text, *middle, vocabulary.sep]
-    types = [TEXT_TYPE] * (1 + len(text)) + [VIDEO_TYPE] * (len(middle) + 1 if middle else 1)
-    if not middle:
+    video_part = [vocabulary.join, *video] if video else []
+    ids = [vocabulary.cls_id, *text, *video_part, vocabulary.sep]
+    types = [TEXT_TYPE] * (1 + len(text)) + [VIDEO_TYPE] * (len(video_part) + 1 if video_part else 1)
+    if not video_part:
         types[-1] = TEXT_TYPE
     return ids, types
 
 
-def unmasked(ids: list[int], types: list[int], regime: int = JOINT, aligned: int = IGNORED) -> Input:
-    """An input that asks for no token."""
-    return Input(ids, types, [IGNORED] * len(ids), regime, aligned)
+def pack(examples: Sequence[Example]) -> Batch:
+    """One packed :class:`Batch` of the examples, in order.
 
-
-def pack(inputs: Sequence[Input]) -> Batch:
-    """One packed :class:`Batch` of the inputs, in order. Towers come in twos: the words of a segment, then its video."""
-    lengths = [len(s.ids) for s in inputs]
-    labels_T = np.concatenate([s.labels for s in inputs])
-    asked_M = np.flatnonzero(labels_T != IGNORED)
-    towers = [i for i, given in enumerate(inputs) if given.regime == TOWER]
-    pairs = list(zip(towers[::2], towers[1::2], strict=False))
-    contents = [hash(tuple(inputs[i].ids)) for pair in pairs for i in pair]
+    Positions in ``asks`` are moved to where their sequence lies in T. Either all examples have an ``order`` or none; the
+    same holds for ``target``.
+    """
+    lengths = [len(example.ids) for example in examples]
+    asks: dict[str, list[tuple[int, ...]]] = {}
+    first = 0
+    for example, length in zip(examples, lengths, strict=True):
+        for name, asked in example.asks.items():
+            moved = ((*(first + position for position in positions), label) for *positions, label in asked)
+            asks.setdefault(name, []).extend(moved)
+        first += length
+    orders = [example.order for example in examples if example.order is not None]
+    targets = [example.target for example in examples if example.target is not None]
+    assert len(orders) in (0, len(examples)) and len(targets) in (0, len(examples))
     return Batch(
-        ids_T=torch.tensor([i for s in inputs for i in s.ids]),
-        types_T=torch.tensor([t for s in inputs for t in s.types]),
+        ids_T=torch.tensor([i for example in examples for i in example.ids]),
+        types_T=torch.tensor([t for example in examples for t in example.types]),
         positions_T=torch.cat([torch.arange(n) for n in lengths]),
         lengths_S=torch.tensor(lengths),
-        regime_S=torch.tensor([s.regime for s in inputs]),
-        aligned_S=torch.tensor([s.aligned for s in inputs]),
-        asked_M=torch.from_numpy(asked_M),
-        labels_M=torch.from_numpy(labels_T[asked_M]),
-        pairs_P2=torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
-        contents_P2=torch.tensor(contents, dtype=torch.long).reshape(-1, 2),
+        order_T=torch.tensor([rank for order in orders for rank in order]) if orders else None,
+        asks={name: torch.tensor(asked) for name, asked in asks.items() if asked},
+        target=pack([Example(ids, [TEXT_TYPE] * len(ids)) for ids in targets]) if targets else None,
     )

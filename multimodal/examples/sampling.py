@@ -1,129 +1,97 @@
-"""Owns how segments become model input: masks, misaligned pairs, towers, stretches of runs, and an order that resumes.
+"""Sampling: which segments, token runs and pairs are drawn, in an order that resumes.
 
-Every random choice is a function of (seed, epoch, item), so a run that was stopped meets the same masks again
-(dynamic masking as in RoBERTa, section 4.1). The regimes are VideoBERT's (section 3.2): text alone, video alone, both.
+Every random choice is a function of (seed, epoch, item), so a run that was stopped meets the same masks again (dynamic
+masking as in RoBERTa, section 4.1). The modalities are VideoBERT's (section 3.2): text alone, video alone, both.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
 
-from multimodal.examples.corruption import masked
+from multimodal.examples.corruption import mask_suffix, mask_tokens
 from multimodal.examples.negatives import NegativeSampler
-from multimodal.examples.packing import (
-    ALIGNED,
-    IGNORED,
-    JOINT,
-    MISALIGNED,
-    TEXT,
-    TOWER,
-    VIDEO,
-    Input,
-    sequence,
-    unmasked,
-)
+from multimodal.examples.options import RUNS_PER_SPOKEN_SEGMENT, ExampleOptions
+from multimodal.examples.packing import ALIGNED, MISALIGNED, Batch, Example, pack, sequence
+from multimodal.examples.segment_table import SegmentTable
+from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, PRETRAINING_TERMS, TEXT, VIDEO
 from multimodal.segments import CONTEXT, HORIZONS, Segment, joined
-from multimodal.store import InputError
 from multimodal.vocabulary import Vocabulary
 
-RUNS_PER_SPOKEN = 4
-"""Video-only examples for each spoken segment; they are short and cost little, and with fewer what comes next was learned
-far less well in the same number of steps (docs/log.md)."""
-TERMS = frozenset({"text", "video", "joint", "alignment", "contrast"})
-"""What may be asked of the examples: cloze in three regimes, whether a pair is aligned, and its two towers."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ExampleOptions:
-    """``mask``: share of tokens chosen (BERT: 0.15), of which 80 % become [MASK], 10 % another token, 10 % stay.
-
-    ``join_neighbours``: chance that a sentence is read together with the one after it (VideoBERT, section 3.2).
-    ``misaligned``: chance that an aligned joint example is followed by its misaligned twin, the same words with the
-    video of another segment; a twin asks for no token, since a stranger's video says nothing about the masked words, but
-    is masked all the same: else a mask would mean aligned. ``far``: share of the twins whose video is from far away in the
-    same one, the others' is from another; ``None``, as where there is none of the kind, takes any segment that shares no
-    clip (:mod:`multimodal.examples.negatives`).
-    ``subsample``: visual tokens are read at a random step of 1 to so many (VideoBERT, section 3.2: 5; 1 reads all) in the
-    joint regime, a twin's as its pair's, and in video-only examples masked anywhere; not in tails, which `next` reads in
-    steps of a clip, and not in towers, which search reads whole.
-    ``tail``: share of video-only examples in which some tokens are masked together after a few, as `next` asks.
-    ``longest``: tokens at most in a sequence, 16 at least. ``near``: chance that a segment's towers bring along those of
-    another segment of the same video: hard negatives for each other, alike in place, light and subject (Sentence-BERT,
-    Reimers and Gurevych 2019).
-    """
-
-    mask: float = 0.15
-    join_neighbours: float = 0.2
-    misaligned: float = 1.0
-    tail: float = 0.75
-    longest: int = 128
-    far: float | None = None
-    subsample: int = 1
-    near: float = 0.5
-
-    def __post_init__(self) -> None:
-        assert self.longest >= CONTEXT + max(HORIZONS) + 3
-        if self.far is not None and not 0 <= self.far <= 1:
-            raise InputError(f"--far {self.far:g}: a share from 0 to 1; leave it out to take any segment")
-        if self.subsample < 1:
-            raise InputError(
-                f"--subsample {self.subsample}: at least 1, which reads every visual token; VideoBERT has 5"
-            )
+CLS_POSITION = 0
 
 
 class Examples:
-    """All items that can be learned from: each spoken segment, and each run of tokens.
+    """Everything that can be learned from: each spoken segment, and each run of visual tokens.
 
-    A spoken segment gives a text-only example and, where it has tokens, the two towers (perhaps with those of another of
-    its video), an aligned and a misaligned joint example; a run of tokens a video-only one, of a stretch of it drawn anew each time. Runs are long and so few:
-    each is met as often in an epoch as makes them :data:`RUNS_PER_SPOKEN` times the spoken segments. A side may be empty.
-    ``asked`` are the terms that count: what only others would ask for is not drawn. ``used`` are the visual tokens that
-    stand in for others, those that clips have (:func:`masked`).
+    A spoken segment gives a text-only example and, where it has tokens, a dual-encoder pair (perhaps with that of another
+    segment of its video), an aligned and a misaligned joint example. A run gives a video-only example, of a crop that is
+    drawn anew each time. Runs are long and so few: each occurs as often in an epoch as makes them
+    :data:`RUNS_PER_SPOKEN_SEGMENT` times the spoken segments. Words or video may be absent.
+    ``active_terms``: only what these terms of the loss ask for is drawn. ``used``: the visual tokens that stand in for
+    others, those that clips have (:func:`~multimodal.examples.corruption.mask_tokens`).
     """
 
     def __init__(
         self,
         vocabulary: Vocabulary,
-        spoken: Sequence[Segment],
-        silent: Sequence[Segment],
+        spoken: SegmentTable,
+        runs: SegmentTable,
         options: ExampleOptions,
         seed: int,
-        asked: frozenset[str] = TERMS,
+        active_terms: frozenset[str] = frozenset(PRETRAINING_TERMS),
         used: Sequence[int] | None = None,
     ):
-        self.vocabulary, self.options, self.seed, self.asked = vocabulary, options, seed, asked
+        self.vocabulary, self.options, self.seed, self.active_terms = vocabulary, options, seed, active_terms
         self._used = used
-        self.spoken = [s for s in spoken if s.text]
-        self.silent = [s for s in silent if s.tokens]
-        self._words = [vocabulary.encode(s.text) for s in self.spoken]
-        self._strangers = NegativeSampler(self.spoken)
-        self._items = list(range(len(self.spoken))) if "text" in asked else sorted(self._strangers.seen)
-        if not asked - {"video"}:
+        self.spoken, self.runs = spoken, runs
+        self._negatives = NegativeSampler(self.spoken)
+        # Items are numbers of spoken segments, then of visits to runs.
+        self._items = list(range(len(self.spoken))) if TEXT in active_terms else sorted(self._negatives.shown)
+        if not active_terms - {VIDEO}:
             self._items = []
-        if "video" in asked and self.silent:
-            visits = max(1, round(RUNS_PER_SPOKEN * len(self._items) / len(self.silent)))
-            self._items += range(len(self.spoken), len(self.spoken) + visits * len(self.silent))
+        if VIDEO in active_terms and self.runs:
+            visits = max(1, round(RUNS_PER_SPOKEN_SEGMENT * len(self._items) / len(self.runs)))
+            self._items += range(len(self.spoken), len(self.spoken) + visits * len(self.runs))
+
+    @classmethod
+    def of(
+        cls,
+        vocabulary: Vocabulary,
+        spoken: Iterable[Segment],
+        runs: Iterable[Segment],
+        options: ExampleOptions,
+        seed: int,
+        active_terms: frozenset[str] = frozenset(PRETRAINING_TERMS),
+        used: Sequence[int] | None = None,
+    ) -> Examples:
+        """The examples of segments; spoken ones without text and runs without tokens are left out."""
+        with_text = SegmentTable((s for s in spoken if s.text), vocabulary)
+        with_tokens = SegmentTable(s for s in runs if s.tokens)
+        return cls(vocabulary, with_text, with_tokens, options, seed, active_terms, used)
 
     def __len__(self) -> int:
         return len(self._items)
 
     @cached_property
     def notice(self) -> str:
-        """What is asked for and cannot be learned from these segments, in words; empty where all can."""
-        if "alignment" not in self.asked or not self.options.misaligned or not self._strangers.seen:
+        """A line about an active term that these segments cannot teach; empty where all can be learned."""
+        if (
+            ALIGNMENT not in self.active_terms
+            or not self.options.misaligned_rate
+            or not self._negatives.shown
+        ):
             return ""
         random = np.random.default_rng(self.seed)
-        strange = (
-            self._strangers.find(
+        negatives = (
+            self._negatives.misaligned(
                 self.spoken[place], None, self.spoken.__getitem__, lambda other: other.tokens, random
             )
-            for place in self._strangers.seen
+            for place in self._negatives.shown
         )
-        if any(strange):
+        if any(negatives):
             return ""
         return (
             "alignment learns nothing: no spoken segment shows what another does not, so no pair can be misaligned; "
@@ -134,92 +102,110 @@ class Examples:
         """The epoch's permutation of the items: a function of (seed, epoch)."""
         return np.random.default_rng((self.seed, epoch)).permutation(len(self))
 
-    def draw(self, epoch: int, item: int) -> list[Input]:
-        """The inputs of one item in one epoch, always the same for the same (seed, epoch, item)."""
+    def draw(self, epoch: int, item: int) -> list[Example]:
+        """The examples of one item in one epoch, always the same for the same (seed, epoch, item)."""
         random = np.random.default_rng((self.seed, epoch, item, 1))
-        place = self._items[item]
-        if place < len(self.spoken):
-            return self._spoken(place, random)
-        return [self._run(self.silent[(place - len(self.spoken)) % len(self.silent)], random)]
+        number = self._items[item]
+        if number < len(self.spoken):
+            return self._of_spoken(number, random)
+        return [self._of_run(self.runs[(number - len(self.spoken)) % len(self.runs)], random)]
 
-    def _spoken(self, item: int, random: np.random.Generator) -> list[Input]:
+    def batch(self, items: Sequence[tuple[int, int]]) -> Batch:
+        """The packed examples of some (epoch, item)."""
+        return pack([example for epoch, item in items for example in self.draw(epoch, item)])
+
+    def _of_spoken(self, item: int, random: np.random.Generator) -> list[Example]:
         neighbours = random.random() < self.options.join_neighbours and self._continues(item)
         words, segment = self._read(item, neighbours)
-        inputs = [self._masked(words, None, random, TEXT)] if "text" in self.asked else []
-        if segment.tokens and "contrast" in self.asked:
-            inputs += self._towers(words, segment)
-            if random.random() < self.options.near:
-                place = self._strangers.near(segment, lambda place: self._read(place, neighbours)[1], random)
-                inputs += self._towers(*self._read(place, neighbours)) if place is not None else []
-        if segment.tokens and self.asked & {"joint", "alignment"}:
-            inputs += self._pair(words, segment, neighbours, random)
-        return inputs
+        examples = [self._masked(words, None, TEXT, random)] if TEXT in self.active_terms else []
+        if segment.tokens and CONTRAST in self.active_terms:
+            examples += self._dual_encoder_pair(words, segment)
+            if random.random() < self.options.hard_negative_rate:
+                place = self._negatives.hard_negative(
+                    segment, lambda place: self._read(place, neighbours)[1], random
+                )
+                if place is not None:
+                    examples += self._dual_encoder_pair(*self._read(place, neighbours))
+        if segment.tokens and self.active_terms & {JOINT, ALIGNMENT}:
+            examples += self._joint(words, segment, neighbours, random)
+        return examples
 
-    def _towers(self, words: list[int], segment: Segment) -> list[Input]:
-        sides = ((words, None), (None, segment.tokens))
-        return [unmasked(*sequence(self.vocabulary, *side, self.options.longest), TOWER) for side in sides]
+    def _dual_encoder_pair(self, words: list[int], segment: Segment) -> list[Example]:
+        """The words alone, then the video alone; the label is a digest of what each reads, the same for the same ids."""
+        pair = []
+        for text, tokens in ((words, None), (None, segment.tokens)):
+            ids, types = sequence(self.vocabulary, text, tokens, self.options.longest)
+            pair.append(Example(ids, types, {CONTRAST: [(CLS_POSITION, hash(tuple(ids)))]}))
+        return pair
 
-    def _pair(
+    def _joint(
         self, words: list[int], segment: Segment, neighbours: bool, random: np.random.Generator
-    ) -> list[Input]:
-        """The joint example of a segment and, by chance, its misaligned twin: the same words with a stranger's video.
+    ) -> list[Example]:
+        """The joint example of a segment and, by chance, its negative pair: the same words with a foreign video.
 
-        The stranger is read with its neighbour where the segment was and in the same steps, so that length does not give
-        it away.
+        The foreign segment is read with its neighbour where the own one was and in the same steps, so that length does not
+        give it away.
         """
         step = self._step(random)
-        alignment = "alignment" in self.asked
         tokens = _every(step, segment.tokens, random)
-        joint = self._masked(words, tokens, random, JOINT, ALIGNED if alignment else IGNORED)
-        pair = [joint if "joint" in self.asked else unmasked(joint.ids, joint.types, JOINT, joint.aligned)]
-        if alignment and random.random() < self.options.misaligned:
-            strange = self._strangers.find(
+        joint = self._masked(words, tokens, JOINT, random)
+        asks = dict(joint.asks) if JOINT in self.active_terms else {}
+        if ALIGNMENT not in self.active_terms:
+            return [Example(joint.ids, joint.types, asks)]
+        asks[ALIGNMENT] = [(CLS_POSITION, ALIGNED)]
+        examples = [Example(joint.ids, joint.types, asks)]
+        if random.random() < self.options.misaligned_rate:
+            foreign_tokens = self._negatives.misaligned(
                 segment,
-                self.options.far,
+                self.options.in_video_negative_rate,
                 lambda place: self._read(place, neighbours)[1],
                 lambda other: _every(step, other.tokens, random),
                 random,
             )
-            if strange:
-                twin = self._masked(words, strange, random, JOINT)
-                pair.append(unmasked(twin.ids, twin.types, JOINT, MISALIGNED))
-        return pair
+            if foreign_tokens:
+                negative = self._masked(words, foreign_tokens, JOINT, random)
+                misaligned = {ALIGNMENT: [(CLS_POSITION, MISALIGNED)]}
+                examples.append(Example(negative.ids, negative.types, misaligned))
+        return examples
 
     def _read(self, item: int, neighbours: bool) -> tuple[list[int], Segment]:
         """A segment and its word-piece ids, together with the one after it where ``neighbours`` and there is one."""
+        words, segment = self.spoken.word_ids(item), self.spoken[item]
         if neighbours and self._continues(item):
-            return self._words[item] + self._words[item + 1], joined(self.spoken[item], self.spoken[item + 1])
-        return self._words[item], self.spoken[item]
+            return words + self.spoken.word_ids(item + 1), joined(segment, self.spoken[item + 1])
+        return words, segment
 
     def _continues(self, item: int) -> bool:
-        return item + 1 < len(self.spoken) and self.spoken[item + 1].video == self.spoken[item].video
+        return item + 1 < len(self.spoken) and self.spoken.video(item + 1) == self.spoken.video(item)
 
-    def _masked(self, words: Sequence[int] | None, tokens: Sequence[int] | None, random: np.random.Generator,
-                regime: int, aligned: int = IGNORED) -> Input:  # fmt: skip
+    def _masked(
+        self,
+        words: Sequence[int] | None,
+        tokens: Sequence[int] | None,
+        term: str,
+        random: np.random.Generator,
+    ) -> Example:
         ids, types = sequence(self.vocabulary, words, tokens, self.options.longest)
-        ids, labels = masked(self.vocabulary, ids, random, self.options.mask, self._used)
-        return Input(ids, types, labels, regime, aligned)
+        return mask_tokens(self.vocabulary, ids, types, term, random, self.options.mask, self._used)
 
     def _step(self, random: np.random.Generator) -> int:
         return int(random.integers(1, self.options.subsample + 1)) if self.options.subsample > 1 else 1
 
-    def _run(self, segment: Segment, random: np.random.Generator) -> Input:
-        tokens = segment.tokens
-        if len(tokens) > 1 and random.random() < self.options.tail:
-            return self._tail(tokens, random)
+    def _of_run(self, run: Segment, random: np.random.Generator) -> Example:
+        tokens = run.tokens
+        if len(tokens) > 1 and random.random() < self.options.suffix_rate:
+            return self._forecast(tokens, random)
         first = int(random.integers(max(1, len(tokens) - 1)))
-        stretch = tokens[first : first + int(random.integers(2, max(2, len(tokens)) + 1))]
-        return self._masked(None, _every(self._step(random), stretch, random), random, VIDEO)
+        crop = tokens[first : first + int(random.integers(2, max(2, len(tokens)) + 1))]
+        return self._masked(None, _every(self._step(random), crop, random), VIDEO, random)
 
-    def _tail(self, tokens: tuple[int, ...], random: np.random.Generator) -> Input:
-        """Up to one of the ``HORIZONS`` masked after 1 to ``CONTEXT`` tokens of a run."""
+    def _forecast(self, tokens: tuple[int, ...], random: np.random.Generator) -> Example:
+        """Suffix masking of up to one of the :data:`HORIZONS` after 1 to :data:`CONTEXT` tokens of a run."""
         now = int(random.integers(1, len(tokens)))
-        ahead = min(HORIZONS[int(random.integers(len(HORIZONS)))], len(tokens) - now)
+        horizon = min(HORIZONS[int(random.integers(len(HORIZONS)))], len(tokens) - now)
         first = max(0, now - 1 - int(random.integers(CONTEXT)))
-        ids, types = sequence(self.vocabulary, None, tokens[first : now + ahead], self.options.longest)
-        cut, end = len(ids) - 1 - ahead, len(ids) - 1
-        labels = [IGNORED] * cut + ids[cut:end] + [IGNORED]
-        return Input(ids[:cut] + [self.vocabulary.mask] * ahead + ids[end:], types, labels, VIDEO)
+        ids, types = sequence(self.vocabulary, None, tokens[first : now + horizon], self.options.longest)
+        return mask_suffix(self.vocabulary, ids, types, VIDEO, horizon)
 
 
 def _every(step: int, tokens: tuple[int, ...], random: np.random.Generator) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
-"""Owns the operations over the whole vocabulary, a piece at a time: the pieces stay in a core's cache, and nothing but the
-gradient is made that is as large as the table.
+"""Large vocabulary: lookup, tied logits and cross entropy over the whole table, a block of rows at a time.
 
-Shapes: T tokens, M asked places, V vocabulary, H hidden.
+Blocks stay in a core's cache, and nothing as large as the table is made but its gradient.
+Shapes: T tokens, M predicted positions, V vocabulary, H hidden.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-NUMBERS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 27}
+BLOCK_VALUES = {"cpu": 1 << 20, "cuda": 1 << 27}
 
 
 class EmbeddingLookup(torch.autograd.Function):
-    """``table_VH[ids_T]``, and the table for :class:`TiedLogits`: the rows' gradient is added to the decoder's in its place."""
+    """``table_VH[ids_T]``, and the table for :class:`TiedLogits`: the gradient of the rows is added in place to that of the logits."""
 
     @staticmethod
     def forward(
@@ -38,7 +38,7 @@ class TiedLogits(torch.autograd.Function):
         context: Any, x_MH: torch.Tensor, table_VH: torch.Tensor, bias_V: torch.Tensor
     ) -> torch.Tensor:
         logits_MV = x_MH.new_empty(len(x_MH), len(table_VH))
-        for rows in _pieces(table_VH):
+        for rows in _blocks(table_VH):
             torch.mm(x_MH, table_VH[rows].to(x_MH.dtype).T, out=logits_MV[:, rows])
             logits_MV[:, rows] += bias_V[rows]
         context.save_for_backward(x_MH, table_VH, bias_V)
@@ -51,7 +51,7 @@ class TiedLogits(torch.autograd.Function):
         x_gradient = torch.zeros_like(x_MH, dtype=torch.float32) if for_x else None
         table_gradient = torch.empty_like(table_VH) if for_table else None
         bias_gradient = torch.empty_like(bias_V) if for_bias else None
-        for rows in _pieces(table_VH):
+        for rows in _blocks(table_VH):
             part = gradient_MV[:, rows]
             if for_x:
                 x_gradient += part @ table_VH[rows].to(x_MH.dtype)
@@ -68,7 +68,7 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, logits_MV: torch.Tensor, labels_M: torch.Tensor) -> torch.Tensor:
         found_M = torch.empty(len(labels_M), device=logits_MV.device)
-        for rows in _pieces(logits_MV):
+        for rows in _blocks(logits_MV):
             found_M[rows] = F.cross_entropy(logits_MV[rows].float(), labels_M[rows], reduction="none")
         context.save_for_backward(logits_MV, labels_M, found_M)
         return found_M
@@ -77,7 +77,7 @@ class CrossEntropy(torch.autograd.Function):
     def backward(context: Any, gradient_M: torch.Tensor) -> tuple[torch.Tensor, None]:
         logits_MV, labels_M, found_M = context.saved_tensors
         gradient_MV = torch.empty_like(logits_MV)
-        for rows in _pieces(logits_MV):
+        for rows in _blocks(logits_MV):
             labels, gradient = labels_M[rows, None], gradient_M[rows, None]
             part = logits_MV[rows].float()
             log_sum = part.gather(1, labels) + found_M[rows, None]
@@ -86,6 +86,6 @@ class CrossEntropy(torch.autograd.Function):
         return gradient_MV, None
 
 
-def _pieces(rows: torch.Tensor) -> list[slice]:
-    step = max(1, NUMBERS_AT_ONCE[rows.device.type] // rows.shape[1])
+def _blocks(rows: torch.Tensor) -> list[slice]:
+    step = max(1, BLOCK_VALUES[rows.device.type] // rows.shape[1])
     return [slice(first, first + step) for first in range(0, len(rows), step)]

@@ -1,1 +1,1 @@
-"""Training objectives: the terms of the loss."""
+"""Training objectives: the terms of the loss, and what they are asked of."""

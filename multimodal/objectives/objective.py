@@ -1,145 +1,148 @@
-"""Owns what the joint BERT is trained to do: cloze by regime, alignment, contrast, as sums and counts that add up.
+"""The objective: what a model is trained for, as weighted terms whose sums and counts add up.
 
-A step may be cut into parts and divided among processes: each part gives the sum of each term and how many it was
-asked for; the loss is the weighted sum of the terms' means over the whole step, however it was cut.
+A step may be cut into micro-batches and divided among processes. Each part gives the sum of each term and the number of
+its predictions; the loss is the weighted sum of the terms' means over the whole step, however it was cut.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from multimodal.examples.packing import IGNORED, REGIMES, TOWER, Batch
-from multimodal.joint.large_vocabulary import CrossEntropy
-from multimodal.joint.model import JointBert
-from multimodal.store import InputError
-
-CONTRAST_TEMPERATURE = 0.05
-TERMS = (*REGIMES[:TOWER], "alignment", "contrast")
-"""The names of the loss's terms, in the order of sums and counts."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LossWeights:
-    """The weights of the sum; a term of weight 0 is not drawn. The paper does not publish its own.
-
-    ``text``, ``video``, ``joint``: cloze in the three regimes; ``alignment``: the sequence head; ``contrast`` is ours, for
-    search. Raises :class:`InputError` for a weight below 0, and where all are 0.
-    """
-
-    text: float = 1.0
-    video: float = 1.0
-    joint: float = 1.0
-    alignment: float = 1.0
-    contrast: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name, weight in dataclasses.asdict(self).items():
-            if not 0 <= weight < math.inf:
-                raise InputError(f"--weights {name}={weight:g}: a number from 0 on; 0 turns the term off")
-        if not self.asked:
-            raise InputError("--weights: all are 0, so there is nothing to learn; give one of them a weight")
-
-    @property
-    def asked(self) -> frozenset[str]:
-        """The names of the terms that count."""
-        return frozenset(name for name, weight in dataclasses.asdict(self).items() if weight)
-
-    @classmethod
-    def parse(cls, text: str) -> LossWeights:
-        """From ``text=1,joint=0.5``; what is not named keeps its weight. Raises :class:`InputError`."""
-        known = [f.name for f in dataclasses.fields(cls)]
-        weights = {}
-        for part in text.split(","):
-            name, _, weight = part.strip().partition("=")
-            try:
-                weights[name] = float(weight)
-            except ValueError:
-                name = ""
-            if name not in known:
-                raise InputError(
-                    f"--weights {part.strip()}: no weight of a term; NAME=NUMBER with the names {', '.join(known)}"
-                )
-        return cls(**weights)
-
-
-def counts(batch: Batch) -> torch.Tensor:
-    """How often each of the ``TERMS`` is asked for in a batch: [5], float64."""
-    regime_M = batch.regime_S[batch.sequence_T[batch.asked_M]]
-    asked = [(regime_M == regime).sum() for regime in range(TOWER)]
-    aligned, pairs = (batch.aligned_S != IGNORED).sum(), torch.tensor(len(batch.pairs_P2))
-    return torch.stack([*asked, aligned, pairs.to(aligned.device)]).double()
-
+from multimodal.examples.packing import Batch
 
 Gather = Callable[[torch.Tensor], torch.Tensor]
-"""Puts the rows of all processes together; gradients flow to this process's own rows alone."""
+"""Concatenates the rows of all processes; gradients flow to this process's own rows alone."""
+MODEL, TERMS = "model.", "terms."
+"""The prefixes of the objective's parameters; checkpoints leave the first one out."""
+TERM_FILE = "terms.safetensors"
+"""Holds the parameters that terms own, where they own any, beside the model's files."""
 
 
-def alone(rows: torch.Tensor) -> torch.Tensor:
-    """For one process: its rows are all there are."""
+def own_rows(rows: torch.Tensor) -> torch.Tensor:
+    """The :data:`Gather` of a single process."""
     return rows
 
 
-def sums(model: JointBert, batch: Batch, gather: Gather = alone) -> torch.Tensor:
-    """The sum of each of the ``TERMS`` over a batch: [5]; a term that nothing asks for is 0, with a gradient of 0.
+def asked(batch: Batch, name: str) -> torch.Tensor:
+    """The predictions asked of a term: int64 [n, 2], a position in T and the label; n may be 0."""
+    found = batch.asks.get(name)
+    return batch.lengths_S.new_zeros(0, 2) if found is None else found
 
-    Cloze and alignment are those of BERT's pre-training; contrast is the symmetric cross entropy between the text-only
-    and the video-only embedding of a segment (Sentence-BERT's towers, InfoNCE) over the pairs that ``gather`` puts
-    together: its sum is over all of them, and its gradients, added over the processes, are those of one process. Two
-    pairs that read the same words or the same visual tokens are right for each other, so neither is the other's negative.
+
+class Term(nn.Module):
+    """One or several columns of the loss, computed together. A term owns the parameters that the model does not have.
+
+    ``names`` are its columns in ``metrics.jsonl``, of :mod:`multimodal.terms`. ``minimum_count``: a mean is reported from so
+    many predictions on. ``over_all_processes``: the sum of each process covers the predictions of all.
     """
-    rows_TH, table = model.bert["embeddings"].embedding_lookup(batch.ids_T)
-    x_TH = model.encode(batch, rows_TH)
-    logits_MV = model.cloze(x_TH.index_select(0, batch.asked_M), table)
-    found_M = CrossEntropy.apply(logits_MV, batch.labels_M)
-    regime_M = batch.regime_S[batch.sequence_T[batch.asked_M]]
-    cloze = found_M.new_zeros(TOWER).index_add(0, regime_M, found_M)
-    alignment = F.cross_entropy(
-        model.alignment(x_TH, batch).float(), batch.aligned_S, ignore_index=IGNORED, reduction="sum"
-    )
-    text_PH, video_PH = gather(model.embed(x_TH, batch)[batch.pairs_P2]).unbind(1)
-    said_P, shown_P = gather(batch.contents_P2).unbind(1)
-    with torch.autocast(x_TH.device.type, enabled=False):
-        scores_PP = text_PH @ video_PH.T / CONTRAST_TEMPERATURE
-    own_P = torch.arange(len(scores_PP), device=scores_PP.device)
-    alike_PP = (said_P[:, None] == said_P) | (shown_P[:, None] == shown_P)
-    scores_PP = scores_PP.masked_fill(alike_PP.fill_diagonal_(False), -torch.inf)
-    contrast = sum(F.cross_entropy(s, own_P, reduction="sum") for s in (scores_PP, scores_PP.T)) / 2
-    return torch.cat([cloze, torch.stack([alignment, contrast])])
 
+    names: tuple[str, ...]
+    minimum_count = 1
+    over_all_processes = False
 
-def means(sums_5: torch.Tensor, counts_5: torch.Tensor) -> dict[str, float]:
-    """Each term's mean, of those that were asked for; a single pair has nothing to be told from."""
-    return {
-        name: total / count
-        for name, total, count in zip(TERMS, sums_5.tolist(), counts_5.tolist(), strict=True)
-        if count > (name == "contrast")
-    }
+    def counts(self, batch: Batch) -> list[int]:
+        """The number of predictions of each name."""
+        return [len(asked(batch, name)) for name in self.names]
 
-
-def losses(model: JointBert, batch: Batch) -> dict[str, torch.Tensor]:
-    """The mean of each of the ``TERMS`` that the batch asks for."""
-    asked = zip(TERMS, sums(model, batch), counts(batch).tolist(), strict=True)
-    return {name: total / count for name, total, count in asked if count > (name == "contrast")}
+    def forward(self, reading: object, batch: Batch, gather: Gather) -> torch.Tensor:
+        """The sum of each name's loss over its predictions: [len(names)]. A sum over none is 0 with a gradient of 0."""
+        raise NotImplementedError
 
 
 class Objective(nn.Module):
-    """The weighted loss of a model as a module, which PyTorch's wrappers for many processes can hold."""
+    """A model under its terms. The training loop holds an objective, never a model.
 
-    def __init__(self, model: JointBert, weights: LossWeights):
+    A subclass says how its model reads a batch (:meth:`read`) and which files its model is (:meth:`save_model`).
+    """
+
+    def __init__(self, model: nn.Module, terms: Sequence[Term], weights: Mapping[str, float]):
         super().__init__()
-        self.model, self.weights = model, weights
+        self.model = model
+        self.terms = nn.ModuleDict({term.names[0]: term for term in terms})
+        self.names = tuple(name for term in terms for name in term.names)
+        self.weights = {name: weights[name] for name in self.names}
+        of_each = [term for term in terms for _ in term.names]
+        self.minimum_counts = [term.minimum_count for term in of_each]
+        self.over_all_processes = torch.tensor([term.over_all_processes for term in of_each])
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers that FSDP shards one by one."""
+        raise NotImplementedError
+
+    def read(self, batch: Batch) -> object:
+        """What the terms look at: the model's states for a batch."""
+        raise NotImplementedError
+
+    def counts(self, batch: Batch) -> torch.Tensor:
+        """The number of predictions of each name, float64 [N]."""
+        return torch.tensor(
+            [count for term in self.terms.values() for count in term.counts(batch)], dtype=torch.float64
+        )
 
     def forward(
-        self, batch: Batch, counts_5: torch.Tensor, gather: Gather
+        self, batch: Batch, counts_N: torch.Tensor, gather: Gather = own_rows
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """A part's share of the step's loss, and its sums [5]; ``counts_5`` are those of the whole step."""
-        sums_5 = sums(self.model, batch, gather)
-        weights_5 = torch.tensor([getattr(self.weights, name) for name in TERMS], dtype=torch.float64)
-        weights_5 = (weights_5 / counts_5.clamp_min(1)).to(sums_5)
-        return sums_5 @ weights_5, sums_5.detach()
+        """A micro-batch's share of the step's loss, and its sums [N]; ``counts_N`` are those of the whole step."""
+        reading = self.read(batch)
+        sums_N = torch.cat([term(reading, batch, gather) for term in self.terms.values()])
+        weights_N = counts_N.new_tensor([self.weights[name] for name in self.names])
+        weights_N = (weights_N / counts_N.clamp_min(1)).to(sums_N)
+        return sums_N @ weights_N, sums_N.detach()
+
+    def means(self, sums_N: torch.Tensor, counts_N: torch.Tensor) -> dict[str, float]:
+        """Each name's mean, of those with enough predictions."""
+        columns = zip(self.names, sums_N.tolist(), counts_N.tolist(), self.minimum_counts, strict=True)
+        return {name: total / count for name, total, count, minimum in columns if count >= minimum}
+
+    def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """The mean of each term that a batch asks for, with gradients."""
+        reading = self.read(batch)
+        sums_N = torch.cat([term(reading, batch, own_rows) for term in self.terms.values()])
+        columns = zip(self.names, sums_N, self.counts(batch).tolist(), self.minimum_counts, strict=True)
+        return {name: total / count for name, total, count, minimum in columns if count >= minimum}
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters by the names that checkpoints give them: the model's own without a prefix."""
+        return {name.removeprefix(MODEL): parameter for name, parameter in self.named_parameters()}
+
+    def save(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
+        """Writes the model's files, and beside them the parameters that terms own. ``state`` is a whole state dict."""
+        model = {name.removeprefix(MODEL): t for name, t in state.items() if name.startswith(MODEL)}
+        terms = {name: t.detach().cpu().contiguous() for name, t in state.items() if name.startswith(TERMS)}
+        self.save_model(folder, model)
+        if terms:
+            save_file(terms, folder / TERM_FILE)
+
+    def load(self, folder: Path) -> None:
+        """The inverse of :meth:`save`. The model has its shape already."""
+        self.load_model(folder)
+        if (folder / TERM_FILE).exists():
+            self.load_state_dict(load_file(folder / TERM_FILE), strict=False)
+
+    def save_model(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
+        """Writes the files of the model alone."""
+        raise NotImplementedError
+
+    def load_model(self, folder: Path) -> None:
+        """Puts the weights of a model's files in place."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What the joint BERT makes of a batch: states ``x_TH`` and the trained ``table`` that logits are tied to."""
+
+    model: nn.Module
+    x_TH: torch.Tensor
+    table: torch.Tensor

@@ -1,10 +1,9 @@
-"""Owns the training loop: one update after the other in a resumable order, metrics, checkpoints, going back from a spike."""
+"""The training loop: one step after the other in a resumable order, metrics, checkpoints, rollback from a loss spike."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 import time
 from collections.abc import Callable
@@ -13,115 +12,71 @@ from typing import Any
 
 import torch
 
-from multimodal.examples.sampling import Examples
-from multimodal.joint.model import JointBert
+from multimodal.objectives.objective import Objective
 from multimodal.progress import Report
 from multimodal.store import InputError
 from multimodal.training import batches, checkpoints
+from multimodal.training.batches import Source
 from multimodal.training.checkpoints import Progress
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.log import TrainingLog
-from multimodal.training.train_step import DivergedError, Trainer, UpdateOptions
-from multimodal.vocabulary import Vocabulary
+from multimodal.training.options import TrainingOptions
+from multimodal.training.train_step import DivergedError, Trainer
 
-REMEMBERED_LOSSES = 64
-"""The losses at most whose median a spike is told by."""
-MOST_RETURNS = 8
-"""To one checkpoint: who comes back more often has too high a learning rate."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingOptions(UpdateOptions):
-    """``items`` spoken segments and runs of tokens make a step; what a step does is told by :class:`UpdateOptions`.
-
-    ``epochs`` passes over the items are made, but at least ``least_steps`` and at most ``most_steps`` steps.
-    ``accumulate`` parts of a step are worked out one after the other, for less memory: the update is that of the step
-    as a whole, but the contrast compares a segment with those of its own part alone.
-    A checkpoint is made every ``checkpoint_seconds``, and every ``checkpoint_steps`` where that is given.
-    ``spike``: a loss above this many times the median of those before it, or one that is not finite, sends the training
-    back to its last checkpoint of a multiple of ``checkpoint_steps``, and the batches since then are passed over; without
-    it a loss that is not finite ends the run. It never goes back to one that the clock asked for: a training that was
-    stopped would have others.
-    """
-
-    items: int = 32
-    epochs: int = 20
-    least_steps: int = 200
-    most_steps: int = 100_000
-    accumulate: int = 1
-    checkpoint_seconds: float = 60.0
-    checkpoint_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("items", "epochs", "least_steps", "most_steps", "accumulate", "checkpoint_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} {value}: at least 1")
-        if not self.checkpoint_seconds >= 0:
-            raise InputError(f"checkpoint_seconds {self.checkpoint_seconds:g}: 0 or more")
-        if self.spike is not None and self.checkpoint_steps is None:
-            raise InputError(
-                f"spike {self.spike:g}: needs checkpoint_steps, the steps between the checkpoints that it goes back to"
-            )
-
-    @property
-    def back(self) -> int | None:
-        """The steps between the checkpoints that a spike sends the training back to."""
-        return None if self.spike is None else self.checkpoint_steps
-
-    def steps(self, items: int) -> int:
-        asked = math.ceil(items / self.items) * self.epochs
-        return min(max(asked, self.least_steps), self.most_steps)
+RECENT_LOSSES = 64
+"""The losses at most whose median tells a loss spike."""
+MAX_ROLLBACKS = 8
+"""To one checkpoint: a training that comes back more often has too high a learning rate."""
 
 
 def train(
     root: Path,
-    vocabulary: Vocabulary,
-    begin: Callable[[], JointBert],
-    examples: Examples,
-    held_out: Examples | None,
+    begin: Callable[[Path | None], Objective],
+    source: Source,
+    held_out: Source | None,
     options: TrainingOptions,
     *,
     device: torch.device,
     card: dict[str, Any],
     report: Report,
-    processes: DistributedContext = SINGLE_PROCESS,
+    describe: Callable[[Path, Progress], None] = lambda folder, progress: None,
+    context: DistributedContext = SINGLE_PROCESS,
 ) -> Path:
     """Trains in ``root`` until all steps are made, from the last checkpoint where there is one; returns the last one.
 
-    ``begin`` makes the model of step 0. Metrics go to ``root/metrics.jsonl`` and to TensorBoard's file beside it, each
-    step once however often the run was stopped. All ``processes`` call this with the same arguments and see the same
-    ``root``; the first of them writes. Raises :class:`DivergedError` before a loss or gradient that is not finite does
-    harm, :class:`InputError` where a file of the last checkpoint was changed or a step has too few items.
+    ``begin`` makes the objective of step 0, or with a checkpoint's folder one of its shape. ``describe`` writes what else
+    belongs into a checkpoint (a model card). Metrics go to ``root/metrics.jsonl`` and to TensorBoard's files beside it,
+    each step once however often the run was stopped. All processes call this with the same arguments and see the same
+    ``root``; the main one writes. Raises :class:`DivergedError` before a loss or gradient that is not finite does
+    harm, :class:`InputError` where a file of the last checkpoint was changed or a step has too few examples.
     """
     root.mkdir(parents=True, exist_ok=True)
-    _enough(examples, held_out, options, processes)
+    _check_counts(source, held_out, options, context)
     torch.set_num_threads(_threads())
     last: Path | None = None
     spike: DivergedError | None = None
-    returns = 0
+    rollbacks = 0
     while True:
-        if spike is not None and processes.first:
-            checkpoints.go_back(root, options.back)
-        before, last = last, processes.tell([checkpoints.latest(root)])[0]
+        if spike is not None and context.is_main:
+            checkpoints.rollback(root, options.rollback_steps)
+        before, last = last, context.broadcast([checkpoints.latest(root)])[0]
         if last is not None:
             checkpoints.check(last)
             if checkpoints.read_progress(last).finished:
-                if processes.first:
-                    checkpoints.tidy(root)
+                if context.is_main:
+                    checkpoints.prune_checkpoints(root)
                 return last
-        trainer = Trainer((begin() if last is None else JointBert.load(last)).to(device), options, processes)
-        at = Progress(0, options.steps(len(examples)), 0, 0)
+        trainer = Trainer(begin(last).to(device), options, context)
+        at = Progress(0, options.steps(len(source)), 0, 0)
         if last is not None:
-            at = checkpoints.resume(last, trainer.model, trainer.optimizer)
+            at = checkpoints.resume(last, trainer.objective, trainer.optimizer)
         if spike is not None:
-            returns = returns + 1 if last == before else 1
-            if returns > MOST_RETURNS:
+            rollbacks = rollbacks + 1 if last == before else 1
+            if rollbacks > MAX_ROLLBACKS:
                 raise spike
-            at = at.passing_over(spike.at)
+            at = at.skip_batches(spike.at)
         try:
-            _steps(trainer.join(), at, root, vocabulary, examples, held_out, options, card, report, spike)
+            _steps(trainer.wrap(), at, root, source, held_out, options, card, report, describe, spike)
         except DivergedError as error:
             if options.spike is None:
                 raise
@@ -130,31 +85,30 @@ def train(
 
 def _threads() -> int:
     """The first number of ``OMP_NUM_THREADS`` (OpenMP 5.2, section 21.1.2: one a level of nesting), else one a core."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(wanted) if wanted.isdecimal() and int(wanted) else os.cpu_count() or 1
 
 
-def _enough(
-    examples: Examples, held_out: Examples | None, options: TrainingOptions, processes: DistributedContext
+def _check_counts(
+    source: Source, held_out: Source | None, options: TrainingOptions, context: DistributedContext
 ) -> None:
-    """Raises :class:`InputError` where a process, or a part of a step, would have nothing to work on."""
-    for what, most in (
-        ("a step", min(options.items, len(examples))),
-        ("what is held out", len(held_out) if held_out else processes.count),
+    """Raises :class:`InputError` where a process, or a micro-batch, would have no example."""
+    per_step = min(options.examples_per_step, len(source))
+    for name, most in (
+        ("a step", per_step),
+        ("the held-out loss", len(held_out) if held_out else context.world_size),
     ):
-        if most < processes.count:
+        if most < context.world_size:
             raise InputError(
-                f"{processes.count} processes: {what} has {most} items, one a process at least; start fewer"
+                f"{context.world_size} processes: {name} has {most} examples, one a process at least; start fewer"
             )
-    share = min(options.items, len(examples)) // processes.count
+    share = per_step // context.world_size
     if share < options.accumulate:
-        whose = (
-            "a step"
-            if processes.count == 1
-            else f"the share of a step of each of {processes.count} processes"
-        )
+        whose = "a step"
+        if context.world_size > 1:
+            whose = f"the share of a step of each of {context.world_size} processes"
         raise InputError(
-            f"--accumulate {options.accumulate}: at most {share}, the items of {whose}; give less, or leave it out"
+            f"--accumulate {options.accumulate}: at most {share}, the examples of {whose}; give less, or leave it out"
         )
 
 
@@ -162,48 +116,61 @@ def _steps(
     trainer: Trainer,
     at: Progress,
     root: Path,
-    vocabulary: Vocabulary,
-    examples: Examples,
-    held_out: Examples | None,
+    source: Source,
+    held_out: Source | None,
     options: TrainingOptions,
     card: dict[str, Any],
     report: Report,
+    describe: Callable[[Path, Progress], None],
     spike: DivergedError | None,
 ) -> None:
-    """The steps from ``at`` to the last one; ``spike`` is what the training has just come back from."""
-    processes = trainer.processes
-    kept_out = batches.all_once(held_out, options.items, processes) if held_out else []
-    judged_every = max(1, at.steps // 40)
+    """The steps from ``at`` to the last one; ``spike`` is what the training was just rolled back from."""
+    context = trainer.context
+    every = max(1, at.steps // batches.HELD_OUT_EVALUATIONS)
+    sample = []
+    if held_out:
+        chosen = batches.held_out_sample(held_out, at.steps, options.examples_per_step, context.world_size)
+        sample = batches.eval_batches(held_out, chosen, options.examples_per_step, context)
     recent = list(at.recent)
     saved = began = time.monotonic()
     tokens = 0
-    with TrainingLog(root, at.step) if processes.first else contextlib.nullcontext() as log:
-        coming = batches.steps(examples, at, options.items, options.accumulate, processes)
-        for now, parts in batches.ahead(coming):
-            terms = trainer.update(parts, now, recent)
-            line: dict[str, Any] = {"step": now.step, "learning_rate": trainer.rate(now)} | terms
+    with TrainingLog(root, at.step) if context.is_main else contextlib.nullcontext() as log:
+        coming = batches.steps(source, at, options.examples_per_step, options.accumulate, context)
+        for now, micro_batches in batches.prefetch(coming):
+            terms = trainer.train_step(micro_batches, now, recent)
+            line: dict[str, Any] = {"step": now.step, "learning_rate": trainer.learning_rate(now)} | terms
             if spike is not None and now.step == at.step + 1:
                 line["went_back"] = {"because": str(spike), "skipped": list(at.skipped[-1])}
-            if kept_out and (now.step % judged_every == 0 or now.finished):
-                line["held_out"] = trainer.losses(kept_out)
+            if held_out and now.finished:
+                report(now.step, at.steps, f"loss of all {len(held_out)} held-out examples")
+                whole = batches.eval_batches(
+                    held_out, range(len(held_out)), options.examples_per_step, context
+                )
+                line["held_out"] = trainer.evaluate(whole)
+            elif held_out and now.step % every == 0:
+                line["held_out"] = trainer.evaluate(sample)
             if options.spike is not None:
-                recent = [*recent, terms["loss"]][-REMEMBERED_LOSSES:]
+                recent = [*recent, terms["loss"]][-RECENT_LOSSES:]
             if log:
                 log.write(line)
-            tokens += processes.count * sum(len(part.ids_T) for part in parts)
+            tokens += context.world_size * sum(batch.tokens for batch in micro_batches)
             rate = tokens / (time.monotonic() - began)
             report(now.step, at.steps, f"loss {terms['loss']:.2f}, {rate:,.0f} tokens/s")
-            if now.finished or _due(now, options, time.monotonic() - saved, processes):
-                model, optimizer = trainer.alone()
+            if now.finished or _checkpoint_due(now, options, time.monotonic() - saved, context):
+                weights, optimizer_state = trainer.state()
                 if log:
                     log.sync()
-                    here = dataclasses.replace(now, recent=tuple(recent))
-                    checkpoints.save(root, model, vocabulary, optimizer, here, card, options.back)
+                    place = dataclasses.replace(now, recent=tuple(recent))
+                    checkpoints.save(
+                        root, trainer.objective, weights, optimizer_state, place, card, describe, options.rollback_steps
+                    )  # fmt: skip
                 saved = time.monotonic()
 
 
-def _due(now: Progress, options: TrainingOptions, seconds: float, processes: DistributedContext) -> bool:
-    """True where a checkpoint is to be made; by the clock, the first process says so for all."""
+def _checkpoint_due(
+    now: Progress, options: TrainingOptions, seconds: float, context: DistributedContext
+) -> bool:
+    """True where a checkpoint is to be made. The clock of the main process decides for all."""
     if options.checkpoint_steps is not None and now.step % options.checkpoint_steps == 0:
         return True
-    return processes.tell(seconds > options.checkpoint_seconds)
+    return context.broadcast(seconds > options.checkpoint_seconds)

@@ -1,4 +1,4 @@
-"""Owns the model card: what a checkpoint is, what it was made from, its numbers and limits, in Hugging Face's form."""
+"""The model card: what a checkpoint is, what it was made from, its figures and limits, in Hugging Face's form."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multimodal.joint.model import ModelOptions
+from multimodal.joint.options import ModelOptions
+from multimodal.terms import TITLES
 from multimodal.vocabulary import JOIN, Vocabulary, visual_name
 from vision.clips import CLIP_SECONDS
 
-IN_WORDS = {
-    "loss": "weighted sum",
-    "text": "cloze, text alone",
-    "video": "cloze, video alone",
-    "joint": "cloze, both",
-    "alignment": "do words and video belong together",
-    "contrast": "text tower against video tower",
-}
 BASES = {"minilm-l6": "sentence-transformers/all-MiniLM-L6-v2"}
 
 
@@ -33,8 +26,8 @@ def model_card(
 ) -> str:
     """The text of a checkpoint's ``README.md``.
 
-    ``made_from`` is what ``card.json`` holds; where it says nothing, nothing is claimed. ``metrics`` are the lines of
-    training so far.
+    ``made_from`` is the content of ``card.json``; where it says nothing, nothing is claimed. ``metrics`` is the file of the
+    training's figures so far.
     """
     last, held_out = last_numbers(metrics)
     options = made_from.get("options", {})
@@ -46,7 +39,7 @@ def model_card(
     } | ({"base_model": BASES[start]} if start in BASES else {})
     parts = [
         f"---\n{_yaml(header)}---",
-        "# A joint BERT of what is said and what is seen",
+        "# A joint BERT of speech and video",
         f"A BERT of {shape.num_hidden_layers} layers × {shape.hidden_size} over one vocabulary of {vocabulary.size:,} entries: "
         f"{len(vocabulary.words):,} word pieces, `{JOIN}` (id {vocabulary.join}), and {vocabulary.visual:,} visual tokens from "
         f"id {vocabulary.first_visual} on, after VideoBERT (Sun et al., ICCV 2019). It reads `[CLS] words {JOIN} visual tokens "
@@ -83,7 +76,7 @@ def _data(made_from: dict[str, Any]) -> str:
 
 
 def digest_of(videos: Sequence[str]) -> str:
-    """What a set of videos is known by: the first 16 hex digits of the SHA-256 of their sorted digests, one a line."""
+    """The digest of a set of videos: the first 16 hex digits of the SHA-256 of their sorted digests, one a line."""
     return hashlib.sha256("".join(f"{v}\n" for v in sorted(videos)).encode()).hexdigest()[:16]
 
 
@@ -101,11 +94,11 @@ def last_numbers(metrics: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _numbers(last: dict[str, Any], held_out: dict[str, Any]) -> str:
     if not last:
         return ""
-    learned = {name: last[name] for name in IN_WORDS if name in last}
+    learned = {name: last[name] for name in TITLES if name in last}
     judged = held_out.get("held_out", {})
     rows = [
-        f"| {IN_WORDS[name]} (`{name}`) | {_number(learned.get(name))} | {_number(judged.get(name))} |"
-        for name in IN_WORDS
+        f"| {TITLES[name]} (`{name}`) | {_number(learned.get(name))} | {_number(judged.get(name))} |"
+        for name in TITLES
         if name in learned or name in judged
     ]
     after = f"; the second column is of step {held_out['step']}" if held_out else ""

@@ -1,23 +1,28 @@
-"""Owns how weights move: AdamW as in BERT, and the learning rate over the steps."""
+"""The optimizer and the learning rate: AdamW as in BERT, linear warm-up, linear decay."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import nn
 
 BETAS, EPSILON = (0.9, 0.999), 1e-6
 
 
-def adamw(model: nn.Module, rate: float, weight_decay: float) -> torch.optim.AdamW:
+def adamw(
+    parameters: Iterable[torch.nn.Parameter], learning_rate: float, weight_decay: float
+) -> torch.optim.AdamW:
     """Fused AdamW; weight decay falls on matrices, not on biases and LayerNorm (Devlin et al. 2019, appendix A.2)."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
+    trained = list(parameters)
+    decayed = [p for p in trained if p.ndim > 1]
+    plain = [p for p in trained if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=BETAS, eps=EPSILON, fused=True)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, eps=EPSILON, fused=True)
 
 
 def schedule(step: int, steps: int, warmup: float, final: float = 0.0) -> float:
-    """The learning rate's factor: linear up to 1 over ``warmup`` of the steps, then linear down to ``final`` after the last."""
+    """The factor of the learning rate at ``step`` (from 1) of ``steps``: it rises linearly to 1 over ``warmup`` of the steps
+    and falls linearly to ``final`` after the last."""
     rise = max(1, round(warmup * steps))
     fall = (steps + 1 - step) / (steps + 1 - rise)
     return min(step / rise, final + (1 - final) * fall)

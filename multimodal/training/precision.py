@@ -1,4 +1,4 @@
-"""Owns the choice of the number format in which matrices are multiplied."""
+"""Precision: the number format of matrix products."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import contextlib
 from pathlib import Path
 
 import torch
-
-PRECISIONS = ("auto", "bf16", "fp32")
 
 
 def fast_bf16(device: torch.device) -> bool:
@@ -18,16 +16,18 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 def _has_bf16_instructions() -> bool:
+    # oneDNN says that it supports bf16 where it only emulates it, many times slower than fp32.
     with contextlib.suppress(OSError):
         return any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_bf16"))
     return False
 
 
-def precision(asked: str, device: torch.device) -> torch.dtype:
-    """One of ``PRECISIONS``; ``auto`` is bf16 where it is fast."""
-    return torch.bfloat16 if asked == "bf16" or (asked == "auto" and fast_bf16(device)) else torch.float32
+def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """The type that one of ``PRECISIONS`` stands for; ``auto`` is bf16 where it is fast."""
+    bf16 = wanted == "bf16" or (wanted == "auto" and fast_bf16(device))
+    return torch.bfloat16 if bf16 else torch.float32
 
 
-def mixed(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Autocast to ``dtype``, or nothing for float32."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32, cache_enabled=False)

@@ -1,72 +1,61 @@
-"""Owns the making of a joint model from a store: which videos it learns from, where it starts, where it is kept."""
+"""Pre-training from a store: which videos a model learns from, where it begins, where it is kept."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from multimodal.catalogue import Video
-from multimodal.examples.sampling import TERMS, ExampleOptions, Examples
-from multimodal.joint.initialization import Shape, from_checkpoint, from_scratch, weights_file
+from multimodal.examples.options import ExampleOptions
+from multimodal.examples.sampling import Examples
+from multimodal.examples.segment_table import SegmentTable
+from multimodal.joint.bert_checkpoint import weights_file
+from multimodal.joint.initialization import from_checkpoint, from_scratch
 from multimodal.joint.model import JointBert
+from multimodal.joint.options import ModelOptions, Shape
 from multimodal.library import Material, read_material
+from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.progress import Report
 from multimodal.store import InputError, Store, file_digest, recipe
+from multimodal.terms import PRETRAINING_TERMS
 from multimodal.tokens import load_codebook, train_and_held_out
+from multimodal.training.checkpoints import METRICS, Progress
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
-from multimodal.training.loop import TrainingOptions, train
+from multimodal.training.loop import train
+from multimodal.training.model_card import model_card
+from multimodal.training.options import NOTHING, TEXT_STARTS, PretrainOptions
 from multimodal.training.unfinished_runs import unfinished_runs
 from multimodal.vocabulary import Vocabulary
 from multimodal.weights import fetching
 
-VERSION = 7
-TEXT_STARTS = ("minilm-l6",)
-NOTHING = "none"
-WORDS_OF_NOTHING = "minilm-l6"
-"""A model that starts from nothing still needs word pieces: BERT's own, 30,522 of them."""
-BY_FOLDER = {"bert-base-uncased": "base", "bert-large-uncased": "paper"}
-"""BERTs that nobody hands out to us, and the size that starts from each: the user has to say where one lies."""
+VERSION = 8
+WORDS_FROM_SCRATCH = "minilm-l6"
+"""A model trained from scratch still needs word pieces: BERT's own, 30,522 of them."""
+FROM_FOLDER = {"bert-base-uncased": "base", "bert-large-uncased": "paper"}
+"""BERTs that no place serves to us, and the size that begins with each: the user has to say where one lies."""
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainOptions:
-    """``text_start``: the BERT checkpoint that the encoder and the word rows begin with, or ``none``; see
-    :func:`text_start`. ``shape``: that of an encoder which starts from nothing.
-
-    ``visual_rows``: whether the rows of the visual tokens, which begin as their centroids, are trained. Frozen ones stay
-    what they are in the tied cloze head too (:class:`~multimodal.joint.model.ModelOptions`); ``[>]`` and the words are
-    trained.
-    """
-
-    text_start: str = "minilm-l6"
-    shape: Shape | None = None
-    visual_rows: Literal["trained", "frozen"] = "trained"
-    examples: ExampleOptions = ExampleOptions()
-    training: TrainingOptions = TrainingOptions()
 
 
 def model_name(store: Store, videos: Sequence[Video], codebook: str, options: PretrainOptions) -> str:
     """The address of the model that these videos, this codebook and these options give.
 
-    A checkpoint to start from counts by its content, wherever it lies.
+    A checkpoint to begin with counts by its content, wherever it lies.
     """
-    learned, _ = train_and_held_out(store, videos, codebook)
-    start = NOTHING if options.text_start == NOTHING else _content(text_start(options.text_start))
+    train_videos, _ = train_and_held_out(store, videos, codebook)
+    start = NOTHING if options.text_start == NOTHING else _digest(text_start(options.text_start))
     return recipe(
         version=VERSION,
         codebook=codebook,
-        words=sorted(f"{v.video}.{v.transcript}" for v in learned),
+        words=sorted(f"{v.video}.{v.transcript}" for v in train_videos),
         options=dataclasses.replace(options, text_start=start),
     )
 
 
-def _content(checkpoint: Path) -> str:
+def _digest(checkpoint: Path) -> str:
     files = [checkpoint / "config.json", weights_file(checkpoint)]
     files += [checkpoint / name for name in VOCABULARY_FILES if (checkpoint / name).is_file()]
     return hashlib.sha256(" ".join(map(file_digest, files)).encode()).hexdigest()
@@ -79,18 +68,17 @@ def pretrain(
     options: PretrainOptions,
     device: str,
     report: Report,
-    processes: DistributedContext = SINGLE_PROCESS,
+    context: DistributedContext = SINGLE_PROCESS,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[str, Path]:
     """Pretrains the joint model, from its last checkpoint where a run was stopped; returns its name and its folder.
 
-    ``say`` is told where it begins while another model of the codebook was left unfinished, and what cannot be learned.
-    Raises :class:`InputError` where there is nothing to learn from, ``text_start`` is not known or not to be used, or rows
+    ``say`` is told what cannot be learned, and of unfinished runs of other models of the codebook.
+    Raises :class:`InputError` where there is nothing to learn from, ``text_start`` is not known or cannot be used, or rows
     are to be frozen that have no centroids.
     """
-    learned, held_out = train_and_held_out(store, videos, codebook)
+    train_videos, held_out_videos = train_and_held_out(store, videos, codebook)
     name = model_name(store, videos, codebook, options)
-    nothing = options.text_start == NOTHING
     start = text_start(options.text_start)
     fitted, frozen = load_codebook(store, codebook), options.visual_rows == "frozen"
     if frozen and not fitted.has_centroids:
@@ -101,33 +89,35 @@ def pretrain(
     centroids_KD = torch.from_numpy(fitted.leaf_centroids())
     vocabulary = Vocabulary.of_bert(start, len(centroids_KD))
     training = options.training
-    examples, kept_out = (
+    examples, held_out = (
         gather(
             vocabulary,
-            [read_material(store, codebook, v) for v in part],
+            (read_material(store, codebook, video) for video in part),
             options.examples,
             training.seed + n,
-            training.weights.asked,
+            training.weights.active_terms,
             fitted.used_.nonzero()[0].tolist(),
         )
-        for n, part in enumerate((learned, held_out))
+        for n, part in enumerate((train_videos, held_out_videos))
     )
     if not len(examples):
         raise InputError(
-            f"store {store.root}: nothing was said or seen in its {len(learned)} videos, so there is nothing to learn from"
+            f"store {store.root}: nothing was said or seen in its {len(train_videos)} videos, so there is nothing to learn from"
         )
-    card = {"codebook": codebook, "learned": [v.video for v in learned], "held_out": [v.video for v in held_out],
-            "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.silent)} | ({"notice": examples.notice} if examples.notice else {})  # fmt: skip
-
-    if processes.first:
+    card = {
+        "codebook": codebook, "learned": [v.video for v in train_videos], "held_out": [v.video for v in held_out_videos],
+        "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.runs),
+    } | ({"notice": examples.notice} if examples.notice else {})  # fmt: skip
+    if context.is_main:
         for line in [*filter(None, [examples.notice]), *unfinished_runs(store, name, card)]:
             say(line)
 
-    def begin() -> JointBert:
-        if nothing:
-            model = from_scratch(
-                options.shape or Shape(), vocabulary, centroids_KD, training.seed, frozen=frozen
-            )
+    def begin(checkpoint: Path | None) -> PretrainingObjective:
+        if checkpoint is not None:
+            model = JointBert(ModelOptions.load(checkpoint))
+        elif options.text_start == NOTHING:
+            shape = options.shape or Shape()
+            model = from_scratch(shape, vocabulary, centroids_KD, training.seed, frozen=frozen)
         else:
             model = from_checkpoint(start, vocabulary, centroids_KD, training.seed, frozen=frozen)
         if model.options.max_position_embeddings < options.examples.longest:
@@ -135,11 +125,16 @@ def pretrain(
                 f"--text-start {options.text_start}: has {model.options.max_position_embeddings} positions, examples have up "
                 f"to {options.examples.longest} tokens; start from a BERT with more"
             )
-        return model
+        return PretrainingObjective(model, vocabulary, training.weights)
+
+    def describe(folder: Path, progress: Progress) -> None:
+        shape, metrics = ModelOptions.load(folder), store.model(name) / METRICS
+        about = model_card(card, shape, vocabulary, progress.step, progress.steps, metrics)
+        (folder / "README.md").write_text(about, encoding="utf-8")
 
     folder = train(
-        store.model(name), vocabulary, begin, examples, kept_out if len(kept_out) else None, training,
-        device=torch.device(device), card=card, report=report, processes=processes,
+        store.model(name), begin, examples, held_out if len(held_out) else None, training, device=torch.device(device),
+        card=card, report=report, describe=describe, context=context,
     )  # fmt: skip
     return name, folder
 
@@ -147,15 +142,14 @@ def pretrain(
 def text_start(name: str) -> Path:
     """The folder of a BERT checkpoint: known by name, or a folder in Hugging Face layout; for ``none`` that of the words.
 
-    Raises :class:`InputError` where it is none of these, :class:`~multimodal.weights.fetching.WeightsError` where no
-    place has it.
+    Raises :class:`InputError` where it is none of these, or no place has it.
     """
     if name in (*TEXT_STARTS, NOTHING):
-        return fetching.fetch(WORDS_OF_NOTHING if name == NOTHING else name).parent
+        return fetching.fetch(WORDS_FROM_SCRATCH if name == NOTHING else name).parent
     layout = "in Hugging Face layout (config.json, its weights, tokenizer.json or vocab.txt)"
-    if name in BY_FOLDER:
+    if name in FROM_FOLDER:
         raise InputError(
-            f"{name}, which --size {BY_FOLDER[name]} starts from: is not fetched by its name; say --text-start FOLDER, where it "
+            f"{name}, which --size {FROM_FOLDER[name]} starts from: is not fetched by its name; say --text-start FOLDER, where it "
             f"lies {layout}, or --text-start {' or '.join((*TEXT_STARTS, NOTHING))}"
         )
     folder = Path(name)
@@ -169,14 +163,15 @@ def text_start(name: str) -> Path:
 
 def gather(
     vocabulary: Vocabulary,
-    materials: Sequence[Material],
+    materials: Iterable[Material],
     options: ExampleOptions,
     seed: int,
-    asked: frozenset[str] = TERMS,
+    active_terms: frozenset[str] = frozenset(PRETRAINING_TERMS),
     used: Sequence[int] | None = None,
 ) -> Examples:
-    """The examples that videos give, for the terms of the loss that are asked for; ``used`` are the codebook's leaves that
-    clips fell into, ``None`` takes all."""
-    spoken = [s for m in materials for s in m.spoken()]
-    silent = [s for m in materials for s in m.silent()]
-    return Examples(vocabulary, spoken, silent, options, seed, asked, used)
+    """The examples of videos, read one video at a time (:class:`~multimodal.examples.sampling.Examples`)."""
+    spoken, runs = SegmentTable(vocabulary=vocabulary), SegmentTable()
+    for material in materials:
+        spoken.extend(s for s in material.spoken() if s.text)
+        runs.extend(s for s in material.silent() if s.tokens)
+    return Examples(vocabulary, spoken, runs, options, seed, active_terms, used)

@@ -1,4 +1,4 @@
-"""Owns what is told of other models of a codebook whose training was left unfinished: which they are, and how they differ."""
+"""Unfinished runs: models of a codebook whose training was stopped, and how their options differ from a new run's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from multimodal.training.checkpoints import Progress
 
 
 def unfinished_runs(store: Store, name: str, card: dict[str, Any]) -> list[str]:
-    """A line for each, where the model ``name``, whose card will be ``card``, has no checkpoint of its own to go on from."""
+    """A line for each other unfinished model, where the model ``name`` (its card will be ``card``) has no checkpoint yet."""
     root = store.model(name)
     if checkpoints.latest(root) is not None:
         return []
@@ -29,7 +29,7 @@ def unfinished_runs(store: Store, name: str, card: dict[str, Any]) -> list[str]:
 
 
 def _unfinished(models: Path) -> Iterator[tuple[Path, Progress, dict[str, Any]]]:
-    """Each model's folder, the place of its last checkpoint and its card; what cannot be read is for `videobert doctor`."""
+    """Each model's folder, its progress and its card. Folders that cannot be read are left to `videobert doctor`."""
     for root in sorted(models.glob("*")):
         if (last := checkpoints.latest(root)) is None:
             continue

@@ -1,0 +1,56 @@
+"""Options of the training examples. No PyTorch here."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from multimodal.segments import CONTEXT, HORIZONS
+from multimodal.store import InputError
+
+RUNS_PER_SPOKEN_SEGMENT = 4
+"""Video-only examples for each spoken segment. They are short and cheap; with fewer of them forecasts were far worse after
+the same number of steps (docs/decisions.md)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleOptions:
+    """What training examples are made like. Rates are probabilities from 0 to 1.
+
+    ``mask``: share of the tokens that are chosen (BERT: 0.15), of which 80 % become [MASK], 10 % another token, 10 % stay.
+    ``join_neighbours``: rate at which a sentence is read together with the one after it (VideoBERT, section 3.2).
+    ``misaligned_rate``: rate at which an aligned pair is followed by its negative pair, the same words with the video of
+    another segment. A negative pair asks for no token, since a foreign video says nothing about the hidden words, but it
+    is masked all the same: else a mask would mean aligned. ``in_video_negative_rate``: share of the negative pairs whose
+    video is from elsewhere in the same video, the others' is from another one; ``None``, as where there is none of the
+    kind, takes any segment that shares no clip (:mod:`multimodal.examples.negatives`).
+    ``subsample``: visual tokens are read at a random step of 1 to so many (VideoBERT, section 3.2: 5; 1 reads all) in
+    joint examples, a negative pair's as its positive's, and in video-only examples with token masking; not with suffix
+    masking, which forecasting reads in steps of a clip, and not in the dual encoder, which search reads whole.
+    ``suffix_rate``: share of the video-only examples with suffix masking: the last tokens are masked together, as
+    forecasting asks. ``longest``: tokens at most in a sequence, 16 at least. ``hard_negative_rate``: rate at which a
+    segment's text and video embedding meet those of another segment of the same video: hard negatives for each other,
+    alike in place, light and subject (Sentence-BERT, Reimers and Gurevych 2019).
+
+    Raises :class:`InputError` for a value out of its range.
+    """
+
+    mask: float = 0.15
+    join_neighbours: float = 0.2
+    misaligned_rate: float = 1.0
+    suffix_rate: float = 0.75
+    longest: int = 128
+    in_video_negative_rate: float | None = None
+    subsample: int = 1
+    hard_negative_rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        assert self.longest >= CONTEXT + max(HORIZONS) + 3
+        rate = self.in_video_negative_rate
+        if rate is not None and not 0 <= rate <= 1:
+            raise InputError(
+                f"--in-video-negative-rate {rate:g}: a share from 0 to 1; leave it out to take any segment"
+            )
+        if self.subsample < 1:
+            raise InputError(
+                f"--subsample {self.subsample}: at least 1, which reads every visual token; VideoBERT has 5"
+            )

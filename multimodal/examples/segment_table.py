@@ -1,0 +1,71 @@
+"""Segments in flat arrays: a corpus of millions of sentences in a few bytes each, without a Python object for a number."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+
+from multimodal.segments import Segment
+from multimodal.vocabulary import Vocabulary
+
+
+class _Lists:
+    """Lists of whole numbers, one after the other: int32 ``values``, and where each list ends."""
+
+    def __init__(self) -> None:
+        self._values, self._ends = array("i"), array("q", [0])
+
+    def append(self, numbers: Iterable[int]) -> None:
+        self._values.extend(numbers)
+        self._ends.append(len(self._values))
+
+    def __getitem__(self, place: int) -> list[int]:
+        return self._values[self._ends[place] : self._ends[place + 1]].tolist()
+
+
+class SegmentTable(Sequence[Segment]):
+    """A sequence of segments and, with a ``vocabulary``, of their word-piece ids.
+
+    A segment comes back without its ``text``: the word ids stand for it.
+    """
+
+    def __init__(self, segments: Iterable[Segment] = (), vocabulary: Vocabulary | None = None):
+        self._vocabulary = vocabulary
+        self._videos: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._video, self._times = array("i"), array("d")
+        self._tokens, self._clips, self._words = _Lists(), _Lists(), _Lists()
+        self.extend(segments)
+
+    def extend(self, segments: Iterable[Segment]) -> None:
+        for segment in segments:
+            number = self._numbers.setdefault(segment.video, len(self._videos))
+            if number == len(self._videos):
+                self._videos.append(segment.video)
+            self._video.append(number)
+            self._times.extend((segment.start, segment.end))
+            self._tokens.append(segment.tokens)
+            self._clips.append(segment.clips)
+            self._words.append(self._vocabulary.encode(segment.text) if self._vocabulary else ())
+
+    def __len__(self) -> int:
+        return len(self._video)
+
+    def __getitem__(self, place):  # noqa: ANN001, ANN204 - a place alone, no slice
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        start, end = self._times[2 * place], self._times[2 * place + 1]
+        return Segment(
+            self.video(place), start, end, "", tuple(self._tokens[place]), tuple(self._clips[place])
+        )
+
+    def __iter__(self) -> Iterator[Segment]:
+        return (self[place] for place in range(len(self)))
+
+    def video(self, place: int) -> str:
+        """The video that a segment is of."""
+        return self._videos[self._video[place]]
+
+    def word_ids(self, place: int) -> list[int]:
+        """The word-piece ids of a segment's text."""
+        return self._words[place]

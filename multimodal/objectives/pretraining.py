@@ -1,0 +1,46 @@
+"""The pre-training objective of the joint BERT: cloze, alignment and contrast over packed words and visual tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from multimodal.examples.packing import Batch
+from multimodal.joint import layout
+from multimodal.joint.model import JointBert
+from multimodal.objectives.cloze import Cloze
+from multimodal.objectives.contrast import Contrast
+from multimodal.objectives.objective import Objective, Reading
+from multimodal.objectives.pairs import Alignment
+from multimodal.objectives.weights import LossWeights
+from multimodal.vocabulary import Vocabulary
+
+
+class PretrainingObjective(Objective):
+    """VideoBERT's objective (section 3.3), and ``contrast`` for search. A checkpoint opens in `transformers`."""
+
+    model: JointBert
+
+    def __init__(self, model: JointBert, vocabulary: Vocabulary, weights: LossWeights = LossWeights()):  # noqa: B008
+        super().__init__(model, (Cloze(), Alignment(), Contrast()), dataclasses.asdict(weights))
+        self.vocabulary = vocabulary
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.model.bert["encoder"]["layer"]
+
+    def read(self, batch: Batch) -> Reading:
+        rows_TH, table = self.model.bert["embeddings"].embedding_lookup(batch.ids_T)
+        return Reading(self.model, self.model.encode(batch, rows_TH), table)
+
+    def save_model(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
+        """The model folder of `transformers.BertForPreTraining` with its tokenizer."""
+        layout.write_model(folder, state, self.model.options)
+        self.vocabulary.write(folder)
+
+    def load_model(self, folder: Path) -> None:
+        self.model.load_tensors(layout.read_tensors(folder))

@@ -1,0 +1,28 @@
+"""Terms of the loss: their names, as examples ask for them, ``--weights`` sets them, and metrics and charts show them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class TermName:
+    """The name of a term and its title for people."""
+
+    name: str
+    title: str
+
+
+TEXT, VIDEO, JOINT, ALIGNMENT, CONTRAST, CAPTION = "text", "video", "joint", "alignment", "contrast", "caption"
+TERM_NAMES = (
+    TermName(TEXT, "cloze, text alone"),
+    TermName(VIDEO, "cloze, video alone"),
+    TermName(JOINT, "cloze, both"),
+    TermName(ALIGNMENT, "alignment of words and video"),
+    TermName(CONTRAST, "contrast of text and video embeddings"),
+    TermName(CAPTION, "next word piece of a caption"),
+)
+TITLES = {"loss": "weighted sum"} | {term.name: term.title for term in TERM_NAMES}
+"""The titles of the columns of ``metrics.jsonl`` that hold losses, in the order in which they are shown."""
+PRETRAINING_TERMS = (TEXT, VIDEO, JOINT, ALIGNMENT, CONTRAST)
+"""The terms of VideoBERT's objective, and ``contrast``, which is ours, for search."""

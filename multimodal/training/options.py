@@ -1,0 +1,121 @@
+"""Options of a training: what a step does, how many steps there are, where a model begins. No PyTorch here."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+from multimodal.examples.options import ExampleOptions
+from multimodal.joint.options import Shape
+from multimodal.objectives.weights import LossWeights
+from multimodal.store import InputError
+
+PRECISIONS = ("auto", "bf16", "fp32")
+TEXT_STARTS = ("minilm-l6",)
+NOTHING = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """AdamW as in BERT: weight decay 0.01 but not on LayerNorm and biases, gradient clipped to 1.0, linear warm-up over
+    ``warmup`` of the steps, then linear decay to ``final`` of the peak (0 in the paper).
+
+    ``precision`` is ``auto`` (bf16 where the processor multiplies it fast), ``bf16`` or ``fp32``. ``spike``: a loss so many
+    times the median of those before it is a loss spike (:class:`TrainingOptions`).
+    Raises :class:`InputError` for a value out of its range.
+    """
+
+    learning_rate: float = 3e-4
+    warmup: float = 0.1
+    final: float = 0.0
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    seed: int = 0
+    precision: str = "auto"
+    spike: float | None = None
+    weights: LossWeights = LossWeights()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(
+                f"--learning-rate {self.learning_rate:g}: a number above 0; leave it out to let the size choose"
+            )
+        if not 0 <= self.warmup <= 1:
+            raise InputError(f"warmup {self.warmup:g}: a share from 0 to 1 of the steps; 0.1 is BERT's")
+        if not 0 <= self.final <= 1:
+            raise InputError(
+                f"--final-rate {self.final:g}: a share from 0 to 1 of the peak; 0.1 keeps a tenth"
+            )
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay {self.weight_decay:g}: 0 or more; 0.01 is BERT's")
+        if not self.clip > 0:
+            raise InputError(f"clip {self.clip:g}: more than 0; 1 is BERT's")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision {self.precision}: one of {', '.join(PRECISIONS)}")
+        if self.spike is not None and not self.spike > 1:
+            raise InputError(f"--spike {self.spike:g}: more than 1, a multiple of the median loss; 3 is a good choice")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions(StepOptions):
+    """A step learns from ``examples_per_step`` spoken segments and runs of tokens.
+
+    ``epochs`` passes over them are made, in at least ``least_steps`` and at most ``most_steps`` steps. ``accumulate``
+    micro-batches of a step are worked out one after the other, for less memory: the update is that of the whole step, but
+    the contrast compares a segment with those of its own micro-batch alone.
+    A checkpoint is made every ``checkpoint_seconds``, and every ``checkpoint_steps`` where that is given.
+    ``spike``: at a loss spike, or a loss that is not finite, the training is rolled back to its last checkpoint of a multiple
+    of ``checkpoint_steps``, and the batches since then are skipped (PaLM, Chowdhery et al. 2022, section 5.1); without it a
+    loss that is not finite ends the run. It is never rolled back to a checkpoint that the clock asked for: a training that
+    was stopped would have others.
+    """
+
+    examples_per_step: int = 32
+    epochs: int = 20
+    least_steps: int = 200
+    most_steps: int = 100_000
+    accumulate: int = 1
+    checkpoint_seconds: float = 60.0
+    checkpoint_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (
+            "examples_per_step", "epochs", "least_steps", "most_steps", "accumulate", "checkpoint_steps"
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} {value}: at least 1")
+        if not self.checkpoint_seconds >= 0:
+            raise InputError(f"checkpoint_seconds {self.checkpoint_seconds:g}: 0 or more")
+        if self.spike is not None and self.checkpoint_steps is None:
+            raise InputError(
+                f"spike {self.spike:g}: needs checkpoint_steps, the steps between the checkpoints that it goes back to"
+            )
+
+    @property
+    def rollback_steps(self) -> int | None:
+        """The steps between the checkpoints that a loss spike rolls back to."""
+        return None if self.spike is None else self.checkpoint_steps
+
+    def steps(self, examples: int) -> int:
+        """The steps over so many examples."""
+        wanted = math.ceil(examples / self.examples_per_step) * self.epochs
+        return min(max(wanted, self.least_steps), self.most_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainOptions:
+    """``text_start``: the BERT checkpoint that the encoder and the word rows begin with, or ``none``
+    (:func:`multimodal.training.pretraining.text_start`). ``shape``: that of an encoder trained from scratch.
+
+    ``visual_rows``: whether the rows of the visual tokens, which begin as their centroids, are trained. Frozen ones are
+    frozen in the tied cloze head too (:class:`~multimodal.joint.options.ModelOptions`); ``[>]`` and the words are trained.
+    """
+
+    text_start: str = "minilm-l6"
+    shape: Shape | None = None
+    visual_rows: Literal["trained", "frozen"] = "trained"
+    examples: ExampleOptions = ExampleOptions()
+    training: TrainingOptions = TrainingOptions()
