@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from flows import progress
 from flows.settings import Settings
 from multimodal.answers.session import open_trained
-from multimodal.captioning.dataset import Reference
+from multimodal.captioning.options import Reference
 from multimodal.captioning.training import learn_captioner
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import Trained

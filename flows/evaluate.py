@@ -13,9 +13,9 @@ from flows import progress
 from flows.settings import Settings
 from multimodal.answers.session import open_captioner, open_trained
 from multimodal.captioning.generation import describer, nearest_captions
-from multimodal.captioning.trained import LearnedCaptioner
+from multimodal.captioning.trained import TrainedCaptioner
 from multimodal.catalogue import Catalogue, Video
-from multimodal.inference.cloze import TEMPLATE, fill_blanks
+from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.metrics import Describe, evaluate
@@ -25,6 +25,7 @@ from multimodal.scoring.words import METEOR_JAR, PTB_JAR, missing
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, canonical_json, recipe, write_whole
 from multimodal.tokens import train_and_held_out
+from multimodal.vocabulary import TEMPLATE
 from multimodal.web.report import write_report
 
 VERSION = 4
@@ -105,7 +106,7 @@ def _references(
 def _ways(
     store: Store,
     trained: Trained,
-    captioner: LearnedCaptioner | None,
+    captioner: TrainedCaptioner | None,
     learned: Sequence[Material],
     judged: Sequence[Material],
     by_people: bool,

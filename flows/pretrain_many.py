@@ -23,8 +23,9 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
 from multimodal.store import InputError, Store
 from multimodal.tokens import current_codebook
-from multimodal.training.distributed import joined
-from multimodal.training.pretraining import PretrainOptions, pretrain
+from multimodal.training.distributed import distributed_context
+from multimodal.training.options import PretrainOptions
+from multimodal.training.pretraining import pretrain
 
 app = App(name="flows.pretrain_many", help=__doc__)
 
@@ -47,9 +48,9 @@ def pretrain_many(
         )
     store = Store(settings.store, create=False)
     device = settings.torch_device
-    with joined(device, shard) as processes, contextlib.ExitStack() as held:
+    with distributed_context(device, shard) as context, contextlib.ExitStack() as held:
         job: _Job | Exception | None = None
-        if processes.first:
+        if context.is_main:
             try:
                 held.enter_context(store.writing())
                 catalogue = held.enter_context(Catalogue(store.catalogue))
@@ -57,15 +58,15 @@ def pretrain_many(
                 job = usable(catalogue), current_codebook(store, catalogue), settings.pretrain
             except FOR_PEOPLE as error:
                 job = error
-        job = processes.tell(job)
+        job = context.broadcast(job)
         if isinstance(job, Exception):
-            raise job if processes.first else SystemExit(1)
+            raise job if context.is_main else SystemExit(1)
         videos, codebook, options = job
-        with progress.stage("pretrain") if processes.first else _silent() as report:
+        with progress.stage("pretrain") if context.is_main else _silent() as report:
             name, _ = pretrain(
-                store, videos, codebook, options, device, report, processes, lambda line: progress.say(f"pretrain: {line}")
+                store, videos, codebook, options, device, report, context, lambda line: progress.say(f"pretrain: {line}")
             )  # fmt: skip
-        if processes.first:
+        if context.is_main:
             catalogue.set_current("model", name)
             catalogue.set_current("model_codebook", codebook)
             print(name)

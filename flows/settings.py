@@ -20,13 +20,12 @@ from vision.backbones import BACKBONES
 
 if TYPE_CHECKING:
     from flows.sizes import Sized
-    from multimodal.captioning.decoder import CaptionerOptions
+    from multimodal.captioning.options import CaptionerOptions
     from multimodal.catalogue import Catalogue
-    from multimodal.examples.sampling import ExampleOptions
+    from multimodal.examples.options import ExampleOptions
     from multimodal.intake.ingest import IngestOptions
     from multimodal.tokens import TokenOptions
-    from multimodal.training.loop import TrainingOptions
-    from multimodal.training.pretraining import PretrainOptions
+    from multimodal.training.options import PretrainOptions, TrainingOptions
 
 T = TypeVar("T")
 STEPS_TO_GO_BACK = 100
@@ -84,7 +83,7 @@ def one_of(*choices: str) -> Callable[[str], bool]:
 
 
 def _parse_weights(text: str) -> Any:
-    from multimodal.objectives.objective import LossWeights
+    from multimodal.objectives.weights import LossWeights
 
     return LossWeights.parse(text)
 
@@ -96,7 +95,7 @@ def _is_whisper_file(value: str) -> bool:
 
 
 def _is_bert_folder(value: str) -> bool:
-    from multimodal.training.pretraining import NOTHING, TEXT_STARTS
+    from multimodal.training.options import NOTHING, TEXT_STARTS
 
     return value not in (*TEXT_STARTS, NOTHING) and Path(value).exists()
 
@@ -155,7 +154,7 @@ class Settings:
     )
     far: float | None = option(
         "Share of the misaligned pairs whose video is of the same file, far away; as it comes where not given.",
-        sets=to("examples.far"),
+        sets=to("examples.in_video_negative_rate"),
     )
     subsample: int | None = option(
         "Visual tokens are taken at a random step of 1 to this; 1 where not given.",
@@ -187,7 +186,7 @@ class Settings:
     spike: float | None = option(
         f"A loss this many times the usual one sends training back by {STEPS_TO_GO_BACK} steps at most, and the batches "
         "between are skipped; 3 is a good choice.",
-        sets=to("training.spike") | fixed(STEPS_TO_GO_BACK, "training.checkpoint_steps"),
+        sets=to("training.spike", "captioner.spike") | fixed(STEPS_TO_GO_BACK, "training.checkpoint_steps"),
     )
     held_out: float | None = option("Share of the videos that is held out to judge by; 0.1 where not given.")
     truth: Path | None = option(
@@ -312,7 +311,7 @@ class Settings:
 
     @property
     def pretrain(self) -> PretrainOptions:
-        from multimodal.training.pretraining import NOTHING, PretrainOptions
+        from multimodal.training.options import NOTHING, PretrainOptions
 
         base = PretrainOptions(self.sized.text_start, examples=self.examples, training=self.training)
         chosen = self._chosen("pretrain", base)
@@ -320,7 +319,7 @@ class Settings:
 
     @property
     def captioner(self) -> CaptionerOptions:
-        from multimodal.captioning.decoder import CaptionerOptions
+        from multimodal.captioning.options import CaptionerOptions
 
         return self._chosen("captioner", CaptionerOptions())
 

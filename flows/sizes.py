@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from multimodal.examples.sampling import ExampleOptions
-from multimodal.joint.initialization import Shape
-from multimodal.training.loop import TrainingOptions
+from multimodal.examples.options import ExampleOptions
+from multimodal.joint.options import Shape
+from multimodal.training.options import TrainingOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +29,13 @@ class Sized:
 
 QUICK = (
     ExampleOptions(mask=0.2),
-    TrainingOptions(items=80, epochs=20, least_steps=600, most_steps=20_000, learning_rate=6e-4),
+    TrainingOptions(examples_per_step=80, epochs=20, least_steps=600, most_steps=20_000, learning_rate=6e-4),
 )
 BERTS = (
     ExampleOptions(),
-    TrainingOptions(items=200, epochs=8, least_steps=2000, most_steps=500_000, learning_rate=1e-5),
+    TrainingOptions(
+        examples_per_step=200, epochs=8, least_steps=2000, most_steps=500_000, learning_rate=1e-5
+    ),
 )
 
 SIZES: dict[str, Sized] = {

@@ -13,7 +13,14 @@ class TermName:
     title: str
 
 
-TEXT, VIDEO, JOINT, ALIGNMENT, CONTRAST, CAPTION = "text", "video", "joint", "alignment", "contrast", "caption"
+TEXT, VIDEO, JOINT, ALIGNMENT, CONTRAST, CAPTION = (
+    "text",
+    "video",
+    "joint",
+    "alignment",
+    "contrast",
+    "caption",
+)
 TERM_NAMES = (
     TermName(TEXT, "cloze, text alone"),
     TermName(VIDEO, "cloze, video alone"),

@@ -19,6 +19,8 @@ from multimodal.store import InputError
 
 JOIN = "[>]"
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+TEMPLATE = "now let me show you how to [MASK] the [MASK]."
+"""VideoBERT, section 4.3: the first blank gives the verb, the second the noun."""
 
 
 def visual_name(token: int) -> str:

@@ -7,15 +7,16 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from multimodal.inference.cloze import TEMPLATE, fill_blanks
+from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store
+from multimodal.vocabulary import TEMPLATE
 from speech.captions import Cue, write_webvtt
 
 if TYPE_CHECKING:
-    from multimodal.captioning.trained import LearnedCaptioner
+    from multimodal.captioning.trained import TrainedCaptioner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,20 +46,20 @@ def caption(
 def captioned(
     store: Store,
     trained: Trained,
-    captioner: LearnedCaptioner,
+    captioner: TrainedCaptioner,
     material: Material,
     *,
     at: float | None = None,
 ) -> list[Caption]:
     """The same by the captioner. Raises what :func:`caption` raises, and where the captioner wants features that are not there."""
-    from multimodal.captioning.dataset import views
-    from multimodal.captioning.generation import write as write_captions
+    from multimodal.captioning.dataset import caption_inputs
+    from multimodal.captioning.generation import generate
 
     shown = seen_moments(material, at)
-    found = views(store, material, shown, captioner.options, during=bool(captioner.references))
+    inputs = caption_inputs(store, material, shown, captioner.options, during=bool(captioner.references))
     return [
         Caption(m.start, m.end, text, score, "captioner")
-        for m, (text, score) in zip(shown, write_captions(trained, captioner, found), strict=True)
+        for m, (text, score) in zip(shown, generate(trained, captioner, inputs), strict=True)
     ]
 
 

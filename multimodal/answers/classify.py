@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from multimodal.inference.cloze import TEMPLATE, blank_log_probabilities, known_ids
+from multimodal.inference.cloze import blank_log_probabilities, known_ids
 from multimodal.inference.embedding import alignment_probability
 from multimodal.inference.trained import Trained
 from multimodal.store import InputError
+from multimodal.vocabulary import TEMPLATE
 
 VERB, NOUN = 0, 1
 PARTNERS = 5

@@ -13,7 +13,7 @@ from multimodal.store import InputError, Store, StoreError, is_published
 
 if TYPE_CHECKING:
     from multimodal.answers.search import Index
-    from multimodal.captioning.trained import LearnedCaptioner
+    from multimodal.captioning.trained import TrainedCaptioner
     from multimodal.inference.trained import Trained
 
 CLOCK = re.compile(r"(-)?(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
@@ -91,7 +91,7 @@ def open_index(store: Store, catalogue: Catalogue, trained: Trained) -> Index:
     return Index.load(store, trained, usable(catalogue))
 
 
-def open_captioner(store: Store, catalogue: Catalogue, trained: Trained) -> LearnedCaptioner | None:
+def open_captioner(store: Store, catalogue: Catalogue, trained: Trained) -> TrainedCaptioner | None:
     """The store's current captioner, ``None`` where it has none. Raises :class:`InputError` where it is another model's."""
     name = catalogue.current("captioner")
     if name is None:

@@ -6,18 +6,19 @@ import dataclasses
 import json
 from pathlib import Path
 
-from multimodal.captioning.decoder import Captioner, CaptionerOptions
+from multimodal.captioning.options import CaptionerOptions
 from multimodal.inference.trained import OPENED, Trained, check_opened
+from multimodal.joint.decoder import Decoder
 from multimodal.store import InputError, Store
 from multimodal.training import checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
-class LearnedCaptioner:
-    """A captioner with its options; ``references`` of the captions that it was fine-tuned on."""
+class TrainedCaptioner:
+    """A captioner with its options; ``references`` is the number of captions that it was fine-tuned on."""
 
     name: str
-    network: Captioner
+    network: Decoder
     options: CaptionerOptions
     references: int
 
@@ -27,7 +28,7 @@ def model_digest(folder: Path) -> str:
     return json.loads((folder / "manifest.json").read_text())["files"]["model.safetensors"]
 
 
-def load_captioner(store: Store, trained: Trained, name: str) -> LearnedCaptioner:
+def load_captioner(store: Store, trained: Trained, name: str) -> TrainedCaptioner:
     """A finished captioner of the model. Raises :class:`InputError` where there is none, it was changed, or it belongs to
     another model."""
     folder = checkpoints.latest(store.captioner(name))
@@ -41,4 +42,4 @@ def load_captioner(store: Store, trained: Trained, name: str) -> LearnedCaptione
             f"{trained.folder.name}, the store's model now; run `videobert captioner`, or ask with --template"
         )
     options = CaptionerOptions(**card["options"])
-    return LearnedCaptioner(name, Captioner.load(folder, trained.model), options, card["references"])
+    return TrainedCaptioner(name, Decoder.load(folder, trained.model), options, card["references"])

@@ -16,8 +16,8 @@ from multimodal.examples.negatives import NegativeSampler
 from multimodal.examples.options import RUNS_PER_SPOKEN_SEGMENT, ExampleOptions
 from multimodal.examples.packing import ALIGNED, MISALIGNED, Batch, Example, pack, sequence
 from multimodal.examples.segment_table import SegmentTable
-from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, PRETRAINING_TERMS, TEXT, VIDEO
 from multimodal.segments import CONTEXT, HORIZONS, Segment, joined
+from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, PRETRAINING_TERMS, TEXT, VIDEO
 from multimodal.vocabulary import Vocabulary
 
 CLS_POSITION = 0

@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from multimodal.examples.corruption import content_places
+from multimodal.examples.corruption import content_positions
 from multimodal.examples.packing import TEXT_TYPE
 from multimodal.inference.trained import BATCH, TokenSequence, Trained, encode, sequence
 from multimodal.store import InputError
 
-TEMPLATE = "now let me show you how to [MASK] the [MASK]."
-"""VideoBERT, section 4.3: the first blank gives the verb, the second the noun."""
 MOST_PIECES = 96
 """Word pieces of a text that is asked about, at most; the rest of a sequence is for visual tokens."""
 MANY = 2 * BATCH
@@ -158,7 +156,7 @@ def visual_probabilities(
 def questions(trained: Trained, text: Sequence[int] | None, tokens: Sequence[int] | None) -> list[Question]:
     """One question for each word piece and visual token of a sequence."""
     ids, types = sequence(trained.vocabulary, text, tokens)
-    return [(ids, types, place) for place in content_places(trained.vocabulary, ids)]
+    return [(ids, types, place) for place in content_positions(trained.vocabulary, ids)]
 
 
 def guess(trained: Trained, asked: Sequence[Question]) -> tuple[list[int], list[float]]:

@@ -1,6 +1,6 @@
 """Dual-encoder embeddings and alignment: text alone and video alone as vectors, and both read together.
 
-The similarity of two embeddings is their inner product; the contrastive loss trained it at ``CONTRAST_TEMPERATURE``.
+The similarity of two embeddings is their inner product; the contrastive loss trained it at ``TEMPERATURE``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 from multimodal.examples.packing import ALIGNED
 from multimodal.inference.trained import TokenSequence, Trained, encode, sequence
-from multimodal.objectives.objective import CONTRAST_TEMPERATURE
+from multimodal.objectives.contrast import TEMPERATURE
 from multimodal.training.precision import fast_bf16
 
 LEAST_PROBABILITY = 1e-9
@@ -65,4 +65,4 @@ def alignment_probability(
 
 def rerank_scores(cosines: np.ndarray, aligned: np.ndarray) -> np.ndarray:
     """The sum of two log-probabilities up to a constant: cosine over temperature, and the alignment head's [n]."""
-    return cosines / CONTRAST_TEMPERATURE + np.log(aligned + LEAST_PROBABILITY)
+    return cosines / TEMPERATURE + np.log(aligned + LEAST_PROBABILITY)

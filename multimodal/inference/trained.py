@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from multimodal.examples.packing import Batch, pack, sequence, unmasked
+from multimodal.examples.packing import TEXT_TYPE, Batch, Example, pack, sequence
 from multimodal.joint.model import JointBert
 from multimodal.store import InputError, Store, changed_files
 from multimodal.training import checkpoints
 from multimodal.vocabulary import Vocabulary
 
-__all__ = ["Trained", "TokenSequence", "check_opened", "encode", "load_trained", "sequence"]
+__all__ = ["TEXT_TYPE", "Trained", "TokenSequence", "check_opened", "encode", "load_trained", "sequence"]
 
 OPENED = ("card.json", "config.json", "model.safetensors", "tokenizer.json")
 """The files of a checkpoint that inference reads. The optimizer's state is not one of them."""
@@ -65,6 +65,6 @@ def encode(
 ) -> Iterator[tuple[Batch, torch.Tensor]]:
     """The encoder's outputs [T, H] for each packed batch of the sequences, in their order."""
     for first in range(0, len(sequences), batch_size):
-        inputs = [unmasked(ids, types) for ids, types in sequences[first : first + batch_size]]
-        batch = pack(inputs).to(trained.model.device)
+        examples = [Example(ids, types) for ids, types in sequences[first : first + batch_size]]
+        batch = pack(examples).to(trained.model.device)
         yield batch, trained.model.encode(batch)

@@ -10,8 +10,8 @@ import numpy as np
 
 from multimodal.answers.search import RERANKED
 from multimodal.inference.embedding import (
-    CONTRAST_TEMPERATURE,
     LEAST_PROBABILITY,
+    TEMPERATURE,
     alignment_probability,
     embed_texts,
     embed_videos,
@@ -41,7 +41,7 @@ def sight_scores(
     said, said_by = _distinct(texts)
     shown, shown_by = _distinct([tuple(t) for t in tokens])
     near_TM = (embed_texts(trained, said) @ embed_videos(trained, shown).T).astype(np.float64)
-    near_TM = near_TM[np.ix_(said_by, shown_by)] / CONTRAST_TEMPERATURE
+    near_TM = near_TM[np.ix_(said_by, shown_by)] / TEMPERATURE
     firsts = [np.argsort(-near, axis=1, kind="stable")[:, :RERANKED] for near in (near_TM, near_TM.T)]
     wanted = {(said_by[t], shown_by[m]) for t, row in enumerate(firsts[0]) for m in row.tolist()}
     wanted |= {(said_by[t], shown_by[m]) for m, row in enumerate(firsts[1]) for t in row.tolist()}

@@ -54,7 +54,9 @@ class StepOptions:
         if self.precision not in PRECISIONS:
             raise InputError(f"precision {self.precision}: one of {', '.join(PRECISIONS)}")
         if self.spike is not None and not self.spike > 1:
-            raise InputError(f"--spike {self.spike:g}: more than 1, a multiple of the median loss; 3 is a good choice")
+            raise InputError(
+                f"--spike {self.spike:g}: more than 1, a multiple of the median loss; 3 is a good choice"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

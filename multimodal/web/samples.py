@@ -19,10 +19,10 @@ from multimodal.answers.forecast import Horizon, forecast
 from multimodal.answers.search import Hit, Index
 from multimodal.answers.token_names import STOP_WORDS
 from multimodal.catalogue import Video
-from multimodal.examples.sampling import HORIZONS
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.progress import Report
+from multimodal.segments import HORIZONS
 from vision.clips import CLIP_SECONDS
 
 SEARCHES, HITS, CAPTIONS, FORECASTS = 4, 3, 4, 2

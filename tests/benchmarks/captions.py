@@ -22,16 +22,17 @@ from multimodal.answers.imagine import imagine
 from multimodal.captioning.dataset import views
 from multimodal.captioning.decoder import Captioner, CaptionerOptions
 from multimodal.captioning.generation import nearest_captions, write
-from multimodal.captioning.trained import LearnedCaptioner
+from multimodal.captioning.trained import TrainedCaptioner
 from multimodal.captioning.training import gather, learn
 from multimodal.catalogue import Catalogue
-from multimodal.examples.sampling import HORIZONS
-from multimodal.inference.cloze import TEMPLATE, fill_blanks
+from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.truth import Truth, read_truth
+from multimodal.segments import HORIZONS
 from multimodal.store import Store
 from multimodal.tokens import train_and_held_out
+from multimodal.vocabulary import TEMPLATE
 
 
 def named(text: str, words: tuple[str, str]) -> tuple[bool, bool]:
@@ -52,7 +53,7 @@ def captions(
     print(
         f"captioner: {len(lessons[0].seen)} sentences, {steps} steps, {time.process_time() - began:.1f} CPU s"
     )
-    captioner = LearnedCaptioner("benchmark", network, options, 0)
+    captioner = TrainedCaptioner("benchmark", network, options, 0)
     spoken = [s for m in learned for s in m.spoken()]
     asked, own = [], {"captioner": [], "template": [], "nearest neighbour": []}
     for m in held_out:

@@ -10,10 +10,10 @@ from pathlib import Path
 from multimodal.answers.forecast import forecast_probabilities
 from multimodal.answers.session import open_trained
 from multimodal.catalogue import Catalogue
-from multimodal.examples.sampling import HORIZONS
 from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.forecasts import Transitions
+from multimodal.segments import HORIZONS
 from multimodal.store import Store
 from multimodal.tokens import train_and_held_out
 from vision.clips import CLIP_SECONDS

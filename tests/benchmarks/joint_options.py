@@ -18,7 +18,8 @@ from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.truth import read_truth
 from multimodal.store import Store
 from multimodal.tokens import train_and_held_out
-from multimodal.training.pretraining import PretrainOptions, pretrain
+from multimodal.training.options import PretrainOptions
+from multimodal.training.pretraining import pretrain
 
 TRUTH = Path(__file__).parents[1] / "samples/truth.json"
 OPTIONS = {

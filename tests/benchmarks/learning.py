@@ -31,16 +31,16 @@ import torch
 from flows.sizes import QUICK
 from multimodal.captioning.decoder import Captioner, CaptionerOptions
 from multimodal.captioning.generation import describer, nearest_captions
-from multimodal.captioning.trained import LearnedCaptioner
+from multimodal.captioning.trained import TrainedCaptioner
 from multimodal.captioning.training import gather as gather_lessons
 from multimodal.captioning.training import learn
 from multimodal.catalogue import Catalogue
-from multimodal.inference.cloze import TEMPLATE, fill_blanks
+from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.joint.initialization import from_checkpoint
 from multimodal.joint.model import JointBert
 from multimodal.library import Material, read_material, usable
-from multimodal.objectives.objective import LossWeights
+from multimodal.objectives.weights import LossWeights
 from multimodal.scoring.cloze import cloze
 from multimodal.scoring.described import Described, caption_figures
 from multimodal.scoring.forecasts import forecasts
@@ -52,7 +52,7 @@ from multimodal.store import Store
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook, train_and_held_out
 from multimodal.training.loop import train
 from multimodal.training.pretraining import gather, text_start
-from multimodal.vocabulary import Vocabulary
+from multimodal.vocabulary import TEMPLATE, Vocabulary
 
 PARTS = ("fit", "train", "captions", "tables", "show")
 STEPS = 1000
@@ -161,7 +161,7 @@ def captioned(corpus: Corpus, trained: Trained, learned: list[Material]) -> dict
         lessons = gather_lessons(corpus.store, trained, learned, options, references)
         folder = learn(trained.folder.parent / route, trained, lessons, options, {}, say)
         network = Captioner.load(folder, trained.model)
-        captioner = LearnedCaptioner(route, network, options, len(references))
+        captioner = TrainedCaptioner(route, network, options, len(references))
         describe = describer(corpus.store, trained, captioner, corpus.held_out, during=False)
         routes[route] = describe(moments)
     return scored(corpus, routes)

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "multimodal/helpers"))
 import joint_samples  # noqa: E402
 
 from multimodal.answers.classify import classify  # noqa: E402
-from multimodal.examples.sampling import ExampleOptions, Examples  # noqa: E402
+from multimodal.examples.options import ExampleOptions  # noqa: E402
+from multimodal.examples.sampling import Examples  # noqa: E402
 from multimodal.inference.trained import Trained  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.library import Material  # noqa: E402
@@ -47,7 +48,7 @@ def learned(root: Path, steps: int, seed: int) -> Trained:
     every = [(a, t) for a in range(4) for t in range(4)]
     videos = [material(f"{n:064x}", [every[i] for i in random.permutation(16)[:6]]) for n in range(24)]
     spoken, silent = [s for m in videos for s in m.spoken()], [s for m in videos for s in m.silent()]
-    examples = Examples(VOCABULARY, spoken, silent, ExampleOptions(join_neighbours=0.0, mask=0.3), seed)
+    examples = Examples.of(VOCABULARY, spoken, silent, ExampleOptions(join_neighbours=0.0, mask=0.3), seed)
 
     def begin() -> JointBert:
         shape = joint_samples.options(
@@ -60,7 +61,7 @@ def learned(root: Path, steps: int, seed: int) -> Trained:
         return quick
 
     options = joint_samples.training(
-        items=16, least_steps=steps, most_steps=steps, learning_rate=4e-3, checkpoint_seconds=1e9
+        examples_per_step=16, least_steps=steps, most_steps=steps, learning_rate=4e-3, checkpoint_seconds=1e9
     )
     folder = train(root, VOCABULARY, begin, examples, None, options, device=torch.device("cpu"), card={}, report=lambda *_: None)  # fmt: skip
     return Trained("names", folder, JointBert.load(folder), VOCABULARY, "codebook")

@@ -15,14 +15,13 @@ from functools import partial
 import numpy as np
 from ngrams import Chosen, Context, Places, Row, asked, before, choose, choose_ahead, folds, log_p
 
-from multimodal.examples.sampling import HORIZONS
 from multimodal.library import Material
 from multimodal.scoring.cloze import REGIMES, frequencies
 from multimodal.scoring.forecasts import name_of
 from multimodal.scoring.intervals import Answers, Figure
 from multimodal.scoring.ranking import area_under_curve, perplexity, precision, retrieval
 from multimodal.scoring.truth import Truth
-from multimodal.segments import Segment
+from multimodal.segments import HORIZONS, Segment
 from multimodal.vocabulary import Vocabulary
 from vision.clips import CLIP_SECONDS
 

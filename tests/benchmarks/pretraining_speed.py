@@ -22,11 +22,13 @@ import transformers
 
 from flows import THREAD_DEFAULTS
 from multimodal.examples.packing import IGNORED, JOINT, Batch, Input, pack
-from multimodal.joint.model import JointBert, ModelOptions
+from multimodal.joint.model import JointBert
+from multimodal.joint.options import ModelOptions
 from multimodal.training.checkpoints import Progress
 from multimodal.training.distributed import SINGLE_PROCESS
 from multimodal.training.optimizer import BETAS, EPSILON
-from multimodal.training.train_step import Trainer, UpdateOptions
+from multimodal.training.options import StepOptions
+from multimodal.training.train_step import Trainer
 
 VOCABULARY = 30_522 + 1 + 12**4
 SHAPES = {"small": (6, 384, 12), "base": (12, 768, 12), "paper": (24, 1024, 16)}
@@ -69,7 +71,7 @@ def padded(inputs: list[Input], device: torch.device) -> dict[str, torch.Tensor]
 
 def ours(size: str, device: torch.device, batches: list[Batch], precision: str) -> Callable[[int], None]:
     model = JointBert(ModelOptions(**shape(size))).start(0).to(device)
-    trainer = Trainer(model, UpdateOptions(precision=precision), SINGLE_PROCESS).join()
+    trainer = Trainer(model, StepOptions(precision=precision), SINGLE_PROCESS).join()
     batches = [batch.to(device) for batch in batches]
     return lambda n: trainer.update([batches[n]], AT)
 

@@ -22,18 +22,19 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "multimodal/helpers"))
 import curves  # noqa: E402
 import joint_samples  # noqa: E402
 
-from multimodal.examples.sampling import ExampleOptions  # noqa: E402
+from multimodal.examples.options import ExampleOptions  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.training import batches  # noqa: E402
 from multimodal.training.checkpoints import Progress  # noqa: E402
 from multimodal.training.distributed import SINGLE_PROCESS  # noqa: E402
-from multimodal.training.train_step import Trainer, UpdateOptions  # noqa: E402
+from multimodal.training.options import StepOptions  # noqa: E402
+from multimodal.training.train_step import Trainer  # noqa: E402
 
 
 def curve(steps: int) -> None:
     examples = joint_samples.examples(wanted=ExampleOptions(join_neighbours=0.0))
     for precision in ("fp32", "bf16"):
-        options = UpdateOptions(learning_rate=4e-3, precision=precision)
+        options = StepOptions(learning_rate=4e-3, precision=precision)
         with tempfile.TemporaryDirectory() as folder:
             ours, theirs = curves.both(
                 joint_samples.quick_model(1), Path(folder), examples, steps, 6, options
@@ -49,7 +50,7 @@ def cost() -> None:
     examples = joint_samples.examples(videos=100)
     shape = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
     options = dataclasses.replace(joint_samples.options(**shape), vocab_size=30_522 + 1 + 12**3)
-    trainer = Trainer(JointBert(options).start(0), UpdateOptions(), SINGLE_PROCESS).join()
+    trainer = Trainer(JointBert(options).start(0), StepOptions(), SINGLE_PROCESS).join()
     drawn, updated = [], []
     coming = batches.steps(examples, Progress(0, 10, 0, 0), 24, 1, SINGLE_PROCESS)
     for _ in range(8):

@@ -21,13 +21,15 @@ def steps() -> None:
     import torch
 
     from multimodal.examples.packing import ALIGNED, IGNORED, JOINT, Input, pack
-    from multimodal.joint.model import JointBert, ModelOptions
+    from multimodal.joint.model import JointBert
+    from multimodal.joint.options import ModelOptions
     from multimodal.training.distributed import SINGLE_PROCESS
-    from multimodal.training.train_step import Progress, Trainer, UpdateOptions
+    from multimodal.training.options import StepOptions
+    from multimodal.training.train_step import Progress, Trainer
 
     torch.set_num_threads(os.cpu_count() or 1)
     trainer = Trainer(
-        JointBert(ModelOptions(vocab_size=30_572)).start(0), UpdateOptions(), SINGLE_PROCESS
+        JointBert(ModelOptions(vocab_size=30_572)).start(0), StepOptions(), SINGLE_PROCESS
     ).join()
     ids = torch.randint(1000, 30_000, (64, 16), generator=torch.Generator().manual_seed(0)).tolist()
     batch = pack(

@@ -10,9 +10,10 @@ from flows.pipeline import pipeline
 from flows.settings import OPTIONS, Settings
 from flows.sizes import SIZES
 from multimodal.catalogue import Catalogue
-from multimodal.objectives.objective import LossWeights
+from multimodal.objectives.weights import LossWeights
 from multimodal.store import InputError, Store
-from multimodal.training.pretraining import TEXT_STARTS, PretrainOptions, text_start
+from multimodal.training.options import TEXT_STARTS, PretrainOptions
+from multimodal.training.pretraining import text_start
 
 TRUTH = Path(__file__).parents[1] / "samples/truth.json"
 

@@ -10,7 +10,8 @@ import pytest
 
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import load_trained
-from multimodal.joint.model import JointBert, ModelOptions
+from multimodal.joint.model import JointBert
+from multimodal.joint.options import ModelOptions
 from multimodal.store import InputError, Store, StoreError, publish_folder
 from multimodal.training.checkpoints import check
 from multimodal.vocabulary import Vocabulary

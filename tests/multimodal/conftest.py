@@ -14,7 +14,8 @@ sys.path.insert(0, str(HELPERS))
 
 import joint_samples  # noqa: E402
 
-from multimodal.examples.sampling import ExampleOptions, Examples  # noqa: E402
+from multimodal.examples.options import ExampleOptions  # noqa: E402
+from multimodal.examples.sampling import Examples  # noqa: E402
 from multimodal.inference.trained import Trained  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.training.loop import train  # noqa: E402
@@ -45,12 +46,12 @@ def learned(tmp_path_factory):
     """A model that read 24 small videos of 6 kinds of steps, whose words and tokens belong together."""
     root = tmp_path_factory.mktemp("learned")
     spoken, silent = joint_samples.segments(joint_samples.materials(24, kinds=6))
-    examples = Examples(joint_samples.vocabulary(), spoken, silent, ExampleOptions(join_neighbours=0.0), 0)
+    examples = Examples.of(joint_samples.vocabulary(), spoken, silent, ExampleOptions(join_neighbours=0.0), 0)
     options = joint_samples.training(
-        items=27, least_steps=200, most_steps=200, learning_rate=4e-3, checkpoint_seconds=1e9
+        examples_per_step=27, least_steps=200, most_steps=200, learning_rate=4e-3, checkpoint_seconds=1e9
     )
     with single_thread():
-        folder = train(root, joint_samples.vocabulary(), joint_samples.quick_model, examples, None, options,
+        folder = train(root, joint_samples.objective(joint_samples.quick_model), examples, None, options,
                        device=torch.device("cpu"), card={}, report=lambda *_: None)  # fmt: skip
     return Trained("learned", folder, JointBert.load(folder), joint_samples.vocabulary(), "codebook")
 

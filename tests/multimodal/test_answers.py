@@ -26,17 +26,12 @@ from multimodal.answers.forecast import (
 )
 from multimodal.catalogue import Catalogue, Video
 from multimodal.examples.packing import pack, sequence, unmasked
-from multimodal.inference.cloze import (
-    TEMPLATE,
-    blank_log_probabilities,
-    fill_blanks,
-    sentence,
-    template_ids,
-)
+from multimodal.inference.cloze import blank_log_probabilities, fill_blanks, sentence, template_ids
 from multimodal.inference.embedding import alignment_probability
 from multimodal.library import Material
 from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import InputError, Store
+from multimodal.vocabulary import TEMPLATE
 from speech.sentences import Transcript, Word
 from vision.clips import CLIP_SECONDS
 

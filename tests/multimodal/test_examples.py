@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.examples.corruption import content_places, masked
+from multimodal.examples.corruption import content_positions, masked
+from multimodal.examples.options import RUNS_PER_SPOKEN_SEGMENT, ExampleOptions
 from multimodal.examples.packing import (
     ALIGNED,
     IGNORED,
@@ -24,8 +25,8 @@ from multimodal.examples.packing import (
     pack,
     sequence,
 )
-from multimodal.examples.sampling import CONTEXT, HORIZONS, RUNS_PER_SPOKEN, ExampleOptions, Examples
-from multimodal.segments import Segment
+from multimodal.examples.sampling import Examples
+from multimodal.segments import CONTEXT, HORIZONS, Segment
 
 V = joint_samples.vocabulary()
 SPECIAL = {V.pad, V.cls_id, V.sep, V.mask, V.unknown, V.join}
@@ -34,7 +35,7 @@ leaf = st.integers(0, V.visual - 1)
 
 
 def unjoined(**wanted) -> ExampleOptions:
-    return ExampleOptions(join_neighbours=0.0, near=0.0, **wanted)
+    return ExampleOptions(join_neighbours=0.0, hard_negative_rate=0.0, **wanted)
 
 
 @given(st.lists(word, max_size=60), st.lists(leaf, max_size=60), st.integers(8, 64))
@@ -67,7 +68,7 @@ def test_masks(text, tokens, seed, share):
     asked = [i for i, label in enumerate(labels) if label != IGNORED]
     n = len(text) + len(tokens)
     assert len(asked) == (max(1, round(share * n)) if n else 0)
-    assert set(asked) <= set(content_places(V, ids))
+    assert set(asked) <= set(content_positions(V, ids))
     for i, (old, now) in enumerate(zip(ids, new, strict=True)):
         if i not in asked:
             assert now == old
@@ -106,8 +107,8 @@ def replaced(used: list[int] | None) -> Counter:
     big = dataclasses.replace(V, visual=4000)
     spoken = [Segment("v", 0, 9, "now cut the onion", (3, 700) * 3, tuple(range(6)))]
     silent = [Segment("v", 0, 24, "", (701, 3999) * 8, tuple(range(16)))]
-    options = unjoined(mask=0.5, tail=0.0, misaligned=0.0)
-    examples = Examples(big, spoken, silent, options, 0, frozenset({"joint", "video"}), used)
+    options = unjoined(mask=0.5, suffix_rate=0.0, misaligned_rate=0.0)
+    examples = Examples.of(big, spoken, silent, options, 0, frozenset({"joint", "video"}), used)
     return Counter(
         now - big.first_visual
         for epoch in range(300)
@@ -136,7 +137,7 @@ def test_only_tokens_that_clips_have_stand_in_for_others():
 def test_where_every_token_is_used_the_draws_are_those_of_all():
     every = list(range(V.visual))
     spoken, silent = joint_samples.segments(joint_samples.materials())
-    one, other = (Examples(V, spoken, silent, ExampleOptions(), 0, used=used) for used in (None, every))
+    one, other = (Examples.of(V, spoken, silent, ExampleOptions(), 0, used=used) for used in (None, every))
     assert all(
         one.draw(epoch, item) == other.draw(epoch, item) for epoch in (0, 1) for item in range(len(one))
     )
@@ -182,7 +183,7 @@ def test_the_order_is_a_permutation_and_a_function_of_seed_and_epoch(seed, epoch
 
 
 def test_a_spoken_item_gives_words_alone_video_alone_and_both():
-    examples = joint_samples.examples(wanted=unjoined(misaligned=0.0))
+    examples = joint_samples.examples(wanted=unjoined(misaligned_rate=0.0))
     for item, segment in enumerate(examples.spoken):
         text, said, shown_alone, joint = examples.draw(0, item)
         assert [i.regime for i in (text, said, shown_alone, joint)] == [TEXT, TOWER, TOWER, JOINT]
@@ -203,7 +204,8 @@ def shown(ids: list[int]) -> list[int]:
 
 def test_misaligned_pairs_are_misaligned_and_ask_for_no_token():
     examples = joint_samples.examples(
-        wanted=ExampleOptions(mask=0.01, misaligned=0.5, join_neighbours=0.5, near=0.0), videos=3
+        wanted=ExampleOptions(mask=0.01, misaligned_rate=0.5, join_neighbours=0.5, hard_negative_rate=0.0),
+        videos=3,
     )
     pairs = Counter()
     for epoch in range(60):
@@ -237,10 +239,10 @@ def test_the_neighbour_that_was_joined_is_no_stranger():
         Segment("v", 0, 3, "now cut the onion", (1, 1), (0, 1)),
         Segment("v", 3, 6, "stir", (2, 2), (2, 3)),
     ]
-    joining = ExampleOptions(join_neighbours=1.0, misaligned=1.0, near=0.0)
-    examples = Examples(V, two, [], joining, 0)
+    joining = ExampleOptions(join_neighbours=1.0, misaligned_rate=1.0, hard_negative_rate=0.0)
+    examples = Examples.of(V, two, [], joining, 0)
     assert all(len(examples.draw(epoch, 0)) == 4 for epoch in range(50)), "no twin"
-    with_another = Examples(V, [*two, Segment("w", 0, 3, "wash", (3,), (0,))], [], joining, 0)
+    with_another = Examples.of(V, [*two, Segment("w", 0, 3, "wash", (3,), (0,))], [], joining, 0)
     twins = [twin for epoch in range(50) for twin in with_another.draw(epoch, 0)[4:]]
     strangers = [set(shown(twin.ids)) for twin in twins]
     assert strangers and all(len(s) <= 1 for s in strangers), "only the video w, or its mask's replacement"
@@ -248,13 +250,13 @@ def test_the_neighbour_that_was_joined_is_no_stranger():
 
 def test_a_clip_that_both_show_makes_no_stranger():
     two = [Segment("v", 0, 0.4, "cut", (1,), (0,)), Segment("v", 0.4, 3, "stir", (1, 2), (0, 1))]
-    examples = Examples(V, two, [], unjoined(misaligned=1.0), 0)
+    examples = Examples.of(V, two, [], unjoined(misaligned_rate=1.0), 0)
     assert all(len(examples.draw(e, i)) == 4 for e in range(50) for i in (0, 1)), "no twin"
 
 
 def test_where_all_show_the_same_nothing_is_misaligned():
     same = [Segment(f"v{i}", 0, 3 + i, "cut", (4,) * (1 + i), tuple(range(1 + i))) for i in range(4)]
-    examples = Examples(V, same, [], unjoined(misaligned=1.0), 0)
+    examples = Examples.of(V, same, [], unjoined(misaligned_rate=1.0), 0)
     assert all(len(examples.draw(e, i)) == 4 for e in range(20) for i in range(4)), "no twin"
 
 
@@ -285,16 +287,16 @@ def test_so_many_video_only_examples_for_each_spoken_segment(spoken, silent, vis
     """Four, to the next whole number of visits, and each run as often as the others; once at least."""
     said = [Segment("v", 3 * n, 3 * n + 3, "cut", (n, n + 1), (2 * n, 2 * n + 1)) for n in range(spoken)]
     runs = [Segment("v", 0, 3, "", (n, n), (n, n + 1)) for n in range(silent)]
-    examples = Examples(V, said, runs, unjoined(tail=0.0, mask=1e-9, misaligned=0.0), 0)
+    examples = Examples.of(V, said, runs, unjoined(suffix_rate=0.0, mask=1e-9, misaligned_rate=0.0), 0)
     drawn = [examples.draw(0, item) for item in range(len(examples))]
     met = Counter(max(i.labels) - V.first_visual for (i, *rest) in drawn if not rest and i.regime == VIDEO)
-    assert met == dict.fromkeys(range(silent), visits) and RUNS_PER_SPOKEN == 4
+    assert met == dict.fromkeys(range(silent), visits) and RUNS_PER_SPOKEN_SEGMENT == 4
 
 
 @given(st.integers(1, 40), st.integers(0, 10_000))
 def test_tails(tokens, epoch):
     run = Segment("v", 0, 1, "", tuple(i % V.visual for i in range(tokens)), tuple(range(tokens)))
-    examples = Examples(V, [], [run], ExampleOptions(tail=1.0), 0)
+    examples = Examples.of(V, [], [run], ExampleOptions(suffix_rate=1.0), 0)
     (found,) = examples.draw(epoch, 0)
     asked = [i for i, label in enumerate(found.labels) if label != IGNORED]
     assert found.ids[:2] == [V.cls_id, V.join] and found.ids[-1] == V.sep
@@ -311,7 +313,7 @@ def test_tails(tokens, epoch):
 def test_tails_are_what_next_asks():
     """Each horizon after each length of what was seen; shorter ones only where the run ends."""
     run = Segment("v", 0, 1, "", tuple(range(40)), tuple(range(40)))
-    examples = Examples(V, [], [run], ExampleOptions(tail=1.0), 0)
+    examples = Examples.of(V, [], [run], ExampleOptions(suffix_rate=1.0), 0)
     seen, ends = Counter(), V.first_visual + len(run.tokens) - 1
     for epoch in range(2000):
         (found,) = examples.draw(epoch, 0)
@@ -327,20 +329,20 @@ def test_tails_are_what_next_asks():
 def test_long_items_are_cut_to_the_longest():
     long = Segment("v", 0, 90, " ".join(["stir the bowl"] * 60), tuple([1, 2] * 30), tuple(range(60)))
     other = Segment("w", 0, 90, "cut", (5,) * 60, tuple(range(60)))
-    examples = Examples(V, [long, other], [long], ExampleOptions(longest=48), 0)
+    examples = Examples.of(V, [long, other], [long], ExampleOptions(longest=48), 0)
     found = [i for epoch in range(20) for item in range(3) for i in examples.draw(epoch, item)]
     assert max(len(i.ids) for i in found) == 48
 
 
 def test_a_corpus_of_one_kind_only():
     spoken, silent = joint_samples.segments(joint_samples.materials(2))
-    no_words = Examples(V, [], silent, ExampleOptions(), 0)
+    no_words = Examples.of(V, [], silent, ExampleOptions(), 0)
     assert {i.regime for n in range(len(no_words)) for i in no_words.draw(0, n)} == {VIDEO}
-    no_picture = Examples(
+    no_picture = Examples.of(
         V, [dataclasses.replace(s, tokens=(), clips=()) for s in spoken], [], ExampleOptions(), 0
     )
     assert {i.regime for n in range(len(no_picture)) for i in no_picture.draw(0, n)} == {TEXT}
-    assert len(Examples(V, [], [], ExampleOptions(), 0)) == 0
+    assert len(Examples.of(V, [], [], ExampleOptions(), 0)) == 0
 
 
 def test_a_packed_batch_says_where_everything_lies():

@@ -21,7 +21,8 @@ from multimodal.intake.imported_clips import on_clips
 from multimodal.intake.imported_files import label_of, read
 from multimodal.intake.imports import ImportOptions, find_imports, import_files
 from multimodal.joint.initialization import visual_rows
-from multimodal.joint.model import JointBert, ModelOptions
+from multimodal.joint.model import JointBert
+from multimodal.joint.options import ModelOptions
 from multimodal.library import read_features, read_material, read_transcript, split, usable
 from multimodal.store import InputError, Store
 from multimodal.tokens import TokenOptions, describe, encode_videos, fit_codebook, load_codebook

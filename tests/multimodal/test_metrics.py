@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multimodal.answers.search import RERANKED, Index
-from multimodal.examples.corruption import content_places
+from multimodal.examples.corruption import content_positions
 from multimodal.examples.packing import sequence
-from multimodal.inference.cloze import TEMPLATE, fill_blanks, guess
+from multimodal.inference.cloze import fill_blanks, guess
 from multimodal.inference.embedding import (
     LEAST_PROBABILITY,
     alignment_probability,
     embed_texts,
     embed_videos,
 )
-from multimodal.objectives.objective import CONTRAST_TEMPERATURE
+from multimodal.objectives.contrast import TEMPERATURE
 from multimodal.scoring.cloze import frequencies
 from multimodal.scoring.forecasts import Transitions, name_of
 from multimodal.scoring.intervals import RESAMPLES, Answers
@@ -27,6 +27,7 @@ from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.references import Asked
 from multimodal.scoring.sight import sight_scores
 from multimodal.scoring.truth import Step, Truth
+from multimodal.vocabulary import TEMPLATE
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +131,7 @@ def test_recall_is_the_share_of_moments_among_the_first_k(learned):
         similar = embed_videos(learned, tokens) @ embed_texts(learned, [s.text])[0]
         aligned = alignment_probability(learned, [s.text] * len(said), tokens)
         assert len(said) <= RERANKED, "all are put in order by the alignment head"
-        both = similar / CONTRAST_TEMPERATURE + np.log(aligned + LEAST_PROBABILITY)
+        both = similar / TEMPERATURE + np.log(aligned + LEAST_PROBABILITY)
         places.append(np.argsort(-both, kind="stable").tolist().index(n))
     assert len(texts) == 36
     for k in (1, 5, 10):
@@ -207,7 +208,7 @@ def test_log_probabilities_are_those_of_transformers(learned):
     log_ps, questions = [], []
     for s in (s for m in held_out()[:3] for s in m.spoken()):
         ids, types = sequence(vocabulary, vocabulary.encode(s.text), None)
-        for place in content_places(vocabulary, ids):
+        for place in content_positions(vocabulary, ids):
             questions.append((ids, types, place))
             covered = torch.tensor([[*ids[:place], vocabulary.mask, *ids[place + 1 :]]])
             with torch.no_grad():

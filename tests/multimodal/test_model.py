@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from multimodal.examples.options import ExampleOptions
 from multimodal.examples.packing import IGNORED, Input, pack, sequence, unmasked
-from multimodal.examples.sampling import ExampleOptions
-from multimodal.joint.initialization import Shape, from_checkpoint, from_scratch
-from multimodal.joint.model import FROZEN, TABLE, JointBert
+from multimodal.joint.initialization import from_checkpoint, from_scratch
+from multimodal.joint.layout import FROZEN, TABLE
+from multimodal.joint.model import JointBert
+from multimodal.joint.options import Shape
 from multimodal.objectives.objective import losses
 from multimodal.training.checkpoints import Progress
 from multimodal.training.distributed import SINGLE_PROCESS
-from multimodal.training.train_step import Trainer, UpdateOptions
+from multimodal.training.options import StepOptions
+from multimodal.training.train_step import Trainer
 from multimodal.vocabulary import Vocabulary
 
 transformers = pytest.importorskip("transformers")
@@ -278,7 +281,7 @@ def test_only_frozen_rows_stay_as_they_are(freeze, frozen):
     """To the bit, with a weight decay that is felt; and everything else does move."""
     model = freeze(joint_samples.model(3))
     before = {name: tensor.clone() for name, tensor in model.tensors().items()}
-    options = UpdateOptions(learning_rate=1e-2, weight_decay=5.0, precision="fp32")
+    options = StepOptions(learning_rate=1e-2, weight_decay=5.0, precision="fp32")
     trainer = Trainer(model, options, SINGLE_PROCESS).join()
     for step in range(1, 4):
         batch = pack([i for item in range(12) for i in KITCHEN.draw(step, item)])
@@ -303,7 +306,7 @@ def test_the_paper_s_vocabulary_in_one_step(minilm):
     labels = [-100] * 6 + ids[6:10] + [-100] * (len(ids) - 10)
     batch = pack([Input(ids, types, labels, 2, 0)])
     before = model.tensors()[TABLE].clone()
-    options = UpdateOptions(precision="fp32")
+    options = StepOptions(precision="fp32")
     terms = Trainer(model, options, SINGLE_PROCESS).join().update([batch], Progress(1, 10, 0, 0))
     assert terms["joint"] == pytest.approx(np.log(whole.size), rel=0.05), "it knows nothing yet"
     assert (model.tensors()[TABLE] - before)[-6:].abs().max() > 0

@@ -14,22 +14,24 @@ import torch
 import yaml
 
 from multimodal.catalogue import Video
+from multimodal.examples.options import ExampleOptions
 from multimodal.examples.packing import pack, unmasked
-from multimodal.examples.sampling import ExampleOptions
 from multimodal.inference.trained import load_trained
-from multimodal.joint.initialization import Shape, visual_rows
-from multimodal.joint.model import TABLE, JointBert
-from multimodal.objectives.objective import LossWeights
+from multimodal.joint.initialization import visual_rows
+from multimodal.joint.layout import TABLE
+from multimodal.joint.model import JointBert
+from multimodal.joint.options import Shape
+from multimodal.objectives.weights import LossWeights
 from multimodal.store import InputError, Store, canonical_json
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook
 from multimodal.training import checkpoints, pretraining
-from multimodal.training.loop import TrainingOptions
 from multimodal.training.model_card import digest_of
-from multimodal.training.pretraining import PretrainOptions, model_name, pretrain, text_start
+from multimodal.training.options import PretrainOptions, TrainingOptions
+from multimodal.training.pretraining import model_name, pretrain, text_start
 
 transformers = pytest.importorskip("transformers")
 WORDS = joint_samples.vocabulary().words
-FEW = joint_samples.training(most_steps=3, items=6)
+FEW = joint_samples.training(most_steps=3, examples_per_step=6)
 
 
 def quiet(*_: object) -> None:
@@ -201,7 +203,11 @@ def test_every_option_is_in_the_name(kitchen, bert, tmp_path):
     other = shutil.copytree(bert, tmp_path / "other")
     config = json.loads((other / "config.json").read_text()) | {"hidden_dropout_prob": 0.0}
     (other / "config.json").write_text(json.dumps(config))
-    examples = ExampleOptions(mask=0.2), ExampleOptions(far=0.5), ExampleOptions(subsample=5)
+    examples = (
+        ExampleOptions(mask=0.2),
+        ExampleOptions(in_video_negative_rate=0.5),
+        ExampleOptions(subsample=5),
+    )
     training = (
         TrainingOptions(weights=LossWeights(joint=0.0)),
         TrainingOptions(seed=1),

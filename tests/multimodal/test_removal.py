@@ -176,7 +176,7 @@ def test_it_comes_back_as_new(world):
 
 def test_the_model_keeps_its_address(world):
     """Else the next run would train a new one, though nobody asked for a refit."""
-    from multimodal.training.pretraining import PretrainOptions
+    from multimodal.training.options import PretrainOptions
 
     name = model_name(world.store, world.videos, CODEBOOK, PretrainOptions())
     removed(world, "film-1", "film-3")

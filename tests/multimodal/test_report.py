@@ -15,11 +15,11 @@ from tiny_store import COLOURS, add, finish, paint
 
 from multimodal.answers.token_names import FILE
 from multimodal.catalogue import Catalogue, Video
-from multimodal.examples.sampling import HORIZONS
 from multimodal.library import usable
 from multimodal.scoring.cloze import REGIMES
 from multimodal.scoring.described import MODES
 from multimodal.scoring.forecasts import name_of
+from multimodal.segments import HORIZONS
 from multimodal.store import InputError, Store, canonical_json, write_whole
 from multimodal.web import charts, evaluation, samples
 from multimodal.web.report import write_report

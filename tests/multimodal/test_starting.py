@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from multimodal.examples.packing import pack, sequence, unmasked
-from multimodal.joint.initialization import Shape, from_checkpoint, from_scratch, visual_rows
-from multimodal.joint.model import TABLE, JointBert
+from multimodal.joint.initialization import from_checkpoint, from_scratch, visual_rows
+from multimodal.joint.layout import TABLE
+from multimodal.joint.model import JointBert
+from multimodal.joint.options import Shape
 from multimodal.store import InputError
 from multimodal.vocabulary import Vocabulary
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multimodal.examples.negatives import FAR_SECONDS, apart
+from multimodal.examples.options import ExampleOptions
 from multimodal.examples.packing import ALIGNED, IGNORED, JOINT, MISALIGNED, TEXT, TOWER, VIDEO
-from multimodal.examples.sampling import TERMS, ExampleOptions, Examples
+from multimodal.examples.sampling import TERMS, Examples
 from multimodal.segments import Segment
 from multimodal.store import InputError
 from vision.clips import CLIP_SECONDS
@@ -56,8 +57,8 @@ def whole(labels: list[int], ids: list[int]) -> list[int]:
     st.integers(0, 1000),
 )
 def test_a_misaligned_pair_shares_no_clip_and_comes_from_where_it_should(corpus, far, subsample, join, epoch):
-    options = ExampleOptions(mask=1e-9, far=far, subsample=subsample, join_neighbours=join)
-    examples = Examples(V, corpus, [], options, 0, frozenset({"joint", "alignment"}))
+    options = ExampleOptions(mask=1e-9, in_video_negative_rate=far, subsample=subsample, join_neighbours=join)
+    examples = Examples.of(V, corpus, [], options, 0, frozenset({"joint", "alignment"}))
     seen = {s.video for s in corpus if s.tokens}
     for item in range(len(examples)):
         joint, *twins = examples.draw(epoch, item)
@@ -86,8 +87,8 @@ LONG = [segment(video, first, 3) for video in range(3) for first in range(0, 60,
 
 def chosen(far: float | None, corpus: list[Segment] = LONG, epochs: int = 20) -> Counter:
     """How often the stranger is of the same video, and of another."""
-    options = ExampleOptions(mask=1e-9, far=far, join_neighbours=0.0)
-    examples = Examples(V, corpus, [], options, 0, frozenset({"joint", "alignment"}))
+    options = ExampleOptions(mask=1e-9, in_video_negative_rate=far, join_neighbours=0.0)
+    examples = Examples.of(V, corpus, [], options, 0, frozenset({"joint", "alignment"}))
     found = Counter()
     for epoch in range(epochs):
         for item, own in enumerate(corpus):
@@ -114,7 +115,7 @@ def test_without_the_option_any_segment_is_as_likely():
 
 def test_every_far_segment_and_every_other_video_is_as_likely():
     corpus = LONG[:40]
-    examples = Examples(V, corpus, [], ExampleOptions(mask=1e-9, far=0.5, join_neighbours=0.0), 0, frozenset({"alignment"}))  # fmt: skip
+    examples = Examples.of(V, corpus, [], ExampleOptions(mask=1e-9, in_video_negative_rate=0.5, join_neighbours=0.0), 0, frozenset({"alignment"}))  # fmt: skip
     found = Counter()
     for epoch in range(3000):
         _, twin = examples.draw(epoch, 0)
@@ -146,7 +147,7 @@ def test_one_video_alone_is_misaligned_with_itself(far, corpus):
 def test_where_the_other_videos_show_the_same_their_own_video_is_taken():
     same = [dataclasses.replace(s, video="9") for s in LONG[:1]]
     corpus = [*LONG[:20], *same]
-    examples = Examples(V, corpus, [], ExampleOptions(far=0.0, mask=1e-9, join_neighbours=0.0), 0, frozenset({"alignment"}))  # fmt: skip
+    examples = Examples.of(V, corpus, [], ExampleOptions(in_video_negative_rate=0.0, mask=1e-9, join_neighbours=0.0), 0, frozenset({"alignment"}))  # fmt: skip
     elsewhere = {t for s in LONG[1:20] for t in s.tokens}
     for epoch in range(20):
         _, twin = examples.draw(epoch, 0)
@@ -172,20 +173,24 @@ ALIKE = [dataclasses.replace(s, tokens=(7,) * len(s.tokens)) for s in LONG]
 def test_nothing_to_misalign_is_said(corpus, said, far):
     """Where nothing is said there are twins, or no pairs either."""
     asked = frozenset({"joint", "alignment"})
-    examples = Examples(V, corpus, [], ExampleOptions(far=far), 0, asked)
+    examples = Examples.of(V, corpus, [], ExampleOptions(in_video_negative_rate=far), 0, asked)
     drawn = [i for epoch in range(3) for item in range(len(examples)) for i in examples.draw(epoch, item)]
     assert said == bool(drawn and not any(i.aligned == MISALIGNED for i in drawn))
     assert examples.notice.partition(":")[0] == ("alignment learns nothing" if said else "")
-    assert not Examples(V, corpus, [], ExampleOptions(misaligned=0.0), 0, asked).notice, "none are wanted"
-    assert not Examples(V, corpus, [], ExampleOptions(), 0, frozenset({"joint"})).notice, "nobody asks"
+    assert not Examples.of(V, corpus, [], ExampleOptions(misaligned_rate=0.0), 0, asked).notice, (
+        "none are wanted"
+    )
+    assert not Examples.of(V, corpus, [], ExampleOptions(), 0, frozenset({"joint"})).notice, "nobody asks"
 
 
 @given(st.integers(1, 5), st.integers(0, 10_000))
 def test_subsampled_tokens_are_every_so_many_th(subsample, epoch):
     corpus = [segment(0, 0, 20), segment(1, 40, 20)]
     runs = [segment(2, 0, 16, "")]
-    options = ExampleOptions(mask=1e-9, far=0.0, subsample=subsample, join_neighbours=0.0, tail=0.0)
-    examples = Examples(V, corpus, runs, options, 0)
+    options = ExampleOptions(
+        mask=1e-9, in_video_negative_rate=0.0, subsample=subsample, join_neighbours=0.0, suffix_rate=0.0
+    )
+    examples = Examples.of(V, corpus, runs, options, 0)
     text, said, shown, joint, twin = examples.draw(epoch, 0)
     assert [i.regime for i in (text, said, shown, joint, twin)] == [TEXT, TOWER, TOWER, JOINT, JOINT]
     assert leaves(shown.ids) == list(corpus[0].tokens), "search reads a segment whole"
@@ -203,7 +208,7 @@ def test_subsampled_tokens_are_every_so_many_th(subsample, epoch):
 
 def test_every_step_is_as_likely():
     options = ExampleOptions(mask=1e-9, subsample=5, join_neighbours=0.0)
-    examples = Examples(V, [segment(0, 0, 20)], [], options, 0, frozenset({"joint"}))
+    examples = Examples.of(V, [segment(0, 0, 20)], [], options, 0, frozenset({"joint"}))
     found = Counter()
     for epoch in range(2000):
         (joint,) = examples.draw(epoch, 0)
@@ -217,7 +222,7 @@ def test_every_step_is_as_likely():
 def test_tails_are_never_subsampled(epoch):
     """`next` looks ahead in steps of a clip."""
     runs = [segment(2, 0, 16, "")]
-    examples = Examples(V, [], runs, ExampleOptions(subsample=5, tail=1.0), 0)
+    examples = Examples.of(V, [], runs, ExampleOptions(subsample=5, suffix_rate=1.0), 0)
     (run,) = examples.draw(epoch, 0)
     read = leaves(whole(run.labels, run.ids))
     assert read == list(range(read[0], read[0] + len(read)))
@@ -225,9 +230,9 @@ def test_tails_are_never_subsampled(epoch):
 
 @given(st.integers(0, 1 << 30), st.integers(0, 100), st.sampled_from([None, 0.3]), st.sampled_from([1, 5]))
 def test_draws_with_every_option_are_a_function_of_seed_epoch_and_item(seed, epoch, far, subsample):
-    options = ExampleOptions(far=far, subsample=subsample, join_neighbours=0.5)
+    options = ExampleOptions(in_video_negative_rate=far, subsample=subsample, join_neighbours=0.5)
     one, same = (
-        Examples(V, LONG[:8] + LONG[30:36], [segment(2, 0, 16, "")], options, seed) for _ in range(2)
+        Examples.of(V, LONG[:8] + LONG[30:36], [segment(2, 0, 16, "")], options, seed) for _ in range(2)
     )
     backwards = {item: same.draw(epoch, item) for item in reversed(range(len(same)))}
     assert all(one.draw(epoch, item) == backwards[item] for item in range(len(one)))
@@ -236,7 +241,7 @@ def test_draws_with_every_option_are_a_function_of_seed_epoch_and_item(seed, epo
 @given(st.frozensets(st.sampled_from(sorted(TERMS))))
 def test_only_what_is_asked_for_is_drawn(asked):
     corpus = [*LONG[:6], Segment("0", 27.0, 30.0, "stir", ()), *LONG[20:24]]
-    examples = Examples(V, corpus, [segment(2, 0, 16, "")], ExampleOptions(), 0, asked)
+    examples = Examples.of(V, corpus, [segment(2, 0, 16, "")], ExampleOptions(), 0, asked)
     found = [i for item in range(len(examples)) for i in examples.draw(0, item)]
     assert all(examples.draw(0, item) for item in range(len(examples))), "no item is empty"
     regimes = {i.regime for i in found}
@@ -264,8 +269,8 @@ def test_options_out_of_range(wrong, said):
 
 @given(corpora(), st.sampled_from([0.0, 1.0]), st.integers(0, 1000))
 def test_a_hard_negative_is_of_the_same_video_and_shares_no_clip(corpus, join, epoch):
-    options = ExampleOptions(near=1.0, join_neighbours=join)
-    examples = Examples(V, corpus, [], options, 0, frozenset({"contrast"}))
+    options = ExampleOptions(hard_negative_rate=1.0, join_neighbours=join)
+    examples = Examples.of(V, corpus, [], options, 0, frozenset({"contrast"}))
     for item in range(len(examples)):
         towers = [i for i in examples.draw(epoch, item) if i.regime == TOWER]
         own, *near = [leaves(i.ids) for i in towers[1::2]]
@@ -274,7 +279,11 @@ def test_a_hard_negative_is_of_the_same_video_and_shares_no_clip(corpus, join, e
             assert {t // MOST_CLIPS for t in other} == {t // MOST_CLIPS for t in own}
             assert not set(other) & set(own)
     assert not any(
-        len(Examples(V, corpus, [], ExampleOptions(near=0.0), 0, frozenset({"contrast"})).draw(epoch, item))
+        len(
+            Examples.of(
+                V, corpus, [], ExampleOptions(hard_negative_rate=0.0), 0, frozenset({"contrast"})
+            ).draw(epoch, item)
+        )
         > 2
         for item in range(len(examples))
     )
@@ -282,6 +291,6 @@ def test_a_hard_negative_is_of_the_same_video_and_shares_no_clip(corpus, join, e
 
 def test_a_video_of_several_segments_gives_a_hard_negative():
     corpus = [segment(0, 4 * n, 3) for n in range(4)]
-    examples = Examples(V, corpus, [], ExampleOptions(near=1.0), 0, frozenset({"contrast"}))
+    examples = Examples.of(V, corpus, [], ExampleOptions(hard_negative_rate=1.0), 0, frozenset({"contrast"}))
     drawn = [len(examples.draw(epoch, item)) for epoch in range(20) for item in range(len(examples))]
     assert sum(n == 4 for n in drawn) > 0.9 * len(drawn)

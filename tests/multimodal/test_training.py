@@ -20,9 +20,10 @@ from multimodal.objectives.objective import losses
 from multimodal.store import InputError
 from multimodal.training import checkpoints, loop
 from multimodal.training.distributed import SINGLE_PROCESS
-from multimodal.training.loop import TrainingOptions, train
+from multimodal.training.loop import train
 from multimodal.training.optimizer import adamw, schedule
-from multimodal.training.train_step import DivergedError, Trainer, UpdateOptions
+from multimodal.training.options import StepOptions, TrainingOptions
+from multimodal.training.train_step import DivergedError, Trainer
 
 STEPS = 12
 
@@ -179,7 +180,7 @@ def test_the_schedule_falls_to_its_final_rate():
 
 
 def test_how_many_steps():
-    asked = TrainingOptions(items=32, epochs=20, least_steps=200, most_steps=1000)
+    asked = TrainingOptions(examples_per_step=32, epochs=20, least_steps=200, most_steps=1000)
     assert [asked.steps(n) for n in (1, 320, 321, 640, 10**6)] == [200, 200, 220, 400, 1000]
 
 
@@ -248,7 +249,7 @@ def test_only_matrices_decay():
 
 def test_one_step_is_that_of_torch():
     """The update as AdamW with clipped gradients makes it, worked out beside the loop."""
-    options = UpdateOptions(learning_rate=1e-2, precision="fp32")
+    options = StepOptions(learning_rate=1e-2, precision="fp32")
     plain = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     ours, expected = joint_samples.model(1, **plain), joint_samples.model(1, **plain)
     examples = joint_samples.examples()
@@ -265,7 +266,7 @@ def test_one_step_is_that_of_torch():
 
 def test_held_out_losses_know_no_dropout():
     model, examples = joint_samples.model(1, hidden_dropout_prob=0.5), joint_samples.examples()
-    trainer = Trainer(model, UpdateOptions(precision="fp32"), SINGLE_PROCESS).join()
+    trainer = Trainer(model, StepOptions(precision="fp32"), SINGLE_PROCESS).join()
     batch = pack([i for item in range(6) for i in examples.draw(0, item)])
     trainer.update([batch], checkpoints.Progress(1, 100, 0, 0))
     assert trainer.losses([batch]) == trainer.losses([batch])

@@ -4,8 +4,8 @@ import joint_samples
 import pytest
 import torch
 
-from multimodal.examples.sampling import ExampleOptions
-from multimodal.training.train_step import UpdateOptions
+from multimodal.examples.options import ExampleOptions
+from multimodal.training.options import StepOptions
 
 pytest.importorskip("transformers")
 import curves  # noqa: E402
@@ -17,7 +17,7 @@ BF16 = 0.005
 
 def test_the_curve_is_that_of_transformers(tmp_path):
     examples = joint_samples.examples(wanted=ExampleOptions(join_neighbours=0.0))
-    options = UpdateOptions(learning_rate=4e-3, precision="fp32")
+    options = StepOptions(learning_rate=4e-3, precision="fp32")
     ours, theirs = curves.both(joint_samples.quick_model(1), tmp_path, examples, STEPS, ITEMS, options)
     assert ours == pytest.approx(theirs, rel=1e-4)
     assert min(ours) < 0.8 * ours[0], "a curve that stays level would show nothing"
@@ -25,7 +25,7 @@ def test_the_curve_is_that_of_transformers(tmp_path):
 
 def test_the_curve_in_bf16_is_nearly_that_of_transformers_in_fp32(tmp_path):
     examples = joint_samples.examples(wanted=ExampleOptions(join_neighbours=0.0))
-    options = UpdateOptions(learning_rate=4e-3, precision="bf16")
+    options = StepOptions(learning_rate=4e-3, precision="bf16")
     model = joint_samples.quick_model(1)
     multiplied = set()
     layer = model.bert["encoder"]["layer"][0].output.dense

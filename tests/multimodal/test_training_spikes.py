@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from multimodal.store import InputError
 from multimodal.training import batches, checkpoints, train_step
 from multimodal.training.distributed import SINGLE_PROCESS
-from multimodal.training.loop import MOST_RETURNS, TrainingOptions, train
+from multimodal.training.loop import MOST_RETURNS, train
+from multimodal.training.options import TrainingOptions
 from multimodal.training.train_step import DivergedError, Trainer
 
 STEPS, EVERY, BAD = 12, 4, 7
@@ -31,7 +32,7 @@ def poison(monkeypatch, how: str, number: int = BAD, later: bool = False) -> Non
         return loss, terms
 
     monkeypatch.setattr(Trainer, "_forward", poisoned)
-    monkeypatch.setattr(train_step, "LEAST_LOSSES", 3)
+    monkeypatch.setattr(train_step, "MINIMUM_LOSSES", 3)
 
 
 def go(root: Path, **options) -> Path:
@@ -134,8 +135,8 @@ def test_a_forgotten_skip_list_would_be_seen(tmp_path, monkeypatch):
     poison(monkeypatch, "huge")
     whole = go(tmp_path / "whole")
     with monkeypatch.context() as careless:
-        careless.setattr(checkpoints.Progress, "passing_over", lambda at, to: at)
-        careless.setattr(train_step, "LEAST_LOSSES", 10**9)
+        careless.setattr(checkpoints.Progress, "skip_batches", lambda at, to: at)
+        careless.setattr(train_step, "MINIMUM_LOSSES", 10**9)
         assert not equal(go(tmp_path / "careless"), whole)
 
 

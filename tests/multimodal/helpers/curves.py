@@ -9,7 +9,8 @@ from multimodal.joint.model import JointBert
 from multimodal.training.checkpoints import Progress
 from multimodal.training.distributed import SINGLE_PROCESS
 from multimodal.training.optimizer import adamw, schedule
-from multimodal.training.train_step import Trainer, UpdateOptions
+from multimodal.training.options import StepOptions
+from multimodal.training.train_step import Trainer
 
 
 def joint_inputs(examples: Examples, step: int, items: int) -> list[Input]:
@@ -34,7 +35,7 @@ def padded(found: list[Input]) -> dict[str, torch.Tensor]:
 
 
 def both(
-    model: JointBert, folder, examples: Examples, steps: int, items: int, options: UpdateOptions
+    model: JointBert, folder, examples: Examples, steps: int, items: int, options: StepOptions
 ) -> tuple[list[float], list[float]]:
     """The losses of `steps` steps from the same weights over the same masks: ours, theirs in fp32."""
     model.save(folder)

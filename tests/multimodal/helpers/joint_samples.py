@@ -6,12 +6,16 @@ import numpy as np
 import torch
 
 from multimodal.catalogue import Video
-from multimodal.examples.sampling import ExampleOptions, Examples
+from multimodal.examples.options import ExampleOptions
+from multimodal.examples.sampling import Examples
 from multimodal.inference.trained import Trained
-from multimodal.joint.model import JointBert, ModelOptions
+from multimodal.joint.model import JointBert
+from multimodal.joint.options import ModelOptions
 from multimodal.library import Material
+from multimodal.objectives.pretraining import PretrainingObjective
+from multimodal.objectives.weights import LossWeights
 from multimodal.segments import Segment
-from multimodal.training.loop import TrainingOptions
+from multimodal.training.options import TrainingOptions
 from multimodal.vocabulary import Vocabulary
 from speech.sentences import Sentence, Transcript
 from vision.clips import CLIP_SECONDS
@@ -38,7 +42,7 @@ def options(**shape: int) -> ModelOptions:
 
 
 def model(seed: int = 0, **shape: int) -> JointBert:
-    return JointBert(options(**shape)).start(seed).eval()
+    return JointBert(options(**shape)).init_weights(seed).eval()
 
 
 def quick_model(seed: int = 0) -> JointBert:
@@ -79,15 +83,20 @@ def materials(videos: int = 8, steps: int = 6, seed: int = 0, kinds: int = VISUA
     ]
 
 
+def objective(begin=None, weights: LossWeights = LossWeights()):  # noqa: B008
+    """What the training loop begins with: the pre-training objective over a model of `begin`, of this vocabulary."""
+    return lambda checkpoint: PretrainingObjective((begin or model)(), vocabulary(), weights)
+
+
 def segments(found: list[Material]) -> tuple[list[Segment], list[Segment]]:
     return [s for m in found for s in m.spoken()], [s for m in found for s in m.silent()]
 
 
 def examples(seed: int = 0, wanted: ExampleOptions = ExampleOptions(), videos: int = 8) -> Examples:  # noqa: B008
-    return Examples(vocabulary(), *segments(materials(videos)), wanted, seed)
+    return Examples.of(vocabulary(), *segments(materials(videos)), wanted, seed)
 
 
 def training(**wanted) -> TrainingOptions:
     """Few steps, in full precision."""
-    few = {"items": 8, "epochs": 1, "least_steps": 1, "precision": "fp32", "learning_rate": 1e-3}
+    few = {"examples_per_step": 8, "epochs": 1, "least_steps": 1, "precision": "fp32", "learning_rate": 1e-3}
     return TrainingOptions(**few | wanted)

@@ -23,16 +23,18 @@ def die() -> None:
 def at(moment: str, step: int) -> None:
     """Arranges the end."""
     now = {"step": 0}
-    update, save = Trainer.update, checkpoints.save
+    step_of, save = Trainer.train_step, checkpoints.save
 
     def counted(trainer, parts, progress, recent):
         now["step"] = progress.step
         if moment == "stepping" and progress.step == step:
-            trainer.model.bert["encoder"]["layer"][0].output.dense.weight.register_hook(lambda _: die())
-        return update(trainer, parts, progress, recent)
+            trainer.objective.model.bert["encoder"]["layer"][0].output.dense.weight.register_hook(
+                lambda _: die()
+            )
+        return step_of(trainer, parts, progress, recent)
 
-    def saved(root, model, vocabulary, optimizer, progress, *others):
-        folder = save(root, model, vocabulary, optimizer, progress, *others)
+    def saved(root, objective, weights, optimizer_state, progress, *others):
+        folder = save(root, objective, weights, optimizer_state, progress, *others)
         if moment == "saved" and progress.step == step:
             die()
         return folder
@@ -46,7 +48,7 @@ def at(moment: str, step: int) -> None:
             if file in there and not str(arguments[0]).endswith(file):
                 die()
 
-    Trainer.update, checkpoints.save = counted, saved
+    Trainer.train_step, checkpoints.save = counted, saved
     if moment.startswith("saving:"):
         sys.addaudithook(watch)
 
@@ -54,12 +56,15 @@ def at(moment: str, step: int) -> None:
 def run(root: Path, steps: int, checkpoint_seconds: float) -> Path:
     return loop.train(
         root,
-        joint_samples.vocabulary(),
-        lambda: joint_samples.model(7),
+        joint_samples.objective(lambda: joint_samples.model(7)),
         joint_samples.examples(1, videos=2),
         joint_samples.examples(2, videos=1),
         joint_samples.training(
-            items=5, least_steps=steps, most_steps=steps, seed=3, checkpoint_seconds=checkpoint_seconds
+            examples_per_step=5,
+            least_steps=steps,
+            most_steps=steps,
+            seed=3,
+            checkpoint_seconds=checkpoint_seconds,
         ),
         device=torch.device("cpu"),
         card={"for": "a test"},

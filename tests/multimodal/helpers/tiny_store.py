@@ -11,7 +11,8 @@ import torch
 from multimodal.answers.index import index
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import load_trained
-from multimodal.joint.model import JointBert, ModelOptions
+from multimodal.joint.model import JointBert
+from multimodal.joint.options import ModelOptions
 from multimodal.library import usable
 from multimodal.store import Store, file_digest
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook

@@ -9,12 +9,12 @@ from pathlib import Path
 import joint_samples
 import torch
 
-from multimodal.objectives.objective import LossWeights
+from multimodal.objectives.weights import LossWeights
 from multimodal.training import loop
-from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext, joined
+from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext, distributed_context
 
 STEPS, HALF = 4, 2
-NO_CONTRAST = LossWeights(contrast=0.0)
+ALL, NO_CONTRAST = LossWeights(), LossWeights(contrast=0.0)
 PLAIN = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
@@ -22,11 +22,18 @@ def run(
     root: Path,
     steps: int = STEPS,
     stop: int = STEPS,
-    processes: DistributedContext = SINGLE_PROCESS,
+    context: DistributedContext = SINGLE_PROCESS,
+    weights: LossWeights = ALL,
     **options,
 ) -> Path:
     """A training of `steps` steps that ends after `stop` of them, in fp32 and without dropout."""
-    wanted = {"items": 6, "least_steps": steps, "most_steps": steps, "seed": 3, "checkpoint_steps": HALF}
+    wanted = {
+        "examples_per_step": 6,
+        "least_steps": steps,
+        "most_steps": steps,
+        "seed": 3,
+        "checkpoint_steps": HALF,
+    }
 
     def stopped(done: int, total: int, words: str) -> None:
         if done == stop + 1:
@@ -35,15 +42,14 @@ def run(
     try:
         return loop.train(
             root,
-            joint_samples.vocabulary(),
-            lambda: joint_samples.model(7, **PLAIN),
+            joint_samples.objective(lambda: joint_samples.model(7, **PLAIN), weights),
             joint_samples.examples(1, videos=2),
             joint_samples.examples(2, videos=1),
-            joint_samples.training(**wanted | options),
+            joint_samples.training(**wanted | options, weights=weights),
             device=torch.device("cpu"),
             card={},
             report=stopped,
-            processes=processes,
+            context=context,
         )
     except InterruptedError:
         return root / f"step-{stop}"
@@ -51,15 +57,15 @@ def run(
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    with joined("cpu", sharded=False) as ddp:
-        fsdp = DistributedContext(ddp.rank, ddp.count, sharded=True)
-        run(folder / "ddp", processes=ddp)
-        run(folder / "ddp_from_one", processes=ddp)
-        run(folder / "fsdp", processes=fsdp)
-        run(folder / "fsdp_from_one", processes=fsdp)
-        run(folder / "ddp_to_one", stop=HALF, processes=ddp)
-        run(folder / "fsdp_to_one", stop=HALF, processes=fsdp)
-        run(folder / "in_parts", processes=fsdp, accumulate=3, weights=NO_CONTRAST)
+    with distributed_context("cpu", sharded=False) as ddp:
+        fsdp = DistributedContext(ddp.rank, ddp.world_size, sharded=True)
+        run(folder / "ddp", context=ddp)
+        run(folder / "ddp_from_one", context=ddp)
+        run(folder / "fsdp", context=fsdp)
+        run(folder / "fsdp_from_one", context=fsdp)
+        run(folder / "ddp_to_one", stop=HALF, context=ddp)
+        run(folder / "fsdp_to_one", stop=HALF, context=fsdp)
+        run(folder / "in_parts", context=fsdp, accumulate=3, weights=NO_CONTRAST)
 
 
 if __name__ == "__main__":
