@@ -112,7 +112,7 @@ def _transcribe_window(
                 result.looped += dropped
                 within = [segment for segment in window.speech if segment[0] < end and segment[1] > start]
                 words += [_within_speech(word, within) for word in kept]
-            progress(batch[-1][1])
+            progress(min(batch[-1][1], audio.seconds))
     progress(audio.seconds)
     result.words = _on_timeline(words, audio)
     return result

@@ -1,6 +1,6 @@
-"""Real videos, the real Whisper tiny.en, and sound files made with PyAV whose clicks are at known times."""
+"""The sample corpus with its truth, the real Whisper tiny.en, and files made with PyAV whose clicks are at known times."""
 
-import os
+import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,33 +10,40 @@ import av
 import numpy as np
 import pytest
 
-from multimodal.weights import fetching
 from speech import transcribe
+from speech.audio import Audio, read
 
-VIDEOS = Path(__file__).parents[2].parent / "shared/videos"
-
-
-def absent(what: str, message: str) -> None:
-    """Skip, or fail where VIDEOBERT_REQUIRE names what is absent."""
-    if what in os.environ.get("VIDEOBERT_REQUIRE", ""):
-        pytest.fail(message)
-    pytest.skip(message)
+SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 @pytest.fixture(scope="session")
-def videos() -> Path:
-    """The folder of real videos."""
-    if not VIDEOS.is_dir():
-        absent("videos", f"no real videos at {VIDEOS.resolve()}")
-    return VIDEOS
+def sample() -> Path:
+    """A video of 19.5 s, H.264 at 25 frames a second with AAC at 22.05 kHz, in which six sentences are spoken."""
+    return SAMPLES / "kitchen-000.mp4"
 
 
 @pytest.fixture(scope="session")
-def tiny_en_file() -> Path:
-    try:
-        return fetching.fetch("whisper-tiny.en")
-    except fetching.WeightsError as error:
-        absent("weights", f"no place answers: {error}")
+def sample_audio(sample) -> Audio:
+    return read(sample)
+
+
+@pytest.fixture(scope="session")
+def sample_truth(sample) -> list[tuple[float, float, str]]:
+    """Start, end and text of the sample's sentences, in seconds from the first picture."""
+    videos = json.loads((SAMPLES / "truth.json").read_text())["videos"]
+    steps = next(video["steps"] for video in videos if video["file"] == sample.name)
+    return [(step["spoken_start"], step["spoken_end"], step["sentence"]) for step in steps]
+
+
+@pytest.fixture(scope="session")
+def narration() -> np.ndarray:
+    """Narration of 40 s, float32 at 16 kHz: two samples one after the other."""
+    return np.concatenate([read(SAMPLES / f"kitchen-00{n}.mp4").samples for n in range(2)])
+
+
+@pytest.fixture(scope="session")
+def tiny_en_file(weights_or_skip) -> Path:
+    return weights_or_skip("whisper-tiny.en")
 
 
 @pytest.fixture(scope="session")

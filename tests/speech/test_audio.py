@@ -1,4 +1,4 @@
-"""Sound keeps its time on the container's timeline, whatever the file does."""
+"""Audio keeps its time on the container's timeline, whatever the file does."""
 
 import contextlib
 import pickle
@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speech import audio
-from speech.audio import DEAD_SECONDS, SAMPLE_RATE, AudioError
-from speech.placing import Placer
+from speech.audio import DEAD_SECONDS, SAMPLE_RATE
+from speech.errors import SpeechError
+from speech.resampling import TimelineResampler
 from vision.media import AUDIO_CODECS
 
 CLICKS = [2.5, 3.0, 5.25, 7.9]
@@ -50,9 +51,8 @@ def test_gaps_between_packets_are_silence_of_their_length(tmp_path, clicks):
         [1.0, 2.0, 4.2, 5.2, 9.5, 10.5], abs=0.003
     )
     assert sound.end == pytest.approx(11, abs=0.002)
-    assert sound.problems == (
-        "4.5 s of the sound are missing from 2.50 s on (2 places): the file holds none there",
-    )
+    (problem,) = sound.problems
+    assert all(part in problem for part in ("4.5 s", "2.50 s", "2 places"))
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.7, 5.0, 100.0])
@@ -71,14 +71,14 @@ def test_pieces_follow_each_other_and_make_the_whole(tmp_path, clicks, seconds):
 
 def test_a_time_stamp_beyond_the_end_of_the_file_is_no_gap(clicks):
     samples = clicks.track([0.5], 1, SAMPLE_RATE)[None]
-    placer = Placer(0.0, declared_end=3.0)
+    resampler = TimelineResampler(0.0, declared_end=3.0)
     for position in (0, 10**9, 10**9 + SAMPLE_RATE):
         frame = av.AudioFrame.from_ndarray(samples, "fltp", "mono")
         frame.sample_rate, frame.time_base, frame.pts = SAMPLE_RATE, Fraction(1, SAMPLE_RATE), position
-        placer.add(frame)
-    placer.finish()
-    assert clicks.heard(placer.take(placer.waiting)) == pytest.approx([0.5, 1.5, 2.5], abs=0.01)
-    assert "leap" in placer.problems[0]
+        resampler.add(frame)
+    resampler.finish()
+    assert clicks.heard(resampler.take(resampler.waiting)) == pytest.approx([0.5, 1.5, 2.5], abs=0.01)
+    assert "leap" in resampler.problems[0]
 
 
 def filtered(path, stream) -> np.ndarray:
@@ -111,39 +111,71 @@ def filtered(path, stream) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "stream", "seconds"),
+    ("name", "rate", "layout", "codec"),
     [
-        ("awkward/failing_audio.mp4", 1, 11.234),
-        ("awkward/audio_only_speech.mp4", 0, 8.522),
-        ("awkward/two_aac_tracks_no_video.mp4", 0, 5.013),
-        ("awkward/two_aac_tracks_no_video.mp4", 1, 5.013),
-        ("awkward/rotate_-90.mp4", 1, 2.005),
-        ("awkward/no_duration.webm", 1, 4.860),
-        ("narrated/nasa_13013.mp4", 1, 13.056),
+        ("a.mp4", 44_100, "stereo", "aac"),
+        ("a.mp4", 22_050, "mono", "libmp3lame"),
+        ("a.webm", 48_000, "mono", "libopus"),
+        ("a.mkv", 32_000, "stereo", "flac"),
+        ("a.wav", 8_000, "mono", "pcm_s16le"),
     ],
 )
-def test_samples_are_those_of_ffmpegs_own_conversion(videos, name, stream, seconds):
-    sound = audio.read(videos / name, stream=stream)
-    assert sound.seconds == pytest.approx(seconds, abs=0.001)
-    assert sound.samples.dtype == np.float32
-    assert np.array_equal(sound.samples, filtered(videos / name, stream))
+def test_samples_are_those_of_ffmpegs_own_conversion(tmp_path, clicks, name, rate, layout, codec):
+    noise = np.random.default_rng(0).normal(0, 0.05, (2 if layout == "stereo" else 1, 3 * rate))
+    file = clicks.write(
+        tmp_path / name,
+        [(0, clicks.track([0.5, 2.2], 3, rate) + noise)],
+        rate=rate,
+        layout=layout,
+        codec=codec,
+    )
+    found = audio.read(file).samples
+    assert found.dtype == np.float32
+    assert np.array_equal(found, filtered(file, 0))
 
 
-def test_of_the_real_files_only_the_one_whose_sound_fails_is_short(videos):
+def test_samples_of_a_video_are_those_of_ffmpegs_own_conversion(sample, sample_audio):
+    assert np.array_equal(sample_audio.samples, filtered(sample, 1))
+    assert sample_audio.seconds == pytest.approx(19.5, abs=0.1) and sample_audio.problems == ()
+
+
+def test_real_files_are_read_as_ffmpeg_reads_them_and_only_one_is_short(videos):
     found = {}
     for file in sorted(videos.glob("*/*")):
-        with contextlib.suppress(AudioError):
+        with contextlib.suppress(SpeechError):
             found[file.name] = audio.read(file).problems
     assert len(found) == 23
-    assert {name: problems for name, problems in found.items() if problems} == {
-        "failing_audio.mp4": ("the last 6.6 s of the sound are missing: from 4.65 s on every sample is zero",)
-    }
+    ((name, (problem,)),) = [(name, problems) for name, problems in found.items() if problems]
+    assert name == "failing_audio.mp4" and "6.6 s" in problem and "4.65 s" in problem
+    for name, stream in (
+        ("awkward/failing_audio.mp4", 1),
+        ("awkward/two_aac_tracks_no_video.mp4", 0),
+        ("awkward/two_aac_tracks_no_video.mp4", 1),
+        ("awkward/rotate_-90.mp4", 1),
+        ("awkward/no_duration.webm", 1),
+        ("narrated/nasa_13013.mp4", 1),
+    ):
+        assert np.array_equal(
+            audio.read(videos / name, stream=stream).samples, filtered(videos / name, stream)
+        )
 
 
-def test_the_track_that_ffmpeg_prefers_is_read_by_default(videos):
-    file = videos / "narrated/nasa_13013.mp4"
-    assert np.array_equal(audio.read(file).samples, audio.read(file, stream=4).samples)
-    assert not np.array_equal(audio.read(file).samples, audio.read(file, stream=1).samples)
+def test_the_track_that_ffmpeg_prefers_is_read_by_default(tmp_path, clicks):
+    """Two tracks, the second of more channels and bits, and each with clicks of its own."""
+    times = {1: [0.5], 2: [1.5]}
+    file = tmp_path / "two.mka"
+    with av.open(str(file), "w") as container:
+        tracks = {
+            n: container.add_stream("pcm_s16le", rate=44_100, layout=("mono", "stereo")[n - 1]) for n in times
+        }
+        for n, track in tracks.items():
+            planes = np.repeat(clicks.track(times[n], 2, 44_100)[None], n, axis=0)
+            interleaved = np.ascontiguousarray((planes.T * 32767).astype(np.int16).reshape(1, -1))
+            frame = av.AudioFrame.from_ndarray(interleaved, "s16", track.layout.name)
+            frame.sample_rate, frame.time_base, frame.pts = 44_100, Fraction(1, 44_100), 0
+            container.mux([*track.encode(frame), *track.encode(None)])
+    assert clicks.heard(audio.read(file).samples) == pytest.approx([1.5], abs=0.01)
+    assert clicks.heard(audio.read(file, stream=0).samples) == pytest.approx([0.5], abs=0.01)
 
 
 def test_every_channel_of_surround_sound_is_in_the_mix(tmp_path, clicks):
@@ -169,7 +201,7 @@ def test_a_file_cut_short_gives_what_is_there_and_says_so(tmp_path, clicks):
     assert clicks.heard(sound.samples) == pytest.approx([0.5, 1.5, 2.5], abs=0.003)
     assert sound.declared_seconds == pytest.approx(10, abs=0.1)
     missing = sound.declared_seconds - sound.seconds
-    assert [p for p in sound.problems if p.startswith(f"{missing:.1f} s of the sound are missing at its end")]
+    assert [p for p in sound.problems if p.startswith(f"{missing:.1f} s") and "at its end" in p]
 
 
 @pytest.mark.parametrize("silence", ["at the end", "in between too", "shorter", "all"])
@@ -182,9 +214,10 @@ def test_a_sound_that_stops_dead_is_told_from_one_that_is_silent(tmp_path, click
     )
     track = np.concatenate(parts)
     file = clicks.write(tmp_path / "dead.wav", [(0, track)], rate=SAMPLE_RATE, codec="pcm_s16le")
-    expected = "the last 5.5 s of the sound are missing: from 2.00 s on every sample is zero"
-    assert audio.read(file).problems == ((expected,) if silence == "at the end" else ())
-    assert list(audio.pieces(file, seconds=0.7))[-1].problems == audio.read(file).problems
+    problems = audio.read(file).problems
+    assert len(problems) == (silence == "at the end")
+    assert all("5.5 s" in problem and "2.00 s" in problem for problem in problems)
+    assert list(audio.pieces(file, seconds=0.7))[-1].problems == problems
 
 
 @pytest.mark.parametrize("picture", [10, 4])
@@ -199,7 +232,7 @@ def test_a_sound_shorter_than_the_picture_is_not_cut_off(tmp_path, clicks, pictu
     assert audio.read(untagged).problems == ()
     short = tmp_path / "short.mkv"
     short.write_bytes(untagged.read_bytes()[: len(data) // 2])
-    assert any("missing at its end" in problem for problem in audio.read(short).problems)
+    assert any("at its end" in problem for problem in audio.read(short).problems)
 
 
 def test_damaged_packets_are_silence_and_later_sound_keeps_its_time(tmp_path, clicks):
@@ -219,8 +252,8 @@ def test_damaged_packets_are_silence_and_later_sound_keeps_its_time(tmp_path, cl
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_a_file_with_bytes_overwritten_is_read_or_refused(tmp_path_factory, videos, data):
-    original = (videos / "awkward/audio_only_speech.mp4").read_bytes()
+def test_a_file_with_bytes_overwritten_is_read_or_refused(tmp_path_factory, sample, data):
+    original = sample.read_bytes()
     damaged = bytearray(original)
     for _ in range(data.draw(st.integers(1, 8))):
         at = data.draw(st.integers(0, len(original) - 1))
@@ -229,27 +262,35 @@ def test_a_file_with_bytes_overwritten_is_read_or_refused(tmp_path_factory, vide
     file.write_bytes(damaged[: len(original)])
     try:
         sound = audio.read(file)
-    except AudioError as error:
+    except SpeechError as error:
         assert str(error).startswith("damaged.mp4")
     else:
         assert np.isfinite(sound.samples).all()
         assert np.isfinite(sound.start)
-        assert sound.seconds <= audio.LONGEST_SOUND + 60
+        assert sound.seconds <= audio.LONGEST_AUDIO + 60
 
 
-@pytest.mark.parametrize(
-    ("name", "stream", "message"),
-    [
-        ("awkward/video_only.mov", None, "video_only.mov: has no sound track; give a caption file"),
-        ("awkward/not_a_video.mp4", None, "not_a_video.mp4: cannot be opened as a sound or video file"),
-        ("awkward/nothing_here.mp4", None, "nothing_here.mp4: cannot be opened"),
-        ("narrated/nasa_13013.mp4", 0, "stream 0 is not a sound track; its sound tracks are: 1, 4"),
-    ],
-)
-def test_a_file_without_the_sound_asked_for_is_refused_in_words(videos, name, stream, message):
-    with pytest.raises(AudioError, match=message.replace(".", r"\.")) as caught:
-        audio.read(videos / name, stream=stream)
-    assert "\n" not in str(caught.value)
+def refusal(file, stream=None) -> str:
+    with pytest.raises(SpeechError) as caught:
+        audio.read(file, stream=stream)
+    assert str(caught.value).startswith(file.name) and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_without_the_track_asked_for_is_refused_in_words(tmp_path, clicks, sample):
+    silent = tmp_path / "silent.mp4"
+    with av.open(str(sample)) as source, av.open(str(silent), "w") as container:
+        picture = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = picture
+                container.mux(packet)
+    assert "no sound track" in refusal(silent)
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
+    assert "cannot be opened" in refusal(text)
+    assert "cannot be opened" in refusal(tmp_path / "nothing_here.mp4")
+    assert "stream 0" in refusal(sample, 0) and refusal(sample, 0).endswith(": 1")
 
 
 @pytest.mark.parametrize("codec", ["tta", "wavpack"])
@@ -257,7 +298,7 @@ def test_a_codec_that_is_not_admitted_is_not_decoded(tmp_path, clicks, codec):
     file = clicks.write(tmp_path / "a.mkv", [(0, clicks.track([0.5], 1, 44_100))], codec=codec)
     with av.open(str(file)) as container:
         assert next(container.decode(audio=0)).samples
-    with pytest.raises(AudioError, match=f"sound codec {codec} is not admitted"):
+    with pytest.raises(SpeechError, match=codec):
         audio.read(file)
 
 
@@ -265,11 +306,11 @@ def test_the_admitted_codecs_are_those_of_the_probe():
     assert audio.CODECS == AUDIO_CODECS
 
 
-def test_the_decoder_of_the_picture_is_not_opened(videos):
+def test_the_decoder_of_the_picture_is_not_opened(sample):
     """It would be, to learn what the file does not say, where the list of decoders did not forbid it."""
     opened = []
     for options in ({}, {"codec_whitelist": ",".join(audio._decoders())}):
-        with av.open(str(videos / "awkward/rotate_-90.mp4"), options=options) as container:
+        with av.open(str(sample), options=options) as container:
             opened.append(container.streams.video[0].codec_context.pix_fmt)
     assert opened == ["yuv420p", None]
 
@@ -281,12 +322,12 @@ def test_a_playlist_cannot_name_another_file(tmp_path, clicks):
     playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nprivate.ts\n#EXT-X-ENDLIST\n")
     with av.open(str(playlist)) as container:
         assert container.format.name == "hls"
-    with pytest.raises(AudioError, match="cannot be opened"):
+    with pytest.raises(SpeechError, match="cannot be opened"):
         audio.read(playlist)
 
 
 def test_it_travels_between_processes_and_needs_no_torch():
-    sound = audio.Sound(np.zeros(4, np.float32), 1.5, ("a problem",), 2.0)
+    sound = audio.Audio(np.zeros(4, np.float32), 1.5, ("a problem",), 2.0)
     again = pickle.loads(pickle.dumps(sound))
     assert (again.start, again.problems, again.declared_seconds) == (1.5, ("a problem",), 2.0)
     assert pickle.loads(pickle.dumps(audio.read)) is audio.read

@@ -1,15 +1,17 @@
-"""Caption files in and out without loss, and the words that they carry."""
+"""Caption files as they are found, and the words that they carry."""
 
 import difflib
 import math
 import re
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech import caption_files, captions
-from speech.captions import CaptionError, Cue
+from speech import captions
+from speech.captions import Cue
+from speech.errors import SpeechError
 
 ROLL_UP = """WEBVTT
 Kind: captions
@@ -60,25 +62,11 @@ def test_real_roll_up_captions_say_what_their_lines_of_one_say(videos):
     assert {kind for kind, _ in changes} == {"insert"}
     assert sum(count for _, count in changes) < 12
     stamps = {
-        (caption_files.seconds_of(stamp.groups()[:4]), stamp[5])
+        (captions._seconds(stamp.groups()[:4]), stamp[5])
         for cue in cues
-        for stamp in re.finditer(caption_files.INNER_TIME.pattern + "<c> ([^<]+)</c>", cue.text)
+        for stamp in re.finditer(captions.INNER_TIME.pattern + "<c> ([^<]+)</c>", cue.text)
     }
     assert stamps <= {(word.start, word.text) for word in words}
-
-
-@pytest.mark.parametrize("name", ["var", "congress", "dating"])
-def test_real_files_survive_being_written(videos, name):
-    file = videos / f"narrated/ds4200_{name}_screencast.en.vtt"
-    read = captions.read_file(file)
-    assert captions.write(read, "vtt").rstrip("\n") == file.read_text("utf-8").rstrip("\n")
-    cues = list(read.cues)
-    assert captions.read(captions.write(cues, "vtt")) == cues
-    again = captions.read(captions.write(cues, "srt"))
-    assert [(cue.start, cue.end) for cue in again] == [(cue.start, cue.end) for cue in cues]
-    assert [captions.plain(cue.text).split() for cue in again] == [
-        captions.plain(cue.text).split() for cue in cues
-    ]
 
 
 times = st.integers(0, 400 * 3600 * 1000)
@@ -86,42 +74,21 @@ lines = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="<>&{}"), min_size=1, max_size=30
 )
 vtt_lines = lines | st.sampled_from(["<i>slow</i> &amp; <v Ann>fast", "a<00:00:01.000><c> b</c>", " ", "12"])
-srt_lines = lines.filter(str.strip) | st.sampled_from(["<i>slow</i> &amp; <b>fast</b>", "{\\an8}up", "7"])
 
 
 @st.composite
-def cue_lists(draw, line, **more) -> list[Cue]:
+def cue_lists(draw) -> list[Cue]:
     cues = []
-    for number in range(draw(st.integers(1, 6))):
+    for _ in range(draw(st.integers(1, 6))):
         start, end = sorted([draw(times), draw(times)])
-        text = "\n".join(draw(st.lists(line, max_size=3)))
-        extra = {key: draw(strategy) for key, strategy in more.items()}
-        cues.append(Cue(start / 1000, end / 1000, text, **({"identifier": str(number + 1)} | extra)))
+        cues.append(Cue(start / 1000, end / 1000, "\n".join(draw(st.lists(vtt_lines, max_size=3)))))
     return cues
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    cue_lists(
-        vtt_lines,
-        identifier=st.sampled_from(["", "1", "intro - a"]),
-        settings=st.sampled_from(["", "align:start position:0%"]),
-    )
-)
-def test_webvtt_round_trip(cues):
-    assert captions.read(captions.write(cues, "vtt")) == cues
-
-
-@settings(max_examples=150, deadline=None)
-@given(cue_lists(srt_lines))
-def test_srt_round_trip(cues):
-    written = captions.write(cues, "srt")
-    read = captions.read(written)
-    assert captions.write(read, "srt") == written
-    assert [(cue.start, cue.end, cue.identifier) for cue in read] == [
-        (cue.start, cue.end, cue.identifier) for cue in cues
-    ]
-    assert [captions.plain(cue.text) for cue in read] == [captions.plain(cue.text) for cue in cues]
+@given(cue_lists())
+def test_what_is_written_is_read_again(cues):
+    assert captions.read(captions.write_webvtt(cues)) == cues
 
 
 def test_webvtt_with_everything_that_is_not_a_cue():
@@ -131,10 +98,7 @@ def test_webvtt_with_everything_that_is_not_a_cue():
         "\r\n&gt;&gt; [Music]\u266a\r\n\r\n100:00:00.000-->100:00:01.000\r\n"
     )
     cues = captions.read(text)
-    assert [(cue.start, cue.end, cue.identifier, cue.settings) for cue in cues] == [
-        (62.5, 63.0, "first", "line:0"),
-        (360000.0, 360001.0, "", ""),
-    ]
+    assert [(cue.start, cue.end) for cue in cues] == [(62.5, 63.0), (360000.0, 360001.0)]
     transcript = captions.transcript(cues, {"kind": "captions"}, language="en")
     assert [sentence.text for sentence in transcript.sentences] == ["Fish & chips"]
     assert transcript.notes == (
@@ -142,65 +106,6 @@ def test_webvtt_with_everything_that_is_not_a_cue():
         "no punctuation: sentences are cut at pauses",
     )
     assert (transcript.language, transcript.source) == ("en", {"kind": "captions"})
-
-
-WHOLE = """WEBVTT - a title
-Kind: captions
-
-STYLE
-::cue(v[voice="Ann"]) { color: red }
-
-REGION
-id:one width:40%
-
-NOTE one line
-
-intro
-00:00:01.000 --> 00:00:02.000 region:one position:10%,line-left align:start
-<v.loud Ann>Fish &amp; <c.red>chips</c></v> <00:00:01.500><lang de>bitte</lang>
-
-NOTE
-two
-lines
-
-100:00:00.000 --> 100:00:00.001
-- <ruby>\u6f22<rt>kan</rt></ruby>
-
-NOTE after the last
-"""
-
-
-def test_a_webvtt_file_comes_back_byte_for_byte():
-    file = captions.read_file(WHOLE)
-    assert captions.write(file, "vtt") == WHOLE
-    assert [at for at, _ in file.blocks] == [0, 0, 0, 1, 2]
-    loose = "\ufeff" + WHOLE.replace("00:00:01.000 -->", "00:01.000  -->").replace("\n\n", "\n\n\n")
-    assert captions.write(captions.read_file(loose.replace("\n", "\r\n")), "vtt") == WHOLE
-
-
-def test_an_srt_file_comes_back_byte_for_byte():
-    text = (
-        '7\n00:00:01,000 --> 00:00:02,500 X1:10 X2:20 Y1:30 Y2:40\n{\\an8}<i>Tom &amp; Ann</i> < 3\n- <font color="red">no</font>\n'
-        "\n9\n00:00:03,000 --> 00:00:03,000\n\u266a la \u266a\n"
-    )
-    file = captions.read_file(text)
-    assert captions.write(file, "srt") == text
-    assert captions.plain(file.cues[0].text) == "Tom &amp; Ann < 3\n- no"
-
-
-@pytest.mark.parametrize(
-    ("header", "blocks", "message"),
-    [
-        ("title", (), "header='title': must hold"),
-        ("\na\n\nb", (), "header='.*': must hold"),
-        ("", ((0, "spoken"),), "block='spoken': must begin with NOTE"),
-        ("", ((1, "NOTE a\n\nb"),), "block='NOTE a.*': must begin with NOTE"),
-        ("", ((2, "NOTE a"),), r"blocks stand after \[2\] cues: must be in order, and of 1 cues"),
-    ],
-)
-def test_what_no_file_can_hold_is_not_written(header, blocks, message):
-    with pytest.raises(CaptionError, match=message):
-        captions.write(captions.CaptionFile("vtt", (Cue(0, 1, "a"),), header, blocks), "vtt")
 
 
 def test_roll_up_captions_are_cut_where_whisper_ends_sentences(videos):
@@ -225,9 +130,7 @@ def test_srt_as_it_is_found():
     text = "1\n00:00:01,000 --> 00:00:02,000 X1:0\nA < B & C\n\nstill one\n\n\n2\n0:00:03.000 --> 0:00:04.000\n<i>D</i>\n"
     cues = captions.read(text)
     assert [captions.plain(cue.text) for cue in cues] == ["A < B & C\nstill one", "D"]
-    assert captions.write(cues, "srt") == (
-        "1\n00:00:01,000 --> 00:00:02,000 X1:0\nA < B & C\nstill one\n\n2\n00:00:03,000 --> 00:00:04,000\n<i>D</i>\n"
-    )
+    assert [(cue.start, cue.end) for cue in cues] == [(1, 2), (3, 4)]
 
 
 def test_words_are_spread_over_a_cue_that_has_no_word_times():
@@ -245,51 +148,37 @@ def test_the_same_line_said_twice_is_kept_where_nothing_rolls_up():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "bad.vtt: is empty"),
-        ("hello\nthere\n", "bad.vtt, line 1: is neither WEBVTT nor an SRT cue"),
-        ("WEBVTT\n\n00:01.000 -> 00:02.000\nx", "bad.vtt, line 3: .* is no cue, NOTE, STYLE or REGION"),
-        ("WEBVTT\n\n00:01.000 --> later\nx", "bad.vtt, line 3: .* are no times; write 00:00:01.000"),
-        ("WEBVTT\n\na\n00:02.000 --> 00:01.000\nx", "bad.vtt, line 4: .* ends before it starts"),
-        (
-            "1\n00:61:01,000 --> 01:62:02,000\nx",
-            "bad.vtt, line 2: .* has 61 minutes or seconds; 59 is the most",
-        ),
-        ("x\n1\n00:00:01,000 --> 00:00:02,000\nx", "bad.vtt, line 1: 'x' stands before the first cue"),
-        ("1\n00:00:01,000 --> 00:00:02\nx", "bad.vtt, line 2: .* are no times"),
-        (
-            b"WEBVTT\n\n00:01.000 --> 00:02.000\ncaf\xe9",
-            "bad.vtt, line 4: is not UTF-8 text; save the file as UTF-8",
-        ),
+        ("", "bad.vtt: "),
+        ("hello\nthere\n", "bad.vtt, line 1: "),
+        ("WEBVTT\n\n00:01.000 -> 00:02.000\nx", "bad.vtt, line 3: '00:01.000 -> 00:02.000'"),
+        ("WEBVTT\n\n00:01.000 --> later\nx", "bad.vtt, line 3: '00:01.000 --> later'"),
+        ("WEBVTT\n\na\n00:02.000 --> 00:01.000\nx", "bad.vtt, line 4: "),
+        ("1\n00:61:01,000 --> 01:62:02,000\nx", "bad.vtt, line 2: .* 61 minutes"),
+        ("x\n1\n00:00:01,000 --> 00:00:02,000\nx", "bad.vtt, line 1: 'x'"),
+        ("1\n00:00:01,000 --> 00:00:02\nx", "bad.vtt, line 2: "),
+        (b"WEBVTT\n\n00:01.000 --> 00:02.000\ncaf\xe9", "bad.vtt, line 4: .*UTF-8"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(tmp_path, content, message):
     file = tmp_path / "bad.vtt"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(CaptionError, match=message) as caught:
+    with pytest.raises(SpeechError, match=message) as caught:
         captions.read(file)
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(CaptionError, match="gone.srt: cannot be read"):
+    with pytest.raises(SpeechError, match=r"^gone\.srt: "):
         captions.read(str(tmp_path / "gone.srt"))
 
 
 @pytest.mark.parametrize(
     "cue",
-    [
-        Cue(0, 1, "a\n\nb"),
-        Cue(0, 1, "a --> b"),
-        Cue(0, 1, "a", identifier="NOTE this"),
-        Cue(0, 1, "a", settings="x\ny"),
-        Cue(2, 1, "a"),
-        Cue(-1, 1, "a"),
-        Cue(0, math.nan, "a"),
-    ],
+    [Cue(0, 1, "a\n\nb"), Cue(0, 1, "a --> b"), Cue(2, 1, "a"), Cue(-1, 1, "a"), Cue(0, math.nan, "a")],
 )
 def test_a_cue_that_no_file_can_hold_is_not_written(cue):
-    with pytest.raises(CaptionError, match="cue 1"):
-        captions.write([cue], "vtt")
+    with pytest.raises(ValueError, match="text=|start="):
+        captions.write_webvtt([cue])
 
 
 @settings(max_examples=200, deadline=None)
@@ -300,28 +189,27 @@ def test_a_cue_that_no_file_can_hold_is_not_written(cue):
 def test_any_text_is_read_or_refused(text):
     try:
         cues = captions.read(text + "\n")
-    except CaptionError:
+    except SpeechError:
         return
     captions.transcript(cues, {})
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "line",
     ["<a" * 500_000, "." * 500_000 + "x", "[" * 500_000, "a " * 100_000, "&" * 500_000],
     ids=["tags", "marks", "brackets", "words", "entities"],
 )
 def test_a_hostile_line_is_read_in_linear_time(line):
+    """A quadratic reader takes hours of CPU time here, this one a few seconds at most."""
+    began = time.process_time()
     cues = captions.read(f"WEBVTT\n\n00:01.000 --> 00:02.000 a{' ' * 300_000}b\n{line}\n")
     captions.transcript(cues, {})
+    assert time.process_time() - began < 30
 
 
-def test_a_sidecar_is_found_beside_its_video(tmp_path, videos):
+def test_a_sidecar_is_found_beside_its_video(tmp_path):
     video = tmp_path / "a.b.mp4"
     assert captions.sidecar(video) is None
-    for ending in ("srt", "en.vtt", "vtt"):
+    for ending in ("en.srt", "srt", "en.vtt", "vtt"):
         (tmp_path / f"a.b.{ending}").write_text("")
         assert captions.sidecar(video) == tmp_path / f"a.b.{ending}"
-    assert (
-        captions.sidecar(videos / "narrated/ds4200_var_screencast.mp4").name == "ds4200_var_screencast.en.vtt"
-    )

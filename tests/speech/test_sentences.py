@@ -2,17 +2,20 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speech.errors import SpeechError
 from speech.sentences import (
     Sentence,
     SentenceOptions,
     Transcript,
-    TranscriptError,
     Word,
+    read_transcript,
     sentences,
     text_of,
 )
@@ -97,7 +100,7 @@ def test_no_word_is_lost_and_no_sentence_too_long(words, most_words, most_second
     assert starts == sorted(starts)
 
 
-def test_a_hundred_thousand_words_without_marks_are_cut_in_seconds():
+def test_a_hundred_thousand_words_without_marks_are_cut():
     cut = sentences([Word(n * 0.3, n * 0.3 + 0.2, "word") for n in range(100_000)])
     assert max(len(sentence.words) for sentence in cut) <= SentenceOptions().most_words
     assert sum(len(sentence.words) for sentence in cut) == 100_000
@@ -105,9 +108,13 @@ def test_a_hundred_thousand_words_without_marks_are_cut_in_seconds():
 
 @settings(max_examples=40, deadline=None)
 @given(word_lists(), st.none() | st.text(), st.lists(st.text()))
-def test_a_transcript_survives_json(words, language, notes):
+def test_a_transcript_survives_json(tmp_path_factory, words, language, notes):
     transcript = Transcript(language, {"kind": "whisper", "n": 1}, sentences(words), tuple(notes))
-    assert Transcript.from_dict(json.loads(json.dumps(transcript.to_dict()))) == transcript
+    stored = json.dumps(transcript.to_dict())
+    assert Transcript.from_dict(json.loads(stored)) == transcript
+    file = tmp_path_factory.getbasetemp() / "transcript.json"
+    file.write_text(stored)
+    assert read_transcript(file) == transcript
 
 
 def document() -> dict:
@@ -125,51 +132,74 @@ def test_the_json_is_what_the_design_says_and_may_have_more_fields():
     assert transcript.to_dict() == document() | {"notes": []}
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        ((), [], r"transcript=\[\]: must be an object"),
-        (("language",), 5, "language=5: must be a text"),
-        (("source",), None, "transcript.source=None: must be an object"),
-        (("sentences",), {}, r"transcript.sentences=\{\}: must be a list"),
-        (("sentences", 0), 7, r"sentences\[0\]=7: must be an object"),
-        (("sentences", 0, "text"), None, r"sentences\[0\].text=None: must be a text"),
-        (("sentences", 0, "start"), "1", r"sentences\[0\].start='1': must be a number"),
-        (("sentences", 0, "start"), True, r"sentences\[0\].start=True: must be a number"),
-        (("sentences", 0, "start"), 3.0, "ends at 2.0 before it starts at 3.0"),
-        (("sentences", 0, "end"), math.nan, r"sentences\[0\].end=nan: must be a finite number"),
-        (("sentences", 0, "end"), 10**400, "a very large number: must be a finite number"),
-        (("sentences", 0, "words", 0, "end"), math.inf, r"words\[0\].end=inf: must be a finite"),
-        (("sentences", 0, "words", 0, "probability"), 1.5, "must be from 0 to 1, or null"),
-        (("sentences", 0, "words", 0, "text"), ["x"] * 99, "must be a text"),
-        (("notes",), [1], r"notes\[0\]=1: must be a text"),
-    ],
-)
-def test_a_broken_field_is_named(path, value, message):
+BROKEN = [
+    ((), [], "transcript", "[]"),
+    (("language",), 5, "language", "5"),
+    (("source",), None, "source", "None"),
+    (("sentences",), {}, "sentences", "{}"),
+    (("sentences", 0), 7, "sentences[0]", "7"),
+    (("sentences", 0, "text"), None, "sentences[0].text", "None"),
+    (("sentences", 0, "start"), "1", "sentences[0].start", "'1'"),
+    (("sentences", 0, "start"), True, "sentences[0].start", "True"),
+    (("sentences", 0, "start"), 3.0, "sentences[0]", "3"),
+    (("sentences", 0, "end"), math.nan, "sentences[0].end", "nan"),
+    (("sentences", 0, "end"), 10**400, "sentences[0].end", "0000"),
+    (("sentences", 0, "words", 0, "end"), math.inf, "sentences[0].words[0].end", "inf"),
+    (("sentences", 0, "words", 0, "end"), 0.5, "sentences[0].words[0]", "0.5"),
+    (("sentences", 0, "words", 0, "probability"), 1.5, "sentences[0].words[0].probability", "1.5"),
+    (("sentences", 0, "words", 0, "text"), ["x"] * 99, "sentences[0].words[0].text", "['x', 'x'"),
+    (("notes",), [1], "notes[0]", "1"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "place", "shown"), BROKEN)
+def test_a_broken_field_and_its_value_are_named(tmp_path, path, value, place, shown):
     data = document()
     if path:
-        place = data
+        holder = data
         for key in path[:-1]:
-            place = place[key]
-        place[path[-1]] = value
-    with pytest.raises(TranscriptError, match=message) as caught:
-        Transcript.from_dict(data if path else value)
-    assert len(str(caught.value)) < 200
+            holder = holder[key]
+        holder[path[-1]] = value
+    else:
+        data = value
+    file = tmp_path / "t.json"
+    file.write_text(json.dumps(data))
+    for read, source in ((Transcript.from_dict, data), (read_transcript, file)):
+        with pytest.raises(SpeechError) as caught:
+            read(source)
+        message = str(caught.value)
+        assert place in message and (shown in message or value == 10**400)
+        assert len(message) < 200 and "\n" not in message
+    assert message.startswith("t.json: ")
 
 
 @pytest.mark.parametrize("missing", ["source", "sentences"])
 def test_a_missing_field_is_named(missing):
     data = document()
     del data[missing]
-    with pytest.raises(TranscriptError, match=f"has no '{missing}'"):
+    with pytest.raises(SpeechError, match=f"'{missing}'"):
         Transcript.from_dict(data)
 
 
 def test_sentences_and_words_must_be_in_order():
     data = document()
     data["sentences"].append({"start": 0.5, "end": 2.0, "text": "", "words": []})
-    with pytest.raises(TranscriptError, match=r"sentences\[1\].start=0.5: is before sentences\[0\]"):
+    with pytest.raises(SpeechError, match=r"sentences\[1\].*0\.5"):
         Transcript.from_dict(data)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[[[", b"\xff", b'{"sentences": [{"start": 1'])
+def test_a_stored_transcript_that_is_cut_off_is_told_by_its_name(tmp_path, content):
+    file = tmp_path / "t.json"
+    file.write_bytes(content)
+    with pytest.raises(SpeechError, match=r"^t\.json: ") as caught:
+        read_transcript(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_transcripts_and_checkpoints_are_had_without_torch():
+    command = "import sys, speech.sentences, speech.checkpoints, speech.captions, speech.imported; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("wrong", [{"pause": 0}, {"most_words": 5}, {"most_seconds": math.nan}])

@@ -5,7 +5,7 @@ import torch
 import whisper
 from whisper.model import MultiHeadAttention
 
-from speech import audio, decoding, models, transcribe
+from speech import decoding, models, transcribe
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_plain_whisper_hides_its_weights_when_another_thread_turns_the_switch(pl
     assert run(plain, 4)[2] == [None] * len(plain.decoder.blocks)
 
 
-def test_the_number_of_torch_s_threads_is_kept(videos, tiny_en, monkeypatch):
+def test_the_number_of_torch_s_threads_is_kept(sample_audio, tiny_en, monkeypatch):
     """The first parallel loop in numba sets OpenMP's number of threads, which is torch's; here every one does."""
     align = decoding.find_alignment
 
@@ -84,5 +84,5 @@ def test_the_number_of_torch_s_threads_is_kept(videos, tiny_en, monkeypatch):
 
     threads = torch.get_num_threads()
     monkeypatch.setattr(decoding, "find_alignment", and_take_every_core)
-    transcribe.transcribe(audio.read(videos / "awkward/audio_only_speech.mp4"), tiny_en)
+    transcribe.transcribe(sample_audio, tiny_en)
     assert torch.get_num_threads() == threads

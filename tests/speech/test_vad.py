@@ -1,4 +1,4 @@
-"""Speech is found where Silero's own program finds it."""
+"""VAD: speech is found where Silero's own program finds it."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech import activity, audio
-from speech.activity import FRAME_SECONDS, ActivityOptions
+from speech import vad
+from speech.vad import VADOptions
 
 
 @pytest.fixture(scope="module")
@@ -20,16 +20,11 @@ def silero():
     return silero_vad
 
 
-@pytest.fixture(scope="module")
-def narration(videos) -> np.ndarray:
-    return audio.read(videos / "narrated/autoeditor_example.mp4").samples
-
-
 def test_the_network_is_silero_s_with_silero_s_own_program_as_oracle(silero, narration):
     """The archive and the safetensors of the package hold two trainings: here both run the archive's weights."""
     program = silero.load_silero_vad()
     theirs = program._model.state_dict()
-    network = activity.VoiceActivity()
+    network = vad.SileroVAD()
     mine = {"stft_conv.weight": theirs["stft.forward_basis_buffer"]}
     for kind in ("weight", "bias"):
         mine[f"final_conv.{kind}"] = theirs[f"decoder.decoder.2.{kind}"]
@@ -44,7 +39,7 @@ def test_the_network_is_silero_s_with_silero_s_own_program_as_oracle(silero, nar
         assert torch.allclose(network(samples), expected, atol=1e-4)
 
 
-def test_regions_agree_with_silero_s(silero, narration):
+def test_speech_segments_agree_with_silero_s(silero, narration):
     expected = silero.get_speech_timestamps(
         torch.from_numpy(narration),
         silero.load_silero_vad(),
@@ -52,54 +47,52 @@ def test_regions_agree_with_silero_s(silero, narration):
         time_resolution=3,
         speech_pad_ms=0,
     )
-    found = activity.regions(
-        activity.probabilities(narration), len(narration) / 16_000, ActivityOptions(margin=0)
-    )
+    found = vad.speech_segments(vad.probabilities(narration), len(narration) / 16_000, VADOptions(margin=0))
 
-    def mask(stretches):
-        return np.array([any(s <= t < e for s, e in stretches) for t in np.arange(0, 42.4, 0.01)])
+    def mask(segments):
+        times = np.arange(0, len(narration) / 16_000, 0.01)
+        return np.array([any(s <= t < e for s, e in segments) for t in times])
 
     assert np.mean(mask(found) == mask([(part["start"], part["end"]) for part in expected])) > 0.98
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from([0.0, 0.4, 0.9]), max_size=80), st.floats(0, 0.5))
-def test_regions_are_the_same_as_silero_s_for_the_same_probabilities(silero, probabilities, margin):
+def test_speech_segments_are_silero_s_for_the_same_probabilities(silero, probabilities, margin):
     samples = len(probabilities) * 512
     expected = silero.utils_vad.get_speech_timestamps_from_probs(
         probabilities, speech_pad_ms=0, min_speech_duration_ms=249, audio_length_samples=samples
     )
     seconds = samples / 16_000
-    found = activity.regions(np.array(probabilities), seconds, ActivityOptions(margin=0))
-    assert [time for region in found for time in region] == pytest.approx(
+    found = vad.speech_segments(np.array(probabilities), seconds, VADOptions(margin=0))
+    assert [time for segment in found for time in segment] == pytest.approx(
         [part[edge] / 16_000 for part in expected for edge in ("start", "end")], abs=1e-9
     )
     assert len(found) == len(expected)
-    wide = activity.regions(np.array(probabilities), seconds, ActivityOptions(margin=margin))
-    edges = [time for region in wide for time in region]
+    wide = vad.speech_segments(np.array(probabilities), seconds, VADOptions(margin=margin))
+    edges = [time for segment in wide for time in segment]
     assert edges == sorted(edges)
     assert all(0 <= time <= seconds for time in edges)
     assert all(w[0] <= f[0] and f[1] <= w[1] for w, f in zip(wide, found, strict=True))
 
 
-def test_no_frame_is_lost_where_a_long_sound_is_taken_in_parts(narration, monkeypatch):
-    whole = activity.probabilities(narration)
-    monkeypatch.setattr(activity, "FRAMES_AT_ONCE", 100)
-    assert np.allclose(activity.probabilities(narration), whole, atol=1e-5)
+def test_no_frame_is_lost_where_long_audio_is_taken_in_parts(narration, monkeypatch):
+    whole = vad.probabilities(narration)
+    monkeypatch.setattr(vad, "FRAMES_AT_ONCE", 100)
+    assert np.allclose(vad.probabilities(narration), whole, atol=1e-5)
     assert len(whole) == -(-len(narration) // 512)
-    assert len(activity.probabilities(narration[:1])) == 1
-    assert len(activity.probabilities(narration[:0])) == 0
-    assert FRAME_SECONDS == 0.032
+    assert len(vad.probabilities(narration[:1])) == 1
+    assert len(vad.probabilities(narration[:0])) == 0
 
 
 def test_the_process_keeps_its_threads():
     threads = torch.get_num_threads()
-    activity._network.cache_clear()
-    activity.probabilities(np.zeros(512, np.float32))
+    vad._network.cache_clear()
+    vad.probabilities(np.zeros(512, np.float32))
     assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 1.0}, {"release": 0.6}, {"margin": -0.1}])
 def test_options_that_cannot_be_followed_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        ActivityOptions(**wrong)
+        VADOptions(**wrong)
