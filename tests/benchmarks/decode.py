@@ -1,4 +1,4 @@
-"""How fast a video becomes clips: our readers against decord as scripts use it, in frames of 224 x 224 per CPU second.
+"""Reading clips: our readers against decord as scripts use it, in frames of 224 x 224 per CPU second.
 
     python tests/benchmarks/decode.py [360p] [720p] [1080p]
 
@@ -33,7 +33,7 @@ REAL = Path(__file__).parents[3] / "shared/videos/narrated/flipping_a_pancake.mk
 
 
 def pictures(width: int, height: int) -> Iterator[np.ndarray]:
-    """Planes of YUV 4:2:0 without end, as `from_ndarray` takes them."""
+    """Endless frames of YUV 4:2:0 in one array, as `VideoFrame.from_ndarray` takes them."""
     if REAL.exists():
         with av.open(str(REAL)) as container:
             small = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -67,7 +67,7 @@ def make(path: Path, width: int, height: int) -> Path:
 
 
 def clip_numbers(path: Path) -> np.ndarray:
-    """int64 [clips, 30]."""
+    """int64 [clips, 30]: the numbers of the frames of each clip."""
     timeline = read_timeline(probe(path))
     times = frame_times(clip_starts(float(timeline.times[0]), timeline.end))
     return np.searchsorted(timeline.times, times + TIME_TOLERANCE, side="right") - 1

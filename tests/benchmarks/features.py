@@ -1,13 +1,12 @@
-"""How fast a clip becomes a feature: our backbones against the same networks run plainly, in CPU seconds a clip.
+"""Backbones: CPU seconds a clip, against the same networks in eager fp32; and whether bf16 keeps the visual tokens.
 
     python tests/benchmarks/features.py [i3d] [s3d] [mobilenetv2] [resnet50]
 
-The peer is eager fp32 with its batch normalisations standing alone and PyTorch's own memory layout, one clip at a time:
-torchvision's network as it comes; for I3D, which torchvision does not have, the same convolutions with
-normalisations behind them that change nothing. I3D and MobileNetV2 have their own weights, the others random ones
-where theirs cannot be had. Then the check that counts: the visual tokens of real clips, with a codebook fitted on the
-fp32 features (7^2 leaves for about 240 clips, as `shape_for` has it), from fp32 and from our features.
-One thread, rounds interleaved, medians.
+The peer is eager fp32 with separate batch normalisations and PyTorch's default memory layout, one clip at a time:
+torchvision's network as it is; for I3D, which torchvision lacks, the same convolutions followed by normalisations that
+change nothing. Published weights are used where they can be fetched, else random ones.
+Then the visual tokens of real clips are compared, from fp32 features and from ours, with a codebook fitted to the fp32
+features (7^2 leaves for about 240 clips, by `shape_for`). One thread, rounds interleaved, medians.
 """
 
 import sys
@@ -37,7 +36,7 @@ REAL = Path(__file__).parents[3] / "shared/videos"
 
 
 class Plain(nn.Module):
-    """A convolution and its activation with a normalisation between them."""
+    """A convolution followed by a batch normalisation."""
 
     def __init__(self, convolution: nn.Conv3d) -> None:
         super().__init__()
@@ -48,7 +47,7 @@ class Plain(nn.Module):
 
 
 def plain_i3d(ours: Backbone) -> nn.Module:
-    """I3D from our fp32 network: normalisations apart, the library's pools and layout."""
+    """I3D from our fp32 network, with separate normalisations and the library's pools and layout."""
     trunk = ours.network.trunk
     for module in list(trunk.modules()):
         for name, part in list(module.named_children()):
@@ -60,7 +59,7 @@ def plain_i3d(ours: Backbone) -> nn.Module:
 
 
 def plain(name: str, weights: Path) -> nn.Module:
-    """[n, 3, 30, 224, 224] -> anything; every value is worked out that the feature needs."""
+    """A network on [n, 3, 30, 224, 224] that computes at least what the feature needs; its output is not used."""
     from torchvision.models import mobilenet_v2, resnet50
     from torchvision.models.video import s3d
 
@@ -72,8 +71,9 @@ def plain(name: str, weights: Path) -> nn.Module:
 
 
 def weights_of(name: str, folder: Path) -> tuple[Path, str]:
+    """The weights file and what it is: published, or random."""
     try:
-        return fetch(BACKBONE_WEIGHTS[name]), "own weights"
+        return fetch(BACKBONE_WEIGHTS[name]), "published"
     except WeightsError:
         from torchvision.models import resnet50
         from torchvision.models.video import s3d
@@ -81,7 +81,7 @@ def weights_of(name: str, folder: Path) -> tuple[Path, str]:
         torch.manual_seed(0)
         path = folder / f"{name}.pth"
         torch.save({"s3d": s3d, "resnet50": resnet50}[name](weights=None).state_dict(), path)
-        return path, "random weights"
+        return path, "random"
 
 
 def real_clips() -> list[np.ndarray]:
