@@ -123,7 +123,7 @@ def decode(
 
     `start`: seconds; decoding begins at the key frame before it where the container can seek.
     `wanted`: float64 [n], times; frames shown at other times are left out unless other frames are predicted from them.
-    The frames that come out are the same to the bit.
+    The frames that come out are the same to the bit, unless the file is damaged: what hides the damage may then differ.
     """
     with open_container(media.path) as container:
         stream = container.streams[media.video.index]

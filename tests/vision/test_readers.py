@@ -6,6 +6,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -102,10 +103,19 @@ def test_b_frames_that_are_not_sampled_are_not_decoded(painted, tmp_path, sample
     assert fewer <= count
 
 
-def test_a_frame_lost_by_skipping_is_sought_again_without(videos):
-    """Packets are damaged at 3 s: the pass that skips frames misses one, the second tells what is missing."""
-    media = probe(videos / "awkward/corrupted.mp4")
+def test_a_frame_lost_by_skipping_is_sought_again_without(painted, tmp_path):
+    """Damaged packets in an intact index: the pass that skips frames misses one, the second tells what is missing."""
+    times = [i / 30 for i in range(90)]
+    path = painted(tmp_path / "v.mp4", times, options={"g": "30", "bf": "3", "preset": "veryfast"})
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for begin, size in packets[40:44]:
+        data[begin : begin + size] = bytes(size)
+    path.write_bytes(data)
+    media = probe(path)
     timeline = read_timeline(media)
+    assert timeline.is_regular
     indices = np.arange(0, len(timeline.times), 2)
     skipping, without = (open_frames(media, timeline, 64, "pyav", given) for given in (indices, None))
     np.testing.assert_array_equal(skipping.read(indices), without.read(indices))
@@ -179,14 +189,31 @@ def test_awkward_files_end_as_expected(videos):
                 assert words in outcome[2] if words else not outcome[2], name
 
 
-def test_files_that_decord_would_read_wrong_are_not_given_to_it(videos):
-    """MPEG program streams: decord's own seek to the first frame lands later; several pictures; hidden frames."""
-    for name in ("narrated/grid_bbaf2n.mpg", "narrated/nasa_13013.mp4", "awkward/video_only.mov"):
-        media = probe(videos / name)
-        assert open_frames(media, read_timeline(media), 224, "decord").name == "pyav"
+def twice(path, source):
+    """A file with the picture of another as two video streams."""
+    with av.open(str(source)) as read, av.open(str(path), "w") as write:
+        picture = read.streams.video[0]
+        streams = [write.add_stream_from_template(picture) for _ in range(2)]
+        for packet in [packet for packet in read.demux(picture) if packet.size]:
+            for stream in streams:
+                packet.stream = stream
+                write.mux(packet)
+    return path
 
 
-def test_decord_alone_says_that_it_cannot(videos):
-    media = probe(videos / "awkward/av1_video.mkv")
-    with pytest.raises(MediaError, match="decord"):
+def test_files_that_decord_would_read_wrong_are_not_given_to_it(painted, tmp_path):
+    """decord's seek to the first frame of MPEG program streams lands later; of two pictures it chooses by its own rule."""
+    pytest.importorskip("decord")
+    times = [i / 25 for i in range(50)]
+    stream = painted(tmp_path / "v.mpg", times, codec="mpeg2video", options={"b": "8000000"}, base=25)
+    plain = painted(tmp_path / "v.mp4", times)
+    for path, reader in ((stream, "pyav"), (twice(tmp_path / "two.mp4", plain), "pyav"), (plain, "decord")):
+        media = probe(path)
+        assert open_frames(media, read_timeline(media), 224, "decord").name == reader
+
+
+def test_decord_alone_says_that_it_cannot(painted, tmp_path):
+    pytest.importorskip("decord")
+    media = probe(painted(tmp_path / "one.mkv", [0.0]))
+    with pytest.raises(MediaError, match="one.mkv: decord"):
         DecordFrames(media, read_timeline(media), 224)
