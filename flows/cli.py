@@ -1,4 +1,7 @@
-"""Owns the command line: each command is a thin call of one function. Answers on standard output, all else on standard error."""
+"""The command line: each command calls one function. Answers go to standard output, all else to standard error.
+
+Flows are imported by the command that runs one: Prefect and torch take seconds, and a help text needs neither.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,13 @@ from flows import DISTRIBUTION, progress
 from flows.doctor import doctor
 from flows.errors import FOR_PEOPLE
 from flows.importing import Imports
-from flows.printing import JsonOption, figures, print_figures, print_json, print_videos, status_of
+from flows.opened_run import open_run
+from flows.printing import JsonOption, print_figures, print_json, print_videos, status_of
 from flows.questions import QUESTIONS, command
 from flows.removal import remove
 from flows.running import record_stop, run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
-from multimodal.intake.imports import find_imports
-from multimodal.library import find
+from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store, StoreLocked, out_of_space
 
 BAD_INPUT, LOCKED = 2, 3
@@ -56,19 +59,20 @@ def run(
     *,
     json_: JsonOption = False,
 ) -> None:
-    """Everything: ingest, codebook, pretrain, index, evaluate, report. A second run does only what is left."""
+    """Everything: ingest, codebook, pretrain, captioner, index, evaluate, report. A second run does only what is left."""
     check_sources(videos, imports)
-    store = Store(settings.store)
-    with store.writing():
+    with open_run(settings) as run:
         from flows.pipeline import pipeline
+        from multimodal.web.evaluation import read_evaluation
 
-        report = run_flow(settings.store, pipeline, list(videos), settings, imports)
-    if json_:
-        print_json({"report": str(report), "figures": figures(store)} | status_of(store))
-    else:
-        print_figures(store)
+        report = run_flow(run.settings.store, pipeline, list(videos), run.settings, imports)
+        figures = read_evaluation(run.store, run.catalogue) or {}
+        if json_:
+            print_json({"report": str(report), "figures": figures} | status_of(run.catalogue))
+            return
+        print_figures(figures)
         print()
-        print_videos(store)
+        print_videos(run.catalogue)
         print(f"\nReport: {report}")
 
 
@@ -82,52 +86,52 @@ def ingest(
 ) -> None:
     """Transcripts and features of videos, or (--import) features, transcripts and tokens that were made elsewhere."""
     check_sources(videos, imports)
-    with Store(settings.store).writing():
+    with open_run(settings) as run:
         from flows.ingest import ingest_with_workers
 
-        run_flow(settings.store, ingest_with_workers, list(videos), settings, imports)
-    status(settings.store, json_=json_)
+        run_flow(run.settings.store, ingest_with_workers, list(videos), run.settings, imports)
+        print_status(run.catalogue, json_)
 
 
 @app.command
 def codebook(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
-    store = Store(settings.store, create=False)
-    with store.writing():
-        from flows.codebook import make_tokens, out_of_date, remedy
+    with open_run(settings, create=False) as run:
+        from flows.codebook import make_tokens
+        from multimodal.codebook_in_use import out_of_date, remedy
         from multimodal.tokens import codebook_figures, load_codebook, summary
 
-        made = run_flow(settings.store, make_tokens, settings)
-    fitted, old = load_codebook(store, made), out_of_date(store)
+        digest = run_flow(run.settings.store, make_tokens, run.settings)
+        fitted, old = load_codebook(run.store, digest), out_of_date(run.catalogue)
     progress.say(summary(fitted))
     if old:
         progress.say(remedy(old))
     if json_:
-        print_json({"codebook": made, **codebook_figures(fitted), "out_of_date": old})
+        print_json({"codebook": digest, **codebook_figures(fitted), "out_of_date": old})
     else:
-        print(made)
+        print(digest)
 
 
 @app.command
 def pretrain(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """The joint model, from its last checkpoint where a run was stopped."""
-    with Store(settings.store, create=False).writing():
+    with open_run(settings, create=False) as run:
         from flows.pretrain import pretrain_model
 
-        made = run_flow(settings.store, pretrain_model, settings)
+        model = run_flow(run.settings.store, pretrain_model, run.settings)
     if json_:
-        print_json({"model": made})
+        print_json({"model": model})
     else:
-        print(made)
+        print(model)
 
 
 @app.command
 def captioner(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
-    """The captioner: learns from the corpus' own sentences to write what the model sees."""
-    with Store(settings.store, create=False).writing():
+    """The captioner, trained on the corpus' own sentences to write what the model sees."""
+    with open_run(settings, create=False) as run:
         from flows.captioner import make_captioner
 
-        made = run_flow(settings.store, make_captioner, settings)
+        made = run_flow(run.settings.store, make_captioner, run.settings)
     if json_:
         print_json({"captioner": made})
     else:
@@ -136,42 +140,47 @@ def captioner(settings: Settings = Settings(), *, json_: JsonOption = False) -> 
 
 @app.command
 def index(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
-    """Every moment of the store put where search finds it."""
-    with Store(settings.store, create=False).writing():
+    """The index of every moment of the store, which search reads."""
+    with open_run(settings, create=False) as run:
         from flows.index import index_videos
 
-        made = run_flow(settings.store, index_videos, settings)
+        update = run_flow(run.settings.store, index_videos, run.settings)
     if json_:
-        print_json(dataclasses.asdict(made))
+        print_json(dataclasses.asdict(update))
     else:
-        print(f"{made.new} videos were new to the index")
-        for kind, standing in made.searched.items():
-            print(f"{kind:<6}{standing}")
+        print(f"{update.new} videos were new to the index")
+        for kind, searched in update.searched.items():
+            print(f"{kind:<6}{searched}")
 
 
 @app.command
 def evaluate(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
     """What the model learned, on the videos held out, each figure with its 95 % interval and chance; and the report."""
-    store = Store(settings.store, create=False)
-    with store.writing():
+    with open_run(settings, create=False) as run:
         from flows.evaluate import evaluate_model
+        from multimodal.web.evaluation import read_evaluation
 
-        report = run_flow(settings.store, evaluate_model, settings)
+        report = run_flow(run.settings.store, evaluate_model, run.settings)
+        figures = read_evaluation(run.store, run.catalogue) or {}
     if json_:
-        print_json(figures(store))
+        print_json(figures)
     else:
-        print_figures(store)
+        print_figures(figures)
         print(f"\nReport: {report}")
 
 
 @app.command
 def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> None:
     """What the store holds: each video's state, and the reason where something is missing."""
-    opened = Store(store, create=False)
-    if json_:
-        print_json(status_of(opened))
+    with Catalogue(Store(store, create=False).catalogue) as catalogue:
+        print_status(catalogue, json_)
+
+
+def print_status(catalogue: Catalogue, as_json: bool) -> None:
+    if as_json:
+        print_json(status_of(catalogue))
     else:
-        print_videos(opened)
+        print_videos(catalogue)
 
 
 app.command(doctor)
@@ -181,7 +190,10 @@ for question in QUESTIONS:
 
 
 def check_sources(videos: Sequence[Path], imports: Imports) -> None:
-    """Raises :class:`InputError` before anything is made where there is nothing to take in."""
+    """Raises :class:`InputError` before anything is made where there is nothing to ingest."""
+    from multimodal.intake.imports import find_imports
+    from multimodal.library import find
+
     if not videos and not imports.paths:
         raise InputError("VIDEOS: none given; name video files or a folder of them, or --import FILES")
     if imports.paths:

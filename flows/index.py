@@ -8,45 +8,40 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import progress
+from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
 from multimodal.answers.cache import Standing, bring_up
 from multimodal.answers.index import index
-from multimodal.answers.session import open_trained
 from multimodal.answers.token_names import update_token_names
-from multimodal.catalogue import Catalogue
-from multimodal.library import usable
-from multimodal.store import Store
 from multimodal.tokens import encode_videos, train_and_held_out
 
 
 @dataclasses.dataclass(frozen=True)
-class Indexed:
-    """How many videos were new to the index, and how each kind of vectors is searched."""
+class IndexUpdate:
+    """``new``: videos that were new to the index. ``searched``: the index of each kind of vectors."""
 
     new: int
     searched: dict[str, Standing]
 
 
 @task(name="index moments", cache_policy=NO_CACHE, persist_result=False)
-def index_moments(settings: Settings) -> Indexed:
-    """Puts what is new into the index, and brings up what it is searched by."""
-    store = Store(settings.store)
-    with Catalogue(store.catalogue) as catalogue:
-        trained, videos = open_trained(store, catalogue, settings.torch_device), usable(catalogue)
+def index_moments(run: OpenedRun) -> IndexUpdate:
+    """Adds what is new to the index, updates the caches that are searched, and names the tokens."""
     with progress.stage("index") as report:
+        store, trained, videos = run.store, run.trained, run.videos
         encode_videos(store, trained.codebook, videos, report)
         new = index(store, trained, videos, report)
         searched = bring_up(store, trained, videos, report)
         train, _ = train_and_held_out(store, videos, trained.codebook)
         update_token_names(store, trained, train)
-        return Indexed(new, searched)
+        return IndexUpdate(new, searched)
 
 
 @flow(name="index")
-def index_videos(settings: Settings = Settings()) -> Indexed:
-    """Puts every video into the current model's index, and what is gone out of it.
+def index_videos(settings: Settings = Settings()) -> IndexUpdate:
+    """Puts every video into the current model's index, and removes those that are gone.
 
     Raises :class:`~multimodal.store.InputError` where the store has no model.
     """
-    with Store(settings.store).writing():
-        return index_moments(settings)
+    with open_run(settings) as run:
+        return index_moments(run)

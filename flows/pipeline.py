@@ -13,10 +13,9 @@ from flows.evaluate import evaluate_model
 from flows.importing import Imports
 from flows.index import index_videos
 from flows.ingest import ingest_with_workers
+from flows.opened_run import open_run
 from flows.pretrain import pretrain_model
 from flows.settings import Settings
-from multimodal.catalogue import Catalogue
-from multimodal.store import Store
 from multimodal.training.pretraining import text_start
 
 
@@ -24,15 +23,14 @@ from multimodal.training.pretraining import text_start
 def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Imports = Imports()) -> Path:
     """Ingest, codebook, pretrain, captioner, index, evaluate; returns the report's path. Raises what its stages raise,
     and before they begin where the text checkpoint is not there."""
-    store = Store(settings.store)
-    with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as settings:
-        text_start(settings.pretrain.text_start)
-        run = catalogue.begin_run("pipeline", dataclasses.asdict(settings))
-        ingest_with_workers(videos, settings, imports)
-        make_tokens(settings)
-        pretrain_model(settings)
-        make_captioner(settings)
-        index_videos(settings)
-        report = evaluate_model(settings)
-        catalogue.end_run(run, "done")
+    with open_run(settings) as run:
+        text_start(run.settings.pretrain.text_start)
+        number = run.catalogue.begin_run("pipeline", dataclasses.asdict(run.settings))
+        ingest_with_workers(videos, run.settings, imports)
+        make_tokens(run.settings)
+        pretrain_model(run.settings)
+        make_captioner(run.settings)
+        index_videos(run.settings)
+        report = evaluate_model(run.settings)
+        run.catalogue.end_run(number, "done")
     return report

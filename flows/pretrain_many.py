@@ -18,9 +18,9 @@ from cyclopts import App, CycloptsError, Parameter
 
 from flows import progress
 from flows.errors import FOR_PEOPLE
+from flows.opened_run import open_run
 from flows.settings import Settings
-from multimodal.catalogue import Catalogue, Video
-from multimodal.library import usable
+from multimodal.catalogue import Video
 from multimodal.store import InputError, Store
 from multimodal.tokens import current_codebook
 from multimodal.training.distributed import distributed_context
@@ -52,10 +52,8 @@ def pretrain_many(
         job: _Job | Exception | None = None
         if context.is_main:
             try:
-                held.enter_context(store.writing())
-                catalogue = held.enter_context(Catalogue(store.catalogue))
-                settings = held.enter_context(settings.at(catalogue))
-                job = usable(catalogue), current_codebook(store, catalogue), settings.pretrain
+                run = held.enter_context(open_run(settings, create=False))
+                job = run.videos, current_codebook(run.store, run.catalogue), run.settings.pretrain
             except FOR_PEOPLE as error:
                 job = error
         job = context.broadcast(job)
@@ -67,8 +65,7 @@ def pretrain_many(
                 store, videos, codebook, options, device, report, context, lambda line: progress.say(f"pretrain: {line}")
             )  # fmt: skip
         if context.is_main:
-            catalogue.set_current("model", name)
-            catalogue.set_current("model_codebook", codebook)
+            run.set_model(name, codebook)
             print(name)
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from multimodal.catalogue import Video
 from multimodal.intake.imported_files import label_of
-from multimodal.library import Material
+from multimodal.library import Material, read_material
 from multimodal.segments import Segment, spoken_segments
-from multimodal.store import InputError
+from multimodal.store import InputError, Store
 from multimodal.tables import TableError, read_table
+from multimodal.tokens import train_and_held_out
 from speech import captions
 from speech.errors import SpeechError
 from speech.imported import LONGEST_SECONDS
@@ -276,3 +277,47 @@ def asked(material: Material, references: Sequence[Reference]) -> list[Asked]:
     transcript = Transcript(None, {}, tuple(Sentence(start, end, "", ()) for start, end in times))
     moments = spoken_segments(material.video.video, transcript, material.starts, material.tokens)
     return [Asked(m, tuple(sentences[t])) for m, t in zip(moments, times, strict=True) if m.tokens]
+
+
+def moments_of(matched: Matched, store: Store, codebook: str, videos: Iterable[Video]) -> list[Asked]:
+    """The moments of ``videos`` that their references speak of."""
+    materials = [read_material(store, codebook, v) for v in videos if v.video in matched.by_video]
+    return [a for m in materials for a in asked(m, matched.by_video[m.video.video])]
+
+
+def training_captions(
+    file: Path, store: Store, codebook: str, videos: Sequence[Video]
+) -> list[tuple[str, float, float, str]]:
+    """(video, start, end, sentence) of the references about training videos: the captioner learns from them.
+
+    Those about other videos are for evaluation.
+    """
+    train_videos, _ = train_and_held_out(store, videos, codebook)
+    found = moments_of(match(read_references(file), videos), store, codebook, train_videos)
+    return [(a.moment.video, a.moment.start, a.moment.end, text) for a in found for text in a.sentences]
+
+
+def evaluation_moments(
+    file: Path, store: Store, codebook: str, videos: Sequence[Video], say: Callable[[str], None]
+) -> list[Asked]:
+    """The moments with references, of the videos that the model did not learn from. ``say`` is told what is left out.
+
+    Raises :class:`ReferencesError` where the file names no video of the store.
+    """
+    matched = match(read_references(file), videos)
+    if not matched.by_video:
+        raise ReferencesError(
+            f"--references {file}: none of its {len(matched.unknown)} videos is in the store, such as "
+            f"{matched.unknown[0]!r}; name the video files as it does"
+        )
+    trained_on = {v.video for v in train_and_held_out(store, videos, codebook)[0]}
+    judged = [v for v in videos if v.video in matched.by_video and v.video not in trained_on]
+    found = moments_of(matched, store, codebook, judged)
+    sentences = sum(len(matched.by_video[v.video]) for v in judged)
+    used = sum(len(a.sentences) for a in found)
+    say(
+        f"references: {used} sentences about {len(found)} moments of {len({a.moment.video for a in found})} videos; left out: "
+        f"{sentences - used} sentences where nothing is shown, {len(matched.by_video) - len(judged)} videos that the model "
+        f"learned from, {len(matched.unknown)} that are not in the store"
+    )
+    return found

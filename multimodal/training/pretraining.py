@@ -23,7 +23,7 @@ from multimodal.progress import Report
 from multimodal.store import InputError, Store, file_digest, recipe
 from multimodal.terms import PRETRAINING_TERMS
 from multimodal.tokens import load_codebook, train_and_held_out
-from multimodal.training.checkpoints import METRICS, Progress
+from multimodal.training.checkpoints import METRICS, Progress, latest
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
 from multimodal.training.model_card import model_card
@@ -175,3 +175,23 @@ def gather(
         spoken.extend(s for s in material.spoken() if s.text)
         runs.extend(s for s in material.silent() if s.tokens)
     return Examples(vocabulary, spoken, runs, options, seed, active_terms, used)
+
+
+def kept_after_removals(
+    store: Store,
+    name: str,
+    codebook: str,
+    videos: Sequence[Video],
+    removed: Sequence[Video],
+    options: PretrainOptions,
+) -> bool:
+    """Whether the current model ``name`` differs from the one asked for only by videos that were removed since.
+
+    Such a model is kept until a refit. A removed video that came back, perhaps transcribed anew, counts as it was.
+    """
+    if not removed or latest(store.model(name)) is None:
+        return False
+    before = list(({v.video: v for v in videos} | {v.video: v for v in removed}).values())
+    return name != model_name(store, videos, codebook, options) and name == model_name(
+        store, before, codebook, options
+    )

@@ -13,7 +13,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from multimodal.answers.session import open_index, open_trained
+from multimodal.answers.session import open_index
 from multimodal.answers.token_names import read_token_names
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import Trained
@@ -46,13 +46,12 @@ class AtlasTile:
     y: float
 
 
-def write_report(store: Store, catalogue: Catalogue, device: str, report: Report) -> Path:
+def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: Report) -> Path:
     """Writes ``report.html``, whole or not at all, and returns its path.
 
     Frames whose files moved away are missing and the page says so. Raises :class:`InputError` where the store has no
     model or no index yet.
     """
-    trained = open_trained(store, catalogue, device)
     used = usable(catalogue)
     train_videos, held_out = train_and_held_out(store, used, trained.codebook)
     stages = 6

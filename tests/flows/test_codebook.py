@@ -3,8 +3,8 @@
 import pytest
 
 from flows.cli import app
-from flows.codebook import out_of_date, remedy
 from multimodal.catalogue import Catalogue
+from multimodal.codebook_in_use import out_of_date, remedy
 from multimodal.store import Store
 
 ALL = ("model", "captioner", "index", "evaluation")
@@ -21,11 +21,10 @@ def test_a_model_of_another_codebook_is_out_of_date_with_what_it_made(tmp_path, 
         catalogue.set_current("codebook", "new")
         if captioner is not None:
             catalogue.set_current("captioner", captioner)
-    assert out_of_date(store) == ()
-    for codebook, expected in (("new", ()), ("old", old)):
-        with Catalogue(store.catalogue) as catalogue:
+        assert out_of_date(catalogue) == ()
+        for codebook, expected in (("new", ()), ("old", old)):
             catalogue.set_current("model_codebook", codebook)
-        assert out_of_date(store) == expected
+            assert out_of_date(catalogue) == expected
 
 
 def test_the_remedy_names_a_command_for_each():

@@ -8,6 +8,7 @@ import pytest
 from tiny_store import add, finish, paint
 
 from flows import captioner, evaluate
+from flows.opened_run import open_run
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store
@@ -21,7 +22,7 @@ def no_java(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Store:
+def trained(tmp_path_factory) -> Store:
     """Two videos learned from, one held out, and one that came later."""
     folder = tmp_path_factory.mktemp("store")
     made = Store(folder / "store")
@@ -33,11 +34,21 @@ def store(tmp_path_factory) -> Store:
     return made
 
 
+@pytest.fixture
+def store(trained, tmp_path) -> Store:
+    """A copy: a store remembers the references that it was evaluated with."""
+    return Store(shutil.copytree(trained.root, tmp_path / "store"))
+
+
 def figures(store: Store, folder: Path, rows: list[dict]) -> dict:
     file = folder / "references.json"
     file.write_text(json.dumps(rows))
-    path = evaluate.figures.fn(Settings(store=store.root, references=file, device="cpu"))
-    return json.loads(path.read_text())
+    return evaluated(Settings(store=store.root, references=file, device="cpu"))
+
+
+def evaluated(settings: Settings) -> dict:
+    with open_run(settings) as run:
+        return json.loads(evaluate.figures.fn(run).read_text())
 
 
 def row(video: str, start: float, text: str) -> dict:
@@ -55,8 +66,7 @@ def test_references_judge_the_videos_that_were_not_learned_from(store, tmp_path,
 
 
 def test_without_references_captions_are_scored_against_what_is_said(store):
-    path = evaluate.figures.fn(Settings(store=store.root, device="cpu"))
-    found = json.loads(path.read_text())
+    found = evaluated(Settings(store=store.root, device="cpu"))
     assert not [name for name in found if name.startswith("reference_")]
     assert "what is said there" in found["caption_micro_cider"]["note"]
     ways = {name for name in found if name.startswith("caption_micro_cider_of_")}
@@ -70,16 +80,11 @@ def test_without_references_captions_are_scored_against_what_is_said(store):
 
 @pytest.mark.parametrize("reads", ["tokens", "all"])
 def test_a_captioner_is_judged_whatever_it_reads(store, tmp_path, reads):
-    root = shutil.copytree(store.root, tmp_path / "store")
-    settings = Settings(store=root, captioner_reads=reads, epochs=1, device="cpu")
-    with Catalogue(Store(root).catalogue) as catalogue:
-        catalogue.set_current("captioner", captioner.learn.fn(settings))
-    for rows in ([], [row("kept", 0, "a carrot"), row("kept", 3, "an egg")]):
-        found = (
-            figures(Store(root), tmp_path, rows)
-            if rows
-            else json.loads(evaluate.figures.fn(settings).read_text())
-        )
+    settings = Settings(store=store.root, captioner_reads=reads, epochs=1, device="cpu")
+    with open_run(settings) as run:
+        run.catalogue.set_current("captioner", captioner.learn.fn(run))
+    rows = [row("kept", 0, "a carrot"), row("kept", 3, "an egg")]
+    for found in (evaluated(settings), figures(store, tmp_path, rows)):
         assert {"caption_micro_cider_of_template", "caption_micro_cider_of_nearest_neighbour"} < set(found)
         assert found["caption_micro_bleu_1"]["n"] == 2
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 from tiny_store import WORDS, add, finish, paint
 
+from flows.opened_run import open_run
 from flows.pretrain import train
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
-from multimodal.library import usable
 from multimodal.store import Store, canonical_json
 from multimodal.training import checkpoints
 from multimodal.vocabulary import SPECIALS
@@ -78,8 +78,8 @@ def left_unfinished(store: Store) -> Iterator[str]:
 
 def test_a_model_left_unfinished_is_told_on_standard_error(store, bert, capsys):
     settings = Settings(store=store.root, text_start=str(bert), epochs=1, seed=1)
-    with Catalogue(store.catalogue) as catalogue, left_unfinished(store) as told:
-        train.fn(usable(catalogue), catalogue.current("codebook"), settings)
+    with open_run(settings) as run, left_unfinished(store) as told:
+        train.fn(run, run.catalogue.current("codebook"))
     assert capsys.readouterr().err.count(told) == 1
 
 

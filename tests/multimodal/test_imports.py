@@ -393,7 +393,7 @@ def test_a_store_without_video_files_answers_and_reports(kitchen, kind):
     assert (hit.name, hit.text) == ("v01", "Now peel the carrot.")
     material = read_material(kitchen.store, digest, kitchen.catalogue.find("v01"))
     assert len(forecast(trained, material, 6.0)) == 4
-    page = write_report(kitchen.store, kitchen.catalogue, "cpu", quiet).read_text(encoding="utf-8")
+    page = write_report(kitchen.store, kitchen.catalogue, trained, quiet).read_text(encoding="utf-8")
     assert "no frame: imported without a video file" in page and "moved away" not in page
     assert ("These were made elsewhere, so nothing but their number is known" in page) == (kind == "tokens")
     assert describe(kitchen.store, digest)["without_picture"] == list(range(5))

@@ -1,6 +1,7 @@
 """The report of a tiny store made of real parts: painted videos, a fitted codebook, a small model, its index."""
 
 import base64
+import dataclasses
 import io
 import shutil
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_store import COLOURS, add, finish, paint
 
+from multimodal.answers.session import open_trained
 from multimodal.answers.token_names import FILE
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
@@ -105,7 +107,7 @@ class Page(HTMLParser):
 
 def page_of(store: Store) -> Page:
     with Catalogue(store.catalogue) as catalogue:
-        return Page(write_report(store, catalogue, "cpu", quiet))
+        return Page(write_report(store, catalogue, open_trained(store, catalogue, "cpu"), quiet))
 
 
 @pytest.fixture(scope="module")
@@ -239,9 +241,9 @@ def test_a_report_that_fails_leaves_the_one_before(store):
     page_of(store)
     before = store.report.read_bytes()
     with Catalogue(store.catalogue) as catalogue:
-        catalogue.set_current("model", "gone")
-        with pytest.raises(InputError, match="gone"):
-            write_report(store, catalogue, "cpu", quiet)
+        other = dataclasses.replace(open_trained(store, catalogue, "cpu"), name="not-indexed")
+        with pytest.raises(InputError, match="videobert index"):
+            write_report(store, catalogue, other, quiet)
     assert store.report.read_bytes() == before
     assert not list(store.root.glob(".*.part"))
 

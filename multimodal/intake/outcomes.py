@@ -1,0 +1,56 @@
+"""The outcomes of many videos: which failure of one stops the others, the counts, and whether anything can be used."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from multimodal.catalogue import Video
+from multimodal.intake.ingest import Outcome
+from multimodal.store import InputError, out_of_space
+from multimodal.weights.fetching import WeightsError
+from speech.errors import SpeechModelError
+from vision.errors import ModelError
+
+CONCERNS_ALL = (InputError, WeightsError, SpeechModelError, ModelError)
+"""Errors that every video would meet: an option or a model that cannot be used."""
+REASONS_SHOWN = 3
+log = logging.getLogger(__name__)
+
+
+def outcome_of(result: Callable[[], Outcome], video: Video) -> Outcome:
+    """What ``result`` returns. An unexpected error of one video is logged and refuses that video alone.
+
+    Raises what concerns all videos: :data:`CONCERNS_ALL`, and a full disk.
+    """
+    try:
+        return result()
+    except CONCERNS_ALL:
+        raise
+    except Exception as error:
+        if out_of_space(error):
+            raise
+        log.exception("%s: could not be ingested", video.name)
+        return Outcome(video.video, "refused", f"{video.name}: an unexpected {type(error).__name__}: {error}")
+
+
+def counts(videos: Sequence[Video]) -> str:
+    """``3 done, 1 refused``."""
+    by_state = Counter(v.state for v in videos)
+    return ", ".join(
+        f"{by_state[state]} {state}" for state in ("done", "partial", "refused") if by_state[state]
+    )
+
+
+def usable_digests(videos: Sequence[Video], sources: Sequence[Any]) -> list[str]:
+    """The digests of the videos that can be used. Raises :class:`InputError` with the reasons where none can."""
+    digests = [v.video for v in videos if v.state != "refused"]
+    if not digests:
+        reasons = "; ".join(v.reason for v in videos[:REASONS_SHOWN])
+        more = f"; and {len(videos) - REASONS_SHOWN} more" if len(videos) > REASONS_SHOWN else ""
+        raise InputError(
+            f"{', '.join(map(str, sources))}: no video can be used ({reasons}{more}); give at least one that plays"
+        )
+    return digests

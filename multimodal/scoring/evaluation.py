@@ -1,0 +1,116 @@
+"""The evaluation of a store: what its model is judged on, the captioning methods compared, and the file of the figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from multimodal.captioning.generation import describer, nearest_captions
+from multimodal.captioning.trained import TrainedCaptioner
+from multimodal.catalogue import Video
+from multimodal.inference.cloze import fill_blanks
+from multimodal.inference.trained import Trained
+from multimodal.library import Material, read_material
+from multimodal.progress import Report
+from multimodal.scoring.metrics import Describe, evaluate
+from multimodal.scoring.references import Asked, evaluation_moments
+from multimodal.scoring.truth import read_truth
+from multimodal.scoring.words import METEOR_JAR, PTB_JAR, missing
+from multimodal.segments import Segment
+from multimodal.store import Store, canonical_json, recipe, write_whole
+from multimodal.tokens import train_and_held_out
+from multimodal.vocabulary import TEMPLATE
+
+VERSION = 4
+
+
+def evaluate_store(
+    store: Store,
+    trained: Trained,
+    captioner: TrainedCaptioner | None,
+    videos: Sequence[Video],
+    report: Report,
+    *,
+    truth_file: Path | None = None,
+    references_file: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """The file of the figures; computed once for a model, a captioner, a truth and references.
+
+    ``say`` is told which references are left out. Raises :class:`~multimodal.store.InputError` where the references name
+    no video of the store.
+    """
+    truth = read_truth(truth_file) if truth_file else None
+    references: list[Asked] = []
+    if references_file is not None:
+        references = evaluation_moments(references_file, store, trained.codebook, videos, say)
+    made = recipe(
+        version=VERSION,
+        truth=truth and [truth.actions, truth.things, truth.steps],
+        references=references,
+        captioner=captioner and captioner.name,
+        java=[missing(PTB_JAR), missing(METEOR_JAR)],
+    )
+    path = store.evaluation(f"{trained.name}.{trained.folder.name}.{made}")
+    if path.exists():
+        return path
+
+    def materials(some: Sequence[Video]) -> list[Material]:
+        return [read_material(store, trained.codebook, v) for v in some]
+
+    train, held_out = map(materials, train_and_held_out(store, videos, trained.codebook))
+    figures = {}
+    if held_out or references:
+        # references may be about videos that came later: the model neither learned from them nor held them out
+        known = {m.video.video for m in held_out}
+        later = {a.moment.video for a in references} - known
+        captioned = held_out + materials([v for v in videos if v.video in later])
+        methods = captioning_methods(store, trained, captioner, train, captioned, bool(references))
+        first = next(iter(methods))
+        figures = evaluate(
+            trained, train, held_out, truth, report,
+            references=references, describe=methods.pop(first), beside=methods,
+        )  # fmt: skip
+    write_whole(path, canonical_json({name: dataclasses.asdict(f) for name, f in figures.items()}).encode())
+    return path
+
+
+def captioning_methods(
+    store: Store,
+    trained: Trained,
+    captioner: TrainedCaptioner | None,
+    train: Sequence[Material],
+    captioned: Sequence[Material],
+    with_references: bool,
+) -> dict[str, Describe]:
+    """The captioning methods by name, that of `videobert caption` first: the captioner where there is one, the cloze
+    template, the words of the nearest training moment.
+
+    A captioner that was tuned on references hears what is said in a moment. It may where references are the targets, and
+    not where the target is what is said.
+    """
+    spoken = [s for m in train for s in m.spoken()]
+    methods = {
+        "template": _by_tokens(
+            lambda moments: [fill_blanks(trained, TEMPLATE, tokens)[0] for tokens in moments]
+        ),
+        "nearest_neighbour": _by_tokens(
+            lambda moments: [text for text, _ in nearest_captions(trained, spoken, moments)]
+        ),
+    }
+    if captioner is None:
+        return methods
+    during = with_references and bool(captioner.references)
+    return {"captioner": describer(store, trained, captioner, captioned, during=during)} | methods
+
+
+def _by_tokens(describe: Callable[[Sequence[tuple[int, ...]]], Sequence[str]]) -> Describe:
+    """A method that reads the visual tokens of a moment alone; equal tokens are described once."""
+
+    def each(moments: Sequence[Segment]) -> list[str]:
+        different = list(dict.fromkeys(m.tokens for m in moments))
+        captions = dict(zip(different, describe(different), strict=True))
+        return [captions[m.tokens] for m in moments]
+
+    return each
