@@ -8,16 +8,18 @@ from pathlib import Path
 
 import joint_samples
 import numpy as np
+import padding
 import pytest
 import torch
 
 from multimodal.examples.options import ExampleOptions
-from multimodal.examples.packing import IGNORED, Input, pack, sequence, unmasked
+from multimodal.examples.packing import Example, pack, sequence
 from multimodal.joint.initialization import from_checkpoint, from_scratch
-from multimodal.joint.layout import FROZEN, TABLE
+from multimodal.joint.layout import FROZEN_VISUAL, TABLE
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import Shape
-from multimodal.objectives.objective import losses
+from multimodal.objectives.pretraining import PretrainingObjective
+from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, TEXT, VIDEO
 from multimodal.training.checkpoints import Progress
 from multimodal.training.distributed import SINGLE_PROCESS
 from multimodal.training.options import StepOptions
@@ -29,24 +31,14 @@ V = joint_samples.vocabulary()
 KITCHEN = joint_samples.examples(wanted=ExampleOptions(join_neighbours=0.0))
 
 
-def inputs(regimes=("text", "video", "joint"), epoch: int = 0) -> list[Input]:
-    """Sequences of different lengths, aligned and misaligned ones among them."""
-    every = [*range(12), len(KITCHEN) - 1, len(KITCHEN) - 2]
-    named = dict(enumerate(("text", "video", "joint", "tower")))
-    return [i for item in every for i in KITCHEN.draw(epoch, item) if named[i.regime] in regimes]
+def drawn(*terms: str) -> list[Example]:
+    """Examples of different lengths that ask for one of the terms; `alignment` brings both kinds of pairs."""
+    items = [*range(12), len(KITCHEN) - 1, len(KITCHEN) - 2]
+    return [example for item in items for example in KITCHEN.draw(0, item) if set(terms) & set(example.asks)]
 
 
-def padded(found: list[Input], pad: int) -> dict[str, torch.Tensor]:
-    """The same sequences as `transformers` wants them: a padded grid."""
-    longest = max(len(i.ids) for i in found)
-    columns = {
-        "input_ids": [i.ids + [pad] * (longest - len(i.ids)) for i in found],
-        "token_type_ids": [i.types + [0] * (longest - len(i.ids)) for i in found],
-        "attention_mask": [[1] * len(i.ids) + [0] * (longest - len(i.ids)) for i in found],
-        "labels": [i.labels + [-100] * (longest - len(i.ids)) for i in found],
-        "next_sentence_label": [i.aligned for i in found],
-    }
-    return {name: torch.tensor(rows) for name, rows in columns.items()}
+def losses(model: JointBert, examples: list[Example]) -> dict[str, torch.Tensor]:
+    return PretrainingObjective(model, V).losses(pack(examples))
 
 
 def theirs(model: JointBert, folder) -> torch.nn.Module:
@@ -66,29 +58,29 @@ def minilm(request) -> tuple:
     return folder, words, from_checkpoint(folder, words, centroids, 0).eval()
 
 
-def real_inputs(words: Vocabulary) -> list[Input]:
+def real_examples(words: Vocabulary) -> list[Example]:
     random = np.random.default_rng(0)
     found = []
     for n, text in enumerate(
         ("now flip the pancake over", "then let it cook for another minute, until it is brown")
     ):
         ids, types = sequence(words, words.encode(text), random.integers(27, size=3 + n).tolist())
-        labels = [t if i % 3 == 1 else -100 for i, t in enumerate(ids)]
+        asked = [(position, ids[position]) for position in range(1, len(ids), 3)]
         hidden = [words.mask if i % 3 == 1 else t for i, t in enumerate(ids)]
-        found.append(Input(hidden, types, labels, 2, n))
+        found.append(Example(hidden, types, {JOINT: asked, ALIGNMENT: [(0, n)]}))
     return found
 
 
-def check_the_same(model: JointBert, other: torch.nn.Module, found: list[Input], pad: int) -> None:
-    batch, grid = pack(found), padded(found, pad)
+def check_the_same(model: JointBert, other: torch.nn.Module, found: list[Example], pad: int) -> None:
+    batch, grid = pack(found), padding.padded(found, pad)
     model.zero_grad()
-    terms = losses(model, batch)
-    assert set(terms) == {"joint", "alignment"}
-    loss = terms["joint"] + terms["alignment"]
+    terms = losses(model, found)
+    assert set(terms) == {JOINT, ALIGNMENT}
+    loss = terms[JOINT] + terms[ALIGNMENT]
     answer = other(**grid)
     assert loss.item() == pytest.approx(answer.loss.item(), rel=1e-5)
     x_TH = model.encode(batch)
-    ours_MV = model.cloze(x_TH[batch.asked_M])
+    ours_MV = model.cloze(x_TH[batch.asks[JOINT][:, 0]])
     theirs_MV = answer.prediction_logits[grid["labels"] != -100]
     torch.testing.assert_close(ours_MV, theirs_MV, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(
@@ -109,8 +101,8 @@ def test_loss_logits_and_gradients_of_a_random_model(tmp_path):
         parameter.data += 0.1 * torch.randn(
             parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())
         )
-    found = inputs(("joint",))
-    assert {i.aligned for i in found} == {0, 1}
+    found = drawn(ALIGNMENT)
+    assert {padding.alignment_label(example) for example in found} == {0, 1}
     check_the_same(model, theirs(model, tmp_path), found, V.pad)
 
 
@@ -120,18 +112,19 @@ def test_another_pad_id_is_told_to_transformers(tmp_path):
     words = dataclasses.replace(V, words=tuple(swapped.get(w, w) for w in V.words), visual=27)
     assert (words.unknown, words.pad) == (0, 3)
     model = from_scratch(Shape(2, 32, 4), words, torch.randn(27, 64), 0).eval()
-    other, found = theirs(model, tmp_path), real_inputs(words)
+    other, found = theirs(model, tmp_path), real_examples(words)
     assert other.bert.embeddings.word_embeddings.padding_idx == words.pad
-    assert any(0 in i.ids for i in found) and not any(words.pad in i.ids for i in found)
+    assert any(0 in example.ids for example in found)
+    assert not any(words.pad in example.ids for example in found)
     check_the_same(model, other, found, words.pad)
 
 
 def test_a_model_started_from_minilm_opens_in_transformers(minilm, tmp_path):
     _, words, model = minilm
-    check_the_same(model, theirs(model, tmp_path), real_inputs(words), words.pad)
+    check_the_same(model, theirs(model, tmp_path), real_examples(words), words.pad)
 
 
-def test_what_the_sequence_head_calls_belonging_is_bert_s():
+def test_the_labels_of_the_alignment_head_are_those_of_bert():
     """`transformers` says of `next_sentence_label`: 0 is a continuation, 1 a random sequence."""
     said = transformers.BertForPreTraining.forward.__doc__
     meaning = dict(re.findall(r"- (\d) indicates sequence B is a (\w+)", said))
@@ -139,21 +132,21 @@ def test_what_the_sequence_head_calls_belonging_is_bert_s():
     found = Counter()
     for item, segment in enumerate(KITCHEN.spoken):
         own = {V.first_visual + t for t in segment.tokens}
-        for one in (i for i in KITCHEN.draw(0, item) if i.aligned != IGNORED):
-            read = {i if label == IGNORED else label for i, label in zip(one.ids, one.labels, strict=True)}
-            belongs = {i for i in read if i >= V.first_visual} <= own
-            assert meaning[str(one.aligned)] == ("continuation" if belongs else "random")
+        for pair in (example for example in KITCHEN.draw(0, item) if ALIGNMENT in example.asks):
+            belongs = {token for token in padding.read(pair) if token >= V.first_visual} <= own
+            label = str(padding.alignment_label(pair))
+            assert meaning[label] == ("continuation" if belongs else "random")
             found[belongs] += 1
     assert min(found[True], found[False]) > 40
 
 
-def test_the_terms_of_the_loss_by_regime(tmp_path):
+def test_each_cloze_term_is_the_mean_over_its_own_predictions(tmp_path):
     model = joint_samples.model(3)
     other = theirs(model, tmp_path)
-    terms = losses(model, pack(inputs(("text", "video", "joint"))))
-    assert set(terms) == {"text", "video", "joint", "alignment"}
-    for name in ("text", "video", "joint"):
-        grid = padded(inputs((name,)), V.pad)
+    terms = losses(model, drawn(TEXT, VIDEO, JOINT, ALIGNMENT))
+    assert set(terms) == {TEXT, VIDEO, JOINT, ALIGNMENT}
+    for name in (TEXT, VIDEO, JOINT):
+        grid = padding.padded(drawn(name), V.pad)
         logits = other(
             **{k: grid[k] for k in ("input_ids", "token_type_ids", "attention_mask")}
         ).prediction_logits
@@ -163,7 +156,7 @@ def test_the_terms_of_the_loss_by_regime(tmp_path):
 
 def test_contrast_is_the_cross_entropy_of_pairs_both_ways_but_for_those_that_read_the_same():
     model = joint_samples.model(3)
-    found = inputs(("tower",))
+    found = drawn(CONTRAST)
     found += [found[0], found[3]]
     assert all(0 in found[i].types and 1 in found[i + 1].types for i in range(0, len(found), 2))
     with torch.no_grad():
@@ -178,7 +171,7 @@ def test_contrast_is_the_cross_entropy_of_pairs_both_ways_but_for_those_that_rea
             others = [n for n in range(len(row)) if texts[n] != texts[own] and videos[n] != videos[own]]
             assert len(others) < len(row) - 1 or own not in (0, 1)
             lost.append(torch.logsumexp(row[[own, *others]], 0) - row[own])
-    contrast = losses(model, pack(found))["contrast"].item()
+    contrast = losses(model, found)[CONTRAST].item()
     assert contrast == pytest.approx(torch.stack(lost).mean().item(), rel=1e-4)
 
 
@@ -196,22 +189,20 @@ def test_minilm_hidden_states_on_real_sentences(minilm):
     ]
     assert len(texts) > 100
     given = tokenizer(texts, padding=True, return_tensors="pt")
-    batch = pack([unmasked(*sequence(words, words.encode(t), None)) for t in texts])
+    batch = pack([Example(*sequence(words, words.encode(t), None)) for t in texts])
     with torch.no_grad():
         expected = reference(**given).last_hidden_state[given["attention_mask"].bool()]
         assert batch.ids_T.tolist() == given["input_ids"][given["attention_mask"].bool()].tolist()
         torch.testing.assert_close(model.encode(batch), expected, atol=2e-5, rtol=1e-4)
 
 
-def test_a_sequence_does_not_feel_its_batch():
+def test_the_states_of_a_sequence_do_not_depend_on_its_batch():
     model = joint_samples.model(5)
-    found = inputs(("text", "video", "joint", "tower"))
+    found = drawn(TEXT, VIDEO, JOINT, ALIGNMENT, CONTRAST)
     with torch.no_grad():
-        together = model.encode(pack(found)).split([len(i.ids) for i in found])
-        pooled, logits = (
-            model.embed(torch.cat(together), pack(found)),
-            model.alignment(torch.cat(together), pack(found)),
-        )
+        x_TH = model.encode(pack(found))
+        together = x_TH.split([len(example.ids) for example in found])
+        pooled, logits = model.embed(x_TH, pack(found)), model.alignment(x_TH, pack(found))
         for n, one in enumerate(found):
             alone = model.encode(pack([one]))
             torch.testing.assert_close(together[n], alone, atol=1e-5, rtol=1e-5)
@@ -222,7 +213,7 @@ def test_a_sequence_does_not_feel_its_batch():
     assert pooled.norm(dim=1).allclose(torch.ones(len(found)))
 
 
-def test_the_start_is_a_function_of_the_seed():
+def test_initial_weights_are_a_function_of_the_seed():
     one, same, other = (joint_samples.model(s).state_dict() for s in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["bert.pooler.dense.weight"], other["bert.pooler.dense.weight"])
@@ -244,20 +235,20 @@ def test_saved_and_loaded(tmp_path, frozen):
 
 def same_but_frozen(model: JointBert) -> JointBert:
     frozen = JointBert(dataclasses.replace(model.options, frozen_rows=V.visual)).eval()
-    frozen.put(model.tensors())
+    frozen.load_tensors(model.export_tensors())
     return frozen
 
 
 def test_frozen_rows_change_no_output_and_open_in_transformers(tmp_path):
     model = joint_samples.model(3)
-    frozen, found = same_but_frozen(model), inputs(("joint",))
-    assert dict(frozen.tensors()).keys() == model.state_dict().keys()
+    frozen, found = same_but_frozen(model), drawn(ALIGNMENT)
+    assert frozen.export_tensors().keys() == model.state_dict().keys()
     with torch.no_grad():
         x_TH, y_TH = (m.encode(pack(found)) for m in (model, frozen))
         torch.testing.assert_close(x_TH, y_TH, atol=0, rtol=0)
         torch.testing.assert_close(model.cloze(x_TH), frozen.cloze(x_TH), atol=1e-6, rtol=1e-6)
     for m in (model, frozen):
-        sum(losses(m, pack(found)).values()).backward()
+        sum(losses(m, found).values()).backward()
     other = theirs(frozen, tmp_path)
     torch.testing.assert_close(other.state_dict()[TABLE], model.state_dict()[TABLE], atol=0, rtol=0)
     gradients = dict(model.named_parameters())
@@ -280,19 +271,18 @@ def without_visual_gradient(model: JointBert) -> JointBert:
 def test_only_frozen_rows_stay_as_they_are(freeze, frozen):
     """To the bit, with a weight decay that is felt; and everything else does move."""
     model = freeze(joint_samples.model(3))
-    before = {name: tensor.clone() for name, tensor in model.tensors().items()}
+    before = {name: tensor.clone() for name, tensor in model.export_tensors().items()}
     options = StepOptions(learning_rate=1e-2, weight_decay=5.0, precision="fp32")
-    trainer = Trainer(model, options, SINGLE_PROCESS).join()
+    trainer = Trainer(PretrainingObjective(model, V), options, SINGLE_PROCESS).wrap()
     for step in range(1, 4):
-        batch = pack([i for item in range(12) for i in KITCHEN.draw(step, item)])
-        trainer.update([batch], Progress(step, 10, 0, 0))
-    after = model.tensors()
+        trainer.train_step([KITCHEN.batch([(step, item) for item in range(12)])], Progress(step, 10, 0, 0))
+    after = model.export_tensors()
     visual = slice(V.first_visual, None)
     assert torch.equal(before[TABLE][visual], after[TABLE][visual]) == frozen
     moved = (before[TABLE] != after[TABLE]).any(1)
     assert moved[: V.first_visual].all(), "every word and [>]"
     assert all((before[name] != after[name]).any() for name in before if not name.endswith("key.bias"))
-    assert (FROZEN in model.state_dict()) == frozen
+    assert (FROZEN_VISUAL in model.state_dict()) == frozen
 
 
 def test_the_paper_s_vocabulary_in_one_step(minilm):
@@ -303,10 +293,11 @@ def test_the_paper_s_vocabulary_in_one_step(minilm):
     last = list(range(12**4 - 6, 12**4))
     ids, types = sequence(whole, whole.encode("stir the bowl"), last)
     assert max(ids) == 51_258
-    labels = [-100] * 6 + ids[6:10] + [-100] * (len(ids) - 10)
-    batch = pack([Input(ids, types, labels, 2, 0)])
-    before = model.tensors()[TABLE].clone()
-    options = StepOptions(precision="fp32")
-    terms = Trainer(model, options, SINGLE_PROCESS).join().update([batch], Progress(1, 10, 0, 0))
-    assert terms["joint"] == pytest.approx(np.log(whole.size), rel=0.05), "it knows nothing yet"
-    assert (model.tensors()[TABLE] - before)[-6:].abs().max() > 0
+    asks = {JOINT: [(position, ids[position]) for position in range(6, 10)], ALIGNMENT: [(0, 0)]}
+    before = model.export_tensors()[TABLE].clone()
+    trainer = Trainer(
+        PretrainingObjective(model, whole), StepOptions(precision="fp32"), SINGLE_PROCESS
+    ).wrap()
+    terms = trainer.train_step([pack([Example(ids, types, asks)])], Progress(1, 10, 0, 0))
+    assert terms[JOINT] == pytest.approx(np.log(whole.size), rel=0.05), "it knows nothing yet"
+    assert (model.export_tensors()[TABLE] - before)[-6:].abs().max() > 0

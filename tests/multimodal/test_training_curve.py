@@ -10,7 +10,7 @@ from multimodal.training.options import StepOptions
 pytest.importorskip("transformers")
 import curves  # noqa: E402
 
-STEPS, ITEMS = 30, 6
+STEPS, EXAMPLES = 30, 6
 BF16 = 0.005
 """The share by which a loss in bf16 may be off; measured: 0.0018 at most."""
 
@@ -18,7 +18,7 @@ BF16 = 0.005
 def test_the_curve_is_that_of_transformers(tmp_path):
     examples = joint_samples.examples(wanted=ExampleOptions(join_neighbours=0.0))
     options = StepOptions(learning_rate=4e-3, precision="fp32")
-    ours, theirs = curves.both(joint_samples.quick_model(1), tmp_path, examples, STEPS, ITEMS, options)
+    ours, theirs = curves.both(joint_samples.quick_model(1), tmp_path, examples, STEPS, EXAMPLES, options)
     assert ours == pytest.approx(theirs, rel=1e-4)
     assert min(ours) < 0.8 * ours[0], "a curve that stays level would show nothing"
 
@@ -30,7 +30,7 @@ def test_the_curve_in_bf16_is_nearly_that_of_transformers_in_fp32(tmp_path):
     multiplied = set()
     layer = model.bert["encoder"]["layer"][0].output.dense
     layer.register_forward_hook(lambda _, given, made: multiplied.add(made.dtype))
-    ours, theirs = curves.both(model, tmp_path, examples, STEPS, ITEMS, options)
+    ours, theirs = curves.both(model, tmp_path, examples, STEPS, EXAMPLES, options)
     assert multiplied == {torch.bfloat16} and layer.weight.dtype == torch.float32
     assert ours == pytest.approx(theirs, rel=BF16) and ours != pytest.approx(theirs, rel=1e-5)
     assert min(ours) < 0.8 * ours[0]
