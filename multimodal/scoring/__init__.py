@@ -1,1 +1,1 @@
-"""Owns the measuring of answers: figures with their intervals, caption scores, ranks, and the questions put to a model."""
+"""Evaluation: figures with their intervals, caption metrics, ranks, and the questions that a model is asked."""

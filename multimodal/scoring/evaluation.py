@@ -13,10 +13,10 @@ from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material
 from multimodal.progress import Report
-from multimodal.scoring.metrics import Describe, evaluate
-from multimodal.scoring.references import Asked, evaluation_moments
+from multimodal.scoring.caption_tokenizer import METEOR_JAR, PTB_JAR, why_not_java
+from multimodal.scoring.metrics import CaptionFunction, evaluate
+from multimodal.scoring.references import ReferencedMoment, evaluation_moments
 from multimodal.scoring.truth import read_truth
-from multimodal.scoring.words import METEOR_JAR, PTB_JAR, missing
 from multimodal.segments import Segment
 from multimodal.store import Store, canonical_json, recipe, write_whole
 from multimodal.tokens import train_and_held_out
@@ -42,7 +42,7 @@ def evaluate_store(
     no video of the store.
     """
     truth = read_truth(truth_file) if truth_file else None
-    references: list[Asked] = []
+    references: list[ReferencedMoment] = []
     if references_file is not None:
         references = evaluation_moments(references_file, store, trained.codebook, videos, say)
     made = recipe(
@@ -50,7 +50,7 @@ def evaluate_store(
         truth=truth and [truth.actions, truth.things, truth.steps],
         references=references,
         captioner=captioner and captioner.name,
-        java=[missing(PTB_JAR), missing(METEOR_JAR)],
+        java=[why_not_java(PTB_JAR), why_not_java(METEOR_JAR)],
     )
     path = store.evaluation(f"{trained.name}.{trained.folder.name}.{made}")
     if path.exists():
@@ -70,7 +70,7 @@ def evaluate_store(
         first = next(iter(methods))
         figures = evaluate(
             trained, train, held_out, truth, report,
-            references=references, describe=methods.pop(first), beside=methods,
+            references=references, caption=methods.pop(first), other_captions=methods,
         )  # fmt: skip
     write_whole(path, canonical_json({name: dataclasses.asdict(f) for name, f in figures.items()}).encode())
     return path
@@ -83,7 +83,7 @@ def captioning_methods(
     train: Sequence[Material],
     captioned: Sequence[Material],
     with_references: bool,
-) -> dict[str, Describe]:
+) -> dict[str, CaptionFunction]:
     """The captioning methods by name, that of `videobert caption` first: the captioner where there is one, the cloze
     template, the words of the nearest training moment.
 
@@ -105,7 +105,7 @@ def captioning_methods(
     return {"captioner": describer(store, trained, captioner, captioned, during=during)} | methods
 
 
-def _by_tokens(describe: Callable[[Sequence[tuple[int, ...]]], Sequence[str]]) -> Describe:
+def _by_tokens(describe: Callable[[Sequence[tuple[int, ...]]], Sequence[str]]) -> CaptionFunction:
     """A method that reads the visual tokens of a moment alone; equal tokens are described once."""
 
     def each(moments: Sequence[Segment]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Owns evaluation: what the model learned, on videos that it has not seen, each figure with its interval and chance.
+"""Evaluation of a model on held-out videos: all figures, each with its interval and chance.
 
-Each kind of question has its file in :mod:`multimodal.scoring`. Nothing is drawn at random but the strangers of the
-alignment test, the deals of the captions and the resamples of the intervals, which a seed fixes.
+Each kind of figure has its file in :mod:`multimodal.scoring`. A seed fixes the samples of questions, the negative pairs,
+the shuffles of the captions and the resamples of the intervals.
 """
 
 from __future__ import annotations
@@ -12,65 +12,67 @@ from types import MappingProxyType
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.progress import Report
-from multimodal.scoring.classes import classes
-from multimodal.scoring.cloze import cloze
-from multimodal.scoring.described import Described, caption_figures
-from multimodal.scoring.forecasts import forecasts
-from multimodal.scoring.intervals import Figure
-from multimodal.scoring.pairs import pairs
-from multimodal.scoring.references import Asked
-from multimodal.scoring.sight import reference_sight, sight
+from multimodal.scoring.alignment import alignment_figures
+from multimodal.scoring.caption_figures import Candidate, caption_figures
+from multimodal.scoring.cloze import cloze_figures
+from multimodal.scoring.intervals import Figure, sample_questions
+from multimodal.scoring.next_token import next_token_figures
+from multimodal.scoring.references import ReferencedMoment
 from multimodal.scoring.truth import Truth
+from multimodal.scoring.visual_search import reference_search_figures, search_figures
+from multimodal.scoring.zero_shot import zero_shot_figures
 from multimodal.segments import Segment
 
-Describe = Callable[[Sequence[Segment]], Sequence[str]]
-"""Moments -> a caption of each, from what they show; their text is not to be looked at."""
+CaptionFunction = Callable[[Sequence[Segment]], Sequence[str]]
+"""Moments -> a caption of each, from what they show; their text is not to be read."""
 
 
 def evaluate(
     trained: Trained,
-    learned: Sequence[Material],
+    train_videos: Sequence[Material],
     held_out: Sequence[Material],
     truth: Truth | None,
     report: Report,
     seed: int = 0,
     *,
-    references: Sequence[Asked] = (),
-    describe: Describe | None = None,
-    beside: Mapping[str, Describe] = MappingProxyType({}),
+    references: Sequence[ReferencedMoment] = (),
+    caption: CaptionFunction | None = None,
+    other_captions: Mapping[str, CaptionFunction] = MappingProxyType({}),
 ) -> dict[str, Figure]:
-    """All figures on the held-out videos. ``learned`` gives the baselines: what is most frequent where the model learned.
+    """All figures on the held-out videos. ``train_videos`` are for the baselines alone, which count what is frequent.
 
-    ``references`` are moments with people's sentences about them, which are searched for; ``describe`` makes the
-    captions that are scored against them or, where there are none, against what is said in the held-out videos.
-    ``beside`` are other ways to caption, by name, of which CIDEr alone is told (``caption_micro_cider_of_NAME``).
-    Chance is a uniform guess; for cloze and next token always saying what is most frequent, for captions the same ones
-    dealt out at random.
+    ``references``: moments with people's sentences about them, which are searched for. ``caption`` makes the captions that
+    are scored against these or, where there are none, against the speech of the held-out videos; of ``other_captions``, by
+    name, only CIDEr is computed (``caption_micro_cider_of_NAME``). Chance is a uniform guess; for cloze and next token the
+    most frequent answer, for captions the same captions shuffled. A figure is over at most
+    :data:`multimodal.scoring.intervals.MOST_QUESTIONS` questions, a sample where there are more.
     """
-    spoken = [s for m in held_out for s in m.spoken() if s.text]
-    paired = [s for s in spoken if s.tokens]
-    before = [s for m in learned for s in m.spoken() if s.text]
+    paired = [s for m in held_out for s in m.spoken() if s.text and s.tokens]
+    train = [s for m in train_videos for s in m.spoken() if s.text]
     stages: list[tuple[str, Callable[[], dict[str, Figure]]]] = [
-        ("cloze", lambda: cloze(trained, paired, before, truth, seed)),
-        ("alignment", lambda: pairs(trained, paired, seed)),
-        ("next token", lambda: forecasts(trained, learned, held_out, seed)),
-        ("search", lambda: sight(trained, paired, truth, seed)),
+        ("cloze", lambda: cloze_figures(trained, paired, train, truth, seed)),
+        ("alignment", lambda: alignment_figures(trained, paired, seed)),
+        ("next token", lambda: next_token_figures(trained, train_videos, held_out, seed)),
+        ("search", lambda: search_figures(trained, paired, truth, seed)),
     ]
     if truth is not None:
-        stages.append(("verbs and nouns", lambda: classes(trained, held_out, truth, seed)))
+        stages.append(("verbs and nouns", lambda: zero_shot_figures(trained, held_out, truth, seed)))
     if references:
-        stages.append(("references", lambda: reference_sight(trained, references, seed)))
-    if describe is not None:
-        moments = references or [Asked(s, (s.text,)) for s in paired]
+        stages.append(("references", lambda: reference_search_figures(trained, references, seed)))
+    if caption is not None:
+        all_moments = references or [ReferencedMoment(s, (s.text,)) for s in paired]
+        moments, note = sample_questions(all_moments, seed, what="moments")
         against = "what people wrote" if references else "what is said there"
-        stages.append(("captions", lambda: caption_figures(_described(moments, describe), against, seed)))
-        for name, other in beside.items():
-            stages.append(
-                (
-                    f"captions of {name}",
-                    lambda n=name, d=other: _beside(n, _described(moments, d), against, seed),
-                )
-            )
+        against += f", {note}" if note else ""
+        stages.append(("captions", lambda: caption_figures(_candidates(moments, caption), against, seed)))
+        for name, other in other_captions.items():
+
+            def cider(name: str = name, other: CaptionFunction = other) -> dict[str, Figure]:
+                figures = caption_figures(_candidates(moments, other), against, seed, with_meteor=False)
+                figure = figures.get("caption_micro_cider")
+                return {f"caption_micro_cider_of_{name}": figure} if figure else {}
+
+            stages.append((f"captions of {name}", cider))
     found: dict[str, Figure] = {}
     for done, (name, stage) in enumerate(stages):
         report(done, len(stages), name)
@@ -79,14 +81,9 @@ def evaluate(
     return found
 
 
-def _beside(name: str, described: Sequence[Described], against: str, seed: int) -> dict[str, Figure]:
-    figure = caption_figures(described, against, seed, with_meteor=False).get("caption_micro_cider")
-    return {f"caption_micro_cider_of_{name}": figure} if figure else {}
-
-
-def _described(moments: Sequence[Asked], describe: Describe) -> list[Described]:
-    captions = describe([m.moment for m in moments])
+def _candidates(moments: Sequence[ReferencedMoment], caption: CaptionFunction) -> list[Candidate]:
+    captions = caption([m.moment for m in moments])
     return [
-        Described(m.moment.video, m.moment.start, caption, m.sentences)
-        for m, caption in zip(moments, captions, strict=True)
+        Candidate(m.moment.video, m.moment.start, text, m.sentences)
+        for m, text in zip(moments, captions, strict=True)
     ]

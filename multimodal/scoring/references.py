@@ -62,7 +62,7 @@ class Matched:
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class ReferencedMoment:
     """A moment and the sentences that people wrote about it."""
 
     moment: Segment
@@ -261,8 +261,8 @@ def match(references: Sequence[Reference], videos: Sequence[Video]) -> Matched:
     return Matched({v: tuple(of) for v, of in found.items()}, tuple(unknown))
 
 
-def asked(material: Material, references: Sequence[Reference]) -> list[Asked]:
-    """The moments of a video that its references speak of and that can be seen, each with all its sentences, in order.
+def referenced_moments(material: Material, references: Sequence[Reference]) -> list[ReferencedMoment]:
+    """The moments of a video that its references are about and that show a clip, each with all its sentences, in order.
 
     A sentence about the whole video has all of its clips.
     """
@@ -276,13 +276,15 @@ def asked(material: Material, references: Sequence[Reference]) -> list[Asked]:
     times = sorted(sentences)
     transcript = Transcript(None, {}, tuple(Sentence(start, end, "", ()) for start, end in times))
     moments = spoken_segments(material.video.video, transcript, material.starts, material.tokens)
-    return [Asked(m, tuple(sentences[t])) for m, t in zip(moments, times, strict=True) if m.tokens]
+    return [ReferencedMoment(m, tuple(sentences[t])) for m, t in zip(moments, times, strict=True) if m.tokens]
 
 
-def moments_of(matched: Matched, store: Store, codebook: str, videos: Iterable[Video]) -> list[Asked]:
+def moments_of(
+    matched: Matched, store: Store, codebook: str, videos: Iterable[Video]
+) -> list[ReferencedMoment]:
     """The moments of ``videos`` that their references speak of."""
     materials = [read_material(store, codebook, v) for v in videos if v.video in matched.by_video]
-    return [a for m in materials for a in asked(m, matched.by_video[m.video.video])]
+    return [a for m in materials for a in referenced_moments(m, matched.by_video[m.video.video])]
 
 
 def training_captions(
@@ -299,7 +301,7 @@ def training_captions(
 
 def evaluation_moments(
     file: Path, store: Store, codebook: str, videos: Sequence[Video], say: Callable[[str], None]
-) -> list[Asked]:
+) -> list[ReferencedMoment]:
     """The moments with references, of the videos that the model did not learn from. ``say`` is told what is left out.
 
     Raises :class:`ReferencesError` where the file names no video of the store.

@@ -1,4 +1,4 @@
-"""Owns ground truth: a file that says what is done with what, and when, in videos whose content is known."""
+"""Ground truth: a file that says which action is done with which thing, and when, in videos whose content is known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from multimodal.store import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class TruthStep:
     """``action`` is done with ``thing`` during ``[start, end)`` seconds."""
 
     start: float
@@ -22,14 +22,14 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """``steps`` by video (SHA-256), the names in use, and the videos to hold out of learning."""
+    """``steps`` by video (SHA-256), the names in use, and the videos to hold out of training."""
 
     actions: tuple[str, ...]
     things: tuple[str, ...]
-    steps: dict[str, tuple[Step, ...]]
+    steps: dict[str, tuple[TruthStep, ...]]
     held_out: frozenset[str]
 
-    def at(self, video: str, start: float, end: float) -> Step | None:
+    def at(self, video: str, start: float, end: float) -> TruthStep | None:
         """The step that fills most of ``[start, end)``, or ``None``."""
         found = max(
             self.steps.get(video, ()), key=lambda s: min(s.end, end) - max(s.start, start), default=None
@@ -47,7 +47,7 @@ def read_truth(path: Path) -> Truth:
             tuple(data["things"]),
             {
                 v["sha256"]: tuple(
-                    Step(float(s["start"]), float(s["end"]), s["action"], s["thing"]) for s in v["steps"]
+                    TruthStep(float(s["start"]), float(s["end"]), s["action"], s["thing"]) for s in v["steps"]
                 )
                 for v in videos
             },

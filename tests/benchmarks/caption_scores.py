@@ -12,7 +12,7 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from multimodal.scoring.captions import corpus_scores
+from multimodal.scoring.caption_metrics import corpus_scores
 
 CAPTIONS, REFERENCES, ROUNDS = 2000, 5, 3
 

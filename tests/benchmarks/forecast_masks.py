@@ -12,7 +12,7 @@ from multimodal.answers.session import open_trained
 from multimodal.catalogue import Catalogue
 from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material, usable
-from multimodal.scoring.forecasts import Transitions
+from multimodal.scoring.next_token import BigramTable
 from multimodal.segments import HORIZONS
 from multimodal.store import Store
 from multimodal.tokens import train_and_held_out
@@ -40,7 +40,7 @@ def main() -> None:
     print(f"{'ahead':>6}{'8 masked':>10}{'own masked':>12}{'table':>8}{'n':>6}")
     for h in HORIZONS:
         asked = [(m, i) for m in held_out for i in range(1, len(m.tokens)) if i + h <= len(m.tokens)]
-        table = Transitions(learned, h, -1)
+        table = BigramTable(learned, h, -1)
         by_table = sum(table(int(m.tokens[i - 1])) == m.tokens[i + h - 1] for m, i in asked) / len(asked)
         shares = [right(trained, asked, h, masked) for masked in (max(HORIZONS), h)]
         print(f"{h * CLIP_SECONDS:5.1f}s{shares[0]:10.3f}{shares[1]:12.3f}{by_table:8.3f}{len(asked):6d}")

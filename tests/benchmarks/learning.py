@@ -41,11 +41,11 @@ from multimodal.joint.initialization import from_checkpoint
 from multimodal.joint.model import JointBert
 from multimodal.library import Material, read_material, usable
 from multimodal.objectives.weights import LossWeights
-from multimodal.scoring.cloze import cloze
-from multimodal.scoring.described import Described, caption_figures
-from multimodal.scoring.forecasts import forecasts
+from multimodal.scoring.caption_figures import Candidate, caption_figures
+from multimodal.scoring.cloze import cloze_figures
 from multimodal.scoring.intervals import Figure
 from multimodal.scoring.metrics import evaluate
+from multimodal.scoring.next_token import next_token_figures
 from multimodal.scoring.truth import Truth, read_truth
 from multimodal.segments import Segment
 from multimodal.store import Store
@@ -137,7 +137,9 @@ def of_one_modality(trained: Trained, learned: list[Material], corpus: Corpus) -
     """What can be asked of a model that learned from words or from visual tokens alone."""
     paired = [s for m in corpus.held_out for s in m.spoken() if s.text and s.tokens]
     before = [s for m in learned for s in m.spoken() if s.text]
-    return cloze(trained, paired, before, corpus.truth, 0) | forecasts(trained, learned, corpus.held_out)
+    return cloze_figures(trained, paired, before, corpus.truth, 0) | next_token_figures(
+        trained, learned, corpus.held_out
+    )
 
 
 def captioned(corpus: Corpus, trained: Trained, learned: list[Material]) -> dict[str, Figure]:
@@ -178,7 +180,7 @@ def scored(corpus: Corpus, routes: dict[str, list[str]]) -> dict[str, Figure]:
     found, moments = {}, plain_tables.paired(corpus.held_out)
     for route, texts in routes.items():
         described = [
-            Described(s.video, s.start, text, (caption_of(corpus.truth, s),))
+            Candidate(s.video, s.start, text, (caption_of(corpus.truth, s),))
             for s, text in zip(moments, texts, strict=True)
         ]
         scores = caption_figures(described, with_meteor=False)

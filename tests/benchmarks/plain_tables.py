@@ -16,10 +16,10 @@ import numpy as np
 from ngrams import Chosen, Context, Places, Row, asked, before, choose, choose_ahead, folds, log_p
 
 from multimodal.library import Material
-from multimodal.scoring.cloze import REGIMES, frequencies
-from multimodal.scoring.forecasts import name_of
-from multimodal.scoring.intervals import Answers, Figure
-from multimodal.scoring.ranking import area_under_curve, perplexity, precision, retrieval
+from multimodal.scoring.cloze import PERPLEXITIES, witten_bell
+from multimodal.scoring.intervals import Figure, ScoredQuestions
+from multimodal.scoring.next_token import figure_name
+from multimodal.scoring.ranking import perplexity_figure, precision_at, retrieval_figures, roc_auc
 from multimodal.scoring.truth import Truth
 from multimodal.segments import HORIZONS, Segment
 from multimodal.vocabulary import Vocabulary
@@ -154,10 +154,10 @@ def figures(
     found = _tokens(names, learned, segments, seed) | _words(names, shown, learned, segments, seed)
     fits = _own_and_strange(shown, segments, seed)
     videos = [s.video for s in segments]
-    right = Answers([float(r) for own, other in fits for r in (own > cut, other <= cut)],
+    right = ScoredQuestions([float(r) for own, other in fits for r in (own > cut, other <= cut)],
                     [v for v in videos for _ in range(2)], [0.5] * fits.size)  # fmt: skip
     found["alignment_accuracy"] = right.figure(seed)
-    found["alignment_auc"] = area_under_curve(fits[:, 0], fits[:, 1], videos, videos, seed)
+    found["alignment_auc"] = roc_auc(fits[:, 0], fits[:, 1], videos, videos, seed)
     found |= _search(shown, segments, truth, seed) | _classes(shown, held_out, truth, seed)
     return found | _next(shown, learned, held_out, seed), shown
 
@@ -170,7 +170,7 @@ def _tokens(
     videos = [[names.row(s) for s in paired([m])] for m in learned]
     rows, about = [names.row(s) for s in segments], [s.video for s in segments for _ in s.tokens]
     counts = Counter(t for m in learned for s in paired([m]) for t in s.tokens)
-    usual, most = frequencies(counts, choices), max(counts, key=counts.get)
+    usual, most = witten_bell(counts, choices), max(counts, key=counts.get)
     found = {}
     for other, both in choose(choices, videos, LENGTHS).items():
         answered, likely = (
@@ -180,10 +180,12 @@ def _tokens(
         )
         kind = f"video_cloze_{other}_text"
         right = (answered[0].argmax(1) == answered[1]).tolist()
-        found[kind] = Answers(right, about, (answered[1] == most).tolist()).figure(seed)
+        found[kind] = ScoredQuestions(right, about, (answered[1] == most).tolist()).figure(seed)
         log_p_N = likely[0][np.arange(len(right)), likely[1]].tolist()
         chance = [float(np.log(usual(t))) for t in likely[1].tolist()]
-        found[f"cloze_perplexity_{REGIMES[kind]}"] = perplexity(log_p_N, chance, about, choices, seed)
+        found[f"cloze_perplexity_{PERPLEXITIES[kind]}"] = perplexity_figure(
+            log_p_N, chance, about, choices, seed
+        )
     return found
 
 
@@ -208,9 +210,9 @@ def _words(
 
     videos = [[row(text) for text in video] for video in texts]
     counts = Counter(w for t in texts for x in t for w in x)
-    usual, most = frequencies(counts, len(vocabulary.words)), max(counts, key=counts.get)
+    usual, most = witten_bell(counts, len(vocabulary.words)), max(counts, key=counts.get)
     most_named = max(names.of, key=lambda w: counts[w])
-    found: dict[str, Answers] = {}
+    found: dict[str, ScoredQuestions] = {}
     surprise: dict[str, list[tuple[float, float, str]]] = {}
     for measure, chosen in zip(("right", "log_p"), choose(choices, videos, LENGTHS)["without"], strict=True):
         places = _counted(choices, videos, chosen)
@@ -231,13 +233,13 @@ def _words(
                     right = log_p_V.argmax() == symbol < choices - 1
                     if word in names.of:
                         right &= of_names[symbol].argmax() == names.of[word][1]
-                        answers = found.setdefault(f"action_and_thing_{kind}", Answers())
+                        answers = found.setdefault(f"action_and_thing_{kind}", ScoredQuestions())
                         answers.add(s.video, right, word == most_named)
-                    found.setdefault(kind, Answers()).add(s.video, right, word == most)
+                    found.setdefault(kind, ScoredQuestions()).add(s.video, right, word == most)
     made = {name: answers.figure(seed) for name, answers in found.items()}
     for kind, at in surprise.items():
         ours, theirs, about = zip(*at, strict=True)
-        made[f"cloze_perplexity_{REGIMES[kind]}"] = perplexity(
+        made[f"cloze_perplexity_{PERPLEXITIES[kind]}"] = perplexity_figure(
             ours, theirs, about, len(vocabulary.words), seed
         )
     return made
@@ -247,16 +249,16 @@ def _search(shown: Shown, segments: Sequence[Segment], truth: Truth, seed: int) 
     """Each held-out sentence against the visual tokens of all held-out moments."""
     fits_NN = shown.fits([s.text for s in segments], [s.tokens for s in segments])
     videos = [s.video for s in segments]
-    found = retrieval("search", fits_NN, np.eye(len(segments), dtype=bool), videos, seed)
+    found = retrieval_figures("search", fits_NN, np.eye(len(segments), dtype=bool), videos, seed)
     steps = [truth.at(s.video, s.start, s.end) for s in segments]
     same = np.array([[(a.action, a.thing) == (b.action, b.thing) for b in steps] for a in steps])
-    shares = Answers(precision(fits_NN, same, 10).tolist(), videos, same.mean(1).tolist())
+    shares = ScoredQuestions(precision_at(fits_NN, same, 10).tolist(), videos, same.mean(1).tolist())
     return found | {"search_first_10_show_the_same": shares.figure(seed)}
 
 
 def _classes(shown: Shown, held_out: Sequence[Material], truth: Truth, seed: int) -> dict[str, Figure]:
     """The likeliest verb and noun of each step by the tokens that it shows, and by none."""
-    found: dict[str, Answers] = {}
+    found: dict[str, ScoredQuestions] = {}
     for m in held_out:
         middle = m.starts + CLIP_SECONDS / 2
         for step in truth.steps[m.video.video]:
@@ -265,7 +267,7 @@ def _classes(shown: Shown, held_out: Sequence[Material], truth: Truth, seed: int
                 verb, noun = (int(p.argmax()) for p in shown.log_p(given))
                 for kind, right, of in (("verb", truth.actions[verb] == step.action, truth.actions),
                                         ("noun", truth.things[noun] == step.thing, truth.things)):  # fmt: skip
-                    answers = found.setdefault(f"{kind}_zero_shot{suffix}", Answers())
+                    answers = found.setdefault(f"{kind}_zero_shot{suffix}", ScoredQuestions())
                     answers.add(m.video.video, right, 1 / len(of))
     return {name: answers.figure(seed) for name, answers in found.items()}
 
@@ -289,10 +291,10 @@ def _next(
     readings += [partial(_steps, shown, n) for n in (2, 3)]
     asked_runs = [m.tokens.tolist() for m in held_out]
     for ahead in HORIZONS:
-        answers = Answers()
+        answers = ScoredQuestions()
         right = choose_ahead(choices, runs, ahead, readings).right(asked_runs)
         for m, run, some in zip(held_out, asked_runs, right, strict=True):
             for yes, comes in zip(some, run[ahead:], strict=True):
                 answers.add(m.video.video, yes, comes == most)
-        found[name_of(ahead)] = answers.figure(seed)
+        found[figure_name(ahead)] = answers.figure(seed)
     return found

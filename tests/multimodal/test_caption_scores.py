@@ -1,4 +1,4 @@
-"""Caption scores against pycocoevalcap, against nlg-eval's published figures, and against what they are by definition."""
+"""Caption scores against pycocoevalcap, against nlg-eval's published figures, and against their definitions."""
 
 import json
 import math
@@ -10,9 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multimodal.scoring import captions, meteor, words
-from multimodal.scoring.captions import Cider, corpus_scores, longest_common_subsequence, rouge_l
-from multimodal.scoring.described import DEALS, MODES, Described, caption_figures
+from multimodal.scoring import caption_tokenizer
+from multimodal.scoring.caption_figures import MODES, SHUFFLES, Candidate, caption_figures
+from multimodal.scoring.caption_metrics import (
+    CIDER_SCALE,
+    METEOR_PARTS,
+    Cider,
+    corpus_scores,
+    longest_common_subsequence,
+    meteor,
+    meteor_parts,
+    rouge_l,
+)
+from multimodal.scoring.caption_tokenizer import rule_tokens, tokenize, why_not_java
 
 # https://github.com/Maluuba/nlg-eval, examples/hyp.txt, ref1.txt, ref2.txt, and the figures of its README
 EXAMPLE = [
@@ -90,7 +100,7 @@ def test_a_caption_that_is_its_reference_gets_all_there_is(corpus):
         assert found["bleu_4"] == pytest.approx(1)
     cider = Cider([rs for _, rs in corpus])
     for i, (c, _) in enumerate(corpus):
-        assert 0 <= cider.score(i, c) <= captions.CIDER_SCALE + 1e-9
+        assert 0 <= cider.score(i, c) <= CIDER_SCALE + 1e-9
 
 
 @given(SENTENCES, SENTENCES)
@@ -109,18 +119,18 @@ def test_nothing_said_scores_nothing():
     assert not any(math.isnan(score) for score in ours([([], [[]])]).values())
 
 
-def test_words_by_our_own_rule():
+def test_tokens_by_our_own_rule():
     said = "Now let's CHOP the (big) “onion”, don't wait -- it's 1/2 cup of medium-high heat; I cannot!"
-    assert words.plain_words(said) == (
+    assert rule_tokens(said) == (
         "now let 's chop the big onion do n't wait it 's 1/2 cup of medium-high heat i can not".split()
     )
-    assert words.plain_words("…?! -- ()") == []
+    assert rule_tokens("…?! -- ()") == []
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.text(max_size=60))
-def test_words_hold_no_space_and_no_capital(text):
-    for word in words.plain_words(text):
+def test_tokens_hold_no_space_and_no_capital(text):
+    for word in rule_tokens(text):
         assert word and not any(c.isspace() for c in word) and word == word.lower()
 
 
@@ -131,25 +141,23 @@ def sample_sentences() -> list[str]:
 
 
 def java_or_skip(name: str) -> None:
-    if why := words.missing(name):
+    if why := why_not_java(name):
         pytest.skip(f"{why}: METEOR and PTBTokenizer are not computed there")
 
 
-def test_our_own_rule_tells_words_apart_as_ptbtokenizer_does(sample_sentences):
-    java_or_skip(words.PTB_JAR)
+def test_our_own_rule_tokenizes_as_ptbtokenizer_does(sample_sentences):
+    java_or_skip(caption_tokenizer.PTB_JAR)
     texts = [*sample_sentences, "Don't stir; you'll see it's 3.50, isn't it? They've gone to Mr. Smith's at 10:30 a.m.",
              "That's a medium-high heat -- 1,000 cups... \"really\" & truly 50%", "", "He can't, I cannot, we're gonna",
              "two\u2028lines\x85in one\nsentence", "…", "naïve café", "rock 'n' roll"]  # fmt: skip
-    found, rule = words.words_of(texts)
-    assert rule == words.BY_JAVA and len(found) == len(texts)
-    apart = [
-        (text, a, b) for text, a in zip(texts, found, strict=True) if a != (b := words.plain_words(text))
-    ]
+    found, rule = tokenize(texts)
+    assert rule == caption_tokenizer.BY_JAVA and len(found) == len(texts)
+    apart = [(text, a, b) for text, a in zip(texts, found, strict=True) if a != (b := rule_tokens(text))]
     assert [text for text, *_ in apart] == ["rock 'n' roll"], apart
 
 
-def described(corpus) -> list[Described]:
-    return [Described(v, s, c, tuple(rs)) for v, s, c, rs in corpus]
+def candidates(corpus) -> list[Candidate]:
+    return [Candidate(v, s, c, tuple(rs)) for v, s, c, rs in corpus]
 
 
 CAPTIONS = (
@@ -165,7 +173,7 @@ def no_java(monkeypatch):
 
 
 def test_the_three_modes_by_hand(no_java):
-    found = caption_figures(described(CAPTIONS))
+    found = caption_figures(candidates(CAPTIONS))
     assert {n.split("_")[1] for n in found} == set(MODES)
     segments = [(c.split(), [r.split() for r in rs]) for _, _, c, rs in CAPTIONS]
     whole = ours(segments)
@@ -188,63 +196,65 @@ def test_the_three_modes_by_hand(no_java):
     assert found["caption_micro_cider"].n == 3 and found["caption_paragraph_cider"].n == 2
     assert (found["caption_micro_cider"].low, found["caption_micro_cider"].high) == (
         0.0,
-        captions.CIDER_SCALE,
+        CIDER_SCALE,
     )
 
 
 def test_what_java_would_be_needed_for_is_not_computed_and_says_so(no_java):
-    found = caption_figures(described(CAPTIONS))
+    found = caption_figures(candidates(CAPTIONS))
     for mode in MODES:
         assert found[f"caption_{mode}_meteor"].value is None
-        assert found[f"caption_{mode}_meteor"].note == "not computed, Java is missing"
-        assert found[f"caption_{mode}_bleu_1"].note == f"{words.BY_RULE} (Java is missing)"
+        assert "Java is missing" in found[f"caption_{mode}_meteor"].note
+        assert found[f"caption_{mode}_bleu_1"].note == f"{caption_tokenizer.BY_RULE} (Java is missing)"
 
 
 def test_java_that_fails_is_named_and_our_own_rule_used(monkeypatch, tmp_path):
-    java_or_skip(words.METEOR_JAR)
+    java_or_skip(caption_tokenizer.METEOR_JAR)
     (tmp_path / "java").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "java").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    found = caption_figures(described(CAPTIONS))
-    assert found["caption_micro_meteor"].note == "not computed, its program failed"
-    assert found["caption_micro_bleu_1"].note == f"{words.BY_RULE} (PTBTokenizer failed)"
+    found = caption_figures(candidates(CAPTIONS))
+    assert "program failed" in found["caption_micro_meteor"].note
+    assert found["caption_micro_bleu_1"].note == f"{caption_tokenizer.BY_RULE} (PTBTokenizer failed)"
 
 
 @pytest.mark.skipif("VIDEOBERT_SLOW" not in os.environ, reason="METEOR's program takes seconds to start")
 def test_meteor_of_the_published_example_in_all_modes():
-    java_or_skip(words.METEOR_JAR)
+    java_or_skip(caption_tokenizer.METEOR_JAR)
     corpus = [(c.split(), [r.split() for r in rs]) for c, rs in EXAMPLE]
     corpus.append((["|||", "now"], [["now"]]))
-    ((parts_1NK, apart), why) = meteor.parts(
+    ((parts_1NK, apart), why) = meteor_parts(
         [([[c for c, _ in corpus]], [rs for _, rs in corpus]), ([[]], [])]
     )
-    assert why == "" and apart.shape == (1, 0, meteor.PARTS)
-    assert float(meteor.meteor(parts_1NK[0, :2].sum(0))[0]) == pytest.approx(PUBLISHED_METEOR, abs=1e-6)
+    assert why == "" and apart.shape == (1, 0, METEOR_PARTS)
+    assert float(meteor(parts_1NK[0, :2].sum(0))[0]) == pytest.approx(PUBLISHED_METEOR, abs=1e-6)
     # what the program itself answers to the counts of the first and of the second
-    assert meteor.meteor(parts_1NK[0, :2])[:, 0] == pytest.approx([0.1556568826170604, 0.39012536521249613])
-    assert float(meteor.meteor(parts_1NK[0, 2])[0]) == pytest.approx(1.0), "what parts references is left out"
-    found = caption_figures([Described(str(i), 0.0, c, rs) for i, (c, rs) in enumerate(EXAMPLE)])
+    assert meteor(parts_1NK[0, :2])[:, 0] == pytest.approx([0.1556568826170604, 0.39012536521249613])
+    assert float(meteor(parts_1NK[0, 2])[0]) == pytest.approx(1.0), "what parts references is left out"
+    found = caption_figures([Candidate(str(i), 0.0, c, rs) for i, (c, rs) in enumerate(EXAMPLE)])
     assert len(found) == len(MODES) * 7 and all(0 < figure.value <= 10 for figure in found.values())
     assert found["caption_micro_meteor"].value == pytest.approx(PUBLISHED_METEOR, abs=1e-6)
     assert found["caption_paragraph_meteor"].value == pytest.approx(PUBLISHED_METEOR, abs=1e-6)
 
 
-def test_captions_that_look_at_the_video_beat_the_same_captions_dealt_out(no_java):
+def test_captions_that_look_at_the_video_beat_the_same_captions_shuffled(no_java):
     random, kinds = np.random.default_rng(1), "onion carrot apple potato leek".split()
     corpus = []
     for video in range(12):
         for i, kind in enumerate(random.permutation(kinds)):
             corpus.append((f"v{video}", float(i), f"now we cut the {kind} well", (f"cut the {kind}",)))
-    looking = caption_figures(described(corpus))
-    blind = caption_figures(described([(v, s, "now we cut the thing", rs) for v, s, _, rs in corpus]))
+    looking = caption_figures(candidates(corpus))
+    blind = caption_figures(candidates([(v, s, "now we cut the thing", rs) for v, s, _, rs in corpus]))
     for measure in ("rouge_l", "cider"):
         figure = looking[f"caption_micro_{measure}"]
         assert figure.low > figure.chance
         constant = blind[f"caption_micro_{measure}"]
-        assert constant.value == pytest.approx(constant.chance), "the same caption everywhere is worth a deal"
+        assert constant.value == pytest.approx(constant.chance), (
+            "the same caption everywhere scores as it does shuffled"
+        )
     micro, macro = looking["caption_micro_cider"], looking["caption_macro_cider"]
     assert micro.value == pytest.approx(macro.value), "videos of equally many segments"
-    assert caption_figures(described(corpus)) == looking and DEALS >= 2
+    assert caption_figures(candidates(corpus)) == looking and SHUFFLES >= 2
 
 
 def test_the_interval_draws_whole_videos(no_java):
@@ -253,7 +263,7 @@ def test_the_interval_draws_whole_videos(no_java):
     for video in range(20):
         text = f"w{video} x{video} y{video} z{video}"
         corpus += [(f"v{video:02}", float(i), text if video % 2 else "nothing", (text,)) for i in range(10)]
-    figure = caption_figures(described(corpus))["caption_micro_rouge_l"]
+    figure = caption_figures(candidates(corpus))["caption_micro_rouge_l"]
     deviation = 0.5 / math.sqrt(20)
     assert figure.value == pytest.approx(0.5)
     assert figure.low == pytest.approx(0.5 - 1.96 * deviation, abs=deviation / 3)
@@ -261,7 +271,7 @@ def test_the_interval_draws_whole_videos(no_java):
 
 
 def test_one_video_has_no_cider_of_its_paragraph(no_java):
-    found = caption_figures(described(CAPTIONS[:2]))
+    found = caption_figures(candidates(CAPTIONS[:2]))
     assert (
         found["caption_paragraph_cider"].value is None
         and "equally rare" in found["caption_paragraph_cider"].note

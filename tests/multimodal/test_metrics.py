@@ -20,13 +20,14 @@ from multimodal.inference.embedding import (
     embed_videos,
 )
 from multimodal.objectives.contrast import TEMPERATURE
-from multimodal.scoring.cloze import frequencies
-from multimodal.scoring.forecasts import Transitions, name_of
-from multimodal.scoring.intervals import RESAMPLES, Answers
+from multimodal.scoring.alignment import alignment_figures
+from multimodal.scoring.cloze import cloze_figures, witten_bell
+from multimodal.scoring.intervals import MOST_QUESTIONS, RESAMPLES, ScoredQuestions, sample_questions
 from multimodal.scoring.metrics import evaluate
-from multimodal.scoring.references import Asked
-from multimodal.scoring.sight import sight_scores
-from multimodal.scoring.truth import Step, Truth
+from multimodal.scoring.next_token import BigramTable, figure_name, next_token_figures
+from multimodal.scoring.references import ReferencedMoment
+from multimodal.scoring.truth import Truth, TruthStep
+from multimodal.scoring.visual_search import visual_scores
 from multimodal.vocabulary import TEMPLATE
 
 
@@ -45,7 +46,7 @@ def held_out(seed: int = 77):
 
 
 def test_a_figure_by_hand():
-    answers = Answers()
+    answers = ScoredQuestions()
     for video, right, chance in (("a", 1, 0.5), ("a", 0, 0.5), ("a", 1, 0.0), ("b", 1, 1.0), ("c", 1, 1.0)):
         answers.add(video, right, chance)
     figure = answers.figure()
@@ -56,14 +57,14 @@ def test_a_figure_by_hand():
 
 
 def test_two_videos_make_nothing_sure():
-    answers = Answers()
+    answers = ScoredQuestions()
     for video in ("a", "b", "b"):
         answers.add(video, 1, 0.5)
     assert (answers.figure().low, answers.figure().high) == (0.0, 1.0)
 
 
 def test_an_interval_over_videos_is_that_of_the_bootstrap():
-    random, answers = np.random.default_rng(0), Answers()
+    random, answers = np.random.default_rng(0), ScoredQuestions()
     shares = random.random(40)
     for n, share in enumerate(shares):
         answers.add(f"v{n:02}", share, 0.1)
@@ -73,8 +74,8 @@ def test_an_interval_over_videos_is_that_of_the_bootstrap():
     assert figure.high == pytest.approx(shares.mean() + 1.96 * deviation, abs=deviation / 3)
 
 
-def test_nothing_asked_has_no_figure(tmp_path):
-    assert Answers().figure() is None
+def test_no_question_has_no_figure(tmp_path):
+    assert ScoredQuestions().figure() is None
     assert evaluate(joint_samples.trained(tmp_path), [], [], None, silent) == {}
 
 
@@ -150,7 +151,7 @@ def truth(materials) -> Truth:
     steps = {}
     for m in materials:
         steps[m.video.video] = tuple(
-            Step(s.start, s.end, s.text.split()[1], s.text.split()[3].rstrip("."))
+            TruthStep(s.start, s.end, s.text.split()[1], s.text.split()[3].rstrip("."))
             for s in m.transcript.sentences
         )
     return Truth(joint_samples.ACTIONS, joint_samples.THINGS, steps, frozenset())
@@ -181,11 +182,11 @@ def test_progress_is_told(tmp_path):
     assert RESAMPLES >= 1000
 
 
-def test_a_table_of_transitions_by_hand():
+def test_a_bigram_table_by_hand():
     before = [joint_samples.material("a", [(0, 0), (0, 1), (0, 2), (0, 0), (0, 1)])]  # 000 111 222 000 111
-    assert [Transitions(before, 1, 9)(t) for t in (0, 1, 2, 3)] == [0, 1, 2, 9]
-    assert [Transitions(before, 4, 9)(t) for t in (0, 1, 2, 3)] == [1, 2, 0, 9]
-    assert [name_of(h) for h in (1, 2, 4, 8)] == [
+    assert [BigramTable(before, 1, 9)(t) for t in (0, 1, 2, 3)] == [0, 1, 2, 9]
+    assert [BigramTable(before, 4, 9)(t) for t in (0, 1, 2, 3)] == [1, 2, 0, 9]
+    assert [figure_name(h) for h in (1, 2, 4, 8)] == [
         "next_token", "next_token_at_3_s", "next_token_at_6_s", "next_token_at_12_s",
     ]  # fmt: skip
 
@@ -193,7 +194,7 @@ def test_a_table_of_transitions_by_hand():
 @settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.integers(0, 9), st.integers(1, 9)), st.integers(10, 30))
 def test_frequencies_are_a_distribution(counts, choices):
-    probability = frequencies(counts, choices)
+    probability = witten_bell(counts, choices)
     assert sum(probability(i) for i in range(choices)) == pytest.approx(1)
     assert min(probability(i) for i in range(choices)) > 0
 
@@ -227,10 +228,10 @@ def test_perplexity_falls_where_the_other_modality_is_given(learned):
     assert found["alignment_auc"].low > 0.6
 
 
-def test_sight_orders_moments_as_search_does(learned):
+def test_visual_scores_order_moments_as_search_does(learned):
     said = [s for m in held_out() for s in m.spoken()]
     texts, tokens = [s.text for s in said], [s.tokens for s in said]
-    to_moments, to_texts = sight_scores(learned, texts, tokens)
+    to_moments, to_texts = visual_scores(learned, texts, tokens)
     index = Index(learned, [""] * len(said), said, embed_texts(learned, texts), embed_videos(learned, tokens))
     for text, scores in zip(texts, to_moments, strict=True):
         ranked = scores[index.by_sight(text)]
@@ -244,7 +245,7 @@ def test_beyond_the_first_fifty_nothing_overtakes_them(learned):
     materials = joint_samples.materials(12, seed=3)
     said = [s for m in materials for s in m.spoken()]
     assert len(said) > RERANKED
-    to_moments, to_texts = sight_scores(learned, [s.text for s in said], [s.tokens for s in said])
+    to_moments, to_texts = visual_scores(learned, [s.text for s in said], [s.tokens for s in said])
     for scores, near in ((to_moments, "texts"), (to_texts, "tokens")):
         assert scores.shape == (len(said), len(said)) and np.isfinite(scores).all(), near
     near = embed_texts(learned, [s.text for s in said]) @ embed_videos(learned, [s.tokens for s in said]).T
@@ -259,12 +260,12 @@ def test_beyond_the_first_fifty_nothing_overtakes_them(learned):
 
 def test_references_are_searched_for_and_captions_scored_against_them(learned):
     after = held_out()
-    references = [Asked(s, (s.text, f"we {s.text[4:]}")) for m in after for s in m.spoken()]
+    references = [ReferencedMoment(s, (s.text, f"we {s.text[4:]}")) for m in after for s in m.spoken()]
 
-    def describe(moments):
+    def template(moments):
         return [fill_blanks(learned, TEMPLATE, moment.tokens)[0] for moment in moments]
 
-    found = evaluate(learned, [], after, None, silent, references=references, describe=describe)
+    found = evaluate(learned, [], after, None, silent, references=references, caption=template)
     for name in ("reference_search", "reference_moment_to_text"):
         figure = found[f"{name}_recall_at_10"]
         assert (
@@ -278,20 +279,86 @@ def test_references_are_searched_for_and_captions_scored_against_them(learned):
     assert found["reference_moment_to_text_recall_at_1"].chance == pytest.approx(2 / 72)
     cider = found["caption_micro_cider"]
     assert cider.low > cider.chance and cider.n == 36 and cider.note.startswith("against what people wrote")
-    said = evaluate(learned, [], after, None, silent, describe=describe)["caption_micro_cider"]
+    said = evaluate(learned, [], after, None, silent, caption=template)["caption_micro_cider"]
     assert said.note.startswith("against what is said there") and said.n == 36
-    beside = {"same": describe, "silent": lambda moments: ["" for _ in moments]}
-    ways = evaluate(learned, [], after, None, silent, describe=describe, beside=beside)
+    others = {"same": template, "silent": lambda moments: ["" for _ in moments]}
+    ways = evaluate(learned, [], after, None, silent, caption=template, other_captions=others)
     assert ways["caption_micro_cider_of_same"] == said and ways["caption_micro_cider_of_silent"].value == 0
     alone = evaluate(learned, [], [], None, silent, references=references[:6])
     assert set(alone) == {n for n in found if n.startswith("reference_")}
 
 
 def test_of_very_many_moments_the_seed_draws_some_and_says_so(learned, monkeypatch):
-    monkeypatch.setattr("multimodal.scoring.sight.MOST", 10)
+    monkeypatch.setattr("multimodal.scoring.visual_search.MOST_MOMENTS", 10)
     one, same = (evaluate(learned, [], held_out(), None, silent, seed=4) for _ in range(2))
     assert one == same and one["search_recall_at_1"].n == 10 and one["search_median_rank"].chance == 5.5
-    assert one["moment_to_text_median_rank"].note == "10 of 36 moments, drawn by the seed"
+    assert one["moment_to_text_median_rank"].note.startswith("10 of 36 moments")
+
+
+@given(st.integers(0, 300), st.integers(1, 60), st.integers(0, 9))
+def test_a_sample_is_all_or_one_question_of_each_equal_run(count, most, seed):
+    sample, note = sample_questions(range(count), seed, most)
+    assert list(sample) == sorted(set(sample)) and len(sample) == min(count, most)
+    assert bool(note) == (count > most) and (f"{most} of {count}" in note or not note)
+    runs = [question * most // count for question in sample]
+    assert count <= most or max(np.bincount(runs, minlength=most)) <= 2
+
+
+def test_every_question_is_as_likely_to_be_in_a_sample():
+    drawn = np.zeros(25)
+    for seed in range(2000):
+        drawn[list(sample_questions(range(25), seed, 10)[0])] += 1
+    assert drawn / 2000 == pytest.approx(np.full(25, 10 / 25), abs=0.12)
+
+
+@pytest.fixture(scope="module")
+def many(learned):
+    """80 held-out videos, whose sentences have 2,400 words, with their figures: cloze of a sample, and of all."""
+    materials = joint_samples.materials(80, seed=9, kinds=6)
+    paired = [s for m in materials for s in m.spoken()]
+    with pytest.MonkeyPatch.context() as patch:
+        sampled = cloze_figures(learned, paired, paired, truth(materials))
+        patch.setattr("multimodal.scoring.intervals.MOST_QUESTIONS", 10**6)
+        return materials, paired, sampled, cloze_figures(learned, paired, paired, truth(materials))
+
+
+def test_of_many_questions_a_sample_gives_the_figure_and_its_interval(many):
+    _, paired, sampled, whole = many
+    words = 5 * len(paired)
+    assert words > MOST_QUESTIONS and sampled.keys() == whole.keys()
+    for name, figure in sampled.items():
+        full = whole[name]
+        assert figure.n == min(full.n, MOST_QUESTIONS) and not full.note
+        if full.n <= MOST_QUESTIONS:
+            assert figure == full, name
+            continue
+        assert f"{MOST_QUESTIONS} of {words}" in figure.note, name
+        width = full.high - full.low
+        assert figure.value == pytest.approx(full.value, rel=0.03)
+        assert width / 2 <= figure.high - figure.low <= 1.5 * width + 0.03 * full.value
+    assert sampled["text_cloze_with_video"].n == sampled["cloze_perplexity_text_only"].n == MOST_QUESTIONS
+    assert sampled["action_and_thing_text_cloze_with_video"].n == 2 * len(paired), (
+        "few enough to be all asked"
+    )
+
+
+def test_every_kind_of_figure_asks_at_most_so_many_questions(learned, many, monkeypatch):
+    materials, paired, *_ = many
+    monkeypatch.setattr("multimodal.scoring.intervals.MOST_QUESTIONS", 60)
+    monkeypatch.setattr("multimodal.scoring.alignment.MOST_QUESTIONS", 60)
+    monkeypatch.setattr("multimodal.scoring.visual_search.MOST_MOMENTS", 60)
+
+    def template(moments):
+        assert len({m.video for m in moments}) > 30, "spread over the videos"
+        return ["now cut the onion." for _ in moments]
+
+    found = evaluate(learned, [], materials, truth(materials), silent, caption=template)
+    assert {name: figure.n for name, figure in found.items() if figure.n > 80} == {}
+    for name, figure in found.items():
+        if figure.value is not None and not name.startswith("caption_paragraph"):
+            assert "60 of" in figure.note or "30 of" in figure.note, name
+    assert alignment_figures(learned, paired)["alignment_auc"].n == 60
+    assert next_token_figures(learned, [], materials)["next_token"].n <= 60
 
 
 def test_five_guesses_are_right_at_least_as_often_as_one(learned):

@@ -16,9 +16,9 @@ from multimodal.scoring.references import (
     LARGEST,
     Reference,
     ReferencesError,
-    asked,
     match,
     read_references,
+    referenced_moments,
 )
 
 # The first lines of an entry of youcookii_annotations_trainval.json (http://youcook2.eecs.umich.edu/download), and one without any
@@ -211,7 +211,7 @@ def test_moments_have_the_clips_that_lie_at_least_half_in_them():
         Reference("v", None, None, "a salad"),
         Reference("v", 100.0, 110.0, "after the end"),
     ]
-    found = asked(material, references)
+    found = referenced_moments(material, references)
     assert [(a.moment.tokens, a.sentences) for a in found] == [
         ((0,), ("cut",)),
         ((0, 0, 0, 5, 5, 5, 10, 10, 10), ("a salad",)),
@@ -219,4 +219,4 @@ def test_moments_have_the_clips_that_lie_at_least_half_in_them():
     ]
     assert (found[1].moment.start, found[1].moment.end) == (0.0, 13.5)
     blind = joint_samples.Material(material.video, material.transcript, np.zeros(0), np.zeros(0, int))
-    assert asked(blind, references) == []
+    assert referenced_moments(blind, references) == []

@@ -18,9 +18,9 @@ from multimodal.answers.session import open_trained
 from multimodal.answers.token_names import FILE
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
-from multimodal.scoring.cloze import REGIMES
-from multimodal.scoring.described import MODES
-from multimodal.scoring.forecasts import name_of
+from multimodal.scoring.caption_figures import MODES
+from multimodal.scoring.cloze import PERPLEXITIES
+from multimodal.scoring.next_token import figure_name
 from multimodal.segments import HORIZONS
 from multimodal.store import InputError, Store, canonical_json, write_whole
 from multimodal.web import charts, evaluation, samples
@@ -301,8 +301,8 @@ def test_every_figure_that_an_evaluation_can_make_is_known_by_its_task():
     names = {f"caption_{mode}_{m}" for mode in MODES for m in measures}
     names |= {f"{s}_{m}" for s in ("search", "moment_to_text", "reference_search", "reference_moment_to_text")
               for m in ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank")}  # fmt: skip
-    names |= {f"cloze_perplexity_{regime}" for regime in REGIMES.values()} | set(REGIMES)
-    names |= {f"{name_of(h)}{end}" for h in HORIZONS for end in ("", "_bigram_table")}
+    names |= {f"cloze_perplexity_{kind}" for kind in PERPLEXITIES.values()} | set(PERPLEXITIES)
+    names |= {f"{figure_name(h)}{end}" for h in HORIZONS for end in ("", "_bigram_table")}
     by_task = evaluation.names_by_task({name: number_of(1, 2) for name in names} | {"mine": number_of(1, 2)})
     assert by_task[-1] == (evaluation.OTHERS, ["mine"])
     assert {name for _, task in by_task[:-1] for name in task} == names
@@ -364,7 +364,7 @@ def test_the_table_has_a_line_for_each_figure_under_its_task():
 def test_curves_are_drawn_where_there_are_two_places_at_least():
     assert charts.figure_charts({"next_token": number_of(0.5, 0.1)}) == []
     ends = ("", "_bigram_table")
-    given = {f"{name_of(h)}{end}": number_of(1 / h, 0.1, 0.0, 1.0) for h in HORIZONS[:2] for end in ends}
+    given = {f"{figure_name(h)}{end}": number_of(1 / h, 0.1, 0.0, 1.0) for h in HORIZONS[:2] for end in ends}
     (curve,) = charts.figure_charts(given)
     assert [words for _, words in curve.x_ticks] == ["1.5 s", "3 s"]
     assert [series.name for series in curve.series] == ["the model", "bigram table", "chance"]

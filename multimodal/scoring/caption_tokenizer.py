@@ -1,6 +1,7 @@
-"""Owns what a word is when captions are scored: Stanford's PTBTokenizer where Java runs it, else a rule of our own.
+"""Tokenization of captions before they are scored: Stanford's PTBTokenizer where Java runs it, else a regular expression.
 
-Both write in small letters, part contractions ("do n't", "it 's") and drop punctuation, as pycocoevalcap does.
+Both write in small letters, split contractions ("do n't", "it 's") and drop punctuation, as pycocoevalcap does. The
+Java programs are those that the optional package pycocoevalcap carries.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ JAVA_MEMORY = "-Xmx2G"
 BY_JAVA, BY_RULE = "words by PTBTokenizer", "words by videobert's own rule"
 
 PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
-"""What pycocoevalcap drops, to the letter: its brackets are in capitals, those of -lowerCase are not, so they stay."""
+"""The tokens that pycocoevalcap drops. Its brackets are in capitals, those of ``-lowerCase`` are not, so they stay."""
 
 _QUOTES = str.maketrans("‘’‛`´“”„", "'''''\"\"\"")
-_TOGETHER = {"cannot": "can not", "gonna": "gon na", "gotta": "got ta", "wanna": "wan na", "gimme": "gim me",
+_CONTRACTIONS = {"cannot": "can not", "gonna": "gon na", "gotta": "got ta", "wanna": "wan na", "gimme": "gim me",
              "lemme": "lem me", "'tis": "'t is", "'twas": "'t was"}  # fmt: skip
 _WORD = re.compile(
     r"""
@@ -41,24 +42,24 @@ _WORD = re.compile(
 _DROPPED = frozenset(".?!,:;-'\"()[]{}–—…")
 
 
-def plain_words(text: str) -> list[str]:
-    """The words of a text by our own rule: the Penn Treebank's, but for rarer abbreviations and brackets, which go."""
+def rule_tokens(text: str) -> list[str]:
+    """The tokens of a text by our own rule: the Penn Treebank's, without rare abbreviations and without brackets."""
     small = text.lower().translate(_QUOTES)
     found: list[str] = []
     for token in _WORD.findall(small):
         if token not in _DROPPED:
-            found += _TOGETHER.get(token, token).split()
+            found += _CONTRACTIONS.get(token, token).split()
     return found
 
 
 def jar(name: str) -> Path | None:
-    """A Java program that the optional package pycocoevalcap carries; ``None`` where it is not installed."""
+    """The path of a Java program of the package pycocoevalcap; ``None`` where that is not installed."""
     found = importlib.util.find_spec(PACKAGE)
     folders = (found.submodule_search_locations or []) if found else []
     return next((path for folder in folders if (path := Path(folder) / name).is_file()), None)
 
 
-def missing(name: str) -> str:
+def why_not_java(name: str) -> str:
     """Why a Java program cannot be run, in words; empty where it can."""
     if shutil.which("java") is None:
         return "Java is missing"
@@ -66,7 +67,7 @@ def missing(name: str) -> str:
 
 
 def run_java(arguments: Sequence[str], lines: Sequence[str]) -> list[str] | None:
-    """The lines that a Java program answers to lines; ``None`` where it failed."""
+    """The output lines of a Java program for input ``lines``; ``None`` where it failed."""
     command = ["java", JAVA_MEMORY, "-Dfile.encoding=UTF-8", *arguments]
     text = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
     try:
@@ -76,21 +77,22 @@ def run_java(arguments: Sequence[str], lines: Sequence[str]) -> list[str] | None
     return done.stdout.decode("utf-8", "replace").splitlines()
 
 
-def words_of(texts: Sequence[str]) -> tuple[list[list[str]], str]:
-    """The words of each text, and which rule told them apart, for people."""
+def tokenize(texts: Sequence[str]) -> tuple[list[list[str]], str]:
+    """The tokens of each text, and the name of the tokenizer, for people."""
     one_line = [" ".join(text.split()) for text in texts]
-    why = missing(PTB_JAR)
+    why = why_not_java(PTB_JAR)
     if not why:
-        words = _by_java([text for text in one_line if text])
-        if words is not None:
-            given = iter(words)
+        # the program says nothing about an empty line, so only the others are given to it
+        tokens = _ptb_tokens([text for text in one_line if text])
+        if tokens is not None:
+            given = iter(tokens)
             return [next(given) if text else [] for text in one_line], BY_JAVA
         why = "PTBTokenizer failed"
-    return [plain_words(text) for text in one_line], f"{BY_RULE} ({why})"
+    return [rule_tokens(text) for text in one_line], f"{BY_RULE} ({why})"
 
 
-def _by_java(texts: Sequence[str]) -> list[list[str]] | None:
-    """None where the program failed."""
+def _ptb_tokens(texts: Sequence[str]) -> list[list[str]] | None:
+    """``None`` where the program failed."""
     program = ["-cp", str(jar(PTB_JAR)), "edu.stanford.nlp.process.PTBTokenizer"]
     lines = run_java([*program, "-preserveLines", "-lowerCase", "-encoding", "UTF-8"], texts)
     if lines is None or len(lines) != len(texts):
