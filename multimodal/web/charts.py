@@ -10,20 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from multimodal.terms import TITLES
 from multimodal.web.questions import HORIZON_FIGURES, RECALLS
 
 WIDTH, HEIGHT = 320.0, 190.0
 LEFT, RIGHT, TOP, BOTTOM = 34.0, 8.0, 10.0, 22.0
 MOST_POINTS = 100
-TERM_TITLES = {
-    "loss": ("Loss", "the weighted sum of the terms, which training minimises"),
-    "text": ("Text cloze", "masked words, predicted from the other words"),
-    "video": ("Video cloze", "masked visual tokens, predicted from the other visual tokens"),
-    "joint": ("Joint cloze", "masked words and visual tokens, predicted from both"),
-    "alignment": ("Alignment", "does this sentence belong to this clip? A uniform guess gives 0.69"),
-    "contrast": ("Contrast", "the text embedding against those of the other videos, and the other way"),
-}
-"""Title and note of each term of the loss."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +27,6 @@ class LossChart:
     """
 
     title: str
-    note: str
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     train: str
@@ -60,7 +51,7 @@ def loss_charts(metrics: Sequence[dict]) -> list[LossChart]:
     names = {
         n for line in metrics for n in line if isinstance(line[n], float | int) and n not in ("step", "learning_rate")
     }  # fmt: skip
-    order = [n for n in TERM_TITLES if n in names] + sorted(names - set(TERM_TITLES))
+    order = [n for n in TITLES if n in names] + sorted(names - set(TITLES))
     return [_loss_chart(name, metrics) for name in order]
 
 
@@ -83,10 +74,9 @@ def _loss_chart(name: str, metrics: Sequence[dict]) -> LossChart:
     def line(rows: np.ndarray) -> str:
         return " ".join("{},{}".format(*position(*row)) for row in rows)
 
-    title, note = TERM_TITLES.get(name, (name, ""))
+    title = TITLES.get(name, name)
     return LossChart(
-        title,
-        note,
+        title[:1].upper() + title[1:],
         tuple((position(x, 0)[0], f"{x:g}") for x in x_values),
         tuple((position(0, y)[1], f"{y:g}") for y in y_values),
         line(means),

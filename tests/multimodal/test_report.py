@@ -23,6 +23,7 @@ from multimodal.scoring.cloze import PERPLEXITIES
 from multimodal.scoring.next_token import figure_name
 from multimodal.segments import HORIZONS
 from multimodal.store import InputError, Store, canonical_json, write_whole
+from multimodal.terms import TITLES
 from multimodal.web import charts, evaluation, samples
 from multimodal.web.report import write_report
 from vision.clips import CLIP_SECONDS
@@ -259,7 +260,9 @@ def test_queries_are_the_corpus_s_own_telling_phrases():
 
 def test_loss_curves_follow_the_record(made):
     loss, text = charts.loss_charts(charts.read_metrics(made.model("m") / "metrics.jsonl"))
-    assert [c.title for c in (loss, text)] == [charts.TERM_TITLES[n][0] for n in ("loss", "text")]
+    assert [c.title.casefold() for c in (loss, text)] == [
+        TITLES[name].casefold() for name in ("loss", "text")
+    ]
     assert (loss.first, loss.last, loss.held_out, loss.held_out_last) == (8.875, 4.0, "", None)
     height = [float(point.split(",")[1]) for point in loss.train.split()]
     assert len(height) == 40 and height == sorted(height)
