@@ -1,1 +1,1 @@
-"""What is said: the sound of a video becomes sentences with times. Writes no files."""
+"""Speech: the audio track of a video becomes a transcript, sentences and words with times. Writes no files."""

@@ -100,7 +100,7 @@ def transcript(
     timed = any(INNER_TIME.search(cue.text) for cue in cues)
     rows, repeats = _new_lines(cues)
     # Roll-up captions show most lines again, or have word times as YouTube's do. Elsewhere a line that comes twice was
-    # said twice.
+    # spoken twice.
     rolls_up = timed or repeats * 2 >= len(cues) > 1
     if not rolls_up:
         rows = [(cue, cue.text.split("\n")) for cue in cues]

@@ -13,10 +13,11 @@ from torch import Tensor
 from whisper.audio import CHUNK_LENGTH, FRAMES_PER_SECOND, N_FRAMES, log_mel_spectrogram, pad_or_trim
 from whisper.decoding import DecodingOptions, DecodingResult
 from whisper.timing import find_alignment, merge_punctuations
-from whisper.tokenizer import LANGUAGES, Tokenizer, get_tokenizer
+from whisper.tokenizer import Tokenizer, get_tokenizer
 
 from speech.audio import SAMPLE_RATE
 from speech.errors import SpeechModelError
+from speech.languages import LANGUAGES
 from speech.models import SpeechModel, has_fast_bf16
 from speech.sentences import SentenceOptions, Word
 from speech.vad import Segment, VADOptions

@@ -39,7 +39,7 @@ class Row:
 def from_rows(rows: Sequence[Row], source: dict, *, language: str | None = None) -> Transcript:
     """The transcript of a table, one sentence a row. Rows may overlap but not go back in time. Raises SpeechError.
 
-    A missing end is the next row's start, or when the words have been said if that is earlier.
+    A missing end is the next row's start, or, if that is earlier, when the words have been spoken.
     """
     check_times([(row.start, row.end, row.place) for row in rows])
     spoken = [row for row in rows if row.text.strip()]

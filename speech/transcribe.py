@@ -11,14 +11,14 @@ import torch
 import whisper
 
 from speech.audio import Audio
-from speech.decoding import LANGUAGES, Decoder, TranscribeOptions, check
+from speech.decoding import Decoder, TranscribeOptions, check
 from speech.hallucination_loops import remove_loops
 from speech.models import SpeechModel, load
 from speech.sentences import Transcript, Word, sentences
 from speech.vad import Segment
 from speech.windows import WINDOW_SECONDS, Window, windows
 
-__all__ = ["LANGUAGES", "SpeechModel", "TranscribeOptions", "load", "transcribe"]
+__all__ = ["SpeechModel", "TranscribeOptions", "load", "transcribe"]
 
 # A word may begin this long before its speech segment, so that no soft beginning is lost, but not end after it: on real
 # narration VAD begins with the speech (within 0.01 s) and ends 0.05 to 0.11 s after it.
@@ -84,7 +84,7 @@ class _Transcribed:
             setattr(self, name, getattr(self, name) + getattr(following, name))
 
     def notes(self) -> tuple[str, ...]:
-        """Remarks for the transcript. Stored, and therefore worded as ever."""
+        """Remarks for a person. They are part of the stored transcript, so their wording stays."""
         notes = list(self.problems)
         if not self.chunks:
             notes.append("no speech found")

@@ -21,6 +21,7 @@ from multimodal.store import canonical_json
 from multimodal.tables import COLUMNS, TABLES, TableError, Video, read_table
 from speech import captions, imported
 from speech.errors import SpeechError
+from speech.languages import LANGUAGES
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
 from vision.codebook import MAX_LEAVES
@@ -93,8 +94,6 @@ def _language(file: Path) -> str | None:
     code = Path(file.stem).suffix.removeprefix(".").split("-")[0]
     if not code or file.suffix.lower() not in TRANSCRIPTS:
         return None
-    from whisper.tokenizer import LANGUAGES
-
     return code if code in LANGUAGES else None
 
 

@@ -26,6 +26,7 @@ from speech import audio, captions, transcribe
 from speech.audio import Audio
 from speech.checkpoints import CHECKPOINTS
 from speech.errors import SpeechError, SpeechModelError
+from speech.languages import LANGUAGES
 from speech.sentences import Transcript
 from vision import clips, features, pixels, readers
 from vision.clips import Clip, ReadReport
@@ -76,7 +77,7 @@ class IngestOptions:
             )
         if self.reader not in READERS:
             raise InputError(f"--reader {self.reader}: not known; choose one of {', '.join(READERS)}")
-        if self.language is not None and self.language not in transcribe.LANGUAGES:
+        if self.language is not None and self.language not in LANGUAGES:
             raise InputError(
                 f"--language {self.language}: Whisper has no such language; give a code such as en or de"
             )

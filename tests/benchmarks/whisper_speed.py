@@ -1,9 +1,10 @@
-"""Whisper with word times, ours against `whisper.transcribe`, on real narrated videos: CPU seconds and words.
+"""Transcription with word times, ours against `whisper.transcribe`, on real narrated videos: CPU seconds and words.
 
     python tests/benchmarks/whisper_speed.py [--rounds 3] [--threads 1 2] [--model tiny.en] [NAME ...]
 
-Both get the same weights and the same samples, each video by turns; a ratio is the median over the rounds. Words are
-wrong against the captions beside a video; for grid_* against the sentence that the file's name spells.
+Both get the same weights and the same samples, one after the other for each video. A ratio is the median over the
+rounds. The reference for the word error rate is the captions beside a video, or for grid_* the sentence that the
+file's name spells.
 """
 
 import argparse
@@ -36,7 +37,7 @@ NORMAL = EnglishTextNormalizer()
 
 
 def reference(video: Path) -> str | None:
-    """What is said in the video as others wrote it down; None where nobody did."""
+    """The reference text of a video; None where there is none."""
     if video.stem.startswith("grid_"):
         code = video.stem.removeprefix("grid_")
         return " ".join(words.get(letter, letter) for words, letter in zip(GRID, code, strict=True))
@@ -98,9 +99,11 @@ def main() -> None:
             subprocess.run([sys.executable, __file__, *again], env=os.environ | count, check=True)
             continue
         totals = [[0.0, 0.0] for _ in range(given.rounds)]
-        written: list[tuple[str, str, str]] = []
+        texts: list[tuple[str, str, str]] = []
         print(f"{threads} thread(s), {given.model}, CPU seconds, median of {given.rounds} rounds")
-        print(f"{'video':34}{'seconds':>8}{'theirs':>8}{'ours':>8}{'times':>7}  words wrong, theirs and ours")
+        print(
+            f"{'video':34}{'seconds':>8}{'theirs':>8}{'ours':>8}{'times':>7}  word error rate, theirs and ours"
+        )
         for video in videos:
             sound = audio.read(video)
             seconds, their_text, our_text = measure(plain, model, sound, given.rounds)
@@ -109,19 +112,19 @@ def main() -> None:
                 total[1] += ours
             theirs, ours = (statistics.median(column) for column in zip(*seconds, strict=True))
             ratio = statistics.median(theirs / ours for theirs, ours in seconds)
-            said, wrong = reference(video), ""
-            if said is not None:
-                written.append((NORMAL(said), NORMAL(their_text), NORMAL(our_text)))
-                wrong = "  ".join(f"{jiwer.wer(written[-1][0], text):.3f}" for text in written[-1][1:])
-            line = f"{video.name:34}{sound.seconds:8.1f}{theirs:8.2f}{ours:8.2f}{ratio:7.2f}  {wrong}"
+            text, rates = reference(video), ""
+            if text is not None:
+                texts.append((NORMAL(text), NORMAL(their_text), NORMAL(our_text)))
+                rates = "  ".join(f"{jiwer.wer(texts[-1][0], found):.3f}" for found in texts[-1][1:])
+            line = f"{video.name:34}{sound.seconds:8.1f}{theirs:8.2f}{ours:8.2f}{ratio:7.2f}  {rates}"
             print(line, flush=True)
         ratio = statistics.median(theirs / ours for theirs, ours in totals)
         print(f"all: {ratio:.2f} times as fast", end="")
-        if written:
-            said, *heard = (list(column) for column in zip(*written, strict=True))
-            theirs, ours = (jiwer.wer(said, text) for text in heard)
+        if texts:
+            references, *found = (list(column) for column in zip(*texts, strict=True))
+            theirs, ours = (jiwer.wer(references, column) for column in found)
             print(
-                f"; words wrong {theirs:.4f} and {ours:.4f}, {100 * (ours - theirs):+.2f} points (at most +0.5)"
+                f"; word error rate {theirs:.4f} and {ours:.4f}, {100 * (ours - theirs):+.2f} points (at most +0.5)"
             )
         print(flush=True)
 

@@ -62,7 +62,7 @@ def click_track(clicks: Sequence[float], seconds: float, rate: int) -> np.ndarra
     return samples
 
 
-def heard_clicks(samples: np.ndarray, rate: int = 16_000) -> list[float]:
+def find_clicks(samples: np.ndarray, rate: int = 16_000) -> list[float]:
     """When the clicks are loudest, in seconds from the first sample."""
     loud = np.convolve(np.abs(samples), np.ones(rate // 100) / (rate // 100), "same")
     times = []
@@ -111,5 +111,5 @@ def write_sound(
 
 @pytest.fixture(scope="session")
 def clicks() -> SimpleNamespace:
-    """`track` makes clicks, `write` puts them into a file, `heard` finds them in samples."""
-    return SimpleNamespace(track=click_track, write=write_sound, heard=heard_clicks)
+    """`track` makes clicks, `write` puts them into a file, `find` finds them in samples."""
+    return SimpleNamespace(track=click_track, write=write_sound, find=find_clicks)

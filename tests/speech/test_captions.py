@@ -109,7 +109,7 @@ def test_webvtt_with_everything_that_is_not_a_cue():
 
 
 def test_roll_up_captions_are_cut_where_whisper_ends_sentences(videos):
-    """Where the 21 sentences end that Whisper tiny.en hears in the same video; it has the sound, the captions have not."""
+    """The oracle: where the 21 sentences of Whisper tiny.en end in the same video. It reads the audio, captions have none."""
     ends = """trends app relationship apps group user mouseover it had had meetups app apps demand profiles offs
     users count offs visualization categories""".split()
     transcript = captions.transcript(captions.read(videos / "narrated/ds4200_dating_screencast.en.vtt"), {})

@@ -19,6 +19,7 @@ from speech.audio import Audio
 from speech.checkpoints import CHECKPOINTS
 from speech.errors import SpeechModelError
 from speech.hallucination_loops import remove_loops
+from speech.languages import LANGUAGES
 from speech.sentences import Transcript, Word
 from speech.transcribe import SpeechModel, TranscribeOptions
 
@@ -223,7 +224,8 @@ def test_options_that_cannot_be_followed_are_refused(tiny_en, wrong, message):
         transcribe.transcribe(Audio(np.zeros(0, np.float32), 0.0), tiny_en, TranscribeOptions(**wrong))
 
 
-def test_the_checkpoints_are_those_of_whisper():
+def test_checkpoints_and_languages_are_those_of_whisper():
+    assert set(whisper.tokenizer.LANGUAGES) == LANGUAGES
     assert {name: checkpoint.url for name, checkpoint in CHECKPOINTS.items()} == whisper._MODELS
 
 

@@ -50,8 +50,8 @@ runs = st.lists(
 @given(runs, st.sampled_from([1.0, 7.3, 60.0]), st.sampled_from([10.0, 45.0, 90.0]))
 @example([(150.0, 0.9)] * 6, 60.0, 45.0)
 @example([(150.0, 0.0)] * 6, 7.3, 10.0)
-def test_the_chunks_in_the_windows_are_those_of_the_whole(said, piece, window):
-    probabilities = frames_of(said)
+def test_the_chunks_in_the_windows_are_those_of_the_whole(frames, piece, window):
+    probabilities = frames_of(frames)
     samples = np.repeat(probabilities, FRAME_SAMPLES)
     end = len(probabilities) * FRAME_SECONDS
     whole = chunks(vad.speech_segments(probabilities, end, OPTIONS), probabilities, LONGEST_SILENCE)
