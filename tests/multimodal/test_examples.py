@@ -1,4 +1,4 @@
-"""Segments as model input: masks, strangers, tails, order; each a function of (seed, epoch, item)."""
+"""Segments as model input: masks, videos, tails, order; each a function of (seed, epoch, item)."""
 
 import dataclasses
 import math
@@ -7,31 +7,37 @@ from collections import Counter
 import joint_samples
 import numpy as np
 import pytest
+import torch
+from drawn import DUAL_ENCODER, alignment, hidden, kind, original
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.examples.corruption import content_positions, masked
+from multimodal.examples.corruption import content_positions, mask_tokens
 from multimodal.examples.options import RUNS_PER_SPOKEN_SEGMENT, ExampleOptions
 from multimodal.examples.packing import (
     ALIGNED,
-    IGNORED,
-    JOINT,
     MISALIGNED,
-    TEXT,
     TEXT_TYPE,
-    TOWER,
-    VIDEO,
     VIDEO_TYPE,
     pack,
     sequence,
 )
 from multimodal.examples.sampling import Examples
 from multimodal.segments import CONTEXT, HORIZONS, Segment
+from multimodal.terms import CONTRAST, JOINT, TEXT, VIDEO
 
 V = joint_samples.vocabulary()
+SPOKEN = [s for m in joint_samples.materials() for s in m.spoken()]
+"""The segments of the samples that most tests draw from, with their words."""
 SPECIAL = {V.pad, V.cls_id, V.sep, V.mask, V.unknown, V.join}
 word = st.sampled_from(list(V.replaceable_words))
 leaf = st.integers(0, V.visual - 1)
+
+
+def masked(vocabulary, ids, random, share, used=None) -> tuple[list[int], list[int | None]]:
+    """Token masking as new ids and, for each position, the label."""
+    found = mask_tokens(vocabulary, ids, [0] * len(ids), JOINT, random, share, used)
+    return found.ids, [hidden(found).get(position) for position in range(len(ids))]
 
 
 def unjoined(**wanted) -> ExampleOptions:
@@ -65,7 +71,7 @@ def test_the_form_of_a_sequence(text, tokens, longest):
 def test_masks(text, tokens, seed, share):
     ids, _ = sequence(V, text, tokens, 100)
     new, labels = masked(V, ids, np.random.default_rng(seed), share)
-    asked = [i for i, label in enumerate(labels) if label != IGNORED]
+    asked = [i for i, label in enumerate(labels) if label is not None]
     n = len(text) + len(tokens)
     assert len(asked) == (max(1, round(share * n)) if n else 0)
     assert set(asked) <= set(content_positions(V, ids))
@@ -91,7 +97,7 @@ def test_eighty_ten_ten():
     for seed in range(1000):
         new, labels = masked(big, ids, np.random.default_rng(seed), 0.15)
         for old, now, label in zip(ids, new, labels, strict=True):
-            if label != IGNORED:
+            if label is not None:
                 fate["mask" if now == big.mask else "same" if now == old else "other"] += 1
     trials = sum(fate.values())
     assert trials == 15_000
@@ -103,7 +109,7 @@ FEW_USED = [3, 700, 701, 3999]
 
 
 def replaced(used: list[int] | None) -> Counter:
-    """The visual tokens that were put in for others, in each regime that asks for tokens."""
+    """The visual tokens that were put in for others, in each modality that asks for tokens."""
     big = dataclasses.replace(V, visual=4000)
     spoken = [Segment("v", 0, 9, "now cut the onion", (3, 700) * 3, tuple(range(6)))]
     silent = [Segment("v", 0, 24, "", (701, 3999) * 8, tuple(range(16)))]
@@ -114,7 +120,8 @@ def replaced(used: list[int] | None) -> Counter:
         for epoch in range(300)
         for item in range(len(examples))
         for drawn in examples.draw(epoch, item)
-        for now, label in zip(drawn.ids, drawn.labels, strict=True)
+        for position, label in hidden(drawn).items()
+        for now in [drawn.ids[position]]
         if label >= big.first_visual and now not in (label, big.mask)
     )
 
@@ -150,7 +157,7 @@ def test_every_place_is_asked_as_often():
         asked.update(
             i
             for i, label in enumerate(masked(V, ids, np.random.default_rng(seed), 0.15)[1])
-            if label != IGNORED
+            if label is not None
         )
     assert sum(asked.values()) == 2000 and len(asked) == 7
     assert all(within(n, 2000, 1 / 7) for n in asked.values())
@@ -160,9 +167,9 @@ def test_an_unknown_word_is_never_asked_for():
     ids, _ = sequence(V, V.encode("cut the zucchini"), None)
     assert V.unknown in ids
     assert all(
-        masked(V, ids, np.random.default_rng(s), 1.0)[1][ids.index(V.unknown)] == IGNORED for s in range(5)
+        masked(V, ids, np.random.default_rng(s), 1.0)[1][ids.index(V.unknown)] is None for s in range(5)
     )
-    assert masked(V, [V.cls_id, V.unknown, V.sep], np.random.default_rng(0), 0.15)[1] == [IGNORED] * 3
+    assert masked(V, [V.cls_id, V.unknown, V.sep], np.random.default_rng(0), 0.15)[1] == [None] * 3
 
 
 def test_draws_are_a_function_of_seed_epoch_and_item():
@@ -184,18 +191,25 @@ def test_the_order_is_a_permutation_and_a_function_of_seed_and_epoch(seed, epoch
 
 def test_a_spoken_item_gives_words_alone_video_alone_and_both():
     examples = joint_samples.examples(wanted=unjoined(misaligned_rate=0.0))
-    for item, segment in enumerate(examples.spoken):
+    for item, segment in enumerate(SPOKEN):
         text, said, shown_alone, joint = examples.draw(0, item)
-        assert [i.regime for i in (text, said, shown_alone, joint)] == [TEXT, TOWER, TOWER, JOINT]
-        assert joint.aligned == ALIGNED and text.aligned == said.aligned == shown_alone.aligned == IGNORED
+        assert [kind(i) for i in (text, said, shown_alone, joint)] == [
+            TEXT,
+            DUAL_ENCODER,
+            DUAL_ENCODER,
+            JOINT,
+        ]
+        assert (
+            alignment(joint) == ALIGNED
+            and alignment(text) is alignment(said) is alignment(shown_alone) is None
+        )
         assert said.ids == sequence(V, V.encode(segment.text), None)[0]
         assert shown_alone.ids == sequence(V, None, segment.tokens)[0]
-        assert set(said.labels) == set(shown_alone.labels) == {IGNORED}
-        assert max(text.ids) < V.join and any(i != IGNORED for i in text.labels)
-        whole = [i if label == IGNORED else label for i, label in zip(joint.ids, joint.labels, strict=True)]
-        assert whole == sequence(V, V.encode(segment.text), segment.tokens)[0]
+        assert not hidden(said) and not hidden(shown_alone)
+        assert max(text.ids) < V.join and hidden(text)
+        assert original(joint) == sequence(V, V.encode(segment.text), segment.tokens)[0]
     runs = [examples.draw(0, i) for i in range(len(examples.spoken), len(examples))]
-    assert all(len(r) == 1 and r[0].regime == VIDEO for r in runs)
+    assert all(len(r) == 1 and kind(r[0]) == VIDEO for r in runs)
 
 
 def shown(ids: list[int]) -> list[int]:
@@ -209,15 +223,15 @@ def test_misaligned_pairs_are_misaligned_and_ask_for_no_token():
     )
     pairs = Counter()
     for epoch in range(60):
-        for item, segment in enumerate(examples.spoken):
-            _, said, tower, joint, *twin = examples.draw(epoch, item)
-            assert joint.aligned == ALIGNED
-            pairs[bool(twin)] += 1
-            for other in twin:
-                assert other.aligned == MISALIGNED
-                assert set(other.labels) == {IGNORED}
-                most_of_it = Counter(shown(other.ids)) - Counter(shown(tower.ids))
-                assert most_of_it, f"{segment.text}: all that is shown belongs to it"
+        for item in range(len(examples.spoken)):
+            _, _, shown_alone, joint, *negative = examples.draw(epoch, item)
+            assert alignment(joint) == ALIGNED
+            pairs[bool(negative)] += 1
+            for other in negative:
+                assert alignment(other) == MISALIGNED
+                assert not hidden(other)
+                most_of_it = Counter(shown(other.ids)) - Counter(shown(shown_alone.ids))
+                assert most_of_it, f"segment {item}: all that is shown belongs to it"
                 assert other.types.count(TEXT_TYPE) == joint.types.count(TEXT_TYPE), "the same words"
     assert within(pairs[True], sum(pairs.values()), 0.5)
 
@@ -228,44 +242,44 @@ def test_a_mask_does_not_give_away_whether_a_pair_is_aligned():
     for epoch in range(40):
         for item in range(len(examples.spoken)):
             for joint in examples.draw(epoch, item)[3:]:
-                masks[joint.aligned].append(joint.ids.count(V.mask))
+                masks[alignment(joint)].append(joint.ids.count(V.mask))
     aligned, misaligned = (np.array(masks[kind]) for kind in (ALIGNED, MISALIGNED))
     deviation = math.hypot(aligned.std() / len(aligned) ** 0.5, misaligned.std() / len(misaligned) ** 0.5)
     assert abs(aligned.mean() - misaligned.mean()) < 5 * deviation
 
 
-def test_the_neighbour_that_was_joined_is_no_stranger():
+def test_the_neighbour_that_was_joined_is_no_negative():
     two = [
         Segment("v", 0, 3, "now cut the onion", (1, 1), (0, 1)),
         Segment("v", 3, 6, "stir", (2, 2), (2, 3)),
     ]
     joining = ExampleOptions(join_neighbours=1.0, misaligned_rate=1.0, hard_negative_rate=0.0)
     examples = Examples.of(V, two, [], joining, 0)
-    assert all(len(examples.draw(epoch, 0)) == 4 for epoch in range(50)), "no twin"
+    assert all(len(examples.draw(epoch, 0)) == 4 for epoch in range(50)), "no negative"
     with_another = Examples.of(V, [*two, Segment("w", 0, 3, "wash", (3,), (0,))], [], joining, 0)
-    twins = [twin for epoch in range(50) for twin in with_another.draw(epoch, 0)[4:]]
-    strangers = [set(shown(twin.ids)) for twin in twins]
-    assert strangers and all(len(s) <= 1 for s in strangers), "only the video w, or its mask's replacement"
+    negatives = [negative for epoch in range(50) for negative in with_another.draw(epoch, 0)[4:]]
+    videos = [set(shown(negative.ids)) for negative in negatives]
+    assert videos and all(len(s) <= 1 for s in videos), "only the video w, or its mask's replacement"
 
 
-def test_a_clip_that_both_show_makes_no_stranger():
+def test_a_clip_that_both_show_makes_no_negative():
     two = [Segment("v", 0, 0.4, "cut", (1,), (0,)), Segment("v", 0.4, 3, "stir", (1, 2), (0, 1))]
     examples = Examples.of(V, two, [], unjoined(misaligned_rate=1.0), 0)
-    assert all(len(examples.draw(e, i)) == 4 for e in range(50) for i in (0, 1)), "no twin"
+    assert all(len(examples.draw(e, i)) == 4 for e in range(50) for i in (0, 1)), "no negative"
 
 
 def test_where_all_show_the_same_nothing_is_misaligned():
     same = [Segment(f"v{i}", 0, 3 + i, "cut", (4,) * (1 + i), tuple(range(1 + i))) for i in range(4)]
     examples = Examples.of(V, same, [], unjoined(misaligned_rate=1.0), 0)
-    assert all(len(examples.draw(e, i)) == 4 for e in range(20) for i in range(4)), "no twin"
+    assert all(len(examples.draw(e, i)) == 4 for e in range(20) for i in range(4)), "no negative"
 
 
 def test_joined_neighbours_are_of_one_video():
     examples = joint_samples.examples(wanted=ExampleOptions(join_neighbours=1.0))
     last = joint_samples.materials()[0].spoken()[-1]
     own = len(sequence(V, V.encode(last.text), None)[0])
-    for item, segment in enumerate(examples.spoken):
-        is_last = item + 1 == len(examples.spoken) or examples.spoken[item + 1].video != segment.video
+    for item, segment in enumerate(SPOKEN):
+        is_last = item + 1 == len(SPOKEN) or SPOKEN[item + 1].video != segment.video
         assert (len(examples.draw(0, item)[0].ids) == own) == is_last
 
 
@@ -273,8 +287,8 @@ def test_joined_neighbours_are_of_one_video():
 def test_as_many_sentences_are_joined_with_the_next_as_the_option_says(share):
     examples = joint_samples.examples(wanted=ExampleOptions(join_neighbours=share))
     joined = trials = 0
-    for item, segment in enumerate(examples.spoken[:-1]):
-        if examples.spoken[item + 1].video == segment.video:
+    for item, segment in enumerate(SPOKEN[:-1]):
+        if SPOKEN[item + 1].video == segment.video:
             alone = len(sequence(V, V.encode(segment.text), None)[0])
             trials += 60
             joined += sum(len(examples.draw(epoch, item)[0].ids) > alone for epoch in range(60))
@@ -289,35 +303,36 @@ def test_so_many_video_only_examples_for_each_spoken_segment(spoken, silent, vis
     runs = [Segment("v", 0, 3, "", (n, n), (n, n + 1)) for n in range(silent)]
     examples = Examples.of(V, said, runs, unjoined(suffix_rate=0.0, mask=1e-9, misaligned_rate=0.0), 0)
     drawn = [examples.draw(0, item) for item in range(len(examples))]
-    met = Counter(max(i.labels) - V.first_visual for (i, *rest) in drawn if not rest and i.regime == VIDEO)
+    met = Counter(
+        max(hidden(i).values()) - V.first_visual for (i, *rest) in drawn if not rest and kind(i) == VIDEO
+    )
     assert met == dict.fromkeys(range(silent), visits) and RUNS_PER_SPOKEN_SEGMENT == 4
 
 
 @given(st.integers(1, 40), st.integers(0, 10_000))
-def test_tails(tokens, epoch):
+def test_suffix_masking(tokens, epoch):
     run = Segment("v", 0, 1, "", tuple(i % V.visual for i in range(tokens)), tuple(range(tokens)))
     examples = Examples.of(V, [], [run], ExampleOptions(suffix_rate=1.0), 0)
     (found,) = examples.draw(epoch, 0)
-    asked = [i for i, label in enumerate(found.labels) if label != IGNORED]
+    asked = sorted(hidden(found))
     assert found.ids[:2] == [V.cls_id, V.join] and found.ids[-1] == V.sep
     if tokens > 1:
         end = len(found.ids) - 1
         assert asked == list(range(asked[0], end)), "the asked ones are the last"
         assert 1 <= asked[0] - 2 <= CONTEXT, "what stays to go by"
         assert {found.ids[i] for i in asked} == {V.mask}
-    whole = [i if label == IGNORED else label for i, label in zip(found.ids, found.labels, strict=True)]
-    leaves = [i - V.first_visual for i in whole[2:-1]]
+    leaves = [i - V.first_visual for i in original(found)[2:-1]]
     assert any(leaves == list(run.tokens[o : o + len(leaves)]) for o in range(tokens))
 
 
-def test_tails_are_what_next_asks():
+def test_suffix_masking_are_what_next_asks():
     """Each horizon after each length of what was seen; shorter ones only where the run ends."""
     run = Segment("v", 0, 1, "", tuple(range(40)), tuple(range(40)))
     examples = Examples.of(V, [], [run], ExampleOptions(suffix_rate=1.0), 0)
     seen, ends = Counter(), V.first_visual + len(run.tokens) - 1
     for epoch in range(2000):
         (found,) = examples.draw(epoch, 0)
-        asked = [label for label in found.labels if label != IGNORED]
+        asked = [label for _, label in sorted(hidden(found).items())]
         if len(asked) in HORIZONS:
             seen[len(found.ids) - 3 - len(asked), len(asked)] += 1
         else:
@@ -337,11 +352,11 @@ def test_long_items_are_cut_to_the_longest():
 def test_a_corpus_of_one_kind_only():
     spoken, silent = joint_samples.segments(joint_samples.materials(2))
     no_words = Examples.of(V, [], silent, ExampleOptions(), 0)
-    assert {i.regime for n in range(len(no_words)) for i in no_words.draw(0, n)} == {VIDEO}
+    assert {kind(i) for n in range(len(no_words)) for i in no_words.draw(0, n)} == {VIDEO}
     no_picture = Examples.of(
         V, [dataclasses.replace(s, tokens=(), clips=()) for s in spoken], [], ExampleOptions(), 0
     )
-    assert {i.regime for n in range(len(no_picture)) for i in no_picture.draw(0, n)} == {TEXT}
+    assert {kind(i) for n in range(len(no_picture)) for i in no_picture.draw(0, n)} == {TEXT}
     assert len(Examples.of(V, [], [], ExampleOptions(), 0)) == 0
 
 
@@ -352,8 +367,13 @@ def test_a_packed_batch_says_where_everything_lies():
     assert batch.ids_T.tolist() == [i for s in inputs for i in s.ids]
     assert batch.sequence_T.tolist() == [n for n, s in enumerate(inputs) for _ in s.ids]
     assert batch.positions_T.tolist() == [p for s in inputs for p in range(len(s.ids))]
-    labels = [label for s in inputs for label in s.labels]
-    assert batch.asked_M.tolist() == [i for i, label in enumerate(labels) if label != IGNORED]
-    assert batch.labels_M.tolist() == [label for label in labels if label != IGNORED]
-    assert batch.pairs_P2.tolist() == [[1, 2], [6, 7]]
+    first = 0
+    labels = {}
+    for example in inputs:
+        labels |= {first + position: label for position, label in hidden(example).items()}
+        first += len(example.ids)
+    asked = torch.cat([batch.asks[name] for name in (TEXT, VIDEO, JOINT)])
+    assert dict(asked.tolist()) == labels and len(asked) == len(labels)
+    pairs = batch.sequence_T[batch.asks[CONTRAST][:, 0]].view(-1, 2)
+    assert pairs.tolist() == [[1, 2], [6, 7]]
     assert pytest.approx(batch.lengths_S.sum()) == len(batch.ids_T)

@@ -1,4 +1,4 @@
-"""Misaligned pairs are misaligned, from where the option says, and subsampled as their pairs are."""
+"""Negative pairs are misaligned, from where the option says, and subsampled as their positives are."""
 
 import dataclasses
 import math
@@ -6,15 +6,17 @@ from collections import Counter
 
 import joint_samples
 import pytest
+from drawn import DUAL_ENCODER, alignment, hidden, kind, original
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.examples.negatives import FAR_SECONDS, apart
+from multimodal.examples.negatives import MINIMUM_DISTANCE, distance
 from multimodal.examples.options import ExampleOptions
-from multimodal.examples.packing import ALIGNED, IGNORED, JOINT, MISALIGNED, TEXT, TOWER, VIDEO
-from multimodal.examples.sampling import TERMS, Examples
+from multimodal.examples.packing import ALIGNED, MISALIGNED
+from multimodal.examples.sampling import Examples
 from multimodal.segments import Segment
 from multimodal.store import InputError
+from multimodal.terms import JOINT, PRETRAINING_TERMS, TEXT, VIDEO
 from vision.clips import CLIP_SECONDS
 
 V = joint_samples.vocabulary(visual=4000)
@@ -45,10 +47,6 @@ def leaves(ids: list[int]) -> list[int]:
     return [i - V.first_visual for i in ids if i >= V.first_visual]
 
 
-def whole(labels: list[int], ids: list[int]) -> list[int]:
-    return [i if label == IGNORED else label for i, label in zip(ids, labels, strict=True)]
-
-
 @given(
     corpora(),
     st.sampled_from([None, 0.0, 0.5, 1.0]),
@@ -61,13 +59,13 @@ def test_a_misaligned_pair_shares_no_clip_and_comes_from_where_it_should(corpus,
     examples = Examples.of(V, corpus, [], options, 0, frozenset({"joint", "alignment"}))
     seen = {s.video for s in corpus if s.tokens}
     for item in range(len(examples)):
-        joint, *twins = examples.draw(epoch, item)
-        own = leaves(whole(joint.labels, joint.ids))
+        joint, *negatives = examples.draw(epoch, item)
+        own = leaves(original(joint))
         video = {t // MOST_CLIPS for t in own}
-        assert len(video) == 1 and joint.aligned == ALIGNED
-        for twin in twins:
-            assert twin.aligned == MISALIGNED and set(twin.labels) == {IGNORED}
-            shown = leaves(twin.ids)
+        assert len(video) == 1 and alignment(joint) == ALIGNED
+        for negative in negatives:
+            assert alignment(negative) == MISALIGNED and not hidden(negative)
+            shown = leaves(negative.ids)
             strange = Counter(t // MOST_CLIPS for t in shown)
             if len(shown) < 3:
                 continue
@@ -79,31 +77,31 @@ def test_a_misaligned_pair_shares_no_clip_and_comes_from_where_it_should(corpus,
                 assert theirs not in video
             if far is not None and theirs in video and len(seen) > 1:
                 between = min(abs(a - b) - 1 for a in kept for b in own) * CLIP_SECONDS
-                assert between >= FAR_SECONDS
+                assert between >= MINIMUM_DISTANCE
 
 
 LONG = [segment(video, first, 3) for video in range(3) for first in range(0, 60, 3)]
 
 
 def chosen(far: float | None, corpus: list[Segment] = LONG, epochs: int = 20) -> Counter:
-    """How often the stranger is of the same video, and of another."""
+    """How often the negative's video is of the same video, and of another."""
     options = ExampleOptions(mask=1e-9, in_video_negative_rate=far, join_neighbours=0.0)
     examples = Examples.of(V, corpus, [], options, 0, frozenset({"joint", "alignment"}))
     found = Counter()
     for epoch in range(epochs):
         for item, own in enumerate(corpus):
-            _, *twins = examples.draw(epoch, item)
-            for twin in twins:
-                videos = Counter(t // MOST_CLIPS for t in leaves(twin.ids))
+            _, *negatives = examples.draw(epoch, item)
+            for negative in negatives:
+                videos = Counter(t // MOST_CLIPS for t in leaves(negative.ids))
                 found["same" if str(videos.most_common()[0][0]) == own.video else "other"] += 1
     return found
 
 
 @pytest.mark.parametrize("far", [0.0, 0.25, 1.0])
-def test_the_share_of_far_ones_is_the_option(far):
+def test_the_share_of_in_video_negatives_is_the_option(far):
     found = chosen(far)
     trials = sum(found.values())
-    assert trials == 20 * len(LONG), "each has its twin"
+    assert trials == 20 * len(LONG), "each has its negative"
     assert abs(found["same"] - far * trials) <= 5 * math.sqrt(trials * far * (1 - far))
 
 
@@ -118,15 +116,15 @@ def test_every_far_segment_and_every_other_video_is_as_likely():
     examples = Examples.of(V, corpus, [], ExampleOptions(mask=1e-9, in_video_negative_rate=0.5, join_neighbours=0.0), 0, frozenset({"alignment"}))  # fmt: skip
     found = Counter()
     for epoch in range(3000):
-        _, twin = examples.draw(epoch, 0)
-        found[Counter(t // 3 for t in leaves(twin.ids)).most_common()[0][0]] += 1
-    away = [s for s in corpus[1:20] if apart(s, corpus[0]) >= FAR_SECONDS]
+        _, negative = examples.draw(epoch, 0)
+        found[Counter(t // 3 for t in leaves(negative.ids)).most_common()[0][0]] += 1
+    away = [s for s in corpus[1:20] if distance(s, corpus[0]) >= MINIMUM_DISTANCE]
     far = [s.tokens[0] // 3 for s in away]
     others = [s.tokens[0] // 3 for s in corpus[20:]]
     assert set(found) == {*far, *others}
-    for kind in (far, others):
-        share = 0.5 / len(kind)
-        assert all(abs(found[k] - 3000 * share) < 5 * math.sqrt(3000 * share) for k in kind)
+    for places in (far, others):
+        share = 0.5 / len(places)
+        assert all(abs(found[k] - 3000 * share) < 5 * math.sqrt(3000 * share) for k in places)
 
 
 def test_where_nothing_is_far_away_another_video_is_taken():
@@ -150,8 +148,8 @@ def test_where_the_other_videos_show_the_same_their_own_video_is_taken():
     examples = Examples.of(V, corpus, [], ExampleOptions(in_video_negative_rate=0.0, mask=1e-9, join_neighbours=0.0), 0, frozenset({"alignment"}))  # fmt: skip
     elsewhere = {t for s in LONG[1:20] for t in s.tokens}
     for epoch in range(20):
-        _, twin = examples.draw(epoch, 0)
-        assert len(set(leaves(twin.ids)) - elsewhere) <= 1, "a token may have been replaced"
+        _, negative = examples.draw(epoch, 0)
+        assert len(set(leaves(negative.ids)) - elsewhere) <= 1, "a token may have been replaced"
 
 
 ALIKE = [dataclasses.replace(s, tokens=(7,) * len(s.tokens)) for s in LONG]
@@ -171,11 +169,11 @@ ALIKE = [dataclasses.replace(s, tokens=(7,) * len(s.tokens)) for s in LONG]
 )
 @pytest.mark.parametrize("far", [None, 0.0])
 def test_nothing_to_misalign_is_said(corpus, said, far):
-    """Where nothing is said there are twins, or no pairs either."""
+    """Where nothing is said there are negatives, or no pairs either."""
     asked = frozenset({"joint", "alignment"})
     examples = Examples.of(V, corpus, [], ExampleOptions(in_video_negative_rate=far), 0, asked)
     drawn = [i for epoch in range(3) for item in range(len(examples)) for i in examples.draw(epoch, item)]
-    assert said == bool(drawn and not any(i.aligned == MISALIGNED for i in drawn))
+    assert said == bool(drawn and not any(alignment(i) == MISALIGNED for i in drawn))
     assert examples.notice.partition(":")[0] == ("alignment learns nothing" if said else "")
     assert not Examples.of(V, corpus, [], ExampleOptions(misaligned_rate=0.0), 0, asked).notice, (
         "none are wanted"
@@ -191,18 +189,26 @@ def test_subsampled_tokens_are_every_so_many_th(subsample, epoch):
         mask=1e-9, in_video_negative_rate=0.0, subsample=subsample, join_neighbours=0.0, suffix_rate=0.0
     )
     examples = Examples.of(V, corpus, runs, options, 0)
-    text, said, shown, joint, twin = examples.draw(epoch, 0)
-    assert [i.regime for i in (text, said, shown, joint, twin)] == [TEXT, TOWER, TOWER, JOINT, JOINT]
+    text, said, shown, joint, negative = examples.draw(epoch, 0)
+    assert [kind(i) for i in (text, said, shown, joint, negative)] == [
+        TEXT,
+        DUAL_ENCODER,
+        DUAL_ENCODER,
+        JOINT,
+        JOINT,
+    ]
     assert leaves(shown.ids) == list(corpus[0].tokens), "search reads a segment whole"
-    read = leaves(whole(joint.labels, joint.ids))
+    read = leaves(original(joint))
     steps = {b - a for a, b in zip(read, read[1:], strict=False)}
     assert len(steps) == 1 and max(steps) <= subsample
     (step,) = steps
     assert read[0] < step and read[-1] + step >= 20, "from end to end"
-    assert abs(sum(i >= V.first_visual or i == V.mask for i in twin.ids) - len(read)) <= 2, "no length tells"
+    assert abs(sum(i >= V.first_visual or i == V.mask for i in negative.ids) - len(read)) <= 2, (
+        "no length tells"
+    )
     (run,) = examples.draw(epoch, 2)
-    read = leaves(whole(run.labels, run.ids))
-    assert run.regime == VIDEO and read
+    read = leaves(original(run))
+    assert kind(run) == VIDEO and read
     assert len({b - a for a, b in zip(read, read[1:], strict=False)}) <= 1
 
 
@@ -212,19 +218,19 @@ def test_every_step_is_as_likely():
     found = Counter()
     for epoch in range(2000):
         (joint,) = examples.draw(epoch, 0)
-        read = leaves(whole(joint.labels, joint.ids))
+        read = leaves(original(joint))
         found[read[1] - read[0]] += 1
     assert set(found) == {1, 2, 3, 4, 5}
     assert all(abs(n - 400) < 5 * math.sqrt(2000 * 0.2 * 0.8) for n in found.values())
 
 
 @given(st.integers(0, 10_000))
-def test_tails_are_never_subsampled(epoch):
+def test_suffix_masking_is_never_subsampled(epoch):
     """`next` looks ahead in steps of a clip."""
     runs = [segment(2, 0, 16, "")]
     examples = Examples.of(V, [], runs, ExampleOptions(subsample=5, suffix_rate=1.0), 0)
     (run,) = examples.draw(epoch, 0)
-    read = leaves(whole(run.labels, run.ids))
+    read = leaves(original(run))
     assert read == list(range(read[0], read[0] + len(read)))
 
 
@@ -238,28 +244,28 @@ def test_draws_with_every_option_are_a_function_of_seed_epoch_and_item(seed, epo
     assert all(one.draw(epoch, item) == backwards[item] for item in range(len(one)))
 
 
-@given(st.frozensets(st.sampled_from(sorted(TERMS))))
+@given(st.frozensets(st.sampled_from(PRETRAINING_TERMS)))
 def test_only_what_is_asked_for_is_drawn(asked):
     corpus = [*LONG[:6], Segment("0", 27.0, 30.0, "stir", ()), *LONG[20:24]]
     examples = Examples.of(V, corpus, [segment(2, 0, 16, "")], ExampleOptions(), 0, asked)
     found = [i for item in range(len(examples)) for i in examples.draw(0, item)]
     assert all(examples.draw(0, item) for item in range(len(examples))), "no item is empty"
-    regimes = {i.regime for i in found}
-    expected = {TEXT: "text" in asked, VIDEO: "video" in asked, TOWER: "contrast" in asked,
+    kinds = {kind(i) for i in found}
+    expected = {TEXT: "text" in asked, VIDEO: "video" in asked, DUAL_ENCODER: "contrast" in asked,
                 JOINT: bool(asked & {"joint", "alignment"})}  # fmt: skip
-    assert regimes == {regime for regime, wanted in expected.items() if wanted}
-    assert any(i.aligned == MISALIGNED for i in found) == ("alignment" in asked)
-    assert any(i.aligned == ALIGNED for i in found) == ("alignment" in asked)
-    cloze = any(label != IGNORED for i in found if i.regime == JOINT for label in i.labels)
+    assert kinds == {each for each, wanted in expected.items() if wanted}
+    assert any(alignment(i) == MISALIGNED for i in found) == ("alignment" in asked)
+    assert any(alignment(i) == ALIGNED for i in found) == ("alignment" in asked)
+    cloze = any(hidden(i) for i in found if kind(i) == JOINT)
     assert cloze == ("joint" in asked)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"far": 1.5}, "--far 1.5: a share"),
-        ({"far": -0.1}, "--far -0.1"),
-        ({"subsample": 0}, "--subsample 0: at least 1"),
+        ({"in_video_negative_rate": 1.5}, "--in-video-negative-rate 1.5"),
+        ({"in_video_negative_rate": -0.1}, "--in-video-negative-rate -0.1"),
+        ({"subsample": 0}, "--subsample 0"),
     ],
 )
 def test_options_out_of_range(wrong, said):
@@ -272,9 +278,9 @@ def test_a_hard_negative_is_of_the_same_video_and_shares_no_clip(corpus, join, e
     options = ExampleOptions(hard_negative_rate=1.0, join_neighbours=join)
     examples = Examples.of(V, corpus, [], options, 0, frozenset({"contrast"}))
     for item in range(len(examples)):
-        towers = [i for i in examples.draw(epoch, item) if i.regime == TOWER]
-        own, *near = [leaves(i.ids) for i in towers[1::2]]
-        assert len(towers) == 2 * (1 + len(near)) and len(near) <= 1
+        pair = [i for i in examples.draw(epoch, item) if kind(i) == DUAL_ENCODER]
+        own, *near = [leaves(i.ids) for i in pair[1::2]]
+        assert len(pair) == 2 * (1 + len(near)) and len(near) <= 1
         for other in near:
             assert {t // MOST_CLIPS for t in other} == {t // MOST_CLIPS for t in own}
             assert not set(other) & set(own)
