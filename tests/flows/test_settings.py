@@ -212,13 +212,13 @@ def test_what_is_learned_can_be_chosen():
     chosen = Settings(weights="joint=0, text=0.5", far=0.25, subsample=5, visual_rows="frozen").pretrain
     assert dataclasses.asdict(chosen.training.weights) == {
         "text": 0.5, "video": 1.0, "joint": 0.0, "alignment": 1.0, "contrast": 1.0}  # fmt: skip
-    assert (chosen.examples.far, chosen.examples.subsample, chosen.visual_rows) == (0.25, 5, "frozen")
+    examples = chosen.examples
+    assert (examples.in_video_negative_rate, examples.subsample) == (0.25, 5)
+    assert chosen.visual_rows == "frozen"
     plain = Settings().pretrain
     assert plain == PretrainOptions("minilm-l6", examples=plain.examples, training=plain.training)
-    assert plain.training.weights == LossWeights() and (plain.examples.far, plain.examples.subsample) == (
-        None,
-        1,
-    )
+    assert plain.training.weights == LossWeights()
+    assert (plain.examples.in_video_negative_rate, plain.examples.subsample) == (None, 1)
 
 
 @pytest.mark.parametrize("size", SIZES)
