@@ -20,12 +20,13 @@ from transformers import BertConfig, BertLMHeadModel
 from multimodal.answers import answer_json, session
 from multimodal.answers.caption import Caption, captioned, webvtt
 from multimodal.captioning.beam import BeamOptions, beam_search, penalty
-from multimodal.captioning.dataset import heard, look_at, together, views
-from multimodal.captioning.decoder import Captioner, CaptionerOptions, CaptionerShape, Memory
-from multimodal.captioning.generation import describer, nearest_captions, write
+from multimodal.captioning.dataset import caption_inputs, collate, encode_views, speech_beside
+from multimodal.captioning.generation import describer, generate, nearest_captions
+from multimodal.captioning.options import CaptionerOptions
 from multimodal.captioning.trained import load_captioner
 from multimodal.captioning.training import captioner_name, gather, learn_captioner
 from multimodal.catalogue import Catalogue
+from multimodal.joint.decoder import Decoder, DecoderShape, EncoderMemory
 from multimodal.library import read_material, usable
 from multimodal.store import InputError, Store
 from multimodal.training import checkpoints
@@ -69,8 +70,10 @@ def said(world: World, captioner, materials) -> list[tuple[str, str]]:
     pairs = []
     for material in materials:
         moments = material.spoken()
-        given = views(world.store, material, moments, captioner.options, during=bool(captioner.references))
-        found = write(world.trained, captioner, given)
+        given = caption_inputs(
+            world.store, material, moments, captioner.options, during=bool(captioner.references)
+        )
+        found = generate(world.trained, captioner, given)
         pairs += [(text.lower(), m.text.lower()) for (text, _), m in zip(found, moments, strict=True)]
     return pairs
 
@@ -83,7 +86,7 @@ def test_at_its_start_it_is_transformers_decoder_with_the_same_weights():
     joint = joint_samples.model(hidden_dropout_prob=0.0)
     o = joint.options
     pieces = (4, 5, 8, 12, 20)
-    ours = Captioner(joint, CaptionerShape(2, 0.0, 10, 0, pieces)).begin(joint, 0).eval()
+    ours = Decoder(joint, DecoderShape(2, 0.0, 10, 0, pieces)).init_weights(joint, 0).eval()
     theirs = BertLMHeadModel(
         BertConfig(
             vocab_size=o.vocab_size, hidden_size=o.hidden_size, num_hidden_layers=2, num_attention_heads=o.num_attention_heads,
@@ -111,18 +114,18 @@ def test_at_its_start_it_is_transformers_decoder_with_the_same_weights():
 
 def test_a_piece_knows_only_those_before_it_and_the_places_that_are_there():
     joint = joint_samples.model(hidden_dropout_prob=0.0)
-    network = Captioner(joint, CaptionerShape(2, 0.0, 10, 0, tuple(range(8)))).begin(joint, 0).eval()
-    memory = Memory(torch.randn(1, 3, 32), torch.tensor([[0, 0, 1]]), torch.tensor([[True, True, False]]), torch.zeros(1, 3, 0))  # fmt: skip
+    network = Decoder(joint, DecoderShape(2, 0.0, 10, 0, tuple(range(8)))).init_weights(joint, 0).eval()
+    memory = EncoderMemory(torch.randn(1, 3, 32), torch.tensor([[0, 0, 1]]), torch.tensor([[True, True, False]]), torch.zeros(1, 3, 0))  # fmt: skip
     written = torch.tensor([[0, 3, 4, 5]])
     with torch.no_grad():
-        one = network(written, network.look(memory), memory.there_NM)
-        other = network(torch.tensor([[0, 3, 4, 7]]), network.look(memory), memory.there_NM)
+        one = network(written, network.attended(memory), memory.present_NM)
+        other = network(torch.tensor([[0, 3, 4, 7]]), network.attended(memory), memory.present_NM)
         torch.testing.assert_close(one[:, :3], other[:, :3])
         assert not torch.allclose(one[:, 3], other[:, 3])
         memory.x_NMH[0, 2] = 99.0
-        torch.testing.assert_close(network(written, network.look(memory), memory.there_NM), one)
+        torch.testing.assert_close(network(written, network.attended(memory), memory.present_NM), one)
         memory.x_NMH[0, 1] = 99.0
-        assert not torch.allclose(network(written, network.look(memory), memory.there_NM), one)
+        assert not torch.allclose(network(written, network.attended(memory), memory.present_NM), one)
 
 
 # the search
@@ -227,15 +230,15 @@ def test_it_sees_no_word_of_the_moment(world):
 def test_the_score_is_that_of_the_pieces(world):
     material = kitchen.materials()[1][0]
     captioner = world.captioner
-    given = views(world.store, material, material.spoken()[:1], captioner.options, during=False)
-    ((text, score),) = write(world.trained, captioner, given, BeamOptions(beams=1))
-    memory = together(look_at(world.trained, given, captioner.options.template))
+    given = caption_inputs(world.store, material, material.spoken()[:1], captioner.options, during=False)
+    ((text, score),) = generate(world.trained, captioner, given, BeamOptions(beams=1))
+    memory = collate(encode_views(world.trained, given, captioner.options.template))
     network = captioner.network
     ids = [network.shape.pieces.index(i) for i in world.trained.vocabulary.encode(text)] + [1]
     with torch.no_grad():
-        log_p = network(torch.tensor([[0, *ids[:-1]]]), network.look(memory), memory.there_NM).log_softmax(
-            -1
-        )[0]
+        log_p = network(
+            torch.tensor([[0, *ids[:-1]]]), network.attended(memory), memory.present_NM
+        ).log_softmax(-1)[0]
     assert score == pytest.approx(log_p[range(len(ids)), ids].mean().exp().item(), rel=1e-4)
 
 
@@ -250,9 +253,7 @@ def test_reference_captions_come_after_the_sentences_of_the_corpus(world):
         ]  # fmt: skip
 
     options = dataclasses.replace(QUICK, least_steps=40, reference_epochs=20, reference_rate=1.0)
-    with pytest.raises(
-        InputError, match="reference captions: none is of a video that model learned learned from"
-    ):
+    with pytest.raises(InputError, match="reference captions: none"):
         learn(world.store, world.trained, options, told(others))
     name = learn(world.store, world.trained, options, told(known) + told(others))
     captioner = load_captioner(world.store, world.trained, name)
@@ -266,14 +267,17 @@ def test_words_are_those_before_a_sentence_or_during_a_reference(world):
     transcript = Transcript(
         "en", {}, (Sentence(0, 2, "one", ()), Sentence(2, 4, "two", ()), Sentence(4, 6, "three", ()))
     )
-    assert heard(transcript, 2, 4, during=False) == "one" and heard(transcript, 0, 2, during=False) == ""
-    assert heard(transcript, 1, 4, during=True) == "one two"
+    assert (
+        speech_beside(transcript, 2, 4, during=False) == "one"
+        and speech_beside(transcript, 0, 2, during=False) == ""
+    )
+    assert speech_beside(transcript, 1, 4, during=True) == "one two"
     options = dataclasses.replace(QUICK, words=True)
     (material, *_) = kitchen.materials()[0]
-    own = views(None, material, material.spoken(), options, during=False)
-    assert [v.heard for v in own] == ["", *(s.text for s in material.spoken()[:-1])]
-    (seen,) = look_at(world.trained, [own[1]], options.template)
-    words = len(world.trained.vocabulary.encode(own[1].heard))
+    own = caption_inputs(None, material, material.spoken(), options, during=False)
+    assert [v.speech for v in own] == ["", *(s.text for s in material.spoken()[:-1])]
+    (seen,) = encode_views(world.trained, [own[1]], options.template)
+    words = len(world.trained.vocabulary.encode(own[1].speech))
     assert torch.bincount(seen.kind_M).tolist() == [3, 2, words]
 
 
@@ -282,18 +286,18 @@ def test_features_are_added_to_their_clips(world):
     with Catalogue(world.store.catalogue) as catalogue:
         video = catalogue.get(kitchen.materials()[0][0].video.video)
     material = read_material(world.store, "codebook", video)
-    found = views(world.store, material, material.spoken(), options, during=False)
+    found = caption_inputs(world.store, material, material.spoken(), options, during=False)
     assert all(np.array_equal(v.features, np.eye(16)[list(v.tokens)]) for v in found)
-    (seen,) = look_at(world.trained, found[:1], options.template)
+    (seen,) = encode_views(world.trained, found[:1], options.template)
     assert seen.features_MD.sum(1).tolist() == [0, 0, 1, 1, 1], "blanks have none"
     name = learn(world.store, world.trained, options)
     captioner = load_captioner(world.store, world.trained, name)
     assert captioner.network.shape.feature_width == 16
     describe = describer(world.store, world.trained, captioner, [material], during=False)
-    assert describe(material.spoken()) == [t for t, _ in write(world.trained, captioner, found)]
+    assert describe(material.spoken()) == [t for t, _ in generate(world.trained, captioner, found)]
     few = dataclasses.replace(material, starts=material.starts[:-1], tokens=material.tokens[:-1])
-    with pytest.raises(InputError, match="has visual tokens but no features"):
-        views(world.store, few, few.spoken(), options, during=False)
+    with pytest.raises(InputError, match="no features"):
+        caption_inputs(world.store, few, few.spoken(), options, during=False)
 
 
 def test_the_nearest_neighbours_words(world):
@@ -337,7 +341,7 @@ def test_stopped_and_gone_on_with_it_ends_with_the_same_weights(world, tmp_path)
         learn(store, world.trained, often, report=stop)
     stopped = captioner_name(world.trained, often)
     assert checkpoints.read_progress(checkpoints.latest(store.captioner(stopped))).step == 6
-    with pytest.raises(InputError, match="not in store .*; run `videobert captioner`"):
+    with pytest.raises(InputError, match="not in store"):
         load_captioner(store, world.trained, stopped)
     made = []
     assert learn(store, world.trained, often, report=lambda done, *_: made.append(done)) == stopped
@@ -368,22 +372,20 @@ def test_a_captioner_of_another_model_or_a_changed_one_is_refused(world, tmp_pat
     manifest["files"]["model.safetensors"] = "0" * 64
     (other / "manifest.json").write_text(json.dumps(manifest))
     moved = dataclasses.replace(world.trained, folder=other)
-    with pytest.raises(
-        InputError, match=r"belongs to model learned at step-200, not to learned at step-999.*--template"
-    ):
+    with pytest.raises(InputError, match=r"step-200.*step-999"):
         load_captioner(store, moved, world.name)
-    with pytest.raises(InputError, match="captioner gone: not in store"):
+    with pytest.raises(InputError, match="captioner gone"):
         load_captioner(store, world.trained, "gone")
     file = checkpoints.latest(store.captioner(world.name)) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(InputError, match=r"model.safetensors is not as it was written"):
+    with pytest.raises(InputError, match=r"model\.safetensors"):
         load_captioner(store, world.trained, world.name)
 
 
 def test_without_a_sentence_there_is_no_captioner(world):
     (material, *_) = kitchen.materials()[0]
     mute = dataclasses.replace(material, transcript=Transcript(None, {}, ()))
-    assert gather(None, world.trained, [mute], QUICK) == []
+    assert gather(None, world.trained, [mute], QUICK) == (None, None)
 
 
 # the answer
