@@ -63,7 +63,7 @@ def run(
     check_sources(videos, imports)
     with open_run(settings) as run:
         from flows.pipeline import pipeline
-        from multimodal.web.evaluation import read_evaluation
+        from multimodal.web.results import read_evaluation
 
         report = run_flow(run.settings.store, pipeline, list(videos), run.settings, imports)
         figures = read_evaluation(run.store, run.catalogue) or {}
@@ -158,7 +158,7 @@ def evaluate(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
     """What the model learned, on the videos held out, each figure with its 95 % interval and chance; and the report."""
     with open_run(settings, create=False) as run:
         from flows.evaluate import evaluate_model
-        from multimodal.web.evaluation import read_evaluation
+        from multimodal.web.results import read_evaluation
 
         report = run_flow(run.settings.store, evaluate_model, run.settings)
         figures = read_evaluation(run.store, run.catalogue) or {}

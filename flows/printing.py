@@ -29,7 +29,7 @@ def print_videos(catalogue: Catalogue) -> None:
 
 def print_figures(figures: dict[str, dict]) -> None:
     """``figures``: those of an evaluation, by name."""
-    from multimodal.web.evaluation import figures_table
+    from multimodal.web.results import figures_table
 
     if figures:
         print("\n".join(figures_table(figures)))

@@ -51,6 +51,12 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     return Trained(name, folder, JointBert.load(folder).to(device), Vocabulary.load(folder), codebook)
 
 
+def training_steps(trained: Trained) -> tuple[int, int]:
+    """The optimizer steps that the checkpoint has made, and those that its training has in all."""
+    progress = checkpoints.read_progress(trained.folder)
+    return progress.step, progress.steps
+
+
 def check_opened(folder: Path, files: Sequence[str] = OPENED) -> None:
     """Raises :class:`InputError` where one of a checkpoint's ``files`` differs from its manifest, or one is not in it."""
     if changed := changed_files(folder, files):

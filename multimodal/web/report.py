@@ -16,15 +16,14 @@ from PIL import Image
 from multimodal.answers.session import open_index
 from multimodal.answers.token_names import read_token_names
 from multimodal.catalogue import Catalogue, Video
-from multimodal.inference.trained import Trained
+from multimodal.inference.trained import Trained, training_steps
 from multimodal.library import read_material, usable
 from multimodal.pictures import data_url
 from multimodal.progress import Report
 from multimodal.store import Store, write_whole
 from multimodal.tokens import load_codebook, picture_path, train_and_held_out
-from multimodal.training import checkpoints
 from multimodal.vocabulary import visual_name
-from multimodal.web import charts, evaluation, samples
+from multimodal.web import charts, results, samples
 from vision.clips import CLIP_SECONDS
 
 TEMPLATE = "report.html"
@@ -74,12 +73,12 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
     expected = {t for f in forecasts for h in f.horizons for t, _ in h.horizon.tokens}
     thumbnails = {t: thumbnail(store, trained.codebook, t) for t in expected | {tile.token for tile in tiles}}
     report(5, stages, "page")
-    figures = evaluation.read_evaluation(store, catalogue)
+    figures = results.read_evaluation(store, catalogue)
     page = _environment().get_template(TEMPLATE).render(
         head=head(store, catalogue, trained, train_videos, held_out),
-        results=evaluation.results_by_task(figures or {}),
+        results=results.results_by_task(figures or {}),
         figure_charts=charts.figure_charts(figures or {}),
-        no_figures=evaluation.reason_for_no_figures(figures, used, len(held_out)),
+        no_figures=results.reason_for_no_figures(figures, used, len(held_out)),
         searches=searches,
         captions=captions,
         forecasts=forecasts,
@@ -107,7 +106,7 @@ def head(
     """The numbers at the head of the page."""
     videos, used = catalogue.videos(), usable(catalogue)
     codebook = load_codebook(store, trained.codebook)
-    progress = checkpoints.read_progress(trained.folder)
+    step, steps = training_steps(trained)
     return {
         "videos": len(videos),
         "used": len(used),
@@ -122,8 +121,8 @@ def head(
         "tokens_imported": not codebook.has_centroids,
         "model": trained.name,
         "parameters": sum(p.numel() for p in trained.model.parameters()),
-        "step": progress.step,
-        "steps": progress.steps,
+        "step": step,
+        "steps": steps,
         "train_videos": len(train_videos),
         "held_out": len(held_out),
         "made": datetime.datetime.now(datetime.UTC).strftime("%-d %B %Y, %H:%M UTC"),

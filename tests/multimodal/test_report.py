@@ -24,7 +24,7 @@ from multimodal.scoring.next_token import figure_name
 from multimodal.segments import HORIZONS
 from multimodal.store import InputError, Store, canonical_json, write_whole
 from multimodal.terms import TITLES
-from multimodal.web import charts, evaluation, samples
+from multimodal.web import charts, results, samples
 from multimodal.web.report import write_report
 from vision.clips import CLIP_SECONDS
 
@@ -216,9 +216,9 @@ def test_tokens_are_shown_by_number_and_name(store, page):
 def test_no_figures_says_why(page, made):
     assert "videobert evaluate does it" in page.words
     few = [Video(str(i), "", "", 1, clips=3) for i in range(4)]
-    assert "10 videos (4 here)" in evaluation.reason_for_no_figures({}, few, 0)
-    assert "none was held out" in evaluation.reason_for_no_figures({}, few * 3, 0)
-    assert "nothing that could be asked" in evaluation.reason_for_no_figures({}, few, 1)
+    assert "10 videos (4 here)" in results.reason_for_no_figures({}, few, 0)
+    assert "none was held out" in results.reason_for_no_figures({}, few * 3, 0)
+    assert "nothing that could be asked" in results.reason_for_no_figures({}, few, 1)
 
 
 @pytest.mark.parametrize("said", [[], ["boil the rice"] * 3])
@@ -306,17 +306,17 @@ def test_every_figure_that_an_evaluation_can_make_is_known_by_its_task():
               for m in ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank")}  # fmt: skip
     names |= {f"cloze_perplexity_{kind}" for kind in PERPLEXITIES.values()} | set(PERPLEXITIES)
     names |= {f"{figure_name(h)}{end}" for h in HORIZONS for end in ("", "_bigram_table")}
-    by_task = evaluation.names_by_task({name: number_of(1, 2) for name in names} | {"mine": number_of(1, 2)})
-    assert by_task[-1] == (evaluation.OTHERS, ["mine"])
+    by_task = results.names_by_task({name: number_of(1, 2) for name in names} | {"mine": number_of(1, 2)})
+    assert by_task[-1] == (results.OTHERS, ["mine"])
     assert {name for _, task in by_task[:-1] for name in task} == names
 
 
 def test_less_perplexity_is_better():
     given = {"cloze_perplexity_joint_words": number_of(2.0, 50.0, 1.5, 2.5), "cloze_perplexity_text_only": number_of(4.0, 50.0, 3.5, 60.0),
              "search_median_rank": number_of(30.0, 20.0, 25.0, 35.0), "next_token": number_of(0.1, 0.2, 0.05, 0.15)}  # fmt: skip
-    results = [r for _, some in evaluation.results_by_task(given) for r in some]
-    shown = {figure.name: figure for r in results for figure in r.figures}
-    (words,) = [r for r in results if len(r.figures) == 2]
+    every = [r for _, some in results.results_by_task(given) for r in some]
+    shown = {figure.name: figure for r in every for figure in r.figures}
+    (words,) = [r for r in every if len(r.figures) == 2]
     assert "2.00" in words.comparison and "less" in words.comparison
     assert [(f.ratio, f.sign) for f in words.figures] == [(25.0, 1), (12.5, 0)]
     rank, next_ = shown["search_median_rank"], shown["next_token"]
@@ -338,13 +338,13 @@ def test_what_was_not_computed_says_why():
         "caption_micro_cider": number_of(0.5, 0.1) | {"note": "words by our rule"},
         "caption_micro_meteor": missing,
     }
-    ((task, (result,)),) = evaluation.results_by_task(given)
+    ((task, (result,)),) = results.results_by_task(given)
     assert task == "Captions" and result.notes == (
         "METEOR: not computed, Java is missing",
         "words by our rule",
     )
     assert [figure.given for figure in result.figures] == ["CIDEr, at most 10"]
-    lines = evaluation.figures_table(given)
+    lines = results.figures_table(given)
     assert any("meteor" in line and line.endswith("–  not computed, Java is missing") for line in lines)
     assert lines[-1] == "  (words by our rule)"
 
@@ -352,7 +352,7 @@ def test_what_was_not_computed_says_why():
 def test_the_table_has_a_line_for_each_figure_under_its_task():
     given = {"next_token": number_of(0.5, 0.0), "cloze_perplexity_text_only": number_of(12345.6, 99999.0),
              "mine": number_of(1.0, 0.5)}  # fmt: skip
-    lines = evaluation.figures_table(given)
+    lines = results.figures_table(given)
     assert [" ".join(line.split()) for line in lines[1:] if line] == [
         "Cloze: predict what is masked",
         "cloze perplexity text only ↓ 12,346 0.000 – 9.000 99,999 8.1 8",

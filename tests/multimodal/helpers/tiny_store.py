@@ -6,7 +6,6 @@ from pathlib import Path
 import av
 import numpy as np
 import safetensors.numpy
-import torch
 
 from multimodal.answers.index import index
 from multimodal.catalogue import Catalogue, Video
@@ -14,6 +13,7 @@ from multimodal.inference.trained import load_trained
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
 from multimodal.library import usable
+from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.store import Store, file_digest
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook
 from multimodal.training import checkpoints
@@ -75,9 +75,9 @@ def finish(store: Store, catalogue: Catalogue, held_out: list[Video]) -> None:
     encode_videos(store, codebook, videos, lambda *_: None)
     vocabulary = Vocabulary((*SPECIALS, *WORDS), 4)
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    model = JointBert(ModelOptions(vocab_size=vocabulary.size, **shape)).start(0)
-    optimizer = torch.optim.AdamW(model.parameters())
-    checkpoints.save(store.model("m"), model, vocabulary, optimizer, Progress(40, 40, 2, 0), {})
+    model = JointBert(ModelOptions(vocab_size=vocabulary.size, **shape)).init_weights(0)
+    objective = PretrainingObjective(model, vocabulary)
+    checkpoints.save(store.model("m"), objective, objective.state_dict(), {}, Progress(40, 40, 2, 0), {})
     with (store.model("m") / "metrics.jsonl").open("w") as log:
         for step in range(1, 41):
             line = {"step": step, "learning_rate": 1e-4, "loss": 9 - step / 8, "text": 4 - step / 20}
