@@ -19,14 +19,15 @@ from pathlib import Path
 from multimodal.answers import session
 from multimodal.answers.forecast import forecast_probabilities
 from multimodal.answers.imagine import imagine
-from multimodal.captioning.dataset import views
-from multimodal.captioning.decoder import Captioner, CaptionerOptions
-from multimodal.captioning.generation import nearest_captions, write
+from multimodal.captioning.dataset import caption_inputs
+from multimodal.captioning.generation import generate, nearest_captions
+from multimodal.captioning.options import CaptionerOptions
 from multimodal.captioning.trained import TrainedCaptioner
-from multimodal.captioning.training import gather, learn
+from multimodal.captioning.training import gather, train_captioner
 from multimodal.catalogue import Catalogue
 from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
+from multimodal.joint.decoder import Decoder
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.truth import Truth, read_truth
 from multimodal.segments import HORIZONS
@@ -45,22 +46,23 @@ def captions(
 ) -> None:
     learned, held_out = parts
     began = time.process_time()
-    lessons = gather(store, trained, learned, options)
+    corpus, _ = gather(store, trained, learned, options)
     with tempfile.TemporaryDirectory() as folder:
-        last = learn(Path(folder) / "c", trained, lessons, options, {}, lambda *_: None)
-        network = Captioner.load(last, trained.model)
-    steps = sum(part.steps for part in lessons)
-    print(
-        f"captioner: {len(lessons[0].seen)} sentences, {steps} steps, {time.process_time() - began:.1f} CPU s"
-    )
-    captioner = TrainedCaptioner("benchmark", network, options, 0)
+        last = train_captioner(
+            Path(folder) / "c", trained, corpus, options, options.training, {}, lambda *_: None
+        )
+        decoder = Decoder.load(last, trained.model)
+    sentences = len(corpus.views)
+    steps = options.training.steps(sentences)
+    print(f"captioner: {sentences} sentences, {steps} steps, {time.process_time() - began:.1f} CPU s")
+    captioner = TrainedCaptioner("benchmark", decoder, options, 0)
     spoken = [s for m in learned for s in m.spoken()]
     asked, own = [], {"captioner": [], "template": [], "nearest neighbour": []}
     for m in held_out:
         some = [s for s in m.spoken() if s.text and s.tokens and truth.at(m.video.video, s.start, s.end)]
         asked += [(s.text, truth.at(m.video.video, s.start, s.end)) for s in some]
         own["captioner"] += [
-            t for t, _ in write(trained, captioner, views(store, m, some, options, during=False))
+            t for t, _ in generate(trained, captioner, caption_inputs(store, m, some, options, during=False))
         ]
         own["template"] += [fill_blanks(trained, TEMPLATE, s.tokens)[0] for s in some]
         own["nearest neighbour"] += [

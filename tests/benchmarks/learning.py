@@ -29,14 +29,15 @@ import study_table
 import torch
 
 from flows.sizes import QUICK
-from multimodal.captioning.decoder import Captioner, CaptionerOptions
 from multimodal.captioning.generation import describer, nearest_captions
+from multimodal.captioning.options import CaptionerOptions
 from multimodal.captioning.trained import TrainedCaptioner
-from multimodal.captioning.training import gather as gather_lessons
-from multimodal.captioning.training import learn
+from multimodal.captioning.training import gather as gather_captions
+from multimodal.captioning.training import train_captioner
 from multimodal.catalogue import Catalogue
 from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
+from multimodal.joint.decoder import Decoder
 from multimodal.joint.initialization import from_checkpoint
 from multimodal.joint.model import JointBert
 from multimodal.library import Material, read_material, usable
@@ -160,10 +161,17 @@ def captioned(corpus: Corpus, trained: Trained, learned: list[Material]) -> dict
         "nearest_written": [text for text, _ in nearest_captions(trained, captions, shown)],
     }
     for route, references in (("captioner", ()), ("captioner_fine_tuned", written)):
-        lessons = gather_lessons(corpus.store, trained, learned, options, references)
-        folder = learn(trained.folder.parent / route, trained, lessons, options, {}, say)
-        network = Captioner.load(folder, trained.model)
-        captioner = TrainedCaptioner(route, network, options, len(references))
+        spoken, referenced = gather_captions(corpus.store, trained, learned, options, references)
+        folder = train_captioner(
+            trained.folder.parent / route, trained, spoken, options, options.training, {}, say
+        )
+        if referenced is not None:
+            fine_tuned = trained.folder.parent / f"{route} fine-tuned"
+            folder = train_captioner(
+                fine_tuned, trained, referenced, options, options.fine_tuning, {}, say, folder
+            )
+        decoder = Decoder.load(folder, trained.model)
+        captioner = TrainedCaptioner(route, decoder, options, len(references))
         describe = describer(corpus.store, trained, captioner, corpus.held_out, during=False)
         routes[route] = describe(moments)
     return scored(corpus, routes)
