@@ -10,9 +10,10 @@ from prefect.cache_policies import NO_CACHE
 from flows import progress
 from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
-from multimodal.answers.cache import Standing, bring_up
+from multimodal.answers.cache import update_cache
 from multimodal.answers.index import index
 from multimodal.answers.token_names import update_token_names
+from multimodal.answers.vectors import IndexStats
 from multimodal.tokens import encode_videos, train_and_held_out
 
 
@@ -21,7 +22,7 @@ class IndexUpdate:
     """``new``: videos that were new to the index. ``searched``: the index of each kind of vectors."""
 
     new: int
-    searched: dict[str, Standing]
+    searched: dict[str, IndexStats]
 
 
 @task(name="index moments", cache_policy=NO_CACHE, persist_result=False)
@@ -31,7 +32,7 @@ def index_moments(run: OpenedRun) -> IndexUpdate:
         store, trained, videos = run.store, run.trained, run.videos
         encode_videos(store, trained.codebook, videos, report)
         new = index(store, trained, videos, report)
-        searched = bring_up(store, trained, videos, report)
+        searched = update_cache(store, trained, videos, report)
         train, _ = train_and_held_out(store, videos, trained.codebook)
         update_token_names(store, trained, train)
         return IndexUpdate(new, searched)

@@ -1,7 +1,8 @@
-"""Owns the cache that makes asking fast: words in FTS5, vectors mapped into memory, a graph where there are many.
+"""The search cache: words in FTS5 and vectors in FAISS's own files, made from the stored index of each video.
 
-It is brought up from the index's files by whoever holds the store: new videos are added to it, changed and removed ones
-are taken out. Its database says which rows count, so a writer that is killed leaves it as it was before.
+The cache is no artefact: it is made again from ``indexes/`` where it is missing or damaged. Whoever holds the store
+updates it. The database names the vector files by their SHA-256; a new file is written beside the old one and counts
+from the commit on, so a writer that is killed leaves the cache as it was before.
 """
 
 from __future__ import annotations
@@ -9,83 +10,61 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError, safe_open
 
 from multimodal.answers import moments
-from multimodal.answers.exact import Exact
-from multimodal.answers.index import Indexed, address, made_of, read
+from multimodal.answers.index import IndexedVideo, address, made_of, read
 from multimodal.answers.moments import Moments
-from multimodal.answers.nearest import BY_SIZE, Damaged, Graph, Lists, Nearest, NearestOptions, built, widened
-from multimodal.answers.shelf import Shelf
+from multimodal.answers.vectors import EF_SEARCH, FLAT_UP_TO, IndexStats, Kind, VectorIndex
 from multimodal.catalogue import Video
-from multimodal.inference.trained import Trained
 from multimodal.progress import Report
-from multimodal.store import Store, write_whole
+from multimodal.store import Store
 
-VERSION = 1
-KINDS = ("said", "shown")
+if TYPE_CHECKING:
+    from multimodal.inference.trained import Trained
+
+VERSION = 2
+TEXT, VIDEO = "said", "shown"
+"""The two vectors of a moment: its words alone, its visual tokens alone."""
 MOST_DEAD = 0.25
-"""Beyond this share of rows that nobody asks for any more, the cache is made anew."""
-MOST_BESIDE = 0.1
-"""Rows that came after the graph, as a share of what is searched exactly anyway; beyond it the graph takes them in."""
-JUDGING_QUERIES = 200
+"""Beyond this share of removed vectors an HNSW graph is built anew."""
+RECALL_QUERIES = 200
 SECONDS_TO_WAIT = 30
-
-
-@dataclasses.dataclass(frozen=True)
-class Standing:
-    """How one kind of vectors is searched: ``found`` is the share of the 10 nearest that this finds (1 where exact)."""
-
-    vectors: int
-    kind: str = "exact"
-    breadth: int | None = None
-    found: float = 1.0
-    queries: int | None = None
-
-    def __str__(self) -> str:
-        if self.kind == "exact":
-            return f"{self.vectors:,} vectors, searched exactly"
-        return (
-            f"{self.vectors:,} vectors, searched by {self.kind} of breadth {self.breadth}: finds {self.found:.3f} of the "
-            f"10 nearest that exact search finds, over {self.queries} of your own vectors"
-        )
 
 
 @dataclasses.dataclass
 class Cache:
-    """A cache folder that is open: its database and its shelves."""
+    """A cache folder that is open: its database and its vectors. ``next`` is the id of the next moment."""
 
     folder: Path
     db: sqlite3.Connection
     model: str
     width: int
-    shelves: dict[str, Shelf]
+    vectors: dict[str, VectorIndex]
+    stats: dict[str, IndexStats]
     next: int
 
     @classmethod
     def create(cls, folder: Path, model: str, width: int) -> Cache:
+        """An empty cache in a new folder; it can be opened after its first :meth:`change`."""
         folder.mkdir(parents=True)
         db = sqlite3.connect(folder / "moments.sqlite", isolation_level=None)
         moments.create(db)
         db.execute("CREATE TABLE videos (made TEXT PRIMARY KEY, video TEXT, first INTEGER, moments INTEGER)")
+        db.execute("CREATE TABLE vectors (kind TEXT PRIMARY KEY, digest TEXT, row_ids BLOB, stats TEXT)")
         db.execute("CREATE TABLE about (state TEXT NOT NULL)")
-        db.execute("INSERT INTO about VALUES ('')")
-        cache = cls(folder, db, model, width, {k: Shelf(folder, k, 0, 0.0, width) for k in KINDS}, 0)
-        for shelf in cache.shelves.values():
-            shelf.create()
-        cache._agree()
-        return cache
+        return cls(folder, db, model, width, {k: VectorIndex.empty(width) for k in (TEXT, VIDEO)}, {}, 0)
 
     @classmethod
     def open(cls, folder: Path, *, write: bool = False) -> Cache | None:
-        """``None`` where there is none, or one that is not whole or of another version."""
+        """``None`` where there is none, or one that is damaged or of another version."""
         path = folder / "moments.sqlite"
         if not path.is_file():
             return None
@@ -94,206 +73,215 @@ class Cache:
             uri, uri=True, timeout=SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False
         )
         try:
+            # One transaction: a writer that commits in between would change which files count.
+            db.execute("BEGIN")
             state = json.loads(db.execute("SELECT state FROM about").fetchone()[0])
             if state["version"] == VERSION:
-                width = state["width"]
-                shelves = {k: Shelf(folder, k, *state["shelves"][k], width) for k in KINDS}
-                if all(s.is_whole() for s in shelves.values()):
-                    return cls(folder, db, state["model"], width, shelves, state["next"])
+                cache = cls(folder, db, state["model"], state["width"], {}, {}, state["next"])
+                for row in db.execute("SELECT kind, digest, row_ids, stats FROM vectors").fetchall():
+                    cache._read_vectors(*row)
+                db.execute("COMMIT")
+                if cache.vectors.keys() == {TEXT, VIDEO}:
+                    return cache
         except (sqlite3.Error, ValueError, KeyError, TypeError):
             pass
         db.close()
         return None
 
+    def _read_vectors(self, kind: str, digest: str, row_ids: bytes, stats: str) -> None:
+        ids = np.frombuffer(row_ids, np.int64)
+        index = VectorIndex.read(self._vector_file(kind, digest), digest, self.width, ids)
+        if index is not None:
+            self.vectors[kind], self.stats[kind] = index, IndexStats(**json.loads(stats))
+
+    def _vector_file(self, kind: str, digest: str) -> Path:
+        return self.folder / f"{kind}.{digest[:16]}.faiss"
+
     def is_of(self, trained: Trained) -> bool:
         return (self.model, self.width) == (address(trained), trained.model.options.hidden_size)
 
-    def _agree(self) -> None:
-        """Writes down which rows count; in the transaction of what put them there."""
-        state = {"version": VERSION, "model": self.model, "width": self.width, "next": self.next,
-                 "shelves": {k: [s.rows, s.error] for k, s in self.shelves.items()}}  # fmt: skip
-        self.db.execute("UPDATE about SET state = ?", (json.dumps(state),))
-
     def held(self) -> dict[str, tuple[str, int, int]]:
-        """By the name of a video's file: the video, the number of its first moment, how many."""
+        """By the name of a video's file: the video, the id of its first moment, how many."""
         rows = self.db.execute("SELECT made, video, first, moments FROM videos ORDER BY first")
         return {made: (video, first, count) for made, video, first, count in rows}
 
-    def change(self, gone: Sequence[str], new: Iterable[tuple[str, str, Indexed]]) -> None:
-        """Takes the files named ``gone`` out and ``new`` ones in (name, video, content), all or nothing."""
+    def change(
+        self,
+        removed: Sequence[str],
+        added: Iterable[tuple[str, str, IndexedVideo]],
+        flat_up_to: int | None = None,
+    ) -> None:
+        """Removes the files named ``removed`` and adds videos (file name, video, content): all of it or nothing.
+
+        ``flat_up_to``: beyond so many vectors HNSW takes the place of the flat index; ``None`` keeps the kind.
+        """
         held = self.held()
-        ranges = [(held[made][1], held[made][1] + held[made][2]) for made in gone]
-        for shelf in self.shelves.values() if ranges else ():
-            shelf.blank(ranges)
         self.db.execute("BEGIN IMMEDIATE")
         try:
+            ranges = [(held[made][1], held[made][1] + held[made][2]) for made in removed]
             if ranges:
                 moments.drop(self.db, ranges)
-                self.db.executemany("DELETE FROM videos WHERE made = ?", [(made,) for made in gone])
-            for made, video, indexed in new:
-                self._add(made, video, indexed)
-            for shelf in self.shelves.values():
-                shelf.sync()
-            self._agree()
+                self.db.executemany("DELETE FROM videos WHERE made = ?", [(made,) for made in removed])
+            for first, after in ranges:
+                for index in self.vectors.values():
+                    index.remove(first, after)
+            for made, video, content in added:
+                self._add(made, video, content)
+            if flat_up_to is not None:
+                self._choose_kinds(flat_up_to)
+            self._write_vectors()
+            self._write_state()
             self.db.execute("COMMIT")
         except BaseException:
             self.db.execute("ROLLBACK")
             raise
+        self.remove_old_files()
 
-    def _add(self, made: str, video: str, indexed: Indexed) -> None:
-        moments.add(self.db, self.next, indexed.moments)
-        for kind, shelf in self.shelves.items():
-            shelf.append(getattr(indexed, kind), self.next)
-        self.db.execute(
-            "INSERT INTO videos VALUES (?, ?, ?, ?)", (made, video, self.next, len(indexed.moments))
-        )
-        self.next += len(indexed.moments)
+    def _add(self, made: str, video: str, content: IndexedVideo) -> None:
+        moments.add(self.db, self.next, content.moments)
+        self.vectors[TEXT].add(content.text_vectors, self.next)
+        self.vectors[VIDEO].add(content.video_vectors, self.next)
+        count = len(content.moments)
+        self.db.execute("INSERT INTO videos VALUES (?, ?, ?, ?)", (made, video, self.next, count))
+        self.next += count
 
-    def alive(self, kind: str, wanted: set[str]) -> np.ndarray:
-        """Which rows of a shelf, bool [rows], belong to the files named ``wanted``."""
-        ranges = [(first, first + count) for made, (_, first, count) in self.held().items() if made in wanted]
-        return self.shelves[kind].alive(np.array(ranges, np.int64).reshape(-1, 2))
+    def _choose_kinds(self, flat_up_to: int) -> None:
+        """Replaces an index whose kind does not go with its size, and a graph with too many removed vectors."""
+        for kind, index in self.vectors.items():
+            index.select(self._ranges(self.held()))
+            wanted: Kind = "flat" if len(index) <= flat_up_to else "hnsw"
+            dead = len(index.row_ids) - len(index)
+            if index.kind != wanted or dead > MOST_DEAD * len(index.row_ids):
+                self.vectors[kind] = index.rebuilt(wanted)
 
-    def approximate(self, kind: str) -> tuple[Graph | Lists, Standing] | None:
-        """The stored graph or lists of a kind, ``None`` where there is none that fits."""
-        path = self.folder / f"{kind}.nearest"
-        try:
-            with safe_open(path, "numpy") as file:
-                about = json.loads(file.metadata()["about"])
-            arrays = safetensors.numpy.load_file(path)
-            made = {"graph": Graph, "lists": Lists}[about["kind"]].of(self.shelves[kind].full(), arrays)
-        except (OSError, SafetensorError, Damaged, KeyError, TypeError, ValueError):
-            return None
-        made.breadth = int(about["breadth"])
-        return made, Standing(**about)
+    def _write_vectors(self) -> None:
+        """Writes the vector files beside the old ones, and their digests and measured recall into the database."""
+        for kind, index in self.vectors.items():
+            index.select(self._ranges(self.held()))
+            self.stats[kind] = self._measure(kind, index)
+            part = self.folder / f".{kind}.faiss.{os.getpid()}.part"
+            digest = index.write(part)
+            part.rename(self._vector_file(kind, digest))
+            row = (kind, digest, index.row_ids.tobytes(), json.dumps(dataclasses.asdict(self.stats[kind])))
+            self.db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", row)
 
-    def nearest(self, kind: str, wanted: set[str]) -> Nearest:
-        """The search over a kind's vectors of the files named ``wanted``."""
-        shelf, found = self.shelves[kind], self.approximate(kind)
-        exact = Exact(shelf.full(), shelf.halves(), self.alive(kind, wanted), shelf.error)
-        return Nearest(exact, shelf.numbers(), found[0] if found else None)
+    def _write_state(self) -> None:
+        state = {"version": VERSION, "model": self.model, "width": self.width, "next": self.next}
+        self.db.execute("DELETE FROM about")
+        self.db.execute("INSERT INTO about VALUES (?)", (json.dumps(state),))
+
+    def remove_old_files(self) -> None:
+        """Deletes the vector files that do not count any more, also those that a killed writer left."""
+        kept = {self._vector_file(*row) for row in self.db.execute("SELECT kind, digest FROM vectors")}
+        for path in self.folder.glob("*.faiss"):
+            if path not in kept:
+                path.unlink()
+
+    def _measure(self, kind: str, index: VectorIndex) -> IndexStats:
+        """The recall of an HNSW index over up to 200 vectors of the store, drawn by a fixed seed.
+
+        Half of the queries for video vectors are text vectors: moments are looked up by words as well as by pictures.
+        """
+        if index.kind == "flat":
+            return IndexStats(len(index))
+        random = np.random.default_rng(0)
+        ids, vectors = index.sample(RECALL_QUERIES, random)
+        if kind == VIDEO:
+            _, texts = self.vectors[TEXT].sample(len(ids) // 2, random)
+            vectors[: len(texts)], ids[: len(texts)] = texts, -1
+        return IndexStats(len(index), "hnsw", EF_SEARCH, index.recall(vectors, ids), len(ids))
+
+    @staticmethod
+    def _ranges(held: dict[str, tuple[str, int, int]]) -> np.ndarray:
+        """The ids of the moments of ``held`` videos: int64 [n, 2] of ``[first, after)``."""
+        ranges = [(first, first + count) for _, first, count in held.values()]
+        return np.array(ranges, np.int64).reshape(-1, 2)
+
+    def only(self, wanted: set[str]) -> tuple[VectorIndex, VectorIndex]:
+        """The search over text vectors and the one over video vectors, of the files named ``wanted``."""
+        ranges = self._ranges({made: about for made, about in self.held().items() if made in wanted})
+        return self.vectors[TEXT].select(ranges), self.vectors[VIDEO].select(ranges)
 
 
 def _folder(store: Store, trained: Trained) -> Path:
     return store.cache(address(trained))
 
 
-def bring_up(
+def update_cache(
     store: Store,
     trained: Trained,
     videos: Sequence[Video],
     report: Report,
-    options: NearestOptions = BY_SIZE,
-) -> dict[str, Standing]:
-    """Makes the cache that of ``videos``, whose files are in the index; says how each kind of vectors is searched.
+    flat_up_to: int = FLAT_UP_TO,
+) -> dict[str, IndexStats]:
+    """Adds ``videos``, whose files are in the index, to the cache and removes all others; returns how vectors are searched.
 
-    The caller holds the store. Caches of other models are deleted. Raises what :func:`multimodal.answers.index.read` does.
+    New vectors are appended to what is there. Beyond ``flat_up_to`` vectors of a kind HNSW is used. The caller holds the
+    store. Caches of other models are deleted. Raises what :func:`multimodal.answers.index.read` raises.
     """
-    folder, width = _folder(store, trained), trained.model.options.hidden_size
+    folder = _folder(store, trained)
     for other in store.caches.glob("[!.]*"):
         if other != folder:
             shutil.rmtree(other)
     wanted = {made_of(v): v for v in videos}
     cache = Cache.open(folder, write=True)
     held = cache.held() if cache and cache.is_of(trained) else {}
-    dead = sum(count for made, (_, _, count) in held.items() if made not in wanted)
-    if cache and (not held or dead > MOST_DEAD * cache.next):
-        cache.db.close()
-        cache, held = None, {}
-    gone = sorted(held.keys() - wanted.keys())
-    left = [v for made, v in wanted.items() if made not in held]
-    if cache is None:
-        cache = _made_anew(folder, address(trained), width, _read(store, trained, left, report))
-    elif gone or left:
-        cache.change(gone, _read(store, trained, left, report))
+    if cache is None or not held:
+        if cache is not None:
+            cache.db.close()
+        return _created(folder, trained, _contents(store, trained, videos, report), flat_up_to)
+    removed = sorted(held.keys() - wanted.keys())
+    added = [v for made, v in wanted.items() if made not in held]
     with contextlib.closing(cache.db):
-        return {kind: _stand(cache, kind, set(wanted), options, report) for kind in KINDS}
+        kinds_fit = all(
+            s.kind == ("flat" if s.vectors <= flat_up_to else "hnsw") for s in cache.stats.values()
+        )
+        if removed or added or not kinds_fit:
+            cache.change(removed, _contents(store, trained, added, report), flat_up_to)
+        cache.remove_old_files()
+        return cache.stats
 
 
-def _read(
+def _contents(
     store: Store, trained: Trained, videos: Sequence[Video], report: Report
-) -> Iterator[tuple[str, str, Indexed]]:
+) -> Iterator[tuple[str, str, IndexedVideo]]:
     for done, video in enumerate(videos, 1):
         yield made_of(video), video.video, read(store, trained, video)
         report(done, len(videos), video.name)
 
 
-def _made_anew(folder: Path, model: str, width: int, new: Iterable[tuple[str, str, Indexed]]) -> Cache:
+def _created(
+    folder: Path, trained: Trained, added: Iterable[tuple[str, str, IndexedVideo]], flat_up_to: int
+) -> dict[str, IndexStats]:
     """A new cache in the place of the old; it appears under its name when it is whole."""
-    beside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    cache = Cache.create(beside, model, width)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    cache = Cache.create(part, address(trained), trained.model.options.hidden_size)
     with contextlib.closing(cache.db):
-        cache.change([], new)
+        cache.change([], added, flat_up_to)
     shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
-    opened = Cache.open(folder, write=True)
-    assert opened is not None
-    return opened
+    part.rename(folder)
+    return cache.stats
 
 
 def remove_video(store: Store, video: str) -> None:
-    """Takes a video out of every cache of the store, without a trace; one that cannot be opened is deleted whole."""
+    """Removes a video from every cache of the store; no byte of it stays. One that cannot be opened is deleted whole."""
     for folder in sorted(store.caches.glob("[!.]*")):
         cache = Cache.open(folder, write=True)
         if cache is None:
             shutil.rmtree(folder)
             continue
         with contextlib.closing(cache.db):
-            gone = [made for made, (of, _, _) in cache.held().items() if of == video]
-            if gone:
-                cache.change(gone, [])
-
-
-def _stand(cache: Cache, kind: str, wanted: set[str], options: NearestOptions, report: Report) -> Standing:
-    """The kind of search that the number of vectors calls for, made or taken further where it lacks some."""
-    shelf, path = cache.shelves[kind], cache.folder / f"{kind}.nearest"
-    alive = cache.alive(kind, wanted)
-    called_for, living = options.kind(int(alive.sum())), int(alive.sum())
-    if called_for == "exact":
-        path.unlink(missing_ok=True)
-        return Standing(living)
-    found = cache.approximate(kind)
-    made, standing = found if found and found[0].kind == called_for else (None, None)
-    if made and standing and shelf.rows - made.covered <= MOST_BESIDE * options.exact_up_to:
-        return dataclasses.replace(standing, vectors=living)
-    report(0, 1, f"{called_for} over {shelf.rows:,} vectors")
-    queries, own = _judging(cache, kind, alive)
-    if made:
-        made.add_rest()
-        recall = widened(made, queries, own, alive, options.recall)
-    if not made or recall < options.recall:
-        made = built(shelf.full(), called_for)
-        recall = widened(made, queries, own, alive, options.recall)
-    standing = Standing(living, called_for, made.breadth, recall, len(queries))
-    about = {"about": json.dumps(dataclasses.asdict(standing))}
-    write_whole(path, safetensors.numpy.save(made.arrays(), about))
-    report(1, 1, str(standing))
-    return standing
-
-
-def _judging(cache: Cache, kind: str, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of the user's own to judge a search by, [n, width], and each one's row among ``kind``'s, −1 for none.
-
-    What is asked of the pictures is half words, half pictures; of the words it is words.
-    """
-    random = np.random.default_rng(0)
-    rows = np.sort(
-        random.choice(np.flatnonzero(alive), min(JUDGING_QUERIES, int(alive.sum())), replace=False)
-    )
-    queries, own = np.array(cache.shelves[kind].full()[rows]), rows.copy()
-    if kind == "shown":
-        said = cache.shelves["said"].full()
-        some = np.sort(random.choice(len(said), min(len(rows) // 2, len(said)), replace=False))
-        some = some[said[some].any(1)]
-        queries[: len(some)], own[: len(some)] = said[some], -1
-    return queries, own
+            removed = [made for made, (of, _, _) in cache.held().items() if of == video]
+            if removed:
+                cache.change(removed, [])
+            cache.remove_old_files()
 
 
 def open_cache(
     store: Store, trained: Trained, videos: Sequence[Video]
-) -> tuple[Moments, Nearest, Nearest] | None:
-    """The moments of ``videos``, the search over their words' vectors and over their pictures'.
+) -> tuple[Moments, VectorIndex, VectorIndex] | None:
+    """The moments of ``videos``, the search over their text vectors and over their video vectors.
 
     ``None`` where the cache lacks one of them, or there is none.
     """
@@ -306,4 +294,4 @@ def open_cache(
         return None
     count = sum(held[made][2] for made in wanted)
     found = Moments(cache.db, {v.video: v.name for v in videos}, count)
-    return found, cache.nearest("said", wanted), cache.nearest("shown", wanted)
+    return found, *cache.only(wanted)

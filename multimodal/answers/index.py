@@ -1,7 +1,6 @@
-"""Owns the stored index: one immutable file a video, with its moments and their vectors.
+"""The stored index: one immutable file a video, with its moments and their vectors.
 
-A new video costs only its own file. What makes asking fast is a cache beside it (:mod:`multimodal.answers.cache`),
-which is brought up from these files and is never the only place of anything.
+A new video costs only its own file. The search cache (:mod:`multimodal.answers.cache`) is made from these files.
 """
 
 from __future__ import annotations
@@ -10,42 +9,44 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multimodal.catalogue import Video
-from multimodal.inference.embedding import embed_texts, embed_videos
-from multimodal.inference.trained import Trained
 from multimodal.library import read_material
 from multimodal.progress import Report
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, recipe, write_whole
+
+if TYPE_CHECKING:
+    from multimodal.inference.trained import Trained
 
 VERSION = 2
 MADE_BY = b"model"
 
 
 @dataclasses.dataclass(frozen=True)
-class Indexed:
-    """The moments of one video, and unit vectors float32 [n, H]: ``said`` the words alone, ``shown`` the tokens alone.
+class IndexedVideo:
+    """The moments of one video and their unit vectors float32 [n, H]: of the words alone, of the visual tokens alone.
 
-    A vector is zero where nothing is said, or nothing seen.
+    A vector is zero where a moment has no words, or no tokens.
     """
 
     moments: list[Segment]
-    said: np.ndarray
-    shown: np.ndarray
+    text_vectors: np.ndarray
+    video_vectors: np.ndarray
 
 
 def address(trained: Trained) -> str:
-    """What an index is kept under: the model's name and its checkpoint."""
+    """The name of a model's index: the model's name and its checkpoint."""
     return f"{trained.name}.{trained.folder.name}"
 
 
 def made_of(video: Video) -> str:
-    """The name of a video's file: its content and the recipes of what it was made from."""
+    """The name of a video's file: its digest, and the recipe of its transcript and features."""
     return f"{video.video}.{recipe(version=VERSION, transcript=video.transcript, features=video.features)}.parquet"
 
 
@@ -54,10 +55,12 @@ def _file(store: Store, trained: Trained, video: Video) -> Path:
 
 
 def index(store: Store, trained: Trained, videos: Sequence[Video], report: Report) -> int:
-    """Puts the moments of each video into the model's index, those that are not yet; returns how many videos were new.
+    """Adds the videos that are not yet in the model's index; returns how many were new.
 
-    A file of the same video that was made from another transcript or other features goes.
+    A file of the same video that was made from another transcript or other features is deleted.
     """
+    from multimodal.inference.embedding import embed_texts, embed_videos
+
     left = [v for v in videos if not _file(store, trained, v).exists()]
     for done, video in enumerate(left, 1):
         moments = read_material(store, trained.codebook, video).moments()
@@ -97,39 +100,32 @@ def check_indexed(store: Store, trained: Trained, videos: Sequence[Video]) -> No
         )
 
 
-def read(store: Store, trained: Trained, video: Video) -> Indexed:
-    """What the index holds of a video. Raises :class:`InputError` where it was made by another model, or is no index."""
+def read(store: Store, trained: Trained, video: Video) -> IndexedVideo:
+    """A video's moments and vectors. Raises :class:`InputError` where its file is another model's, or cannot be read."""
     path = _file(store, trained, video)
     try:
         table = pq.read_table(path)
         made_by = (table.schema.metadata or {}).get(MADE_BY, b"another").decode()
-        said, shown = (_matrix(table[name]) for name in ("said", "shown"))
+        text_vectors, video_vectors = _matrix(table["said"]), _matrix(table["shown"])
+        columns = (table[name].to_pylist() for name in ("start", "end", "text", "tokens"))
         moments = [
             Segment(video.video, start, end, text, tuple(tokens))
-            for start, end, text, tokens in zip(
-                *(table[name].to_pylist() for name in ("start", "end", "text", "tokens")), strict=True
-            )
+            for start, end, text, tokens in zip(*columns, strict=True)
         ]
-        finite = bool(np.isfinite(said).all() and np.isfinite(shown).all())
+        finite = bool(np.isfinite(text_vectors).all() and np.isfinite(video_vectors).all())
     except (pa.ArrowException, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"index {path}: cannot be read ({str(error).splitlines()[0]}); delete it and run `videobert index`"
         ) from error
-    width, largest = (
-        trained.model.options.hidden_size,
-        max((max(m.tokens, default=0) for m in moments), default=0),
-    )
-    if (
-        made_by != address(trained)
-        or said.shape[1] != width
-        or largest >= trained.vocabulary.visual
-        or not finite
-    ):
+    width = trained.model.options.hidden_size
+    largest = max((max(m.tokens, default=0) for m in moments), default=0)
+    fits = made_by == address(trained) and text_vectors.shape[1] == video_vectors.shape[1] == width
+    if not fits or largest >= trained.vocabulary.visual or not finite:
         raise InputError(
-            f"index {path}: made by model {made_by} ({said.shape[1]} numbers a moment), not by {address(trained)} ({width}); "
-            "delete it and run `videobert index`"
+            f"index {path}: made by model {made_by} ({text_vectors.shape[1]} numbers a moment), not by {address(trained)} "
+            f"({width}); delete it and run `videobert index`"
         )
-    return Indexed(moments, said, shown)
+    return IndexedVideo(moments, text_vectors, video_vectors)
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Owns the table of moments: what each one is, and which share a word with a text (SQLite and its FTS5)."""
+"""The table of moments in SQLite, and lexical search over their words by FTS5 and BM25."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from multimodal.segments import Segment
 
 COMMON = 0.25
-"""A word said in more than this share of the moments tells little: it is asked for only where the text has no rarer one."""
+"""A word in more than this share of the moments is looked up only where the text has no rarer one."""
 TOKEN = np.dtype("<i4")
 
 
@@ -29,7 +29,7 @@ def create(db: sqlite3.Connection) -> None:
 
 
 def add(db: sqlite3.Connection, first: int, moments: Iterable[Segment]) -> None:
-    """Puts moments under the numbers from ``first`` on."""
+    """Adds moments; their ids count from ``first`` on."""
     numbered = list(enumerate(moments, first))
     db.executemany(
         "INSERT INTO moments VALUES (?, ?, ?, ?, ?, ?)",
@@ -41,16 +41,16 @@ def add(db: sqlite3.Connection, first: int, moments: Iterable[Segment]) -> None:
 
 
 def drop(db: sqlite3.Connection, ranges: Sequence[tuple[int, int]]) -> None:
-    """Takes the moments of each ``[first, after)`` away, their words with them: no byte of either stays in the file."""
+    """Deletes the moments of each ``[first, after)`` and their words: no byte of either stays in the file."""
     db.execute("PRAGMA secure_delete = ON")
     db.executemany("DELETE FROM moments WHERE id >= ? AND id < ?", ranges)
     db.execute("INSERT INTO words (words) VALUES ('rebuild')")
 
 
 class Moments:
-    """The moments of some videos in a database; ``names`` is what each of these videos is called, by digest.
+    """The moments of some videos in a database; ``names``: the name of each of these videos, by digest.
 
-    Others in the database are not answered with.
+    Other videos in the database are left out of every answer.
     """
 
     def __init__(self, db: sqlite3.Connection, names: Mapping[str, str], count: int):
@@ -58,7 +58,7 @@ class Moments:
 
     @classmethod
     def of(cls, names: Mapping[str, str], moments: Sequence[Segment]) -> Moments:
-        """In memory, numbered from 0."""
+        """A database in memory; a moment's id is its place."""
         db = sqlite3.connect(":memory:", check_same_thread=False)
         create(db)
         add(db, 0, moments)
@@ -68,31 +68,30 @@ class Moments:
         rows = self._db.execute("SELECT video, start, end, text, tokens FROM moments ORDER BY id")
         return [_segment(row) for row in rows if row[0] in self.names]
 
-    def some(self, numbers: Collection[int]) -> dict[int, Segment]:
-        """The moments with these numbers; those that are gone since are left out."""
+    def get(self, ids: Collection[int]) -> dict[int, Segment]:
+        """The moments with these ids; removed ones are left out."""
         rows = self._db.execute(
             "SELECT id, video, start, end, text, tokens FROM moments WHERE id IN (SELECT value FROM json_each(?))",
-            (json.dumps([int(n) for n in numbers]),),
+            (json.dumps([int(i) for i in ids]),),
         )
         return {row[0]: _segment(row[1:]) for row in rows if row[1] in self.names}
 
     def of_video(self, video: str) -> dict[int, Segment]:
-        """A video's moments by number, in their order in time."""
+        """A video's moments by id, in their order in time."""
         rows = self._db.execute(
             "SELECT id, video, start, end, text, tokens FROM moments WHERE video = ? ORDER BY start, id",
             (video,),
         )
         return {row[0]: _segment(row[1:]) for row in rows}
 
-    def asked_words(self, text: str) -> list[str]:
-        """The words of ``text`` that are looked up: those that few moments share, or all where there are none such."""
-        said = {word: self._moments_with(word) for word in dict.fromkeys(re.findall(r"\w+", text))}
-        return [w for w, n in said.items() if 0 < n <= max(1, COMMON * self.count)] or [
-            w for w, n in said.items() if n
-        ]
+    def query_words(self, text: str) -> list[str]:
+        """The words of ``text`` that are looked up: those that few moments have, or all where each is common."""
+        counts = {word: self._moments_with(word) for word in dict.fromkeys(re.findall(r"\w+", text))}
+        rare = [word for word, count in counts.items() if 0 < count <= max(1, COMMON * self.count)]
+        return rare or [word for word, count in counts.items() if count]
 
-    def by_words(self, words: Sequence[str], depth: int | None = None) -> np.ndarray:
-        """The numbers int64 of the moments that share one of ``words`` by its stem, by BM25, ``depth`` at most."""
+    def lexical_ranking(self, words: Sequence[str], depth: int | None = None) -> np.ndarray:
+        """The ids int64 of the moments that have one of ``words`` by its stem, by BM25, ``depth`` at most."""
         if not words:
             return np.zeros(0, np.int64)
         rows = self._db.execute(
@@ -100,20 +99,20 @@ class Moments:
             "ORDER BY words.rank, words.rowid LIMIT ?",
             (" OR ".join(map(_phrase, words)), -1 if depth is None else depth),
         )
-        return np.array([number for number, video in rows if video in self.names], np.int64)
+        return np.array([moment for moment, video in rows if video in self.names], np.int64)
 
-    def saying(self, words: Sequence[str], numbers: Collection[int]) -> dict[int, tuple[str, ...]]:
-        """Which of ``words`` each of these moments says, by stem."""
-        wanted = json.dumps([int(n) for n in numbers])
-        found: dict[int, list[str]] = {int(n): [] for n in numbers}
+    def matched_words(self, words: Sequence[str], ids: Collection[int]) -> dict[int, tuple[str, ...]]:
+        """Of each of these moments, those of ``words`` that are said in it, by stem."""
+        wanted = json.dumps([int(i) for i in ids])
+        found: dict[int, list[str]] = {int(i): [] for i in ids}
         for word in words:
             rows = self._db.execute(
                 "SELECT rowid FROM words WHERE words MATCH ? AND rowid IN (SELECT value FROM json_each(?))",
                 (_phrase(word), wanted),
             )
-            for (number,) in rows:
-                found[number].append(word)
-        return {number: tuple(said) for number, said in found.items()}
+            for (moment,) in rows:
+                found[moment].append(word)
+        return {moment: tuple(matched) for moment, matched in found.items()}
 
     def _moments_with(self, word: str) -> int:
         (count,) = self._db.execute(

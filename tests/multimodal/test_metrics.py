@@ -232,9 +232,11 @@ def test_visual_scores_order_moments_as_search_does(learned):
     said = [s for m in held_out() for s in m.spoken()]
     texts, tokens = [s.text for s in said], [s.tokens for s in said]
     to_moments, to_texts = visual_scores(learned, texts, tokens)
-    index = Index(learned, [""] * len(said), said, embed_texts(learned, texts), embed_videos(learned, tokens))
+    index = Index.of(
+        learned, [""] * len(said), said, embed_texts(learned, texts), embed_videos(learned, tokens)
+    )
     for text, scores in zip(texts, to_moments, strict=True):
-        ranked = scores[index.by_sight(text)]
+        ranked = scores[index.visual_ranking(text)]
         assert (np.diff(ranked) < 1e-3).all(), "what search puts first scores at least as high"
     assert to_moments == pytest.approx(to_texts.T), "with so few both directions compare the same pairs"
     same = [i for i, s in enumerate(said) if s.tokens == said[0].tokens]

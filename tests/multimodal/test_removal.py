@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 from multimodal import removal
-from multimodal.answers.cache import bring_up
+from multimodal.answers.cache import update_cache
 from multimodal.answers.index import index
 from multimodal.answers.search import Index
 from multimodal.answers.token_names import update_token_names
@@ -106,7 +106,7 @@ def world(tmp_path) -> World:
     write_whole(store.report, b"film-1.mp4 says zucchini")
     trained = joint_samples.trained(tmp_path / "model")
     index(store, trained, videos, quiet)
-    bring_up(store, trained, videos, quiet)
+    update_cache(store, trained, videos, quiet)
     update_token_names(store, trained, videos)
     return World(store, trained, videos, originals)
 

@@ -38,7 +38,7 @@ def untrained(tmp_path_factory):
 
 
 def of(trained, moments: list[Segment]) -> Index:
-    return Index(trained, [f"{m.video}.mp4" for m in moments], moments,
+    return Index.of(trained, [f"{m.video}.mp4" for m in moments], moments,
                  embed_texts(trained, [m.text for m in moments]), embed_videos(trained, [m.tokens for m in moments]))  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_words_come_first_among_many_moments_too(untrained, shown):
 
 
 def test_a_query_of_common_words_only_is_still_looked_up(found):
-    assert sorted(found.by_words("now me")) == [0, *range(6, 16)]
+    assert sorted(found.lexical_ranking("now me")) == [0, *range(6, 16)]
 
 
 def test_what_a_hit_says(found):
@@ -111,7 +111,7 @@ def test_what_a_hit_says(found):
 def test_no_query_breaks_it(found, query):
     hits = found.search(query)
     known = set(found.trained.vocabulary.encode(query)) - {found.trained.vocabulary.unknown}
-    assert len(hits) == (10 if known else len(found.by_words(query))) > 0
+    assert len(hits) == (10 if known else len(found.lexical_ranking(query))) > 0
     if "onion" in query and "x00" not in repr(query):
         assert "now cut the onion" in [h.text for h in hits[:2]], "another may say NOT or NEAR"
 
@@ -144,9 +144,9 @@ def test_words_that_nobody_says_and_the_vocabulary_lacks_are_an_error(found, que
 
 
 def test_by_words_takes_only_what_shares_a_word(found):
-    assert found.by_words("onions").tolist() == [0]
-    assert found.by_words("zebra").tolist() == []
-    assert sorted(found.by_words("now")) == [0, *range(6, 16)]
+    assert found.lexical_ranking("onions").tolist() == [0]
+    assert found.lexical_ranking("zebra").tolist() == []
+    assert sorted(found.lexical_ranking("now")) == [0, *range(6, 16)]
 
 
 def test_embeddings_are_those_of_the_model(untrained):
@@ -185,8 +185,8 @@ def test_a_new_video_touches_only_its_own_file(tmp_path, untrained):
     ]
     fresh = of(untrained, expected)
     for text in ("cut the onion", "peel"):
-        assert loaded.by_saying(text).tolist() == fresh.by_saying(text).tolist()
-        assert loaded.by_sight(text).tolist() == fresh.by_sight(text).tolist()
+        assert loaded.text_ranking(text).tolist() == fresh.text_ranking(text).tolist()
+        assert loaded.visual_ranking(text).tolist() == fresh.visual_ranking(text).tolist()
     changed = dataclasses.replace(videos[0], transcript="t2")
     write_whole(
         store.transcript(changed.video, "t2"), canonical_json(Transcript("en", {}, ()).to_dict()).encode()
@@ -211,7 +211,7 @@ def test_sight_alone_finds_what_was_learned(learned):
     moments = [s for m in joint_samples.materials(3, seed=50, kinds=6) for s in m.spoken()]
     ready = of(learned, moments)
     kinds = {s.text: s.tokens for s in moments}
-    right = [moments[ready.by_sight(text)[0]].tokens == tokens for text, tokens in kinds.items()]
+    right = [moments[ready.visual_ranking(text)[0]].tokens == tokens for text, tokens in kinds.items()]
     assert len(kinds) == 6 and sum(right) >= 4, "chance is 1"
 
 
