@@ -1,10 +1,9 @@
-"""What search costs: exact search and the graph against FAISS's flat index, and a text query from its words to its answers.
+"""Search speed: HNSW against FAISS's flat index, and a text query from its words to its hits.
 
-    python tests/benchmarks/search_speed.py exact    1,000,000 × 512, a batch of 1000 queries and one query, one thread
-    python tests/benchmarks/search_speed.py graph    sentence embeddings of the installed packages' documentation, one thread
+    python tests/benchmarks/search_speed.py hnsw     sentence embeddings of the installed packages' documentation, one thread
     python tests/benchmarks/search_speed.py query    100,000 moments, the 6 × 384 model, two threads
 
-Without a word all three, each in a process of its own. ``--sentences N`` takes fewer. CPU seconds, rounds in turn.
+Without a word both, each in a process of its own. ``--sentences N`` takes fewer. CPU seconds, rounds in turn.
 """
 
 import argparse
@@ -28,13 +27,12 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from multimodal.answers.cache import bring_up, open_cache  # noqa: E402
-from multimodal.answers.exact import Exact  # noqa: E402
+from multimodal.answers.cache import open_cache, update_cache  # noqa: E402
 from multimodal.answers.index import index  # noqa: E402
-from multimodal.answers.nearest import Graph, widened  # noqa: E402
 from multimodal.answers.search import Index  # noqa: E402
+from multimodal.answers.vectors import EF_SEARCH, VectorIndex  # noqa: E402
 from multimodal.catalogue import Video  # noqa: E402
-from multimodal.examples.packing import pack, sequence, unmasked  # noqa: E402
+from multimodal.inference.embedding import embed_texts  # noqa: E402
 from multimodal.inference.trained import Trained  # noqa: E402
 from multimodal.joint.initialization import from_checkpoint  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
@@ -68,37 +66,6 @@ def in_turn(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 def unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
-
-
-def recall(truly: np.ndarray, found: np.ndarray) -> float:
-    return float(
-        np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(truly.tolist(), found.tolist(), strict=True)])
-    )
-
-
-def exact(count: int = 1_000_000, width: int = 512, queries: int = 1000) -> None:
-    """Random vectors with 64 directions of large spread, as the log's other figures have."""
-    random = np.random.default_rng(0)
-    directions = random.standard_normal((64, width), dtype=np.float32)
-
-    def drawn(n: int) -> np.ndarray:
-        x = random.standard_normal((n, 64), dtype=np.float32) @ directions
-        return unit(x + 0.3 * random.standard_normal((n, width), dtype=np.float32))
-
-    vectors = np.concatenate([drawn(100_000) for _ in range(count // 100_000)])
-    asked = drawn(queries)
-    flat = faiss.IndexFlatIP(width)
-    flat.add(vectors)
-    ours = Exact(vectors)
-    same = recall(flat.search(asked, NEAREST)[1], ours.search(asked, NEAREST)[1])
-    for some in (asked, asked[:1]):
-        took = in_turn(
-            {"flat": lambda s=some: flat.search(s, NEAREST), "ours": lambda s=some: ours.search(s, NEAREST)}
-        )
-        print(
-            f"exact, {count:,} × {width}, {len(some)} queries: flat {took['flat']:.3f} s, ours {took['ours']:.3f} s, "
-            f"{took['flat'] / took['ours']:.2f} times flat; recall of the {NEAREST} nearest {same:.4f}"
-        )
 
 
 def sentences(count: int) -> list[str]:
@@ -135,22 +102,18 @@ def minilm() -> tuple[JointBert, Vocabulary]:
     return from_checkpoint(folder, vocabulary, centroids, 0).eval(), vocabulary
 
 
-@torch.no_grad()
 def embedded(texts: list[str]) -> np.ndarray:
-    """MiniLM's sentence embeddings, packed, in bf16 where that is fast: [n, 384]."""
+    """MiniLM's sentence embeddings, in bf16 where that is fast: [n, 384]."""
     model, vocabulary = minilm()
-    ids = [vocabulary.encode(t) for t in texts]
+    trained = Trained("minilm", Path(), model, vocabulary, "")
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     vectors = np.zeros((len(texts), model.options.hidden_size), np.float32)
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16(torch.device("cpu"))):
-        for first in range(0, len(order), 256):
-            some = order[first : first + 256]
-            batch = pack([unmasked(*sequence(vocabulary, ids[i], None)) for i in some])
-            vectors[some] = model.embed(model.encode(batch), batch).numpy()
+        vectors[order] = embed_texts(trained, [texts[i] for i in order])
     return vectors
 
 
-def graph(count: int, keep: Path | None) -> None:
+def hnsw(count: int, keep: Path | None) -> None:
     if keep is not None and keep.exists():
         vectors = np.load(keep)
     else:
@@ -162,28 +125,24 @@ def graph(count: int, keep: Path | None) -> None:
         print(f"embedded in {time.process_time() - began:.0f} CPU seconds", flush=True)
         if keep is not None:
             np.save(keep, vectors)
-    random = np.random.default_rng(0)
-    order = random.permutation(len(vectors))
-    asked, held = vectors[order[:1000]], np.ascontiguousarray(vectors[order[1000:]])
+    order = np.random.default_rng(0).permutation(len(vectors))
+    queries, held = vectors[order[:1000]], np.ascontiguousarray(vectors[order[1000:]])
+    flat = VectorIndex.of(held)
     began = time.process_time()
-    made = Graph(held)
-    made.add_rest()
+    graph = flat.rebuilt("hnsw")
     building = time.process_time() - began
-    alive = np.ones(len(held), bool)
-    reached = widened(made, asked[:200], np.full(200, -1), alive, 0.95)
-    flat = faiss.IndexFlatIP(held.shape[1])
-    flat.add(held)
-    truly = flat.search(asked, NEAREST)[1]
-    quick = Exact(held)
-    took = in_turn(
-        {"flat": lambda: flat.search(asked, NEAREST), "exact": lambda: quick.search(asked, NEAREST),
-         "graph": lambda: made.search(asked, NEAREST, None)})  # fmt: skip
+    for depth in (10, 1000):
+        took = in_turn(
+            {"flat": lambda k=depth: [flat.search(q, k) for q in queries[:100]],
+             "hnsw": lambda k=depth: [graph.search(q, k) for q in queries[:100]]})  # fmt: skip
+        print(
+            f"{len(held):,} × {held.shape[1]} sentence embeddings, one query at a time, {depth} wanted: flat "
+            f"{10 * took['flat']:.1f} ms, HNSW with efSearch {max(EF_SEARCH, depth)} {10 * took['hnsw']:.1f} ms, "
+            f"{took['flat'] / took['hnsw']:.1f} times as fast"
+        )
+    recall = graph.recall(queries, np.full(len(queries), -1))
     print(
-        f"graph, {len(held):,} × {held.shape[1]} sentence embeddings, 1000 queries not among them: built in {building:.0f} CPU "
-        f"seconds; breadth {made.breadth} chosen (recall {reached:.3f} over 200 queries), recall over the 1000 "
-        f"{recall(truly, made.search(asked, NEAREST, None)[1]):.4f}; flat {took['flat']:.3f} s, exact in half precision "
-        f"{took['exact']:.3f} s ({took['flat'] / took['exact']:.1f} times), graph {took['graph']:.3f} s "
-        f"({took['flat'] / took['graph']:.1f} times flat)"
+        f"HNSW: built in {building:.0f} CPU seconds; recall of the 10 nearest {recall:.4f} over 1000 queries"
     )
 
 
@@ -206,12 +165,13 @@ def query(moments: int = 100_000, videos: int = 100) -> None:
         model, vocabulary = minilm()
         trained = Trained("benchmark", Path(folder) / "step-0", model, vocabulary, "codebook")
         named = [_video(store, n, said[n::videos], random) for n in range(videos)]
-        with mock.patch(
-            "multimodal.answers.index.embed", lambda _, texts=(), tokens=(): drawn(len(texts or tokens))
+        with (
+            mock.patch("multimodal.inference.embedding.embed_texts", lambda _, texts: drawn(len(texts))),
+            mock.patch("multimodal.inference.embedding.embed_videos", lambda _, tokens: drawn(len(tokens))),
         ):
             index(store, trained, named, lambda *_: None)
         began = time.monotonic()
-        bring_up(store, trained, named, lambda *_: None)
+        update_cache(store, trained, named, lambda *_: None)
         print(f"query: cache made in {time.monotonic() - began:.2f} s")
         opening = []
         for _ in range(ROUNDS):
@@ -253,22 +213,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", nargs="?", choices=("exact", "graph", "query"))
+    parser.add_argument("part", nargs="?", choices=("hnsw", "query"))
     parser.add_argument("--sentences", type=int, default=200_000)
     parser.add_argument(
         "--keep", type=Path, help="a file in which the sentence embeddings are kept for another time"
     )
     arguments = parser.parse_args()
     if arguments.part is None:
-        for part in ("exact", "graph", "query"):
+        for part in ("hnsw", "query"):
             subprocess.run([sys.executable, __file__, part, *sys.argv[1:]], check=True)
         return
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
-    if arguments.part == "exact":
-        exact()
-    elif arguments.part == "graph":
-        graph(arguments.sentences, arguments.keep)
+    if arguments.part == "hnsw":
+        hnsw(arguments.sentences, arguments.keep)
     else:
         query()
 
