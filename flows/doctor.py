@@ -1,4 +1,4 @@
-"""Owns the command `doctor`: what is installed, what is missing, and whether the store is sound."""
+"""The command `doctor`: a check of the installation and of the store."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Literal
 from flows import DISTRIBUTION, progress
 from flows.printing import JsonOption, print_json
 from flows.settings import DEFAULT_STORE, StoreOption
-from multimodal.store import Store, StoreError, StoreLocked
+from multimodal.store import InputError, Store, StoreLocked
 
 BROKEN = 1
-"""The exit status where something is broken."""
+"""Exit status for at least one broken finding."""
 OURS = ("flows", "vision", "speech", "multimodal")
 OPENED = ("torch", "torchvision", "whisper", "av", "cv2", "faiss", "silero_vad", "prefect", "sklearn")
-"""Modules with compiled parts, or that break where another is of the wrong version."""
+"""Modules that are imported as a test: they have compiled parts, or break with a wrong version of another."""
 GIGABYTE = 1e9
 TIGHT_GIGABYTES = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """`state` is ``ok``, ``note`` (nothing that stops a run) or ``broken``."""
+    """One line of the report; ``note`` is for what does not stop a run."""
 
     state: Literal["ok", "note", "broken"]
     subject: str
@@ -36,25 +36,26 @@ class Finding:
 
 
 def doctor(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> None:
-    """What is installed, what is missing, and whether the store is sound. Status 1 where something is broken.
+    """Check the installation and the store; the exit status is 1 where something is broken.
 
-    Reads every file of the store that an answer could come from. Repairs nothing: each fault says what to do.
+    Reads every file of the store that an answer could come from. Repairs nothing: each fault comes with its remedy.
     """
-    found = [*_packages(), *_names(), *_machine(store), *_weights(), *_store(store)]
-    sound = all(f.state != "broken" for f in found)
+    findings = [*_packages(), *_names(), *_machine(store), *_weights(), *_store(store)]
+    sound = all(finding.state != "broken" for finding in findings)
     if json_:
-        print_json({"sound": sound, "findings": [dataclasses.asdict(f) for f in found]})
+        print_json({"sound": sound, "findings": [dataclasses.asdict(finding) for finding in findings]})
     else:
-        for f in found:
-            print(f"{f.state:<7} {f.subject:<10} {f.text}")
+        for finding in findings:
+            print(f"{finding.state:<7} {finding.subject:<10} {finding.text}")
     if not sound:
         sys.exit(BROKEN)
 
 
 def _packages() -> Iterator[Finding]:
+    """The dependencies of this distribution: present, of an admitted version, and importable."""
     from packaging.requirements import Requirement
 
-    there, wrong = [], []
+    present, wrong = [], []
     for line in importlib.metadata.requires(DISTRIBUTION) or ():
         needed = Requirement(line)
         if needed.marker and not needed.marker.evaluate({"extra": ""}):
@@ -65,7 +66,7 @@ def _packages() -> Iterator[Finding]:
             wrong.append(f"{needed.name} is not installed")
             continue
         if needed.specifier.contains(version, prereleases=True):
-            there.append(f"{needed.name} {version}")
+            present.append(f"{needed.name} {version}")
         else:
             wrong.append(f"{needed.name} is {version}: {needed.specifier} is needed")
     for module in OPENED:
@@ -77,11 +78,11 @@ def _packages() -> Iterator[Finding]:
         yield Finding(
             "broken", "packages", f"{text}; install again as the README says, in an environment of its own"
         )
-    yield Finding("ok", "packages", f"Python {sys.version.split()[0]}, {', '.join(there)}")
+    yield Finding("ok", "packages", f"Python {sys.version.split()[0]}, {', '.join(present)}")
 
 
 def _names() -> Iterator[Finding]:
-    """Other distributions have packages of our names, too."""
+    """The origin of our four packages, as other distributions have packages of the same names."""
     here = Path(__file__).resolve().parents[1]
     strange = [f"{n} from {p}" for n in OURS if (p := _place(n)) != here]
     if strange:
@@ -92,6 +93,7 @@ def _names() -> Iterator[Finding]:
 
 
 def _place(name: str) -> Path:
+    """The folder that holds the imported package ``name``."""
     return Path(importlib.import_module(name).__file__ or "").resolve().parents[1]
 
 
@@ -106,28 +108,29 @@ def _machine(store: Path) -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIGABYTE
     yield Finding("ok", "machine", f"{len(os.sched_getaffinity(0))} cores, {memory:.0f} GB of memory, {halves}, {', '.join(cards) or 'no GPU'}")  # fmt: skip
     for what, folder in (("store", store), ("weights", cache_folder())):
-        free = shutil.disk_usage(_that_exists(folder)).free / GIGABYTE
+        free = shutil.disk_usage(_existing(folder)).free / GIGABYTE
         state = "ok" if free >= TIGHT_GIGABYTES else "note"
         yield Finding(state, "disk", f"{free:.1f} GB free for the {what} at {folder.absolute()}")
 
 
-def _that_exists(folder: Path) -> Path:
+def _existing(folder: Path) -> Path:
+    """The folder, or its nearest parent that exists."""
     folder = folder.absolute()
     return next(f for f in (folder, *folder.parents) if f.exists())
 
 
 def _weights() -> Iterator[Finding]:
-    from multimodal.weights.fetching import EMPTY, lacking
+    from multimodal.weights.fetching import EMPTY, missing_reason
     from multimodal.weights.known import WEIGHTS
 
-    lack = {name: lacking(name) for name in WEIGHTS}
-    there = [name for name, why in lack.items() if why is None]
-    yield Finding("ok", "weights", f"in the cache, as their digests say: {', '.join(there) or 'none'}")
-    if fetched := [name for name, why in lack.items() if why == EMPTY]:
-        yield Finding("note", "weights", f"fetched when they are first asked for: {', '.join(fetched)}")
-    for name, why in lack.items():
-        if why not in (None, EMPTY):
-            yield Finding("note", "weights", f"{name}: {why}; it is fetched again when it is next asked for")
+    reasons = {name: missing_reason(name) for name in WEIGHTS}
+    present = [name for name, reason in reasons.items() if reason is None]
+    yield Finding("ok", "weights", f"in the cache, with the right digests: {', '.join(present) or 'none'}")
+    if absent := [name for name, reason in reasons.items() if reason == EMPTY]:
+        yield Finding("note", "weights", f"not in the cache, fetched at first use: {', '.join(absent)}")
+    for name, reason in reasons.items():
+        if reason not in (None, EMPTY):
+            yield Finding("note", "weights", f"{name}: {reason}; it is fetched again at its next use")
 
 
 def _store(root: Path) -> Iterator[Finding]:
@@ -137,24 +140,24 @@ def _store(root: Path) -> Iterator[Finding]:
     try:
         store = Store(root, create=False)
         if not store.catalogue.exists():
-            yield Finding("note", "store", f"{store.root}: nothing was taken in yet; `videobert run VIDEOS`")
+            yield Finding("note", "store", f"{store.root}: no video was ingested yet; `videobert run VIDEOS`")
             return
-        with store.writing(), Catalogue(store.catalogue) as catalogue, progress.stage("looking") as report:
-            looked_at, faults = examine(store, catalogue, report)
-            left, videos = unused(store, catalogue), catalogue.videos()
+        with store.writing(), Catalogue(store.catalogue) as catalogue, progress.stage("doctor") as report:
+            checked, faults = examine(store, catalogue, report)
+            superseded, videos = unused(store, catalogue), catalogue.videos()
     except StoreLocked as error:
-        yield Finding("note", "store", f"not looked at: {error}")
+        yield Finding("note", "store", f"not checked: {error}")
         return
-    except StoreError as error:
+    except InputError as error:
         yield Finding("broken" if root.exists() else "note", "store", str(error))
         return
     for fault in faults:
-        yield Finding("broken", "store", f"{fault.part}: {fault.why}; {fault.remedy}")
-    yield Finding("ok", "store", f"{store.root}: {len(videos)} videos, {looked_at} files and folders looked at, {len(faults)} broken")  # fmt: skip
-    away = [v.name for v in videos if v.path and not Path(v.path).exists()]
-    if away:
-        some = ", ".join(away[:3]) + (", …" if len(away) > 3 else "")
-        yield Finding("note", "videos", f"{len(away)} are not where they were ({some}): answers go on, new pictures and other features need them")  # fmt: skip
-    if left:
-        size = sum(left.values()) / GIGABYTE
-        yield Finding("note", "unused", f"{size:.2f} GB of codebooks, models and indexes of before, which may be deleted: {', '.join(left)}")  # fmt: skip
+        yield Finding("broken", "store", f"{fault.part}: {fault.cause}; {fault.remedy}")
+    yield Finding("ok", "store", f"{store.root}: {len(videos)} videos, {checked} files and folders checked, {len(faults)} broken")  # fmt: skip
+    moved = [v.name for v in videos if v.path and not Path(v.path).exists()]
+    if moved:
+        some = ", ".join(moved[:3]) + (", …" if len(moved) > 3 else "")
+        yield Finding("note", "videos", f"{len(moved)} are not at their recorded path ({some}): answers do not need them, new pictures and other features do")  # fmt: skip
+    if superseded:
+        size = sum(superseded.values()) / GIGABYTE
+        yield Finding("note", "unused", f"{size:.2f} GB of superseded codebooks, models and indexes, which may be deleted: {', '.join(superseded)}")  # fmt: skip

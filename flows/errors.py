@@ -1,15 +1,7 @@
-"""Owns the list of errors that are for people: what was asked for cannot be done, and the message says why in one line."""
+"""The errors that are printed as one line for a person; any other exception is a defect and shows its traceback."""
 
-from multimodal.intake.sandbox import SandboxError
 from multimodal.store import InputError
-from multimodal.training.train_step import DivergedError
-from multimodal.weights.fetching import WeightsError
-from speech.errors import SpeechError, SpeechModelError
-from vision.errors import ModelError, VisionError
+from speech.errors import SpeechError
+from vision.errors import VisionError
 
-PART_MISSING = (InputError, WeightsError, SpeechModelError, ModelError)
-"""No video can be taken in before the person has chosen otherwise."""
-
-FOR_PEOPLE = (
-    *PART_MISSING, DivergedError, SpeechError, VisionError, SandboxError,
-)  # fmt: skip
+FOR_PEOPLE = (InputError, SpeechError, VisionError)

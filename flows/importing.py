@@ -1,4 +1,4 @@
-"""Owns the options of what comes in from elsewhere."""
+"""The options of imported files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from multimodal.store import InputError
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True)
 class Imports:
-    """What comes in from elsewhere (docs/import.md), and how its files are read.
+    """Files of other programs to import (docs/import.md), and the options for reading them.
 
     Raises :class:`InputError` for an option that has no effect.
     """
@@ -27,22 +27,27 @@ class Imports:
             name="--import",
             consume_multiple=True,
             negative=(),
-            help="Files, or folders of them, made elsewhere: features (.npy .npz .safetensors .parquet), transcripts "
+            help="Files of other programs, or folders of them: features (.npy .npz .safetensors .parquet), transcripts "
             "(.vtt .srt .json .csv .parquet) or visual tokens (.csv .parquet).",
         ),
     ] = ()
     kind: Annotated[
         Kind | None,
-        Parameter(name="--import-kind", help="Import files of this kind alone; else the file tells."),
+        Parameter(
+            name="--import-kind",
+            help="Import files of this kind alone; else the ending and the columns decide.",
+        ),
     ] = None
     stride: Annotated[
         float | None,
         Parameter(
-            name="--import-stride", help="Seconds from one imported feature to the next, without start times."
+            name="--import-stride",
+            help="Seconds from one imported feature to the next, for files without start times.",
         ),
     ] = None
     fps: Annotated[
-        float | None, Parameter(name="--import-fps", help="The same as imported features a second.")
+        float | None,
+        Parameter(name="--import-fps", help="Imported features a second, in place of --import-stride."),
     ] = None
 
     def __post_init__(self) -> None:
@@ -51,7 +56,7 @@ class Imports:
                 raise InputError(
                     f"--import-{name} {getattr(self, name)}: has no effect without --import FILE; add it"
                 )
-        _ = self.options
+        _ = self.options  # checks their values
 
     @property
     def options(self) -> ImportOptions:

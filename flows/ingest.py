@@ -40,7 +40,7 @@ def import_from_files(run: OpenedRun, imports: Imports) -> list[Video]:
     with progress.stage("import") as report:
         files = find_imports(imports.paths, imports.kind)
         ended = import_files(run.store, run.catalogue, files, imports.options, report)
-        report(len(files), len(files), counts(ended))
+        report(len(ended), len(ended), counts(ended))
     return ended
 
 

@@ -1,19 +1,20 @@
-"""Owns the catalogue: which videos the store knows, how each ended, and which codebook, model and index are current.
+"""The catalogue: the videos of the store, the state of each, and the codebook, model and captioner in use.
 
-SQLite in WAL mode, written by the one process that holds the store. Everything in it but the current choice can be
-found again from the immutable files beside it.
+SQLite in WAL mode, written by the one process that holds the store. All of its content but the current choice can be
+rebuilt from the immutable files beside it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from multimodal.store import StoreError
+from multimodal.store import InputError
 
 State = Literal["new", "done", "partial", "refused"]
 
@@ -53,10 +54,11 @@ MIGRATIONS = (_create_videos, _create_current, _create_runs, _remember_recipe, _
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """A video of the store. ``video`` is the content's SHA-256, ``name`` a label, ``path`` where the file was last seen.
+    """A video of the store: ``video`` is the SHA-256 of its content, ``name`` a label, ``path`` its last known place.
 
     ``transcript`` and ``features`` are the recipes of the artefacts in use, ``None`` where there is none. ``recipe`` is
-    that of the whole taking in, ``None`` where another try could end differently (a decoder that ran out of time).
+    that of the whole ingestion, ``None`` where another try could end differently (a decoder that ran out of time).
+    ``path`` is empty for an imported video.
     """
 
     video: str
@@ -77,33 +79,48 @@ _COLUMNS = tuple(field.name for field in dataclasses.fields(Video))
 
 
 class Catalogue:
-    """Reads and writes ``catalogue.sqlite``. Raises :class:`StoreError` where a newer version made it, or it is damaged."""
+    """The file ``catalogue.sqlite``. Opening it applies the migrations that are missing.
+
+    Raises :class:`InputError` where a newer version made it, and where it is damaged.
+    """
 
     def __init__(self, path: Path):
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-            if found != "ok":
-                raise sqlite3.DatabaseError(" ".join(found.split()))
+            (checked,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            if checked != "ok":
+                raise sqlite3.DatabaseError(" ".join(checked.split()))
             self._migrate(path)
         except BaseException as error:
             self._db.close()
             if type(error) is sqlite3.DatabaseError:
-                raise StoreError(
-                    f"catalogue {path}: {error}; restore it, or take it away and run again: what was made is found again"
+                raise InputError(
+                    f"catalogue {path}: {error}; restore it, or delete it and run again: existing artefacts are found again"
                 ) from error
             raise
 
-    def _migrate(self, path: Path) -> None:
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All statements of the body take effect together, or none of them."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            # After some errors SQLite has rolled back by itself, and a second ROLLBACK would hide the first error.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _migrate(self, path: Path) -> None:
+        with self._transaction():
             self._db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
             applied = {name for (name,) in self._db.execute("SELECT name FROM migrations")}
             unknown = applied - {step.__name__ for step in MIGRATIONS}
             if unknown:
-                raise StoreError(
+                raise InputError(
                     f"catalogue {path}: made by a newer version (step {sorted(unknown)[0]}); "
                     "upgrade videobert, or name another store with --store"
                 )
@@ -111,10 +128,6 @@ class Catalogue:
                 if step.__name__ not in applied:
                     step(self._db)
                     self._db.execute("INSERT INTO migrations VALUES (?)", (step.__name__,))
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
 
     def close(self) -> None:
         self._db.close()
@@ -126,33 +139,39 @@ class Catalogue:
         self.close()
 
     def put(self, video: Video) -> None:
-        marks = ", ".join("?" for _ in _COLUMNS)
-        self._db.execute(
-            f"INSERT OR REPLACE INTO videos ({', '.join(_COLUMNS)}) VALUES ({marks})",
-            dataclasses.astuple(video),
-        )
+        """Adds the video, or replaces the row of the same digest."""
+        self._insert("videos", video)
 
     def remove(self, video: str) -> None:
         self._db.execute("DELETE FROM videos WHERE video = ?", (video,))
 
+    def record(self, removed: Sequence[str], videos: Sequence[Video]) -> None:
+        """Removes the digests ``removed`` and puts ``videos``, in one transaction."""
+        with self._transaction():
+            for digest in removed:
+                self.remove(digest)
+            for video in videos:
+                self.put(video)
+
     def forget(self, video: Video) -> None:
-        """The video is in no answer from here on; that its files are still to go is remembered, both or neither."""
-        marks = ", ".join("?" for _ in _COLUMNS)
+        """Moves a video to ``forgotten`` in one transaction: no answer shows it, and its files are still to be deleted."""
         self._db.execute("PRAGMA secure_delete = ON")
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self.remove(video.video)
-            self._db.execute(
-                f"INSERT OR REPLACE INTO forgotten ({', '.join(_COLUMNS)}) VALUES ({marks})",
-                dataclasses.astuple(video),
-            )
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
+            self._insert("forgotten", video)
+
+    def _insert(self, table: str, video: Video) -> None:
+        marks = ", ".join("?" for _ in _COLUMNS)
+        self._db.execute(
+            f"INSERT OR REPLACE INTO {table} ({', '.join(_COLUMNS)}) VALUES ({marks})",
+            dataclasses.astuple(video),
+        )
 
     def forgot(self, video: str) -> None:
-        """Its files are gone: only its digest and recipes stay, by which a model that learned from it has its address."""
+        """Marks a forgotten video's files as deleted and erases its name, path and reason.
+
+        Its digest and recipes stay, as the address of a model that was trained on it is made of them.
+        """
         self._db.execute("PRAGMA secure_delete = ON")
         self._db.execute(
             "UPDATE forgotten SET name = '', path = '', reason = '', finished = 1 WHERE video = ?", (video,)
@@ -160,21 +179,10 @@ class Catalogue:
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def forgotten(self, *, unfinished: bool = False) -> list[Video]:
-        """The videos that were ever removed, as they were then; or only those whose files may still be there."""
+        """The videos that were ever removed, or (``unfinished``) only those whose files may still be there."""
         left = "WHERE NOT finished AND video NOT IN (SELECT video FROM videos)" if unfinished else ""
         rows = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM forgotten {left} ORDER BY video")
         return [Video(*row) for row in rows]
-
-    def replace(self, old: str, video: Video) -> None:
-        """Puts ``video`` in the place of the one known as ``old``, both or neither."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self.remove(old)
-            self.put(video)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
 
     def get(self, video: str) -> Video | None:
         row = self._db.execute(
@@ -183,7 +191,7 @@ class Catalogue:
         return Video(*row) if row else None
 
     def videos(self, states: Iterable[State] = ("new", "done", "partial", "refused")) -> list[Video]:
-        """All videos in one of ``states``, by name."""
+        """All videos in one of ``states``, in the order of their names."""
         wanted = list(states)
         marks = ", ".join("?" for _ in wanted)
         rows = self._db.execute(
@@ -191,13 +199,16 @@ class Catalogue:
         )
         return [Video(*row) for row in rows]
 
-    def find(self, label: str, *, going: bool = False) -> Video:
+    def find(self, label: str, *, unfinished: bool = False) -> Video:
         """The video that ``label`` means: a digest (or its first 6 digits or more), a name, or a path.
 
-        ``going`` looks among those too whose removal was killed. Raises :class:`StoreError` where none or several fit.
+        ``unfinished`` includes videos whose removal was killed. Raises :class:`InputError` where none or several fit.
         """
         resolved = str(Path(label).absolute())
-        videos = [*self.videos(), *(self.forgotten(unfinished=True) if going else [])]
+        videos = self.videos()
+        if unfinished:
+            videos += self.forgotten(unfinished=True)
+        # The first rule that fits any video decides, so that a full path is never ambiguous for sharing a name.
         for fits in (
             lambda v: v.video == label or v.path == resolved,
             lambda v: v.name == label,
@@ -208,10 +219,10 @@ class Catalogue:
             if len(found) == 1:
                 return found[0]
             if found:
-                raise StoreError(
+                raise InputError(
                     f"video {label!r}: {len(found)} videos have this name; give the digest ({', '.join(v.video[:12] for v in found)})"
                 )
-        raise StoreError(f"video {label!r}: not in this store; `videobert status` lists what is")
+        raise InputError(f"video {label!r}: not in this store; `videobert status` lists what is")
 
     def set_current(self, kind: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO current VALUES (?, ?)", (kind, value))
@@ -221,7 +232,7 @@ class Catalogue:
         return row[0] if row else None
 
     def begin_run(self, flow: str, options: dict[str, Any]) -> int:
-        """Records that a run began and returns its number. Runs that never ended were killed."""
+        """Records that a run began and returns its number. Earlier runs without an end are recorded as killed."""
         self._db.execute("UPDATE runs SET ended = datetime('now'), outcome = 'killed' WHERE ended IS NULL")
         cursor = self._db.execute(
             "INSERT INTO runs (flow, options, started) VALUES (?, ?, datetime('now'))",

@@ -1,4 +1,4 @@
-"""Looks a store over: whether all that its catalogue speaks of can be opened and is as it was written."""
+"""Integrity of a store: every file that the catalogue refers to can be read and is as it was written."""
 
 from __future__ import annotations
 
@@ -12,46 +12,44 @@ import pyarrow.parquet as pq
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import read_features, read_imported_tokens, read_transcript, usable
 from multimodal.progress import Report
-from multimodal.store import Store, changed_files, is_published
+from multimodal.store import InputError, Store, changed_files, is_published
 from multimodal.training.checkpoints import latest
 
-REMADE = "take it away and run again: it is made anew"
-CODEBOOK = "restore it; or take it away and run again, which fits a new codebook and trains a model on it"
-CHECKPOINT = (
-    "take the folder away and run again: training goes on from the checkpoint before it, or begins anew"
-)
+REMADE = "delete it and run again: it is made anew"
+CODEBOOK = "restore it; or delete it and run again, which fits a new codebook and trains a model on it"
+CHECKPOINT = "delete the folder and run again: training goes on from the checkpoint before it, or begins anew"
 IMPORTED = "restore it, or import it again"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a part of the store (`part` is its path from the root), and what to do."""
+    """A fault of a file or folder (``part`` is its path from the root), its cause, and the remedy."""
 
     part: str
-    why: str
+    cause: str
     remedy: str
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file or folder, how it is looked at (raising where it is broken), and what to do where it is."""
+    """A file or folder, the check that raises where it is broken, and the remedy."""
 
     path: Path
-    look: Callable[[], object]
+    check: Callable[[], object]
     remedy: str
 
 
 def examine(store: Store, catalogue: Catalogue, report: Report) -> tuple[int, list[Fault]]:
-    """How many files and published folders were looked at, and what is wrong.
+    """The number of files and published folders that were checked, and the faults found.
 
-    Transcripts, features, tokens and indexes are opened and read to their end; codebook and checkpoints in use are compared
-    with their manifests, byte for byte. A file that no run made yet is no fault.
+    Transcripts, features, tokens and indexes are opened and read to their end. The codebook and the checkpoints in use
+    are compared with their manifests, byte for byte. A file that no run has made yet is no fault.
     """
     parts, faults = list(_parts(store, catalogue)), []
     for done, part in enumerate(parts, 1):
         name = part.path.relative_to(store.root).as_posix()
         try:
-            part.look()
+            part.check()
         except FileNotFoundError as error:
             missing = Path(str(error.filename or part.path))
             faults.append(Fault(name, f"{missing.name} is missing", part.remedy))
@@ -64,14 +62,14 @@ def examine(store: Store, catalogue: Catalogue, report: Report) -> tuple[int, li
 
 
 def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
-    """Bytes of the codebooks, models, captioners and indexes of before, by path from the root.
+    """Bytes of superseded codebooks, models, captioners and indexes, by path from the root.
 
-    Of before is what no answer comes from and is older than what is used in its place: a training that was stopped and is to
-    go on is newer.
+    A folder is superseded where no answer comes from it and it is older than the one in use. A newer one may belong to a
+    training that was stopped and is to go on.
     """
     current = {kind: catalogue.current(kind) for kind in ("codebook", "model", "model_codebook", "captioner")}
     codebooks = {current["codebook"], current["model_codebook"]}
-    used = {
+    in_use = {
         "codebooks": codebooks,
         "tokens": codebooks,
         "models": {current["model"]},
@@ -79,17 +77,21 @@ def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
         "indexes": {current["model"]},
         "caches": {current["model"]},
     }
-    found = {}
-    for kind, names in used.items():
-        folders = sorted(p for p in (store.root / kind).glob("[!.]*") if p.is_dir())
-        files = {folder: [p.stat() for p in folder.rglob("*") if p.is_file()] for folder in folders}
-        ages = {folder: max((f.st_mtime for f in stats), default=0.0) for folder, stats in files.items()}
-        in_use = [f for f in folders if f.name in names or f.name.split(".step-")[0] in names]
-        line = max((ages[folder] for folder in in_use), default=0.0)
-        for folder in folders:
-            if folder not in in_use and ages[folder] < line:
-                found[folder.relative_to(store.root).as_posix()] = sum(f.st_size for f in files[folder])
-    return found
+    superseded = {}
+    for kind, names in in_use.items():
+        sizes: dict[Path, int] = {}
+        changed: dict[Path, float] = {}
+        for folder in sorted(p for p in (store.root / kind).glob("[!.]*") if p.is_dir()):
+            stats = [p.stat() for p in folder.rglob("*") if p.is_file()]
+            sizes[folder] = sum(s.st_size for s in stats)
+            changed[folder] = max((s.st_mtime for s in stats), default=0.0)
+        # An index or a cache is named after its model and step, "<model>.step-<n>".
+        used = {f for f in sizes if f.name in names or f.name.split(".step-")[0] in names}
+        newest = max((changed[folder] for folder in used), default=0.0)
+        for folder, size in sizes.items():
+            if folder not in used and changed[folder] < newest:
+                superseded[folder.relative_to(store.root).as_posix()] = size
+    return superseded
 
 
 def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
@@ -103,27 +105,29 @@ def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
                 remedy,
             )
         if video.features is not None:
-            yield Part(store.features(video.video, video.features), partial(_read_seen, store, video), remedy)
+            yield Part(
+                store.features(video.video, video.features), partial(_read_clips, store, video), remedy
+            )
     if codebook:
-        yield Part(store.codebook(codebook), partial(_as_written, store.codebook(codebook)), CODEBOOK)
+        yield Part(store.codebook(codebook), partial(_check_manifest, store.codebook(codebook)), CODEBOOK)
     for root in (model and store.model(model), captioner and store.captioner(captioner)):
         if root and (checkpoint := latest(root)):
-            yield Part(checkpoint, partial(_as_written, checkpoint), CHECKPOINT)
+            yield Part(checkpoint, partial(_check_manifest, checkpoint), CHECKPOINT)
     for path in sorted((store.root / "tokens" / (codebook or "")).glob("*.parquet")):
         yield Part(path, partial(pq.read_table, path), REMADE)
     for path in sorted(store.root.glob(f"indexes/{model or ''}.step-*/*.parquet")):
         yield Part(path, partial(pq.read_table, path), REMADE)
 
 
-def _read_seen(store: Store, video: Video) -> None:
+def _read_clips(store: Store, video: Video) -> None:
     if read_imported_tokens(store, video) is None:
         values, _ = read_features(store, video)
         if len(values) != (video.clips or 0):
-            raise ValueError(f"it holds {len(values)} clips, the catalogue says {video.clips}")
+            raise InputError(f"it holds {len(values)} clips, the catalogue says {video.clips}")
 
 
-def _as_written(folder: Path) -> None:
+def _check_manifest(folder: Path) -> None:
     if not is_published(folder):
         raise FileNotFoundError(2, "there is none", str(folder))
     if changed := changed_files(folder):
-        raise ValueError(f"{', '.join(changed[:3])} not as written")
+        raise InputError(f"{', '.join(changed[:3])} not as written")

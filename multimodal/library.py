@@ -1,9 +1,8 @@
-"""Owns the way from files to the store's videos, and the reading back of what the store holds of each."""
+"""The library: files registered as videos of the store, and the stored data of each video read back."""
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import os
 import stat
@@ -19,13 +18,14 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.segments import Segment, moments, silent_segments, spoken_segments
 from multimodal.store import InputError, Store, file_digest
 from speech import sentences
+from speech.languages import LANGUAGES
 from speech.sentences import Transcript
 
 SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .ogv .3gp .mp3 .m4a .wav .flac .ogg".split()
 )
-"""Endings by which a file in a folder is taken for a video or sound; a file named outright is always tried."""
-
+"""Endings of video and sound files in a folder; a file that is named by itself is tried whatever its ending."""
+TRANSCRIPTS = (".vtt", ".srt", ".json")
 
 LEAST_TO_SPLIT = 10
 LEAST_HELD_OUT = 2
@@ -33,16 +33,16 @@ LEAST_HELD_OUT = 2
 
 @dataclasses.dataclass(frozen=True)
 class VideoFiles:
-    """``files`` to take in, and how many other files a folder held, by ending."""
+    """The ``files`` to ingest, and the number of other files in the folders, by ending."""
 
     files: tuple[Path, ...]
     skipped: dict[str, int]
 
 
 def find(paths: Sequence[Path]) -> VideoFiles:
-    """The videos that ``paths`` mean: files as they are, folders searched through and through, by ending.
+    """The video files of ``paths``: files as they are given, folders searched recursively, by ending.
 
-    Raises :class:`InputError` where a path is not there, a folder cannot be read, or nothing was found.
+    Raises :class:`InputError` where a path does not exist, a folder cannot be read, or no video was found.
     """
     if not paths:
         raise InputError("VIDEOS: none given; name video files or a folder of them")
@@ -76,46 +76,54 @@ def _unreadable(error: OSError) -> None:
     ) from error
 
 
-def register(catalogue: Catalogue, files: Iterable[Path]) -> tuple[list[Video], list[Video]]:
-    """Each file's content in the catalogue, once however many names it has; and those refused as they cannot be read.
+def label_of(file: Path) -> str:
+    """The label of a file's video: the name without its ending, and without a video's ending or a language before it."""
+    name = Path(file.name).stem
+    before, _, last = name.rpartition(".")
+    return before if before and (f".{last}".lower() in SUFFIXES or language_of(file)) else name
 
-    A file is read once, however many links lead to it.
+
+def language_of(file: Path) -> str | None:
+    """The language in the name of a transcript, as in NAME.en.vtt or NAME.pt-BR.srt."""
+    code = Path(file.stem).suffix.removeprefix(".").split("-")[0]
+    if not code or file.suffix.lower() not in TRANSCRIPTS:
+        return None
+    return code if code in LANGUAGES else None
+
+
+def register(catalogue: Catalogue, files: Iterable[Path]) -> tuple[list[Video], list[Video]]:
+    """Records each file's content in the catalogue. Returns the videos, and those that cannot be read as refused.
+
+    Several names of one content are one video. A file is read once, however many links lead to it.
     """
     digests: dict[tuple[int, int, int, int], str] = {}
     videos: dict[str, Video] = {}
     unread: list[Video] = []
     for file in files:
         path, name = (os.fsencode(p).decode(errors="replace") for p in (file.absolute(), file.name))
-        reason = "" if path == str(file.absolute()) else f"{name}: the path is not UTF-8; rename it"
         try:
-            found = file.stat()
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file")
-            same = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+            if path != str(file.absolute()):
+                raise InputError("the path is not UTF-8; rename it")
+            status = file.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError("the file cannot be read (it is no regular file)")
+            # Links to one file share these four numbers, so its bytes are hashed once.
+            same = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
             digest = digests[same] = digests.get(same) or file_digest(file)
-            size = found.st_size
-        except OSError as error:
-            reason = f"{name}: the file cannot be read ({error.strerror})"
-        if reason:
-            unread.append(Video(f"unread:{path}", name, path, 0, "refused", reason))
-            catalogue.put(unread[-1])
+        except (OSError, InputError) as error:
+            reason = f"the file cannot be read ({error.strerror})" if isinstance(error, OSError) else error
+            unread.append(Video(f"unread:{path}", name, path, 0, "refused", f"{name}: {reason}"))
             continue
-        if digest in videos:
-            continue
-        known = catalogue.get(digest)
-        video = (
-            dataclasses.replace(known, name=file.name, path=path)
-            if known
-            else Video(digest, file.name, path, size)
-        )
-        catalogue.put(video)
-        videos[digest] = video
+        if digest not in videos:
+            known = catalogue.get(digest) or Video(digest, name, path, status.st_size)
+            videos[digest] = dataclasses.replace(known, name=name, path=path)
+    catalogue.record([], [*unread, *videos.values()])
     return list(videos.values()), unread
 
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """What the store holds of a video: ``starts`` [n] float64 seconds and ``tokens`` [n] of its clips, and its words."""
+    """The stored data of a video: its transcript, and ``starts`` float64 [n] in seconds and ``tokens`` [n] of its clips."""
 
     video: Video
     transcript: Transcript
@@ -148,7 +156,7 @@ def read_features(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_imported_tokens(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray] | None:
-    """``tokens`` int32 [n] and ``starts`` float64 [n] that came in from elsewhere; ``None`` where features did."""
+    """``tokens`` int32 [n] and ``starts`` float64 [n] of a video with imported tokens; ``None`` for any other video."""
     if video.features is None:
         return None
     with safe_open(store.features(video.video, video.features), "numpy") as file:
@@ -158,30 +166,36 @@ def read_imported_tokens(store: Store, video: Video) -> tuple[np.ndarray, np.nda
 
 
 def usable(catalogue: Catalogue) -> list[Video]:
+    """The videos with words, clips or both."""
     return catalogue.videos(("done", "partial"))
 
 
 def split(videos: Sequence[Video], held_out: float | frozenset[str]) -> tuple[list[Video], list[Video]]:
-    """The videos to learn from and those held out to judge by: a share of them by content, or the named digests.
+    """The videos for training and those held out for evaluation. ``held_out`` is a share of the clips, or digests.
 
-    A share takes videos, in an order that only their content decides, until their clips make it up, and two at least.
-    Fewer than ten videos that have clips hold out none: there is too little to learn from as it is.
+    A share draws videos in an order that depends on their digests alone, until their clips reach it, and at least two
+    videos. With fewer than ten videos that have clips nothing is held out.
     """
     if isinstance(held_out, float):
-        seen = sorted(
-            (v for v in videos if v.clips), key=lambda v: hashlib.sha256(v.video.encode()).hexdigest()
-        )
-        wanted, taken = held_out * sum(v.clips for v in seen), []
-        for video in seen if len(seen) >= LEAST_TO_SPLIT and held_out else ():
-            if len(taken) >= LEAST_HELD_OUT and sum(v.clips for v in taken) >= wanted:
-                break
-            taken.append(video)
-        held_out = frozenset(v.video for v in taken)
+        held_out = _drawn_by_content([v for v in videos if v.clips], held_out)
     return [v for v in videos if v.video not in held_out], [v for v in videos if v.video in held_out]
 
 
+def _drawn_by_content(videos: Sequence[Video], share: float) -> frozenset[str]:
+    if not share or len(videos) < LEAST_TO_SPLIT:
+        return frozenset()
+    wanted = share * sum(v.clips for v in videos)
+    drawn: list[Video] = []
+    # Hashing the digest once more orders the videos independently of any order in which digests are listed.
+    for video in sorted(videos, key=lambda v: hashlib.sha256(v.video.encode()).hexdigest()):
+        if len(drawn) >= LEAST_HELD_OUT and sum(v.clips for v in drawn) >= wanted:
+            break
+        drawn.append(video)
+    return frozenset(v.video for v in drawn)
+
+
 def read_material(store: Store, codebook: str, video: Video) -> Material:
-    """What was said and seen in a video whose tokens under ``codebook`` are in the store."""
+    """The transcript and the visual tokens of a video that was encoded with ``codebook``."""
     transcript = read_transcript(store, video)
     if video.features is None or not video.clips:
         return Material(video, transcript, np.zeros(0), np.zeros(0, np.int64))
@@ -190,4 +204,5 @@ def read_material(store: Store, codebook: str, video: Video) -> Material:
 
 
 def tokens_table(starts: np.ndarray, tokens: np.ndarray) -> pa.Table:
+    """A row a clip: ``start`` float64 in seconds and ``token`` int32."""
     return pa.table({"start": pa.array(starts, pa.float64()), "token": pa.array(tokens, pa.int32())})

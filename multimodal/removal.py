@@ -1,7 +1,7 @@
-"""Owns the removal of a video: everything that the store made of it goes, but what codebook and model learned from it.
+"""Removal of a video: its artefacts are deleted; a codebook or model that was trained on it stays as it is.
 
-The catalogue forgets it first, in one step; from then on no answer shows it. Then its files go. A removal that was
-killed in between is finished by the next, or by the next run.
+First the catalogue forgets the video in one transaction, and no answer shows it any more. Then its files are deleted. A
+removal that was killed in between is finished by the next removal or the next run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KINDS = ("transcripts", "features", "tokens", "indexes")
 
 @dataclasses.dataclass(frozen=True)
 class Removed:
-    """``files`` of the store that went with the video; ``learned`` where the codebook in use was fitted on it."""
+    """``files`` of the store were deleted with the video; ``learned`` is true where the codebook in use was fitted on it."""
 
     video: str
     name: str
@@ -31,12 +31,12 @@ class Removed:
 
 
 def remove(store: Store, catalogue: Catalogue, labels: Sequence[str]) -> list[Removed]:
-    """Removes the videos that ``labels`` mean (names, paths or digests), and what earlier removals left.
+    """Removes the videos that ``labels`` mean (names, paths or digests), and the leftovers of earlier removals.
 
-    The original files are not touched. The caller holds the store. Raises :class:`~multimodal.store.InputError` before
-    anything is removed where a label means no video, or several.
+    The original files are not touched. The caller holds the store. Raises :class:`~multimodal.store.InputError`, before
+    anything is removed, where a label means no video or several.
     """
-    videos = {v.video: v for v in (catalogue.find(label, going=True) for label in labels)}
+    videos = {v.video: v for v in (catalogue.find(label, unfinished=True) for label in labels)}
     for video in videos.values():
         catalogue.forget(video)
     finished = finish_removals(store, catalogue)
@@ -44,7 +44,7 @@ def remove(store: Store, catalogue: Catalogue, labels: Sequence[str]) -> list[Re
 
 
 def finish_removals(store: Store, catalogue: Catalogue) -> list[Removed]:
-    """Deletes the files of every video that the catalogue has forgotten and whose files may still be there."""
+    """Deletes the files of every forgotten video whose files may still be there."""
     return [_delete(store, catalogue, video) for video in catalogue.forgotten(unfinished=True)]
 
 
@@ -57,7 +57,7 @@ def _delete(store: Store, catalogue: Catalogue, video: Video) -> Removed:
             path.unlink()
             files += 1
     for folder in sorted((store.root / "codebooks").glob("[!.]*")):
-        files += _take_pictures(folder, video.video)
+        files += _delete_pictures(folder, video.video)
     current = catalogue.current("codebook")
     if current is not None:
         description = json.loads((store.codebook(current) / "codebook.json").read_text())
@@ -69,8 +69,11 @@ def _delete(store: Store, catalogue: Catalogue, video: Video) -> Removed:
     return Removed(video.video, video.name, files, learned)
 
 
-def _take_pictures(codebook: Path, video: str) -> int:
-    """Takes a video's frames out of a codebook: their tokens have no picture then, and no example."""
+def _delete_pictures(codebook: Path, video: str) -> int:
+    """Deletes a video's frames from a codebook; their tokens then have neither picture nor example clip.
+
+    Pictures go first, then the description, then the manifest: a deletion that is killed finds the rest again.
+    """
     about = codebook / "codebook.json"
     description = json.loads(about.read_text())
     tokens = [int(t) for t, (of, _) in description["examples"].items() if of == video]
@@ -83,10 +86,9 @@ def _take_pictures(codebook: Path, video: str) -> int:
         }
         description["without_picture"] = sorted({*description["without_picture"], *tokens})
         write_whole(about, json.dumps(description, indent=1).encode())
-    manifest = json.loads((codebook / "manifest.json").read_text())["files"]
-    there = {name: codebook / name for name in manifest if (codebook / name).exists()}
-    now = manifest | {"codebook.json": file_digest(about)}
-    now = {name: digest for name, digest in now.items() if name in there}
-    if now != manifest:
-        write_whole(codebook / "manifest.json", canonical_json({"files": now}).encode())
+    listed = json.loads((codebook / "manifest.json").read_text())["files"]
+    left = {name: digest for name, digest in listed.items() if (codebook / name).exists()}
+    left["codebook.json"] = file_digest(about)
+    if left != listed:
+        write_whole(codebook / "manifest.json", canonical_json({"files": left}).encode())
     return len(pictures)

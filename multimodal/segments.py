@@ -1,8 +1,12 @@
-"""Owns the pairing of what is said with what is seen: sentences × visual tokens by time become segments."""
+"""Segments: the sentences of a transcript paired with the visual tokens of the clips in their time.
+
+Source: Sun et al., VideoBERT (ICCV 2019), section 3.2.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,12 +18,16 @@ HORIZONS = (1, 2, 4, 8)
 CONTEXT = 5
 """Clips that a forecast reads at most, the last ones. Longer contexts are met in one video alone and overfit."""
 SILENT_TOKENS = 16
-"""Without speech, this many visual tokens are one segment (VideoBERT, section 3.2)."""
+"""Length of a segment without speech, in visual tokens (VideoBERT, section 3.2)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """``tokens`` are the visual tokens (leaf ids) of the clips shown in ``[start, end)`` seconds; ``text`` what was said."""
+    """A time span of a video: ``[start, end)`` in seconds, the ``text`` spoken in it, and its visual tokens.
+
+    ``tokens`` are leaf ids of the codebook, one for each entry of ``clips``, which are the numbers of the clips in their
+    video.
+    """
 
     video: str
     start: float
@@ -34,8 +42,8 @@ def spoken_segments(
 ) -> list[Segment]:
     """One segment for each sentence, with the tokens of the clips that lie at least half within its time.
 
-    A sentence too short to hold half a clip takes the one clip that it overlaps most; a sentence spoken while no clip
-    is shown keeps its words and has no tokens. ``starts`` [n] in seconds and ``tokens`` [n] belong together.
+    A sentence too short to hold half a clip takes the one clip that it overlaps most. A sentence that overlaps no clip
+    has no tokens. ``starts`` [n] are the clips' seconds, ``tokens`` [n] their leaf ids.
     """
     segments = []
     for sentence in transcript.sentences:
@@ -57,7 +65,7 @@ def spoken_segments(
 
 
 def joined(segment: Segment, after: Segment) -> Segment:
-    """A segment and the one that follows it in the same video as one; a clip that is in both is kept once."""
+    """A segment and the next one of the same video as one; a clip that both hold is kept once."""
     new = [(t, c) for t, c in zip(after.tokens, after.clips, strict=True) if c not in segment.clips]
     return Segment(
         segment.video,
@@ -70,39 +78,29 @@ def joined(segment: Segment, after: Segment) -> Segment:
 
 
 def silent_segments(video: str, starts: np.ndarray, tokens: np.ndarray) -> list[Segment]:
-    """The whole video in runs of 16 visual tokens, whether or not anybody speaks: what the video-only regime reads."""
-    return [
-        Segment(
-            video,
-            float(starts[first]),
-            float(starts[min(first + SILENT_TOKENS, len(starts)) - 1] + CLIP_SECONDS),
-            "",
-            tuple(int(t) for t in tokens[first : first + SILENT_TOKENS]),
-            tuple(range(first, min(first + SILENT_TOKENS, len(starts)))),
-        )
-        for first in range(0, len(starts), SILENT_TOKENS)
-    ]
+    """The whole video in runs of 16 visual tokens, with or without speech: the input of the video modality."""
+    count = len(starts)
+    runs = [range(first, min(first + SILENT_TOKENS, count)) for first in range(0, count, SILENT_TOKENS)]
+    return [_silent(video, run, starts, tokens) for run in runs]
+
+
+def _silent(video: str, clips: Sequence[int], starts: np.ndarray, tokens: np.ndarray) -> Segment:
+    """The segment of these neighbouring clips, without words."""
+    start, end = float(starts[clips[0]]), float(starts[clips[-1]] + CLIP_SECONDS)
+    return Segment(video, start, end, "", tuple(int(tokens[c]) for c in clips), tuple(clips))
 
 
 def moments(video: str, transcript: Transcript, starts: np.ndarray, tokens: np.ndarray) -> list[Segment]:
-    """What can be found in a video: its spoken segments, and runs of clips where nobody speaks for at least one clip."""
+    """The moments that search can return: the spoken segments, and runs of at most 16 clips that no sentence covers."""
     spoken = spoken_segments(video, transcript, starts, tokens)
-    taken = {clip for segment in spoken for clip in segment.clips}
+    covered = {clip for segment in spoken for clip in segment.clips}
     runs: list[list[int]] = []
-    for clip in (c for c in range(len(starts)) if c not in taken):
+    for clip in range(len(starts)):
+        if clip in covered:
+            continue
         if runs and runs[-1][-1] == clip - 1 and len(runs[-1]) < SILENT_TOKENS:
             runs[-1].append(clip)
         else:
             runs.append([clip])
-    quiet = [
-        Segment(
-            video,
-            float(starts[r[0]]),
-            float(starts[r[-1]] + CLIP_SECONDS),
-            "",
-            tuple(int(tokens[c]) for c in r),
-            tuple(r),
-        )
-        for r in runs
-    ]
-    return sorted(spoken + quiet, key=lambda s: (s.start, s.end))
+    silent = [_silent(video, run, starts, tokens) for run in runs]
+    return sorted(spoken + silent, key=lambda s: (s.start, s.end))

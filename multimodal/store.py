@@ -1,4 +1,8 @@
-"""Owns what is on disk: where each artefact lies, how it is written whole or not at all, and who holds the store."""
+"""The store on disk: the path of each artefact, whole-or-absent writes, and the lock of the one writing process.
+
+A file is written beside its place, synced and renamed. A folder is published by one rename with its manifest written
+last. A process that is killed at any moment leaves old files, new files, and leftovers that the next writer removes.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +26,26 @@ DIGEST_CHUNK = 1 << 20
 FORMAT_VERSION = 1
 
 
+SYNC_THREADS = 8
+"""File systems commit the syncs that wait at the same time together."""
+
 _held: set[Path] = set()
-"""The stores that this process holds."""
+"""The stores that this process holds for writing."""
 
 
 class InputError(ValueError):
-    """What a person asked for cannot be done; the message is one line: name, value, rule, remedy."""
+    """A request of a person that cannot be carried out; the message is one line: name, value, rule, remedy.
+
+    The ground class of the errors of ``multimodal``.
+    """
 
 
-class StoreError(InputError):
-    """The store cannot be used as it is."""
-
-
-class StoreLocked(StoreError):
+class StoreLocked(InputError):
     """Another process writes to this store."""
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes, as 64 hex digits: what a video is known by."""
+    """The SHA-256 of a file's bytes as 64 hex digits, which is also the identity of a video."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(DIGEST_CHUNK):
@@ -47,7 +54,7 @@ def file_digest(path: Path) -> str:
 
 
 def recipe(**parts: Any) -> str:
-    """The digest (12 hex digits) of the options and code version that made an artefact."""
+    """The digest (12 hex digits) of the options and the code version that made an artefact."""
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:12]
 
 
@@ -66,20 +73,55 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+class FileBatch:
+    """Files that are written beside their places, synced together, and only then renamed.
+
+    Until :meth:`publish` no file has its name, and a killed process leaves the old files. Each file by itself is whole
+    or absent; between two renames of one batch some files may be new and others old.
+    """
+
+    def __init__(self) -> None:
+        self._beside: dict[Path, Path] = {}
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Writes ``data`` beside ``path``; a second write of the same path replaces the first."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._beside[path] = beside
+        beside.write_bytes(data)
+
+    def readable(self, path: Path) -> Path:
+        """The place where the content of ``path`` can be read now: beside it, or ``path`` itself."""
+        return self._beside.get(path, path)
+
+    def publish(self) -> None:
+        """Syncs all files, gives them their names, and syncs their folders."""
+        if not self._beside:
+            return
+        with ThreadPoolExecutor(min(SYNC_THREADS, len(self._beside))) as pool:
+            list(pool.map(_sync, self._beside.values()))
+        for path, beside in self._beside.items():
+            beside.rename(path)
+        for folder in {path.parent for path in self._beside}:
+            _sync(folder)
+        self._beside.clear()
+
+    def discard(self) -> None:
+        """Removes what was written and not published."""
+        for beside in self._beside.values():
+            beside.unlink(missing_ok=True)
+        self._beside.clear()
+
+
 def write_whole(path: Path, data: bytes) -> Path:
-    """Writes ``data`` to ``path`` so that at any moment the old or the new file is there, never a part of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Writes ``data`` to ``path``; at any moment the old or the new file is there, never a part of one."""
+    batch = FileBatch()
     try:
-        with beside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.rename(path)
+        batch.write(path, data)
+        batch.publish()
     except BaseException:
-        beside.unlink(missing_ok=True)
+        batch.discard()
         raise
-    _sync_folder(path.parent)
     return path
 
 
@@ -87,8 +129,8 @@ def write_whole(path: Path, data: bytes) -> Path:
 def publish_folder(final: Path) -> Iterator[Path]:
     """A new folder that appears under its name by one rename, with ``manifest.json`` (each file's SHA-256) written last.
 
-    The body fills the folder it is given. Where ``final`` is already there with a manifest, what was made is dropped:
-    an address names its content.
+    The body of the ``with`` statement fills the folder that it is given. Where ``final`` was already published, the new
+    folder is dropped, as an address names its content.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     beside = final.parent / f".{final.name}.{os.getpid()}.part"
@@ -98,31 +140,28 @@ def publish_folder(final: Path) -> Iterator[Path]:
         yield beside
         files = sorted(p for p in beside.rglob("*") if p.is_file())
         manifest = {p.relative_to(beside).as_posix(): file_digest(p) for p in files}
-        for path in files:
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
-        for folder in (p for p in beside.rglob("*") if p.is_dir()):
-            _sync_folder(folder)
+        for path in [*files, *(p for p in beside.rglob("*") if p.is_dir())]:
+            _sync(path)
         write_whole(beside / "manifest.json", canonical_json({"files": manifest}).encode())
         if is_published(final):
             return
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
-        _sync_folder(final.parent)
+        _sync(final.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
 def is_published(folder: Path) -> bool:
-    """True where ``folder`` was published whole."""
+    """True where ``folder`` was published, that is, has its manifest."""
     return (folder / "manifest.json").is_file()
 
 
 def changed_files(folder: Path, only: Iterable[str] | None = None) -> list[str]:
-    """The names of a published folder's files that are missing, differ from its manifest, or are not in it.
+    """The names of a published folder's files that are missing, differ from its manifest, or are not listed in it.
 
     ``only``: the files whose bytes are read and compared, where not all of them are to be opened. A manifest that cannot
-    be read is itself what changed.
+    be read is reported as the changed file.
     """
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
     try:
@@ -140,8 +179,9 @@ def changed_files(folder: Path, only: Iterable[str] | None = None) -> list[str]:
         return ["manifest.json"]
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Forces a file's content, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -149,21 +189,22 @@ def _sync_folder(folder: Path) -> None:
 
 
 class Store:
-    """The places of a store's artefacts. Opening one makes the folder and checks its format version.
+    """The paths of a store's artefacts. Opening a store makes its folder and checks its format version.
 
-    Raises :class:`StoreError` where the folder cannot be made or was written by a newer version.
+    Raises :class:`InputError` where the folder cannot be made, or is missing and ``create`` is false, and where
+    ``store.json`` cannot be read or was written by a newer version.
     """
 
     def __init__(self, root: Path, *, create: bool = True):
         self.root = Path(root).absolute()
         if not create and not self.root.is_dir():
-            raise StoreError(
+            raise InputError(
                 f"store {self.root}: there is none; name another with --store, or run `videobert run VIDEOS`"
             )
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(
+            raise InputError(
                 f"store {self.root}: the folder cannot be made ({error.strerror}); choose another with --store"
             ) from error
         version_file = self.root / "store.json"
@@ -172,16 +213,16 @@ class Store:
                 write_whole(version_file, canonical_json({"format": FORMAT_VERSION}).encode())
             version = int(json.loads(version_file.read_text())["format"])
         except OSError as error:
-            raise StoreError(
+            raise InputError(
                 f"store {self.root}: store.json cannot be read or written ({error.strerror}); "
                 "give yourself the right to, or choose another with --store"
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
+            raise InputError(
                 f"store {self.root}: store.json is not ours to read ({error}); restore it or start a new store"
             ) from error
         if version > FORMAT_VERSION:
-            raise StoreError(
+            raise InputError(
                 f"store {self.root}: format {version} is newer than this program's {FORMAT_VERSION}; "
                 "upgrade videobert, or name another store with --store"
             )
@@ -227,9 +268,9 @@ class Store:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Holds the store for one writing process; the lock goes when the process ends, however it ends.
+        """Holds the store for one writing process; the system releases the lock when the process ends in any way.
 
-        A holder may enter again. Raises :class:`StoreLocked` where another process holds it.
+        The holder may enter again. Raises :class:`StoreLocked` where another process holds the store.
         """
         if self.root in _held:
             yield
@@ -254,7 +295,7 @@ class Store:
                 _held.discard(self.root)
 
     def _sweep(self) -> None:
-        """Removes what killed writers left half made; nobody else writes while the lock is held."""
+        """Removes the unfinished files of killed writers; nobody else writes while the lock is held."""
         for left in list(self.root.glob("**/.*.part")):
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
@@ -263,7 +304,7 @@ class Store:
 
 
 def out_of_space(error: BaseException | None) -> bool:
-    """True where ``error``, or one that led to it, says that the disk is full; SQLite and safetensors say so in words."""
+    """True where ``error``, or an error that led to it, reports a full disk; SQLite and safetensors report it as text."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True

@@ -1,7 +1,7 @@
-"""Owns the one id space of the joint model: word pieces, then ``[>]``, then visual tokens.
+"""The vocabulary of the joint model: word pieces, then ``[>]``, then visual tokens, in one id space.
 
-Word pieces keep the ids of the text checkpoint's own vocabulary. Spoken text goes through the plain WordPiece
-tokenizer, so a transcript that happens to hold ``v00012`` or ``[MASK]`` never becomes a visual or special token.
+Word pieces keep their ids of the text checkpoint. Spoken text goes through the plain WordPiece tokenizer, so that
+``v00012`` or ``[MASK]`` in a transcript never becomes a visual or special token.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ TEMPLATE = "now let me show you how to [MASK] the [MASK]."
 
 
 def visual_name(token: int) -> str:
-    """The string of a visual token: ``v00042``."""
+    """The name of a visual token: ``v00042`` for 42."""
     return f"v{token:05d}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """``words``: the word pieces, in the order of their ids. ``visual``: how many visual tokens follow ``[>]``.
+    """``words``: the word pieces in the order of their ids. ``visual``: the number of visual tokens after ``[>]``.
 
-    ``lowercase`` and ``strip_accents`` (``None``: as ``lowercase``) are what BERT's tokenizer does to spoken text.
+    ``lowercase`` and ``strip_accents`` (``None``: as ``lowercase``) are BERT's normalization of text.
     """
 
     words: tuple[str, ...]
@@ -44,8 +44,8 @@ class Vocabulary:
     def of_bert(cls, folder: Path, visual: int) -> Vocabulary:
         """The vocabulary of a BERT text checkpoint: its ``tokenizer.json``, else its ``vocab.txt``.
 
-        Beside a ``vocab.txt`` (one word piece a line) ``tokenizer_config.json`` may say what is done to the text. Raises
-        :class:`InputError` where there is neither, or no BERT's WordPiece in it.
+        A ``tokenizer_config.json`` beside ``vocab.txt`` (one word piece a line) gives the normalization. Raises
+        :class:`InputError` where both files are missing, or hold no WordPiece vocabulary of a BERT.
         """
         file = folder / "tokenizer.json"
         try:
@@ -73,7 +73,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, folder: Path) -> Vocabulary:
-        """From a model folder's ``tokenizer.json``."""
+        """The vocabulary that :meth:`write` stored in a model folder."""
         words, text = _read_tokenizer(json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")))
         join = words.index(JOIN)
         return cls(tuple(words[:join]), len(words) - join - 1, **text)
@@ -116,12 +116,12 @@ class Vocabulary:
 
     @cached_property
     def specials(self) -> frozenset[int]:
-        """``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]``, ``[UNK]`` and ``[>]``: what is neither a word nor a visual token."""
+        """The ids of ``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]``, ``[UNK]`` and ``[>]``."""
         return frozenset(self._ids[s] for s in SPECIALS) | {self.join}
 
     @cached_property
     def replaceable_words(self) -> tuple[int, ...]:
-        """The ids that may stand in for a masked word: no specials, no ``[unused…]`` rows."""
+        """The ids of the random replacements of masked words: all word pieces without specials and ``[unused…]`` rows."""
         return tuple(
             i for i, word in enumerate(self.words) if not (word.startswith("[") and word.endswith("]"))
         )
@@ -133,7 +133,8 @@ class Vocabulary:
         )
 
     def encode(self, text: str) -> list[int]:
-        """The word-piece ids of ``text``, with no specials around it and none read out of it."""
+        """The word-piece ids of ``text``: no special token is added, and none is recognised in the text."""
+        # The parts of the tokenizer are called one by one: `encode` would recognise "[MASK]" in the text.
         parts = self._pieces._tokenizer
         normal = parts.normalizer.normalize_str(text.encode(errors="replace").decode())
         ids: list[int] = []
@@ -142,7 +143,7 @@ class Vocabulary:
         return ids
 
     def decode(self, ids: list[int]) -> str:
-        """Words from ids: word pieces joined, visual tokens by their names."""
+        """Text of ids: word pieces joined to words, visual tokens by their names."""
         words: list[str] = []
         for i in ids:
             name = self.name(i)
@@ -160,8 +161,8 @@ class Vocabulary:
     def write(self, folder: Path) -> None:
         """``tokenizer.json`` and its configuration, as `tokenizers` and `transformers.AutoTokenizer` read them.
 
-        Visual token *i* is the string of :func:`visual_name`. A pair (words, visual tokens) becomes the model's own
-        sequence, ``[CLS] words [>] visual tokens [SEP]`` with its token types.
+        Visual token *i* has the name :func:`visual_name` (*i*). A pair (words, visual tokens) becomes the sequence of
+        the model, ``[CLS] words [>] visual tokens [SEP]``, with its token types.
         """
         tokenizer: Tokenizer = BertWordPieceTokenizer(
             vocab=dict(self._ids), lowercase=self.lowercase, strip_accents=self.strip_accents
@@ -184,7 +185,7 @@ class Vocabulary:
 
 
 def _read_tokenizer(tokenizer: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """The strings of a ``tokenizer.json`` in the order of their ids, and what it does to text."""
+    """The strings of a ``tokenizer.json`` in the order of their ids, and its normalization of text."""
     model, normal = tokenizer["model"], tokenizer["normalizer"]
     if model.get("type", "WordPiece") != "WordPiece" or normal["type"] != "BertNormalizer":
         raise ValueError(f"it is a {model.get('type')} with a {normal['type']}")
@@ -196,7 +197,7 @@ def _read_tokenizer(tokenizer: dict[str, Any]) -> tuple[list[str], dict[str, Any
 
 
 def _check_words(words: list[str]) -> None:
-    """Raises :class:`ValueError` where these are not the word pieces of a BERT."""
+    """Raises ``ValueError`` where these are not the word pieces of a BERT."""
     if missing := [s for s in SPECIALS if s not in words]:
         raise ValueError(f"it lacks {missing[0]}")
     if len(set(words)) < len(words):

@@ -35,12 +35,13 @@ def videos() -> Path:
 @pytest.fixture(scope="session")
 def weights_or_skip() -> Callable[[str], Path]:
     """`weights_or_skip(name)`: the path of pretrained weights."""
-    from multimodal.weights.fetching import WeightsError, fetch
+    from multimodal.store import InputError
+    from multimodal.weights.fetching import fetch
 
     def fetched(name: str) -> Path:
         try:
             return fetch(name)
-        except WeightsError as error:
+        except InputError as error:
             absent("weights", f"no place answers: {error}")
 
     return fetched

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import Material, read_material, usable
-from multimodal.store import InputError, Store, StoreError, is_published
+from multimodal.store import InputError, Store, is_published
 
 if TYPE_CHECKING:
     from multimodal.answers.search import Index
@@ -38,13 +38,13 @@ def resolve(catalogue: Catalogue, label: str, at: float | None = None) -> VideoT
     name, mark, second = label.rpartition("@")
     try:
         return VideoTime(catalogue.find(label), at)
-    except StoreError:
+    except InputError:
         if not mark:
             raise
         time = CLOCK.fullmatch(second)
         try:
             video = catalogue.find(name)
-        except StoreError:
+        except InputError:
             if time:
                 raise
             video = None

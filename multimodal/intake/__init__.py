@@ -1,1 +1,1 @@
-"""What is taken in, and safely: videos, and what was made elsewhere, read in a child process that can be killed."""
+"""Ingestion of videos and import of files of other programs; untrusted files are read in a killable child process."""

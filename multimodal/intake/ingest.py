@@ -1,7 +1,7 @@
-"""Owns the taking in of one video: probe it, hear it, see it, and say how it ended.
+"""Ingestion of one video: probe the file, transcribe its sound, extract features of its picture, report the outcome.
 
-Decoding runs in the sandbox; what is heard and seen is written under an address made of the video's content and the
-recipe, so a video taken in before costs nothing, and one that was interrupted costs only what is missing.
+Decoding runs in the sandbox. Transcript and features are stored under addresses made of the video's content and the
+recipe: a video that was ingested before costs nothing, an interrupted one only what is missing.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import dataclasses
 import importlib.metadata
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import safetensors.numpy
 import torch
@@ -35,13 +34,13 @@ from vision.media import MAX_SECONDS, AudioStream, Media, VideoStream, probe
 from vision.readers import READERS
 from vision.timeline import needs_decoding
 
-HEARING_VERSION = 2
-SEEING_VERSION = 1
-"""Raise them when the same options would give another transcript, other features."""
-PATIENCE = 10.0
-"""Seconds that a decoder is waited for in all, for each second that the file declares."""
+TRANSCRIPT_VERSION = 2
+FEATURES_VERSION = 1
+"""To be raised when the same options give another transcript, or other features."""
+BUDGET_PER_SECOND = 10.0
+"""Timeout budget of a decoder in seconds, for each second that the file declares."""
 MOST_RESULTS = round(MAX_SECONDS / clips.CLIP_SECONDS)
-"""The clips of the longest video that is admitted; pieces of sound are longer than a clip."""
+"""The clips of the longest video that is admitted; a piece of audio is longer than a clip."""
 
 Hook = Callable[[float], None]
 """Called with the share of the video that is done, 0 to 1."""
@@ -49,13 +48,12 @@ Hook = Callable[[float], None]
 
 @dataclasses.dataclass(frozen=True)
 class IngestOptions:
-    """``whisper`` by name or by the path of its file, ``backbone`` and ``reader`` of pictures by name.
+    """Models, caption files and limits of an ingestion.
 
-    ``language``: a code such as ``en``, or ``None`` to detect it.
-    ``captions``: a ``.vtt`` or ``.srt`` beside a video stands in for Whisper. ``seconds`` may pass without a decoder
-    giving a result, and PATIENCE more for each second of the video in all; ``memory`` bytes of address space are the
-    decoder's. Raises :class:`InputError` for a part that is
-    not known.
+    ``whisper``: a published name or the path of a file; ``backbone`` and ``reader`` of frames: names. ``language``: a
+    code such as ``en``, or ``None`` to detect it. ``captions``: a ``.vtt`` or ``.srt`` beside a video stands in for
+    Whisper. ``seconds`` is the timeout of each result of a decoder, ``memory`` its bytes of address space. Raises
+    :class:`InputError` for an unknown name.
     """
 
     whisper: str = "tiny.en"
@@ -71,12 +69,12 @@ class IngestOptions:
             raise InputError(
                 f"--whisper {self.whisper}: not known; choose one of {', '.join(CHECKPOINTS)}, or name a file"
             )
-        if self.backbone not in BACKBONE_WEIGHTS:
-            raise InputError(
-                f"--backbone {self.backbone}: not known; choose one of {', '.join(BACKBONE_WEIGHTS)}"
-            )
-        if self.reader not in READERS:
-            raise InputError(f"--reader {self.reader}: not known; choose one of {', '.join(READERS)}")
+        for option, value, known in (
+            ("--backbone", self.backbone, BACKBONE_WEIGHTS),
+            ("--reader", self.reader, READERS),
+        ):
+            if value not in known:
+                raise InputError(f"{option} {value}: not known; choose one of {', '.join(known)}")
         if self.language is not None and self.language not in LANGUAGES:
             raise InputError(
                 f"--language {self.language}: Whisper has no such language; give a code such as en or de"
@@ -85,7 +83,7 @@ class IngestOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a video ended, in the words of the catalogue."""
+    """The result of ingesting a video, with the fields of the catalogue."""
 
     video: str
     state: State
@@ -98,26 +96,31 @@ class Outcome:
     recipe: str | None = None
 
     def applied_to(self, video: Video) -> Video:
-        """``video`` with this fate."""
+        """``video`` with this outcome."""
         return dataclasses.replace(video, **dataclasses.asdict(self))
 
 
 def is_up_to_date(store: Store, video: Video, options: IngestOptions) -> bool:
-    """True where taking the video in again with these options would change nothing."""
+    """True where ingesting the video again with these options would change nothing."""
     files = [store.transcript(video.video, video.transcript)] if video.transcript else []
     files += [store.features(video.video, video.features)] if video.features else []
-    return video.recipe == _whole_recipe(video, options) and all(file.exists() for file in files)
+    return video.recipe == whole_recipe(video, options) and all(file.exists() for file in files)
 
 
-def _whole_recipe(video: Video, options: IngestOptions) -> str:
+def whole_recipe(video: Video, options: IngestOptions) -> str:
+    """The recipe of the whole ingestion; the limits of time and memory are no part of it."""
     sidecar = _sidecar(video, options)
     chosen = dataclasses.asdict(options) | {
         "whisper": whisper_identity(options.whisper),
         "seconds": 0,
         "memory": 0,
     }
-    return recipe(version=[HEARING_VERSION, SEEING_VERSION], options=chosen, captions=sidecar and file_digest(sidecar),
-                  libraries=[importlib.metadata.version(name) for name in ("openai-whisper", "av", "torch")])  # fmt: skip
+    return recipe(
+        version=[TRANSCRIPT_VERSION, FEATURES_VERSION],
+        options=chosen,
+        captions=sidecar and file_digest(sidecar),
+        libraries=[importlib.metadata.version(name) for name in ("openai-whisper", "av", "torch")],
+    )
 
 
 def _sidecar(video: Video, options: IngestOptions) -> Path | None:
@@ -133,169 +136,170 @@ def ingest(
     threads: int | None = None,
     hook: Hook = lambda share: None,
 ) -> Outcome:
-    """Takes in one video and returns its fate; a bad file is a fate, not an error.
+    """Ingests one video. A file that cannot be read gives the outcome ``refused``, not an exception.
 
-    Raises :class:`~multimodal.weights.fetching.WeightsError` where a model cannot be had.
+    Raises :class:`~multimodal.store.InputError`, and the model errors of ``speech`` and ``vision``, where a model cannot
+    be had: then no video could be ingested.
     """
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    limits = sandbox.Limits(options.seconds, options.memory)
-    made = _whole_recipe(video, options)
+    made = whole_recipe(video, options)
     try:
         media = sandbox.call(
-            probe, Path(video.path), types=(Media, VideoStream, AudioStream, MediaError), limits=limits
+            probe,
+            Path(video.path),
+            types=(Media, VideoStream, AudioStream, MediaError),
+            limits=sandbox.Limits(options.seconds, options.memory),
         )
     except MediaError as error:
         return Outcome(video.video, "refused", str(error), recipe=made)
     except sandbox.SandboxError as error:
         return Outcome(video.video, "refused", str(error))
-    limits = decoding_limits(options, media)
-    trouble = _Trouble()
-    heard = _hear(store, video, media, options, device, limits, trouble, lambda share: hook(share / 2))
-    seen = _see(store, video, media, options, device, limits, trouble, lambda share: hook((1 + share) / 2))
-    sentences, count = (heard[1] if heard else 0), (seen[1] if seen else 0)
-    state: State = "partial" if trouble.problems else "done"
+    work = _Ingestion(store, video, media, options, device)
+    transcript, sentences = work.transcript(lambda share: hook(share / 2))
+    found, count = work.features(lambda share: hook((1 + share) / 2))
+    state: State = "partial" if work.problems else "done"
     if not sentences and not count:
         state = "refused"
-    words = [*trouble.problems, *media.notes, *(["no speech found"] if heard and not sentences else [])]
+    notes = [*media.notes, *(["no speech found"] if transcript and not sentences else [])]
     return Outcome(
-        video.video, state, "; ".join(words), media.duration, count, sentences, heard and heard[0], seen and seen[0],
-        None if trouble.passing else made,
-    )  # fmt: skip
-
-
-def decoding_limits(options: IngestOptions, media: Media) -> sandbox.Limits:
-    """What a decoder of this video may take. A picture whose frames must all be decoded before the first is given may
-    take the video's own length to that."""
-    length = min(media.duration, MAX_SECONDS)
-    first = length if media.video and needs_decoding(media) else 0.0
-    return sandbox.Limits(
-        options.seconds + first, options.memory, options.seconds + PATIENCE * length, MOST_RESULTS
+        video=video.video,
+        state=state,
+        reason="; ".join([*work.problems, *notes]),
+        seconds=media.duration,
+        clips=count,
+        sentences=sentences,
+        transcript=transcript,
+        features=found,
+        recipe=None if work.may_differ else made,
     )
 
 
-@dataclasses.dataclass
-class _Trouble:
-    """What is missing of a video, in words; ``passing`` where another try could do better."""
+def decoding_limits(options: IngestOptions, media: Media) -> sandbox.Limits:
+    """The limits of a decoder of this video.
 
-    problems: list[str] = dataclasses.field(default_factory=list)
-    passing: bool = False
-
-    def met(self, what: str, error: Exception) -> None:
-        self.problems.append(f"{what}: {error}")
-        self.passing = self.passing or isinstance(error, sandbox.SandboxError)
-
-
-def _hear(
-    store: Store,
-    video: Video,
-    media: Media,
-    options: IngestOptions,
-    device: str,
-    limits: sandbox.Limits,
-    trouble: _Trouble,
-    hook: Hook,
-) -> tuple[str, int] | None:
-    """The transcript's recipe and how many sentences it has; ``None`` where there is no sound to hear."""
-    sidecar = _sidecar(video, options)
-    if sidecar is not None:
-        made = recipe(version=HEARING_VERSION, captions=file_digest(sidecar))
-    elif media.audio is None:
-        trouble.problems.append("no sound: nothing could be heard")
-        return None
-    else:
-        made = recipe(version=HEARING_VERSION, whisper=whisper_identity(options.whisper), options=_hearing(options),
-                      library=importlib.metadata.version("openai-whisper"))  # fmt: skip
-    path = store.transcript(video.video, made)
-    if not path.exists():
-        try:
-            if sidecar is not None:
-                source = {"kind": "captions", "file": sidecar.name, "sha256": file_digest(sidecar)}
-                transcript = captions.transcript(captions.read(sidecar), source)
-                found: dict[str, Any] = transcript.to_dict() | {"problems": []}
-            else:
-                pieces = sandbox.stream(
-                    audio.pieces, Path(video.path), types=(Audio, SpeechError), limits=limits
-                )
-                problems: list[str] = []
-                transcript = transcribe.transcribe(
-                    _noting(pieces, problems),
-                    model_cache.whisper(options.whisper, device),
-                    _hearing(options),
-                    progress=lambda done, total: hook(done / total if total else 1.0),
-                )
-                found = transcript.to_dict() | {"problems": problems}
-        except SpeechModelError:
-            raise  # no video could be transcribed
-        except (SpeechError, sandbox.SandboxError) as error:
-            trouble.met("sound", error)
-            return None
-        write_whole(path, canonical_json(found).encode())
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    trouble.problems += stored["problems"]
-    return made, len(Transcript.from_dict(stored).sentences)
+    Where all frames must be decoded before the first one is given, the first result may take the video's own length.
+    """
+    length = min(media.duration, MAX_SECONDS)
+    first = length if media.video and needs_decoding(media) else 0.0
+    budget = options.seconds + BUDGET_PER_SECOND * length
+    return sandbox.Limits(options.seconds + first, options.memory, budget, MOST_RESULTS)
 
 
-def _noting(pieces: Iterable[Audio], problems: list[str]) -> Iterator[Audio]:
-    """The pieces, whose problems are written down as they pass."""
+class _Ingestion:
+    """The two parts of an ingestion, and the ``problems`` met so far.
+
+    ``may_differ``: another try could end differently, as a decoder ran out of time or memory.
+    """
+
+    def __init__(self, store: Store, video: Video, media: Media, options: IngestOptions, device: str) -> None:
+        self.store, self.video, self.media = store, video, media
+        self.options, self.device = options, device
+        self.limits = decoding_limits(options, media)
+        self.problems: list[str] = []
+        self.may_differ = False
+
+    def _failed(self, part: str, error: Exception) -> None:
+        self.problems.append(f"{part}: {error}")
+        self.may_differ = self.may_differ or isinstance(error, sandbox.SandboxError)
+
+    def transcript(self, hook: Hook) -> tuple[str | None, int]:
+        """The recipe of the transcript and its number of sentences; (``None``, 0) where there is no sound."""
+        sidecar = _sidecar(self.video, self.options)
+        spoken = transcribe.TranscribeOptions(language=self.options.language)
+        if sidecar is not None:
+            made = recipe(version=TRANSCRIPT_VERSION, captions=file_digest(sidecar))
+        elif self.media.audio is None:
+            self.problems.append("no sound: nothing could be heard")
+            return None, 0
+        else:
+            made = recipe(
+                version=TRANSCRIPT_VERSION,
+                whisper=whisper_identity(self.options.whisper),
+                options=spoken,
+                library=importlib.metadata.version("openai-whisper"),
+            )
+        path = self.store.transcript(self.video.video, made)
+        if not path.exists():
+            try:
+                made_new = self._captioned(sidecar) if sidecar else self._transcribed(spoken, hook)
+            except SpeechModelError:
+                raise  # with such a model no video could be transcribed
+            except (SpeechError, sandbox.SandboxError) as error:
+                self._failed("sound", error)
+                return None, 0
+            write_whole(path, canonical_json(made_new).encode())
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        self.problems += stored["problems"]
+        return made, len(Transcript.from_dict(stored).sentences)
+
+    def _captioned(self, sidecar: Path) -> dict:
+        source = {"kind": "captions", "file": sidecar.name, "sha256": file_digest(sidecar)}
+        return captions.transcript(captions.read(sidecar), source).to_dict() | {"problems": []}
+
+    def _transcribed(self, options: transcribe.TranscribeOptions, hook: Hook) -> dict:
+        pieces = sandbox.stream(
+            audio.pieces, Path(self.video.path), types=(Audio, SpeechError), limits=self.limits
+        )
+        problems: list[str] = []
+        transcript = transcribe.transcribe(
+            _collecting_problems(pieces, problems),
+            model_cache.whisper(self.options.whisper, self.device),
+            options,
+            progress=lambda done, total: hook(done / total if total else 1.0),
+        )
+        return transcript.to_dict() | {"problems": problems}
+
+    def features(self, hook: Hook) -> tuple[str | None, int]:
+        """The recipe of the features and their number of clips; (``None``, 0) where there is no picture."""
+        if self.media.video is None:
+            self.problems.append("no picture: nothing could be seen")
+            return None, 0
+        backbone = model_cache.backbone(self.options.backbone, self.device)
+        made = recipe(
+            version=FEATURES_VERSION,
+            backbone=backbone.recipe,
+            clips=[clips.FPS, clips.FRAMES_PER_CLIP],
+            pixels=[self.options.reader, pixels.VERSION],
+        )
+        path = self.store.features(self.video.video, made)
+        if not path.exists():
+            try:
+                found, report = self._extracted(backbone, hook)
+            except (MediaError, sandbox.SandboxError) as error:
+                self._failed("picture", error)
+                return None, 0
+            about = {"problems": report.problems, "reader": report.reader, "recipe": backbone.recipe}
+            arrays = {"values": found.values, "starts": found.starts}
+            write_whole(path, safetensors.numpy.save(arrays, metadata={"about": canonical_json(about)}))
+        with safe_open(path, "numpy") as file:
+            self.problems += json.loads(file.metadata()["about"])["problems"]
+            return made, file.get_slice("starts").get_shape()[0]
+
+    def _extracted(self, backbone: features.Backbone, hook: Hook) -> tuple[features.Features, ReadReport]:
+        expected = max(1.0, self.media.video.duration / clips.CLIP_SECONDS)
+        reports: list[ReadReport] = []
+        stream = sandbox.stream(
+            readers.read_clips,
+            self.media,
+            reader=self.options.reader,
+            types=(Clip, ReadReport, MediaError),
+            limits=self.limits,
+        )
+        found = features.extract(
+            _keeping_report(stream, reports), backbone, on_clip=lambda done: hook(min(1.0, done / expected))
+        )
+        return found, reports[0]
+
+
+def _collecting_problems(pieces: Iterable[Audio], problems: list[str]) -> Iterator[Audio]:
+    """The pieces unchanged; each problem in them is added to ``problems`` once."""
     for piece in pieces:
         problems += [problem for problem in piece.problems if problem not in problems]
         yield piece
 
 
-def _hearing(options: IngestOptions) -> transcribe.TranscribeOptions:
-    return transcribe.TranscribeOptions(language=options.language)
-
-
-def _see(
-    store: Store,
-    video: Video,
-    media: Media,
-    options: IngestOptions,
-    device: str,
-    limits: sandbox.Limits,
-    trouble: _Trouble,
-    hook: Hook,
-) -> tuple[str, int] | None:
-    """The features' recipe and how many clips they hold; ``None`` where there is no picture to see."""
-    if media.video is None:
-        trouble.problems.append("no picture: nothing could be seen")
-        return None
-    backbone = model_cache.backbone(options.backbone, device)
-    made = recipe(version=SEEING_VERSION, backbone=backbone.recipe, clips=[clips.FPS, clips.FRAMES_PER_CLIP],
-                  pixels=[options.reader, pixels.VERSION])  # fmt: skip
-    path = store.features(video.video, made)
-    if not path.exists():
-        try:
-            found, report = _look(media, options.reader, backbone, limits, hook)
-        except (MediaError, sandbox.SandboxError) as error:
-            trouble.met("picture", error)
-            return None
-        blob = safetensors.numpy.save(
-            {"values": found.values, "starts": found.starts},
-            metadata={
-                "about": canonical_json(
-                    {"problems": report.problems, "reader": report.reader, "recipe": backbone.recipe}
-                )
-            },
-        )
-        write_whole(path, blob)
-    with safe_open(path, "numpy") as file:
-        trouble.problems += json.loads(file.metadata()["about"])["problems"]
-        return made, file.get_slice("starts").get_shape()[0]
-
-
-def _look(
-    media: Media, reader: str, backbone: features.Backbone, limits: sandbox.Limits, hook: Hook
-) -> tuple[features.Features, ReadReport]:
-    expected = max(1.0, media.video.duration / clips.CLIP_SECONDS)
-    report: list[ReadReport] = []
-    types = (Clip, ReadReport, MediaError)
-    stream = sandbox.stream(readers.read_clips, media, reader=reader, types=types, limits=limits)
-    found = features.extract(
-        _reported(stream, report), backbone, on_clip=lambda done: hook(min(1.0, done / expected))
-    )
-    return found, report[0]
-
-
-def _reported(stream: Any, report: list[ReadReport]) -> Iterator[Clip]:
-    report.append((yield from stream))
+def _keeping_report(
+    stream: Generator[Clip, None, ReadReport], reports: list[ReadReport]
+) -> Generator[Clip, None, None]:
+    """The clips unchanged; the report that the stream returns at its end is added to ``reports``."""
+    reports.append((yield from stream))

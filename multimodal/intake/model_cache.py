@@ -1,10 +1,11 @@
-"""Owns the models that a worker has loaded: Whisper and a backbone, by what a person calls them, from verified weights."""
+"""The models that a worker thread has loaded: Whisper and a backbone by name, from verified weights."""
 
 from __future__ import annotations
 
 import functools
 import threading
 from pathlib import Path
+from typing import Any
 
 from multimodal.store import InputError, file_digest
 from multimodal.weights import fetching
@@ -23,38 +24,43 @@ BACKBONE_WEIGHTS = {
 }
 assert tuple(BACKBONE_WEIGHTS) == backbones.BACKBONES
 
-models = threading.local()
-"""Each worker thread has models of its own: Whisper's key-value cache hooks into the model while it decodes."""
+
+class _ThreadModels(threading.local):
+    """Each thread has models of its own: Whisper's key-value cache hooks into the model while it decodes."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[tuple[str, str, str], Any] = {}
+
+
+models = _ThreadModels()
 
 
 def whisper_identity(name: str) -> str:
-    """What the words depend on: the digest of a published model, or of a file."""
+    """The SHA-256 of the Whisper model of this name, or of the file at this path."""
     if name in CHECKPOINTS:
         return CHECKPOINTS[name].sha256
     state = Path(name).stat()
-    return _digest_of(Path(name).absolute(), state.st_size, state.st_mtime_ns)
+    return _file_digest(Path(name).absolute(), state.st_size, state.st_mtime_ns)
 
 
 @functools.lru_cache
-def _digest_of(path: Path, size: int, changed: int) -> str:
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    """The digest of a file, worked out once for each size and time of change."""
     return file_digest(path)
 
 
-def _fetched(option: str, name: str, file: str) -> Path:
-    """The weights that an option asks for; where they cannot be had the error names the option too."""
+def _fetched(option: str, name: str, weights: str) -> Path:
+    """The weights of an option's value; where they cannot be had, the error names the option too."""
     try:
-        return fetching.fetch(file)
-    except fetching.WeightsError as error:
-        raise fetching.WeightsError(f"{option} {name}: {error}") from error
+        return fetching.fetch(weights)
+    except InputError as error:
+        raise InputError(f"{option} {name}: {error}") from error
 
 
 def whisper(name: str, device: str) -> SpeechModel:
-    """The Whisper model of this thread.
-
-    Raises :class:`InputError`, and :class:`~multimodal.weights.fetching.WeightsError`.
-    """
+    """The Whisper model of this thread. Raises :class:`InputError` where it cannot be had."""
     key = ("whisper", name, device)
-    if key not in models.__dict__.setdefault("by_key", {}):
+    if key not in models.by_key:
         folder = _fetched("--whisper", name, f"whisper-{name}").parent if name in CHECKPOINTS else None
         try:
             models.by_key[key] = transcribe.load(name, folder, device)
@@ -66,10 +72,9 @@ def whisper(name: str, device: str) -> SpeechModel:
 
 
 def backbone(name: str, device: str) -> Backbone:
-    """The backbone of this thread. Raises :class:`~multimodal.weights.fetching.WeightsError`."""
+    """The backbone of this thread. Raises :class:`InputError` where it cannot be had."""
     key = ("backbone", name, device)
-    if key not in models.__dict__.setdefault("by_key", {}):
-        models.by_key[key] = backbones.load(
-            name, _fetched("--backbone", name, BACKBONE_WEIGHTS[name]), device
-        )
+    if key not in models.by_key:
+        weights = _fetched("--backbone", name, BACKBONE_WEIGHTS[name])
+        models.by_key[key] = backbones.load(name, weights, device)
     return models.by_key[key]

@@ -10,11 +10,10 @@ from typing import Any
 from multimodal.catalogue import Video
 from multimodal.intake.ingest import Outcome
 from multimodal.store import InputError, out_of_space
-from multimodal.weights.fetching import WeightsError
 from speech.errors import SpeechModelError
 from vision.errors import ModelError
 
-CONCERNS_ALL = (InputError, WeightsError, SpeechModelError, ModelError)
+CONCERNS_ALL = (InputError, SpeechModelError, ModelError)
 """Errors that every video would meet: an option or a model that cannot be used."""
 REASONS_SHOWN = 3
 log = logging.getLogger(__name__)

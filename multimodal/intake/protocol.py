@@ -1,7 +1,7 @@
-"""What crosses between a process and its sandboxed child: messages of arrays and JSON, in which no code can travel.
+"""The protocol between a process and its sandboxed child: messages of arrays and JSON, which cannot carry code.
 
-A message is eight bytes of length and a safetensors blob, whose metadata is a JSON tree that names the arrays. It is
-never a pickle: who took the child over can send wrong data, not code.
+A message is eight bytes of length and a safetensors blob, whose metadata is a JSON tree that refers to the arrays. It is
+never a pickle: an exploited child can send wrong data, but no code.
 """
 
 from __future__ import annotations
@@ -28,15 +28,11 @@ UNREADABLE = (
     struct.error,
     SafetensorError,
 )
-"""What :func:`decode` raises for a blob that is no message."""
-
-
-class UnexpectedMessage(ValueError):
-    """A message that holds what the one who reads it did not ask for."""
+"""The exceptions of :func:`decode` for a malformed blob."""
 
 
 def encode(value: Any) -> bytes:
-    """A blob of numbers, texts, paths, arrays, dataclasses, and dicts and lists of them."""
+    """The blob of a value made of numbers, texts, paths, arrays, dataclasses, and dicts and lists of these."""
     arrays: dict[str, np.ndarray] = {}
 
     def plain(item: Any) -> Any:
@@ -64,7 +60,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(blob: bytes) -> Any:
-    """The tree of a blob with its arrays put in place; dataclasses are left as they were described."""
+    """The value of a blob; dataclasses stay dicts with the keys ``@type`` and ``fields``."""
     (header_size,) = LENGTH.unpack(blob[: LENGTH.size])
     header = json.loads(blob[LENGTH.size : LENGTH.size + header_size])
     arrays = safetensors.numpy.load(blob)
@@ -82,14 +78,14 @@ def decode(blob: bytes) -> Any:
 
 
 def deserialize(item: Any, known: dict[str, type]) -> Any:
-    """A decoded tree with its dataclasses made, of the ``known`` ones alone. Raises :class:`UnexpectedMessage`."""
+    """A decoded value with its dataclasses, of the ``known`` types alone. Raises ``ValueError`` for any other."""
     if isinstance(item, dict) and "@type" in item:
         name = str(item["@type"]).rpartition(":")[2]
         if not dataclasses.is_dataclass(known.get(name)):
-            raise UnexpectedMessage(f"a {name}, which was not asked for")
+            raise ValueError(f"a {name}, which was not asked for")
         fields = item.get("fields")
         if not isinstance(fields, dict) or set(fields) != {f.name for f in dataclasses.fields(known[name])}:
-            raise UnexpectedMessage(f"a {name} of other fields")
+            raise ValueError(f"a {name} of other fields")
         return known[name](**{key: deserialize(part, known) for key, part in fields.items()})
     if isinstance(item, dict):
         return {key: deserialize(part, known) for key, part in item.items()}
@@ -97,7 +93,7 @@ def deserialize(item: Any, known: dict[str, type]) -> Any:
 
 
 def deserialize_own(item: Any) -> Any:
-    """The same in the child: a request comes from our own process, so its dataclasses are imported by name."""
+    """The same in the child: a request comes from our own process, so its types are imported by name."""
     if isinstance(item, dict) and "@type" in item:
         module, _, name = item["@type"].partition(":")
         fields = {key: deserialize_own(part) for key, part in item["fields"].items()}

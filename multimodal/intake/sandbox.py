@@ -1,8 +1,7 @@
-"""Owns the killable child process in which untrusted files are decoded: its limits, its deadlines, and how it ended.
+"""The sandbox: a killable child process with limits of time and memory in which untrusted files are decoded.
 
-A function of ours runs in a fresh Python process with a memory limit. What it yields comes back over a wire that
-carries no code (:mod:`multimodal.intake.protocol`), and is waited for with patience that ends: between two results, and in
-all.
+A function of ours runs in a fresh Python process with a memory limit. Its results come back as messages that cannot
+carry code (:mod:`multimodal.intake.protocol`). There is a timeout for each result and a timeout budget for all of them.
 """
 
 from __future__ import annotations
@@ -19,28 +18,29 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from multimodal.intake.protocol import LENGTH, UNREADABLE, UnexpectedMessage, decode, deserialize, encode
+from multimodal.intake.protocol import LENGTH, UNREADABLE, decode, deserialize, encode
+from multimodal.store import InputError
 
 DEADLINE_SECONDS = 120.0
 MEMORY_BYTES = 6 << 30
 LARGEST_MESSAGE = 2 << 30
-LAST_WORDS_BYTES = 4096
-"""So much of the end of what a child writes to standard error is kept, in memory; the rest is read and dropped."""
+STDERR_BYTES = 4096
+"""The end of a child's standard error that is kept in memory; the rest is read and dropped."""
 SECONDS_TO_END = 10.0
-"""A child that closed its side of the wire has this long to be gone."""
+"""Time for a child that closed its pipe to end by itself."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-class SandboxError(RuntimeError):
-    """The child did not do its work: it ran out of time or memory, or crashed; the message says which."""
+class SandboxError(InputError):
+    """The child ran out of time or memory, crashed, or sent something that was not asked for; the message says which."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """``seconds`` may pass between two results; ``memory`` bytes of address space are the child's.
+    """Limits of a child: ``seconds`` between two results and ``memory`` bytes of address space.
 
-    A stream that never ends is ended by the others: the child may be waited for ``total`` seconds in all (the time that
-    its results are worked on does not count), and may give ``results``; ``None`` sets no limit.
+    Two more end a stream that never ends: ``total`` seconds of waiting in all (the time in which the parent works on
+    results does not count) and the number of ``results``. ``None`` sets no limit.
     """
 
     seconds: float = DEADLINE_SECONDS
@@ -56,10 +56,10 @@ def stream(
     limits: Limits = Limits(),
     **kwargs: Any,
 ) -> Generator[Any, None, Any]:
-    """Runs a generator function of ours in a child and yields what it yields; its return value is returned.
+    """Runs a generator function of ours in a child and yields its results; its return value is returned.
 
-    ``types`` names the dataclasses and exception classes that may come back. An exception of one of these types is
-    raised here as itself; whatever else goes wrong raises :class:`SandboxError`.
+    ``types`` are the dataclasses and exception classes that may come back. An exception of one of these types is raised
+    here as itself; anything else that goes wrong raises :class:`SandboxError`.
     """
     return _run(_request(function, args, kwargs, limits, generator=True), types, limits)
 
@@ -98,8 +98,8 @@ def _request(
 def _run(request: bytes, types: tuple[type, ...], limits: Limits) -> Generator[Any, None, Any]:
     known = {t.__name__: t for t in types}
     with contextlib.closing(_Child(limits)) as child:
-        child.ask(request)
-        given = 0
+        child.send(request)
+        results = 0
         while True:
             message = child.receive()
             kind, value = message["kind"], message["value"]
@@ -107,37 +107,37 @@ def _run(request: bytes, types: tuple[type, ...], limits: Limits) -> Generator[A
                 raise _error(message, known, limits)
             try:
                 value = deserialize(value, known)
-            except UnexpectedMessage as error:
+            except (ValueError, TypeError) as error:
                 raise SandboxError(f"the decoder answered with {error}") from error
             if kind == "end":
                 return value
-            given += 1
-            if limits.results is not None and given > limits.results:
+            results += 1
+            if limits.results is not None and results > limits.results:
                 raise SandboxError(f"the decoder gave more than {limits.results} results and was stopped")
             yield value
 
 
 def _error(message: dict[str, Any], known: dict[str, type], limits: Limits) -> Exception:
-    """The child's exception as itself where its type was asked for, else a :class:`SandboxError` with its words."""
+    """The child's exception: of its own type where that was asked for, else a :class:`SandboxError` with its message."""
     name, text = str(message["error"]), str(message["value"])
     if name == "MemoryError":
-        return SandboxError(_memory_words(limits))
+        return SandboxError(_out_of_memory(limits))
     if name in known and issubclass(known[name], Exception):
         return known[name](text)
     return SandboxError(f"{name}: {text}")
 
 
-def _memory_words(limits: Limits) -> str:
+def _out_of_memory(limits: Limits) -> str:
     return f"the decoder needed more than {limits.memory >> 20} MiB of memory"
 
 
 class _Child:
-    """The process: what it answers, and the end of what it says on standard error."""
+    """The child process: its messages, and the end of its standard error."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.waited = 0.0
-        self.said = b""
+        self.stderr_end = b""
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
             "OMP_NUM_THREADS": "1",
@@ -148,35 +148,36 @@ class _Child:
             [sys.executable, "-P", "-m", "multimodal.intake.sandbox_child"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
         )  # fmt: skip
-        self._answers, self._words = self.process.stdout.fileno(), self.process.stderr.fileno()
+        self._results, self._stderr = self.process.stdout.fileno(), self.process.stderr.fileno()
         self._poll = select.poll()
-        self._poll.register(self._answers, select.POLLIN)
-        self._poll.register(self._words, select.POLLIN)
-        self._speaks = True
+        self._poll.register(self._results, select.POLLIN)
+        self._poll.register(self._stderr, select.POLLIN)
+        self._stderr_open = True
 
-    def ask(self, request: bytes) -> None:
+    def send(self, request: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(LENGTH.pack(len(request)) + request)
             self.process.stdin.flush()
 
     def receive(self) -> dict[str, Any]:
-        """The next message. Raises :class:`SandboxError` where none comes in time, or one that is none."""
-        begun = time.monotonic()
+        """The next message. Raises :class:`SandboxError` where none comes in time, or it is malformed."""
+        began = time.monotonic()
         try:
-            (size,) = LENGTH.unpack(self._read(LENGTH.size, begun))
+            (size,) = LENGTH.unpack(self._read(LENGTH.size, began))
             if size > LARGEST_MESSAGE:
                 raise SandboxError(
                     f"the decoder answered with {size} bytes; at most {LARGEST_MESSAGE} are taken"
                 )
-            return _message(self._read(size, begun))
+            return _message(self._read(size, began))
         finally:
-            self.waited += time.monotonic() - begun
+            self.waited += time.monotonic() - began
 
-    def _read(self, size: int, begun: float) -> bytes:
-        """``size`` bytes of the answer that was waited for since ``begun``."""
+    def _read(self, size: int, began: float) -> bytes:
+        """``size`` bytes of the message that has been waited for since ``began``."""
         parts = bytearray()
+        # The timeout is that of the whole message: a few bytes now and then do not extend it.
         total = float("inf") if self.limits.total is None else self.limits.total - self.waited
-        due = begun + min(self.limits.seconds, total)
+        due = began + min(self.limits.seconds, total)
         while len(parts) < size:
             left = due - time.monotonic()
             ready = self._poll.poll(left * 1000) if left > 0 else []
@@ -184,38 +185,38 @@ class _Child:
                 limit = self.limits.seconds if self.limits.seconds <= total else self.limits.total
                 raise SandboxError(f"the decoder did not finish in {limit:g} s")
             descriptors = [descriptor for descriptor, _ in ready]
-            if self._words in descriptors:
-                self._listen()
-            if self._answers in descriptors:
-                chunk = os.read(self._answers, min(size - len(parts), 1 << 20))
+            if self._stderr in descriptors:
+                self._read_stderr()
+            if self._results in descriptors:
+                chunk = os.read(self._results, min(size - len(parts), 1 << 20))
                 if not chunk:
-                    raise SandboxError(self._last_words())
+                    raise SandboxError(self._cause_of_end())
                 parts += chunk
         return bytes(parts)
 
-    def _listen(self) -> None:
-        """Takes what the child says on standard error."""
-        words = os.read(self._words, 1 << 16)
-        self.said = (self.said + words)[-LAST_WORDS_BYTES:]
-        if not words:
-            self._poll.unregister(self._words)
-            self._speaks = False
+    def _read_stderr(self) -> None:
+        """Reads standard error, so that a full pipe never blocks the child, and keeps its end."""
+        text = os.read(self._stderr, 1 << 16)
+        self.stderr_end = (self.stderr_end + text)[-STDERR_BYTES:]
+        if not text:
+            self._poll.unregister(self._stderr)
+            self._stderr_open = False
 
-    def _last_words(self) -> str:
-        """Why there is no answer: how the process ended, in the words of its signal or status."""
+    def _cause_of_end(self) -> str:
+        """The end of the process as a sentence: its signal or exit status, and its last line on standard error."""
         due = time.monotonic() + SECONDS_TO_END
-        self._poll.unregister(self._answers)
-        while self._speaks and (left := due - time.monotonic()) > 0 and self._poll.poll(left * 1000):
-            self._listen()
+        self._poll.unregister(self._results)
+        while self._stderr_open and (left := due - time.monotonic()) > 0 and self._poll.poll(left * 1000):
+            self._read_stderr()
         try:
             status = self.process.wait(timeout=max(0.0, due - time.monotonic()))
         except subprocess.TimeoutExpired:
             return "the decoder stopped answering"
-        said = self.said.decode(errors="replace").strip().splitlines()
-        if any("bad_alloc" in line or "MemoryError" in line or "Cannot allocate" in line for line in said):
-            return _memory_words(self.limits)
+        lines = self.stderr_end.decode(errors="replace").strip().splitlines()
+        if any("bad_alloc" in line or "MemoryError" in line or "Cannot allocate" in line for line in lines):
+            return _out_of_memory(self.limits)
         reason = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        return f"the decoder crashed ({reason})" + (f": {said[-1][:200]}" if said else "")
+        return f"the decoder crashed ({reason})" + (f": {lines[-1][:200]}" if lines else "")
 
     def close(self) -> None:
         self.process.kill()
@@ -226,7 +227,7 @@ class _Child:
 
 
 def _message(blob: bytes) -> dict[str, Any]:
-    """What the child says. A child may be in strange hands: whatever does not have the form is a :class:`SandboxError`."""
+    """A message of the child. An exploited child may send anything, so a malformed message raises :class:`SandboxError`."""
     try:
         message = decode(blob)
         if message["kind"] not in ("item", "end", "error") or "value" not in message:

@@ -1,4 +1,4 @@
-"""The child's side of the sandbox: takes one request, keeps to its limits, sends what the function gives.
+"""The child's side of the sandbox: one request is read, its limits are set, the results of the function are sent.
 
 Run as ``python -m multimodal.intake.sandbox_child`` by :mod:`multimodal.intake.sandbox`; dies with its parent.
 """
@@ -20,10 +20,10 @@ PR_SET_PDEATHSIG = 1
 
 
 def serve() -> None:
-    """One request on standard input, its results on standard output; what libraries print goes to standard error."""
+    """Reads one request on standard input and writes results to standard output; prints of libraries go to standard error."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    wire = os.fdopen(os.dup(1), "wb")
+    output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     (size,) = LENGTH.unpack(sys.stdin.buffer.read(LENGTH.size))
     request = decode(sys.stdin.buffer.read(size))
@@ -34,8 +34,8 @@ def serve() -> None:
 
     def send(message: dict[str, Any]) -> None:
         blob = encode(message)
-        wire.write(LENGTH.pack(len(blob)) + blob)
-        wire.flush()
+        output.write(LENGTH.pack(len(blob)) + blob)
+        output.flush()
 
     try:
         module, _, name = request["function"].partition(":")
@@ -46,7 +46,7 @@ def serve() -> None:
         send({"kind": "end", "value": result})
     except BrokenPipeError:
         os._exit(1)
-    except Exception as error:  # noqa: BLE001 - whatever went wrong is told to the parent, by name
+    except Exception as error:  # noqa: BLE001 - every exception goes to the parent, by name
         name = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__
         send({"kind": "error", "error": name, "value": str(error)})
 

@@ -1,24 +1,25 @@
-"""Owns reference captions: sentences that people wrote about moments of videos, read from files as they are published.
+"""Reference captions: sentences that people wrote about moments of videos, read from files as they are published.
 
-Known: YouCook2's annotation JSON, the retrieval CSV of MSR-VTT's 1k-A split, captions (.vtt, .srt), Whisper's JSON or a
-transcript of ours, and CSV or JSON rows of video, start, end, text.
+Formats: YouCook2's annotation JSON, the retrieval CSV of MSR-VTT's 1k-A split, captions (.vtt, .srt), Whisper's JSON or
+a transcript of ours, and CSV or JSON rows of video, start, end, text.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from multimodal.catalogue import Video
-from multimodal.intake.imported_files import label_of
-from multimodal.library import Material, read_material
+from multimodal.library import Material, label_of, read_material
+from multimodal.scoring.json_files import load_json, one_line, validated
 from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError, Store
-from multimodal.tables import TableError, read_table
+from multimodal.tables import COLUMNS, read_table
 from multimodal.tokens import train_and_held_out
 from speech import captions
 from speech.errors import SpeechError
@@ -31,26 +32,72 @@ TABLES = (".csv", ".tsv")
 SUFFIXES = (".json", *CAPTIONS, *TABLES)
 LARGEST = 1 << 28
 LONGEST_SENTENCE = 10_000
-VIDEO, START, END, TEXT = ("video", "video_id", "name"), ("start",), ("end",), ("text", "sentence", "caption")
-"""The names that a JSON row may give its parts."""
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
 
 
-class ReferencesError(InputError):
-    """A file of references that is not what it must be; the message names the file, the place, the rule and the remedy."""
-
-
-@dataclasses.dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(strict=True))
 class Reference:
     """``sentence`` is about ``[start, end)`` seconds of a video, or about all of it where both are None.
 
-    ``video`` is the name that the file gives it; ``split`` is the file's own word ("training"), where it has one.
+    ``video`` is the name in the file; ``split`` is the file's own word ("training"), where it has one. White space in
+    ``sentence`` is collapsed.
     """
 
-    video: str
-    start: float | None
-    end: float | None
-    sentence: str
+    video: Name
+    start: Seconds | None
+    end: Seconds | None
+    sentence: Annotated[Name, Field(max_length=LONGEST_SENTENCE)]
     split: str = ""
+
+    @pydantic.field_validator("video", mode="before")
+    @classmethod
+    def _named_by_number(cls, video: object) -> object:
+        return str(video) if isinstance(video, int) and not isinstance(video, bool) else video
+
+    @pydantic.field_validator("sentence", mode="before")
+    @classmethod
+    def _collapsed(cls, sentence: object) -> object:
+        # A lone surrogate, which JSON can spell, is no text that could be stored.
+        return (
+            " ".join(sentence.split()).encode(errors="replace").decode()
+            if isinstance(sentence, str)
+            else sentence
+        )
+
+    @pydantic.model_validator(mode="after")
+    def _has_both_times_or_neither(self) -> Reference:
+        if (self.start is None) != (self.end is None):
+            raise ValueError(
+                f"has no {'start' if self.start is None else 'end'}; give both, or neither for the whole video"
+            )
+        if self.start is not None and self.end <= self.start:
+            raise ValueError(f"ends at {self.end:g}, not after its start at {self.start:g}")
+        return self
+
+
+class _Annotation(BaseModel):
+    segment: Annotated[list[Any], Field(min_length=2, max_length=2)]
+    sentence: Any
+
+
+class _Entry(BaseModel):
+    annotations: list[_Annotation]
+    subset: str = ""
+
+
+class _YouCook2(BaseModel):
+    database: dict[str, _Entry]
+
+
+class _Row(BaseModel):
+    """A row of JSON; its values are checked when it becomes a :class:`Reference`."""
+
+    video: Any = Field(None, validation_alias=AliasChoices(*COLUMNS["video"]))
+    start: Any = None
+    end: Any = None
+    text: Any = Field(None, validation_alias=AliasChoices(*COLUMNS["text"]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,35 +119,34 @@ class ReferencedMoment:
 def read_references(path: Path) -> list[Reference]:
     """The references of a file, or of the files of a folder, in their order.
 
-    Raises :class:`ReferencesError` for what cannot be read; a file is good as a whole or not at all.
+    Raises :class:`~multimodal.store.InputError` where a file cannot be read or any of its rows is not valid.
     """
     if not path.is_dir():
-        return _file(path)
+        return _of_file(path)
     files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
     if not files:
-        raise ReferencesError(
-            f"{path}: a folder without {' '.join(SUFFIXES)} files; name the file of references"
-        )
-    return [reference for file in files for reference in _file(file)]
+        raise InputError(f"{path}: a folder without {' '.join(SUFFIXES)} files; name the file of references")
+    return [reference for file in files for reference in _of_file(file)]
 
 
-def _file(path: Path) -> list[Reference]:
+def _of_file(path: Path) -> list[Reference]:
     try:
-        found = [_checked(*row) for row in _rows(path)]
-    except (SpeechError, TableError, _Wrong) as error:
-        words = str(error)
-        raise ReferencesError(words if words.startswith(path.name) else f"{path.name}: {words}") from error
+        found = [_reference(*row) for row in _rows(path)]
+    except (InputError, SpeechError) as error:
+        message = str(error)
+        raise InputError(message if message.startswith(path.name) else f"{path.name}: {message}") from error
     except OSError as error:
-        raise ReferencesError(
-            f"{path}: cannot be read ({error.strerror or error}); check the name"
-        ) from error
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
     if not found:
-        raise ReferencesError(f"{path.name}: holds no sentence; leave it out")
+        raise InputError(f"{path.name}: holds no sentence; leave it out")
     return found
 
 
-class _Wrong(ValueError):
-    """Place, rule and remedy; whoever knows the file puts its name before it."""
+def _reference(place: str, video: Any, start: Any, end: Any, text: Any, split: str) -> Reference:
+    try:
+        return Reference(video=video, start=start, end=end, sentence=text, split=split)
+    except ValidationError as error:
+        raise one_line(error, place) from error
 
 
 Row = tuple[str, Any, Any, Any, Any, str]
@@ -110,9 +156,9 @@ Row = tuple[str, Any, Any, Any, Any, str]
 def _rows(path: Path) -> Iterator[Row]:
     suffix, size = path.suffix.lower(), path.stat().st_size
     if not path.is_file():
-        raise _Wrong("is no regular file; name a file or a folder of them")
+        raise InputError("is no regular file; name a file or a folder of them")
     if size > LARGEST:
-        raise _Wrong(f"{size} bytes; at most {LARGEST} are read; split it")
+        raise InputError(f"{size} bytes; at most {LARGEST} are read; split it")
     if suffix in CAPTIONS:
         for n, cue in enumerate(captions.read(path), 1):
             text = captions.plain(cue.text)
@@ -123,124 +169,42 @@ def _rows(path: Path) -> Iterator[Row]:
     elif suffix == ".json":
         yield from _json(path)
     else:
-        raise _Wrong(f"{suffix or 'no ending'} is not known; give one of {' '.join(SUFFIXES)}")
+        raise InputError(f"{suffix or 'no ending'} is not known; give one of {' '.join(SUFFIXES)}")
 
 
 def _table(path: Path) -> Iterator[Row]:
-    _, videos = read_table(path, "transcripts", None, timed=False)
-    for video in videos:
+    for video in read_table(path, "transcripts", None, timed=False).videos:
         if video.problem:
-            raise _Wrong(video.problem)
+            raise InputError(video.problem)
         rows = zip(video.places, video.starts, video.ends, video.values, strict=True)
         for place, start, end, text in rows:
             yield place, video.label or label_of(path), start, end, text, ""
 
 
 def _json(path: Path) -> Iterator[Row]:
-    data = _load(path)
-    if isinstance(data, list):
-        for n, row in enumerate(data):
-            yield _row(row, f"[{n}]", None)
-    elif isinstance(data, dict) and "database" in data:
-        yield from _youcook2(data["database"])
-    elif isinstance(data, dict) and (name := next((k for k in ("segments", "sentences") if k in data), None)):
-        if not isinstance(data[name], list):
-            raise _Wrong(f"{name} is no list; give what Whisper writes with --output_format json")
-        for n, row in enumerate(data[name]):
-            yield _row(row, f"{name}[{n}]", label_of(path))
-    else:
-        raise _Wrong(
+    data = load_json(path)
+    if isinstance(data, dict) and "database" in data:
+        for video, entry in validated(_YouCook2, data).database.items():
+            for n, annotation in enumerate(entry.annotations):
+                place = f"database.{video[:60]}.annotations[{n}]"
+                yield place, video, *annotation.segment, annotation.sentence, entry.subset
+        return
+    place, rows, label = "", data, None
+    if isinstance(data, dict):
+        place = next((key for key in ("segments", "sentences") if key in data), "")
+        rows, label = data.get(place), label_of(path)
+    if not isinstance(rows, list):
+        raise InputError(
             'is neither {"database": …} as YouCook2 has it, {"segments": […]}, nor a list of rows; give one of these'
         )
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_once)
-    except UnicodeDecodeError as error:
-        raise _Wrong(f"byte {error.start} is not UTF-8 text; save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise _Wrong(f"line {error.lineno}: is not JSON ({error.msg}); save it again") from error
-    except RecursionError as error:
-        raise _Wrong("is nested too deep; give the file as it was published") from error
-
-
-def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _Wrong(f"{key[:60]!r} stands twice in one object; keep one")
-        found[key] = value
-    return found
-
-
-def _row(row: object, place: str, label: str | None) -> Row:
-    if not isinstance(row, dict):
-        raise _Wrong(f'{place}: {_shown(row)} must be an object with "start", "end" and "text"')
-    parts = [next((row[n] for n in names if n in row), None) for names in (VIDEO, START, END, TEXT)]
-    return place, label if parts[0] is None and label else parts[0], *parts[1:], ""
-
-
-def _youcook2(database: object) -> Iterator[Row]:
-    """``{video: {"subset", "annotations": [{"segment": [start, end], "id", "sentence"}]}}``."""
-    if not isinstance(database, dict):
-        _wrong("database", database, "an object with a video's id for each entry")
-    for video, entry in database.items():
-        place = f"database[{video[:60]!r}]"
-        if not isinstance(entry, dict) or not isinstance(entry.get("annotations"), list):
-            _wrong(place, entry, 'an object with a list "annotations"')
-        split = entry.get("subset", "")
-        if not isinstance(split, str):
-            _wrong(f"{place}.subset", split, "a word such as training")
-        for n, annotation in enumerate(entry["annotations"]):
-            at = f"{place}.annotations[{n}]"
-            segment = annotation.get("segment") if isinstance(annotation, dict) else None
-            if not isinstance(segment, list) or len(segment) != 2:
-                _wrong(f"{at}.segment", segment, "[start, end] in seconds")
-            if "sentence" not in annotation:
-                raise _Wrong(
-                    f"{at}: has no sentence; give youcookii_annotations_trainval.json, which has them"
-                )
-            yield at, video, *segment, annotation["sentence"], split
-
-
-def _checked(place: str, video: Any, start: Any, end: Any, text: Any, split: str) -> Reference:
-    """The row as a reference. Raises :class:`_Wrong`."""
-    if isinstance(video, bool) or not isinstance(video, str | int) or not str(video).strip():
-        _wrong(f"{place}: video", video, "a video's name")
-    if not isinstance(text, str) or not text.strip():
-        _wrong(f"{place}: text", text, "a sentence")
-    if len(text) > LONGEST_SENTENCE:
-        raise _Wrong(
-            f"{place}: a text of {len(text)} characters; at most {LONGEST_SENTENCE}; give a sentence a row"
-        )
-    for name, value in (("start", start), ("end", end)):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and math.isfinite(value) and 0 <= value <= LONGEST_SECONDS):
-            _wrong(f"{place}: {name}", value, f"seconds from 0 to {LONGEST_SECONDS:.0f}")
-    if (start is None) != (end is None):
-        raise _Wrong(
-            f"{place}: has no {'start' if start is None else 'end'}; give both, or neither for the whole video"
-        )
-    if start is not None and end <= start:
-        raise _Wrong(f"{place}: ends at {end:g}, not after its start at {start:g}; correct the times")
-    plain = " ".join(text.split()).encode("utf-8", "replace").decode()
-    times = (None, None) if start is None else (float(start), float(end))
-    return Reference(str(video).strip(), *times, plain, split)
-
-
-def _wrong(place: str, value: object, rule: str) -> NoReturn:
-    raise _Wrong(f"{place}: {_shown(value)} must be {rule}; correct it")
-
-
-def _shown(value: object) -> str:
-    return "what is missing" if value is None else repr(value)[:60]
+    for n, row in enumerate(validated(list[_Row], rows, place)):
+        yield f"{place}[{n}]", label if row.video is None else row.video, row.start, row.end, row.text, ""
 
 
 def match(references: Sequence[Reference], videos: Sequence[Video]) -> Matched:
     """The references of each video: a name means a video whose file has it, with its ending or without.
 
-    Raises :class:`ReferencesError` where a name means two videos.
+    Raises :class:`InputError` where a name means two videos.
     """
     named: dict[str, set[str]] = {}
     for video in videos:
@@ -251,7 +215,7 @@ def match(references: Sequence[Reference], videos: Sequence[Video]) -> Matched:
     for reference in references:
         digests = named.get(reference.video) or named.get(Path(reference.video).name, set())
         if len(digests) > 1:
-            raise ReferencesError(
+            raise InputError(
                 f"references: {reference.video!r} is the name of {len(digests)} videos in the store; give it with its ending"
             )
         for digest in digests:
@@ -304,11 +268,11 @@ def evaluation_moments(
 ) -> list[ReferencedMoment]:
     """The moments with references, of the videos that the model did not learn from. ``say`` is told what is left out.
 
-    Raises :class:`ReferencesError` where the file names no video of the store.
+    Raises :class:`InputError` where the file names no video of the store.
     """
     matched = match(read_references(file), videos)
     if not matched.by_video:
-        raise ReferencesError(
+        raise InputError(
             f"--references {file}: none of its {len(matched.unknown)} videos is in the store, such as "
             f"{matched.unknown[0]!r}; name the video files as it does"
         )

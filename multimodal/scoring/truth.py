@@ -1,16 +1,18 @@
-"""Ground truth: a file that says which action is done with which thing, and when, in videos whose content is known."""
+"""Ground truth: the action and the thing at each time of videos whose content is known, read from a file."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import Any
 
+import pydantic
+from pydantic import BaseModel
+
+from multimodal.scoring.json_files import load_json, validated
 from multimodal.store import InputError
 
 
-@dataclasses.dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True)
 class TruthStep:
     """``action`` is done with ``thing`` during ``[start, end)`` seconds."""
 
@@ -22,7 +24,7 @@ class TruthStep:
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """``steps`` by video (SHA-256), the names in use, and the videos to hold out of training."""
+    """``steps`` by video (SHA-256), the names of actions and things, and the videos to hold out of training."""
 
     actions: tuple[str, ...]
     things: tuple[str, ...]
@@ -37,25 +39,28 @@ class Truth:
         return found if found is not None and min(found.end, end) > max(found.start, start) else None
 
 
+class _Video(BaseModel):
+    sha256: str
+    split: str
+    steps: tuple[TruthStep, ...]
+
+
+class _TruthFile(BaseModel):
+    actions: tuple[str, ...]
+    things: tuple[str, ...]
+    videos: list[_Video]
+
+
 def read_truth(path: Path) -> Truth:
-    """Reads a truth file (docs/formats.md). Raises :class:`InputError` where it is not one."""
+    """Reads a truth file (docs/formats.md). Raises :class:`~multimodal.store.InputError` where it is not one."""
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        videos = data["videos"]
-        return Truth(
-            tuple(data["actions"]),
-            tuple(data["things"]),
-            {
-                v["sha256"]: tuple(
-                    TruthStep(float(s["start"]), float(s["end"]), s["action"], s["thing"]) for s in v["steps"]
-                )
-                for v in videos
-            },
-            frozenset(v["sha256"] for v in videos if v["split"] == "heldout"),
-        )
+        file = validated(_TruthFile, load_json(path))
     except OSError as error:
         raise InputError(f"--truth {path}: cannot be read ({error.strerror}); name a truth file") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except InputError as error:
         raise InputError(
-            f"--truth {path}: not a truth file ({type(error).__name__}: {error}); docs/formats.md says what it holds"
+            f"--truth {path}: not a truth file ({error}); docs/formats.md says what it holds"
         ) from error
+    steps = {video.sha256: video.steps for video in file.videos}
+    held_out = frozenset(video.sha256 for video in file.videos if video.split == "heldout")
+    return Truth(file.actions, file.things, steps, held_out)

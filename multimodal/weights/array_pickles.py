@@ -1,4 +1,4 @@
-"""Arrays out of a NumPy pickle that is not trusted: what else it names is refused, nothing in it is run."""
+"""Arrays from an untrusted NumPy pickle: any other content is refused, and nothing in it is run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from multimodal.weights.downloads import Refused
+from multimodal.store import InputError
 
 
 def read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
-    """Nested dicts of float arrays out of a pickle, keys joined by "/"; anything else in it is refused."""
+    """The float arrays of a pickle of nested dicts, keys joined by "/". Raises InputError for any other content."""
     try:
         with path.open("rb") as stream:
             tree = _ArraysOnly(stream).load()
@@ -26,16 +26,16 @@ def read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
         EOFError,
         MemoryError,
     ) as error:
-        raise Refused(f"{path.name} holds more than arrays ({error})") from error
+        raise InputError(f"{path.name} holds more than arrays ({error})") from error
 
 
 def _new_array(kind: object, shape: object, letter: object) -> np.ndarray:
-    """What `numpy.core.multiarray._reconstruct` does for the empty array that a pickle then fills."""
+    """The empty array that a pickle then fills, as `numpy.core.multiarray._reconstruct` makes it."""
     return np.ndarray((0,), np.float32)
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Admits the names that a pickled array needs; `numpy.ndarray` itself cannot be called through it."""
+    """An unpickler that admits the names of a pickled array; `numpy.ndarray` itself cannot be called through it."""
 
     ADMITTED = {
         ("numpy.core.multiarray", "_reconstruct"): _new_array,

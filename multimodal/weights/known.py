@@ -1,4 +1,4 @@
-"""The pretrained weights that are known: each file by name, digest, licence and the places that carry it."""
+"""The known pretrained weights: name, files with digests, licence, and the places that carry them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from multimodal.weights.downloads import File, Package
 
 @dataclass(frozen=True)
 class Weights:
-    """What is called `name`: `files[0]` is the one `fetch` returns, the others lie beside it in `folder`.
+    """Weights by `name`: `fetch` returns `files[0]`; the other files lie beside it in `folder` of the cache.
 
-    With `numpy_pickle` the file is a pickle of nested dicts of arrays and is kept as safetensors only.
+    With `numpy_pickle` the file is a pickle of nested dicts of arrays, which is kept as safetensors only.
     """
 
     name: str
@@ -154,7 +154,7 @@ WEIGHTS = {
 
 
 def whisper_weights(name: str) -> Weights | None:
-    """`whisper-NAME` as Whisper's own list has it: its publisher states the digest in the address."""
+    """`whisper-NAME` for any model of Whisper's own list, whose addresses state the digests; None for another name."""
     from speech.checkpoints import CHECKPOINTS
 
     found = CHECKPOINTS.get(name.removeprefix("whisper-")) if name.startswith("whisper-") else None

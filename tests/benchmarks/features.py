@@ -22,7 +22,8 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from multimodal.intake.model_cache import BACKBONE_WEIGHTS  # noqa: E402
-from multimodal.weights.fetching import WeightsError, fetch  # noqa: E402
+from multimodal.store import InputError  # noqa: E402
+from multimodal.weights.fetching import fetch  # noqa: E402
 from vision.backbones import BACKBONES, has_fast_bf16, load  # noqa: E402
 from vision.codebook import Codebook, CodebookOptions, shape_for  # noqa: E402
 from vision.errors import MediaError  # noqa: E402
@@ -74,7 +75,7 @@ def weights_of(name: str, folder: Path) -> tuple[Path, str]:
     """The weights file and what it is: published, or random."""
     try:
         return fetch(BACKBONE_WEIGHTS[name]), "published"
-    except WeightsError:
+    except InputError:
         from torchvision.models import resnet50
         from torchvision.models.video import s3d
 

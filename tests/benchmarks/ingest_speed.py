@@ -128,8 +128,8 @@ def load_models(options: IngestOptions, network: Path | None) -> None:
 
 def ours(path: Path, options: IngestOptions) -> None:
     with tempfile.TemporaryDirectory() as store:
-        fate = ingest.ingest(Store(Path(store)), video_of(path), options, "cpu", threads=1)
-    assert fate.clips and fate.sentences, fate
+        outcome = ingest.ingest(Store(Path(store)), video_of(path), options, "cpu", threads=1)
+    assert outcome.clips and outcome.sentences, outcome
 
 
 @dataclasses.dataclass

@@ -12,7 +12,7 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import load_trained
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
-from multimodal.store import InputError, Store, StoreError, publish_folder
+from multimodal.store import InputError, Store, publish_folder
 from multimodal.training.checkpoints import check
 from multimodal.vocabulary import Vocabulary
 
@@ -132,5 +132,5 @@ def test_a_damaged_catalogue_is_an_error_in_words(store, at):
     try:
         with Catalogue(store.catalogue) as catalogue:
             catalogue.videos()
-    except StoreError as error:
+    except InputError as error:
         assert "catalogue" in str(error) and "\n" not in str(error)

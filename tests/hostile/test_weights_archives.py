@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from multimodal.store import InputError
 from multimodal.weights import downloads
 from multimodal.weights.downloads import File, Package
-from multimodal.weights.fetching import WeightsError, fetch
+from multimodal.weights.fetching import fetch
 from multimodal.weights.known import WEIGHTS, Weights
 
 GOOD = b"the right weights" * 1000
@@ -95,7 +96,7 @@ def offer(tmp_path, monkeypatch):
 
 def refusal(folder: Path) -> str:
     """The message of a fetch that must fail and leave nothing but the lock behind."""
-    with pytest.raises(WeightsError) as failed:
+    with pytest.raises(InputError) as failed:
         fetch("x")
     assert [path.name for path in folder.iterdir()] == [".lock"]
     assert "\n" not in str(failed.value)

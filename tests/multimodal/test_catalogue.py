@@ -6,7 +6,7 @@ import pytest
 
 from multimodal import catalogue
 from multimodal.catalogue import MIGRATIONS, Catalogue, Video
-from multimodal.store import InputError, StoreError, out_of_space
+from multimodal.store import InputError, out_of_space
 
 A, B, C = (letter * 64 for letter in "abc")
 
@@ -61,14 +61,14 @@ def test_a_newer_catalogue_is_refused(path):
         db.execute("INSERT INTO migrations VALUES ('_create_wonders')")
     db.close()
     with pytest.raises(
-        StoreError, match=r"made by a newer version \(step _create_wonders\); upgrade videobert"
+        InputError, match=r"made by a newer version \(step _create_wonders\); upgrade videobert"
     ):
         Catalogue(path)
 
 
 def test_a_damaged_catalogue_is_refused_in_words(path):
     path.write_bytes(b"no database " * 1000)
-    with pytest.raises(StoreError, match="file is not a database; restore it"):
+    with pytest.raises(InputError, match="file is not a database; restore it"):
         Catalogue(path)
 
 
@@ -130,9 +130,12 @@ def test_what_is_forgotten_is_remembered_until_its_files_are_gone(path):
         db.forget(video)
         assert db.get(A) is None and db.videos() == []
         assert (
-            db.forgotten() == db.forgotten(unfinished=True) == [video] == [db.find("secret name", going=True)]
+            db.forgotten()
+            == db.forgotten(unfinished=True)
+            == [video]
+            == [db.find("secret name", unfinished=True)]
         )
-        with pytest.raises(StoreError, match="not in this store"):
+        with pytest.raises(InputError, match="not in this store"):
             db.find("secret name")
         db.forgot(A)
         assert db.forgotten(unfinished=True) == [] and db.forgotten()[0].transcript == "t"

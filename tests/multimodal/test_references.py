@@ -15,11 +15,11 @@ from multimodal.catalogue import Video
 from multimodal.scoring.references import (
     LARGEST,
     Reference,
-    ReferencesError,
     match,
     read_references,
     referenced_moments,
 )
+from multimodal.store import InputError
 
 # The first lines of an entry of youcookii_annotations_trainval.json (http://youcook2.eecs.umich.edu/download), and one without any
 YOUCOOK2 = {
@@ -93,45 +93,46 @@ def annotation(**parts) -> dict:
 
 CELLS = "video,start,end,text\n"
 BAD = {
-    "times.json": (annotation(segment=[5, 3]), ["annotations[0]", "ends at 3, not after its start at 5"]),
-    "one.json": (annotation(segment=[5]), ["annotations[0].segment", "[start, end]", "correct it"]),
-    "words.json": (annotation(segment=["1", "2"]), ["start", "'1'", "seconds from 0 to 86400"]),
-    "true.json": (annotation(segment=[True, 2]), ["start", "True"]),
-    "minus.json": (annotation(segment=[-1, 2]), ["start", "-1"]),
-    "nan.json": ('{"database": {"a": {"annotations": [{"segment": [NaN, 2], "sentence": "x"}]}}}', ["start", "nan"]),
-    "far.json": (annotation(segment=[1, 1e9]), ["end", "1000000000.0"]),
-    "empty.json": (annotation(sentence="  "), ["text", "a sentence"]),
-    "number.json": (annotation(sentence=3), ["text", "3", "a sentence"]),
-    "long.json": (annotation(sentence="x" * 10_001), ["10001 characters", "at most 10000"]),
-    "test.json": ({"database": {"a": {"annotations": [{"segment": [1, 2], "id": 0}]}}}, ["has no sentence", "trainval"]),
-    "list.json": ({"database": []}, ["database", "must be an object"]),
-    "entry.json": ({"database": {"a": 3}}, ["database['a']", 'a list "annotations"']),
-    "subset.json": ({"database": {"a": {"subset": 3, "annotations": []}}}, ["subset", "3"]),
-    "none.json": ({"database": {}}, ["holds no sentence"]),
-    "other.json": ({"videos": []}, ["YouCook2", "a list of rows"]),
-    "rows.json": (["x"], ["[0]", "'x'", "object"]),
-    "video.json": ([{"start": 1, "end": 2, "text": "x"}], ["[0]: video", "a video's name"]),
-    "half.json": ([{"video": "a", "start": 1, "text": "x"}], ["[0]", "has no end", "neither"]),
-    "twice.json": ('{"database": {"a": {"annotations": []}, "a": {"annotations": []}}}', ["'a' stands twice"]),
-    "cut.json": ('{"database": {\n"a": {"annotations": [', ["line 2", "is not JSON"]),
-    "deep.json": ("[" * 100_000, ["nested too deep"]),
-    "time.csv": (CELLS + "a,0,1,x\na,one,2,y\n", ["line 3", "'one'", "number of seconds"]),
+    "times.json": (annotation(segment=[5, 3]), ["annotations[0]", "ends at 3", "5"]),
+    "one.json": (annotation(segment=[5]), ["annotations[0].segment", "[5]", "2 items"]),
+    "words.json": (annotation(segment=["1", "2"]), ["annotations[0]", "start='1'"]),
+    "true.json": (annotation(segment=[True, 2]), ["start=True"]),
+    "minus.json": (annotation(segment=[-1, 2]), ["start=-1"]),
+    "nan.json": ('{"database": {"a": {"annotations": [{"segment": [NaN, 2], "sentence": "x"}]}}}', ["start=nan"]),
+    "far.json": (annotation(segment=[1, 1e9]), ["end=1000000000.0", "86400"]),
+    "empty.json": (annotation(sentence="  "), ["annotations[0]", "sentence=''"]),
+    "number.json": (annotation(sentence=3), ["sentence=3"]),
+    "long.json": (annotation(sentence="x" * 10_001), ["sentence='xxx", "10000 characters"]),
+    "test.json": ({"database": {"a": {"annotations": [{"segment": [1, 2], "id": 0}]}}}, ["annotations[0]", "'sentence'"]),
+    "list.json": ({"database": []}, ["database=[]"]),
+    "entry.json": ({"database": {"a": 3}}, ["database.a=3"]),
+    "subset.json": ({"database": {"a": {"subset": 3, "annotations": []}}}, ["database.a.subset=3"]),
+    "none.json": ({"database": {}}, ["no sentence"]),
+    "other.json": ({"videos": []}, ["YouCook2", "list of rows"]),
+    "rows.json": (["x"], ["[0]='x'"]),
+    "segment.json": ({"segments": ["x"]}, ["segments[0]='x'"]),
+    "video.json": ([{"start": 1, "end": 2, "text": "x"}], ["[0]", "video=None"]),
+    "half.json": ([{"video": "a", "start": 1, "text": "x"}], ["[0]", "no end", "neither"]),
+    "twice.json": ('{"database": {"a": {"annotations": []}, "a": {"annotations": []}}}', ["'a'", "twice"]),
+    "cut.json": ('{"database": {\n"a": {"annotations": [', ["line 2", "JSON"]),
+    "deep.json": ("[" * 100_000, ["nested"]),
+    "time.csv": (CELLS + "a,0,1,x\na,one,2,y\n", ["line 3", "start 'one'"]),
     "cells.csv": (CELLS + "a,0,1,x,y\n", ["line 2", "5 cells"]),
     "order.csv": (CELLS + "a,3,1,x\n", ["line 2", "ends at 1"]),
-    "end.csv": (CELLS + "a,3,,x\n", ["line 2", "has no end"]),
-    "text.csv": (CELLS + "a,3,4,\n", ["line 2", "a sentence"]),
-    "name.csv": (CELLS + ",3,4,x\n", ["line 2", "names no video"]),
-    "columns.csv": ("video,start,end\na,1,2\n", ["none is text"]),
-    "quotes.csv": ('key,video_id,sentence\nr,a,"never ends\n', ["line", "quotes"]),
-    "onion.vtt": ("WEBVTT\n\n00:09.000 --> 00:01.000\nx\n", ["line 3", "ends before it starts"]),
-    "file.txt": ("x", [".txt is not known", ".json"]),
+    "end.csv": (CELLS + "a,3,,x\n", ["line 2", "no end"]),
+    "text.csv": (CELLS + "a,3,4,\n", ["line 2", "sentence=''"]),
+    "name.csv": (CELLS + ",3,4,x\n", ["line 2", "no video"]),
+    "columns.csv": ("video,start,end\na,1,2\n", ["columns video, start, end", "text"]),
+    "quotes.csv": ('key,video_id,sentence\nr,a,"never ends\n', ["line 2", "quotes"]),
+    "onion.vtt": ("WEBVTT\n\n00:09.000 --> 00:01.000\nx\n", ["line 3", "ends"]),
+    "file.txt": ("x", [".txt", ".json"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_wrong_is_said_in_one_line(tmp_path, name):
     content, words = BAD[name]
-    with pytest.raises(ReferencesError) as error:
+    with pytest.raises(InputError) as error:
         read_references(written(tmp_path, name, content))
     message = str(error.value)
     assert message.startswith(f"{name}") and "\n" not in message and len(message) < 400
@@ -140,20 +141,20 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, name):
 
 
 def test_a_file_that_is_not_there_or_is_no_text(tmp_path):
-    with pytest.raises(ReferencesError, match="No such file"):
+    with pytest.raises(InputError, match=r"gone\.json"):
         read_references(tmp_path / "gone.json")
     (tmp_path / "bytes.json").write_bytes(b'{"a": "\xff"}')
-    with pytest.raises(ReferencesError, match="byte 7 is not UTF-8"):
+    with pytest.raises(InputError, match="byte 7 "):
         read_references(tmp_path / "bytes.json")
     os.mkfifo(tmp_path / "pipe.json")
-    with pytest.raises(ReferencesError, match="is no regular file"):
+    with pytest.raises(InputError, match=r"pipe\.json"):
         read_references(tmp_path / "pipe.json")
     with (tmp_path / "large.csv").open("wb") as file:
         file.truncate(LARGEST + 1)
-    with pytest.raises(ReferencesError, match=f"at most {LARGEST} are read"):
+    with pytest.raises(InputError, match=str(LARGEST)):
         read_references(tmp_path / "large.csv")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ReferencesError, match="a folder without"):
+    with pytest.raises(InputError, match=r"folder.*\.json"):
         read_references(tmp_path / "folder")
     text = written(tmp_path, "half.json", '[{"video": "a", "text": "\\ud800 \\u2028 x"}]')
     assert read_references(text)[0].sentence.encode() == b"? x"
@@ -172,7 +173,7 @@ def test_damaged_files_are_read_or_refused_never_worse(tmp_path_factory, data):
     (folder / name).write_bytes(raw)
     try:
         found = read_references(folder / name)
-    except ReferencesError as error:
+    except InputError as error:
         assert "\n" not in str(error)
     else:
         assert all(isinstance(r, Reference) and r.sentence for r in found)
@@ -197,7 +198,7 @@ def test_names_mean_videos_by_their_stem():
     }  # fmt: skip
     assert found.unknown == ("gone", "One")
     twins = [video("d1", "one.mp4"), video("d2", "one.mkv")]
-    with pytest.raises(ReferencesError, match="'one' is the name of 2 videos"):
+    with pytest.raises(InputError, match="'one'.* 2 videos"):
         match(references[:1], twins)
     assert match([Reference("one.mkv", None, None, "x")], twins).by_video.keys() == {"d2"}
 

@@ -219,7 +219,7 @@ def test_a_careless_removal_would_be_found_out(world):
 
 
 PLACES = (
-    (Catalogue, "forget"), (removal, "remove_video"), (Path, "unlink"), (removal, "_take_pictures"), (removal, "write_whole"),
+    (Catalogue, "forget"), (removal, "remove_video"), (Path, "unlink"), (removal, "_delete_pictures"), (removal, "write_whole"),
     (Catalogue, "forgot"),
 )  # fmt: skip
 

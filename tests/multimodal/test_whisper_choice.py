@@ -13,10 +13,10 @@ def test_a_file_is_known_by_its_content(tmp_path):
     first.write_bytes(b"one")
     second.write_bytes(b"one")
     video = Video("0" * 64, "v.mp4", str(tmp_path / "v.mp4"), 0, "new", "")
-    made = {ingest._whole_recipe(video, IngestOptions(whisper=str(path))) for path in (first, second)}
+    made = {ingest.whole_recipe(video, IngestOptions(whisper=str(path))) for path in (first, second)}
     assert len(made) == 1
     second.write_bytes(b"another")
-    assert ingest._whole_recipe(video, IngestOptions(whisper=str(second))) not in made
+    assert ingest.whole_recipe(video, IngestOptions(whisper=str(second))) not in made
 
 
 def test_neither_a_name_nor_a_file_is_refused(tmp_path):

@@ -1,0 +1,80 @@
+"""Import of a corpus from two CSV files, captions and visual tokens: wall time, CPU time and syncs to the disk.
+
+`python tests/benchmarks/import_speed.py [--videos 352] [--store FOLDER]`. The corpus has the shape of one that was
+imported for real: 352 videos of about five minutes, a sentence every four seconds. The store lies in a temporary folder
+unless `--store` names one on the disk to be measured.
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from multimodal.catalogue import Catalogue
+from multimodal.intake.imports import ImportOptions, find_imports, import_files
+from multimodal.store import Store
+from vision.clips import CLIP_SECONDS
+
+SECONDS_A_VIDEO, SECONDS_A_SENTENCE, WORDS_A_SENTENCE, TOKENS = 300, 4, 10, 1728
+WORDS = "now take the onion and chop it very fine then add salt to a hot pan with some oil".split()
+
+
+def write_corpus(folder: Path, videos: int) -> list[Path]:
+    """`captions.csv` and `tokens.csv` of so many videos."""
+    draw = np.random.default_rng(0)
+    captions, tokens = ["video,start,end,text"], ["video,start,token"]
+    for n in range(videos):
+        for start in range(0, SECONDS_A_VIDEO, SECONDS_A_SENTENCE):
+            words = " ".join(draw.choice(WORDS, WORDS_A_SENTENCE))
+            captions.append(f'video{n:05},{start},{start + SECONDS_A_SENTENCE},"{words}, number {n}."')
+        for clip in range(int(SECONDS_A_VIDEO / CLIP_SECONDS)):
+            tokens.append(f"video{n:05},{clip * CLIP_SECONDS},{draw.integers(TOKENS)}")
+    files = [folder / "captions.csv", folder / "tokens.csv"]
+    for file, lines in zip(files, (captions, tokens), strict=True):
+        file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return files
+
+
+def cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--videos", type=int, default=352)
+    parser.add_argument("--store", type=Path)
+    given = parser.parse_args()
+    syncs, sync = [0], os.fsync
+
+    def counting(descriptor: int) -> None:
+        syncs[0] += 1
+        sync(descriptor)
+
+    os.fsync = counting
+    reports: list[tuple[int, int]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_corpus(Path(folder), given.videos)
+        store = Store(given.store or Path(folder) / "store")
+        began, spent = time.monotonic(), cpu_seconds()
+        with store.writing(), Catalogue(store.catalogue) as catalogue:
+            ended = import_files(
+                store,
+                catalogue,
+                find_imports(files, None),
+                ImportOptions(),
+                lambda done, total, _: reports.append((done, total)),
+            )
+        wall, spent = time.monotonic() - began, cpu_seconds() - spent
+    states = {state: sum(v.state == state for v in ended) for state in ("done", "partial", "refused")}
+    print(
+        f"{given.videos} videos: {wall:.1f} s, {spent:.1f} s of CPU, {syncs[0]} syncs, {len(reports)} reports, {states}"
+    )
+
+
+if __name__ == "__main__":
+    main()

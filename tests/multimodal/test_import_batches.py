@@ -1,0 +1,84 @@
+"""An import is written in batches: killed at any moment it is whole or absent, and its progress counts videos."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from multimodal.catalogue import Catalogue, Video
+from multimodal.intake import imports
+from multimodal.intake.imports import ImportOptions, find_imports, import_files
+from multimodal.library import read_imported_tokens, read_transcript
+from multimodal.store import Store
+
+VIDEOS = [f"v{n}" for n in range(5)]
+
+
+@pytest.fixture
+def files(tmp_path) -> list[Path]:
+    """Two tables of five videos, tokens and words, and words of the first video in a file of its own."""
+    tables = {"tokens.csv": ("token", "3"), "words.csv": ("text", "Peel the carrot.")}
+    for name, (column, value) in tables.items():
+        rows = [f"{video},{1.5 * n},{value}" for video in VIDEOS for n in range(4)]
+        (tmp_path / name).write_text("\n".join([f"video,start,{column}", *rows, ""]), encoding="utf-8")
+    (tmp_path / "other.vtt").write_text("WEBVTT\n\n00:01.000 --> 00:02.000\nStir it.\n", encoding="utf-8")
+    return find_imports([tmp_path / name for name in (*tables, "other.vtt")], None)
+
+
+def imported(store: Store, files: list[Path], report=lambda *_: None) -> list[Video]:
+    """What the catalogue holds after the import."""
+    with store.writing(), Catalogue(store.catalogue) as catalogue:
+        import_files(store, catalogue, files, ImportOptions(), report)
+        return catalogue.videos()
+
+
+def test_progress_counts_videos_and_knows_the_rest_after_the_first_table(tmp_path, files):
+    seen = []
+    imported(Store(tmp_path / "store"), files, lambda done, total, _: seen.append((done, total)))
+    assert seen == [(n, 11) for n in range(1, 12)]
+
+
+@pytest.mark.parametrize("first", range(3))
+def test_an_import_killed_at_any_step_is_whole_or_absent_and_again_completes(
+    tmp_path, files, monkeypatch, first
+):
+    """A chain of imports into one store, each killed some steps later: at a sync, a rename or the catalogue."""
+    monkeypatch.setattr(imports, "BATCH_VIDEOS", 2)
+    wanted = imported(Store(tmp_path / "uninterrupted"), files)
+    store, kills = Store(tmp_path / "store"), 0
+    for steps in range(first, 90, 3):
+        ended = killed(store, files, steps)
+        assert ended in (0, -signal.SIGKILL)
+        kills += ended != 0
+        with store.writing(), Catalogue(store.catalogue) as catalogue:
+            assert not list(store.root.glob("**/.*.part"))
+            for video in catalogue.videos():
+                assert video.transcript is None or read_transcript(store, video).sentences
+                assert video.features is None or read_imported_tokens(store, video) is not None
+        if ended == 0:
+            break
+    assert kills >= 3 and imported(store, files) == wanted
+
+
+def killed(store: Store, files: list[Path], steps: int) -> int:
+    """Imports in a child process that is killed after so many steps; returns how the child ended."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        left = iter(range(steps))
+        for owner, name in ((os, "fsync"), (Path, "rename"), (Catalogue, "record")):
+            original = getattr(owner, name)
+
+            def counted(*arguments: object, original=original) -> object:
+                if next(left, None) is None:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return original(*arguments)
+
+            setattr(owner, name, counted)
+        imported(store, files)
+        os._exit(0)
+    finally:
+        os._exit(1)
+    raise AssertionError("not reached")
