@@ -58,7 +58,7 @@ def test_the_readme_names_the_commands_that_matter():
     }  # fmt: skip
 
 
-def test_run_tells_each_fate_and_where_the_report_is(story):
+def test_run_tells_each_outcome_and_where_the_report_is(story):
     assert len(re.findall(r"^done .* kitchen-00[012]\.mp4$", story["run"], re.MULTILINE)) == 3
     page = Path(re.search(r"^Report: (.*)$", story["run"], re.MULTILINE)[1]).read_text(encoding="utf-8")
     assert "kitchen-001" in page
