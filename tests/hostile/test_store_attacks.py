@@ -38,7 +38,7 @@ def model(store: Store) -> Path:
         len(WORDS) + 4, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
     )
     with publish_folder(folder) as beside:
-        JointBert(options).start(0).save(beside)
+        JointBert(options).init_weights(0).save(beside)
         Vocabulary(WORDS, 3).write(beside)
     return folder
 

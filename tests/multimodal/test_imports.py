@@ -31,6 +31,7 @@ from multimodal.library import (
     split,
     usable,
 )
+from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.store import InputError, Store
 from multimodal.tokens import TokenOptions, describe, encode_videos, fit_codebook, load_codebook
 from multimodal.training import checkpoints
@@ -380,9 +381,11 @@ def test_a_store_without_video_files_answers_and_reports(kitchen, kind):
     encode_videos(kitchen.store, digest, videos, quiet)
     vocabulary = Vocabulary((*SPECIALS, *WORDS), 5)
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    model = JointBert(ModelOptions(vocab_size=vocabulary.size, **shape)).start(0)
-    checkpoints.save(kitchen.store.model("m"), model, vocabulary, torch.optim.AdamW(model.parameters()),
-                     Progress(1, 1, 1, 0), {})  # fmt: skip
+    model = JointBert(ModelOptions(vocab_size=vocabulary.size, **shape)).init_weights(0)
+    objective = PretrainingObjective(model, vocabulary)
+    checkpoints.save(
+        kitchen.store.model("m"), objective, objective.state_dict(), {}, Progress(1, 1, 1, 0), {}
+    )
     kitchen.catalogue.set_current("model", "m")
     kitchen.catalogue.set_current("model_codebook", digest)
     trained = load_trained(kitchen.store, "m", digest, "cpu")
