@@ -10,7 +10,8 @@ from multimodal.catalogue import Video
 from multimodal.intake import ingest, model_cache
 from multimodal.intake.ingest import BUDGET_PER_SECOND, MOST_RESULTS, IngestOptions, decoding_limits
 from multimodal.store import Store, file_digest
-from speech import audio
+from speech import audio, vad
+from speech.errors import SpeechModelError
 from vision.clips import CLIP_SECONDS
 from vision.media import MAX_SECONDS, Media, VideoStream
 
@@ -78,3 +79,17 @@ def test_a_backbone_that_gives_no_numbers_is_told(tmp_path, videos, weights_or_s
         "picture: the clip at 0 s: backbone mobilenetv2 gives NaN or more than 65504 for it" in outcome.reason
     )
     assert not list((store.root / "features").glob("*.safetensors"))
+
+
+def test_where_vad_has_no_weights_no_video_is_blamed(tmp_path, weights_or_skip, monkeypatch):
+    """What no video can do without ends the command; it is not one video's outcome."""
+    for name in ("whisper-tiny.en", "mobilenetv2-imagenet"):
+        weights_or_skip(name)
+    monkeypatch.setattr(vad.importlib.util, "find_spec", lambda name: None)
+    vad._network.cache_clear()
+    file = Path(__file__).parents[1] / "samples/kitchen-000.mp4"
+    video = Video(file_digest(file), file.name, str(file), file.stat().st_size)
+    with pytest.raises(SpeechModelError, match="silero-vad"):
+        ingest.ingest(
+            Store(tmp_path / "store"), video, IngestOptions(backbone="mobilenetv2"), "cpu", threads=1
+        )
