@@ -10,15 +10,17 @@ import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from multimodal.answers.index import address, made_of
 from multimodal.catalogue import Video
-from multimodal.inference.trained import Trained
 from multimodal.library import read_material
 from multimodal.store import Store, canonical_json, recipe, write_whole
+
+if TYPE_CHECKING:
+    from multimodal.inference.trained import Trained
 
 VERSION = 1
 FILE = "token_names.json"
