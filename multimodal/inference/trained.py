@@ -17,7 +17,16 @@ from multimodal.store import InputError, Store, changed_files
 from multimodal.training import checkpoints
 from multimodal.vocabulary import Vocabulary
 
-__all__ = ["TEXT_TYPE", "Trained", "TokenSequence", "check_opened", "encode", "load_trained", "sequence", "training_steps"]
+__all__ = [
+    "TEXT_TYPE",
+    "Trained",
+    "TokenSequence",
+    "check_opened",
+    "encode",
+    "load_trained",
+    "sequence",
+    "training_steps",
+]
 
 OPENED = ("card.json", "config.json", "model.safetensors", "tokenizer.json")
 """The files of a checkpoint that inference reads. The optimizer's state is not one of them."""

@@ -1,6 +1,6 @@
-"""Accuracy of the next tokens on a store's held-out videos by how many clips are masked at once, beside the table.
+"""Accuracy of the next tokens on held-out videos by the number of clips mquestions at once, beside the bigram table.
 
-`next` masks the clips up to a horizon; here each is also asked with the 8 coming clips masked together.
+`next` masks the clips up to a horizon; here each is also questions with the 8 coming clips mquestions together.
 ``python tests/benchmarks/forecast_masks.py [STORE]``; without STORE it takes what `make demo` leaves.
 """
 
@@ -19,12 +19,12 @@ from multimodal.tokens import train_and_held_out
 from vision.clips import CLIP_SECONDS
 
 
-def right(trained: Trained, asked: list[tuple[Material, int]], horizon: int, masked: int) -> float:
-    guesses = forecast_probabilities(trained, [m.tokens[:i].tolist() for m, i in asked], masked)[
+def accuracy(trained: Trained, questions: list[tuple[Material, int]], horizon: int, mquestions: int) -> float:
+    guesses = forecast_probabilities(trained, [m.tokens[:i].tolist() for m, i in questions], mquestions)[
         :, horizon - 1
     ].argmax(-1)
-    hits = [g == m.tokens[i + horizon - 1] for g, (m, i) in zip(guesses.tolist(), asked, strict=True)]
-    return sum(hits) / len(hits)
+    right = [g == m.tokens[i + horizon - 1] for g, (m, i) in zip(guesses.tolist(), questions, strict=True)]
+    return sum(right) / len(right)
 
 
 def main() -> None:
@@ -36,14 +36,16 @@ def main() -> None:
     with Catalogue(store.catalogue) as catalogue:
         trained, videos = open_trained(store, catalogue, "cpu"), usable(catalogue)
         split = train_and_held_out(store, videos, trained.codebook)
-        learned, held_out = ([read_material(store, trained.codebook, v) for v in part] for part in split)
-    print(f"{'ahead':>6}{'8 masked':>10}{'own masked':>12}{'table':>8}{'n':>6}")
+        train_videos, held_out = ([read_material(store, trained.codebook, v) for v in part] for part in split)
+    print(f"{'ahead':>6}{'8 mquestions':>10}{'own mquestions':>12}{'table':>8}{'n':>6}")
     for h in HORIZONS:
-        asked = [(m, i) for m in held_out for i in range(1, len(m.tokens)) if i + h <= len(m.tokens)]
-        table = BigramTable(learned, h, -1)
-        by_table = sum(table(int(m.tokens[i - 1])) == m.tokens[i + h - 1] for m, i in asked) / len(asked)
-        shares = [right(trained, asked, h, masked) for masked in (max(HORIZONS), h)]
-        print(f"{h * CLIP_SECONDS:5.1f}s{shares[0]:10.3f}{shares[1]:12.3f}{by_table:8.3f}{len(asked):6d}")
+        questions = [(m, i) for m in held_out for i in range(1, len(m.tokens)) if i + h <= len(m.tokens)]
+        table = BigramTable(train_videos, h, -1)
+        by_table = sum(table(int(m.tokens[i - 1])) == m.tokens[i + h - 1] for m, i in questions) / len(
+            questions
+        )
+        shares = [accuracy(trained, questions, h, mquestions) for mquestions in (max(HORIZONS), h)]
+        print(f"{h * CLIP_SECONDS:5.1f}s{shares[0]:10.3f}{shares[1]:12.3f}{by_table:8.3f}{len(questions):6d}")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""Does it learn? Pretrains on a store of the grown sample corpus with several seeds and sizes, and asks held-out videos.
+"""The learning study: pre-trains on a store of the grown sample corpus with several seeds and sizes, and evaluates each model.
 
     python tests/samples/make_corpus.py --out DIR --videos 344 --actions 12 --things 12 --voices captions --jobs 2 --preset ultrafast
     videobert ingest DIR --captions --truth DIR/truth.json --store STORE
-    python tests/benchmarks/learning.py fit STORE                        # the codebook, on the learned videos, once
+    python tests/benchmarks/learning.py fit STORE                        # the codebook, on the training videos, once
     python tests/benchmarks/learning.py train STORE --seed 0             # one model; also --share 0.5, --alone text|video
     python tests/benchmarks/learning.py captions STORE --seed 0          # captioner, template, nearest neighbour of that model
     python tests/benchmarks/learning.py tables STORE                     # the plain baseline; also --share 0.5 --seed 1
     python tests/benchmarks/learning.py show STORE                       # the tables of all that was made, as in docs/results.md
 
-Each model is a run of its own that can be stopped and started again; its figures are kept in STORE/study/; ``--truth DIR/truth.json`` goes with all parts but show.
-All models of the study use one codebook and make the same number of steps, so that only the data differ.
-The recipes were chosen by figures on the held-out videos. ``--fresh NEW/truth.json`` with train, captions and tables asks the
-same models and counts about videos that came into the store later: ``make_corpus.py --seed 1 --videos 86 --out NEW ...`` and
+Each model is a run of its own that can be stopped and resumed; its figures are kept in STORE/study/. All parts but show need
+``--truth DIR/truth.json``. All models use one codebook and make the same number of steps, so that only the data differ. The
+recipes were chosen by figures on the held-out videos. ``--fresh NEW/truth.json`` with train, captions and tables evaluates the
+same models and counts on videos that came into the store later: ``make_corpus.py --seed 1 --videos 86 --out NEW ...`` and
 ``videobert ingest NEW --captions --store STORE``.
 """
 
@@ -39,8 +39,9 @@ from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.joint.decoder import Decoder
 from multimodal.joint.initialization import from_checkpoint
-from multimodal.joint.model import JointBert
+from multimodal.joint.model import JointBert, ModelOptions
 from multimodal.library import Material, read_material, usable
+from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.objectives.weights import LossWeights
 from multimodal.scoring.caption_figures import Candidate, caption_figures
 from multimodal.scoring.cloze import cloze_figures
@@ -57,7 +58,7 @@ from multimodal.vocabulary import TEMPLATE, Vocabulary
 
 PARTS = ("fit", "train", "captions", "tables", "show")
 STEPS = 1000
-SINGLE_PROCESS = {
+WEIGHTS = {
     "both": LossWeights(),
     "text": LossWeights(video=0, joint=0, alignment=0, contrast=0),
     "video": LossWeights(text=0, joint=0, alignment=0, contrast=0),
@@ -66,11 +67,11 @@ SINGLE_PROCESS = {
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """A store with its codebook, what is learned from, what is held out, and the truth of both."""
+    """A store with its codebook, its training videos and held-out videos, and the truth of both."""
 
     store: Store
     codebook: str
-    learned: list[Material]
+    train_videos: list[Material]
     held_out: list[Material]
     truth: Truth
 
@@ -82,9 +83,9 @@ def say(done: int, whole: int, words: str) -> None:
 def fit(store: Store, truth: Truth) -> str:
     with Catalogue(store.catalogue) as catalogue:
         videos = usable(catalogue)
-    learned = [v for v in videos if v.video not in truth.held_out]
+    train_videos = [v for v in videos if v.video not in truth.held_out]
     held_out = [v for v in videos if v.video in truth.held_out]
-    codebook = fit_codebook(store, learned, held_out, TokenOptions(), say)
+    codebook = fit_codebook(store, train_videos, held_out, TokenOptions(), say)
     encode_videos(store, codebook, videos, say)
     (store.root / "study").mkdir(exist_ok=True)
     (store.root / "study" / "codebook").write_text(codebook)
@@ -92,125 +93,128 @@ def fit(store: Store, truth: Truth) -> str:
 
 
 def read(store: Store, truth: Truth, fresh: Truth | None) -> Corpus:
-    """What is held out is what the codebook knows as that, or the ``fresh`` videos, which neither it nor a model has met."""
+    """The held-out videos are those of the codebook, or the ``fresh`` ones, which neither it nor a model was trained on."""
     codebook = (store.root / "study" / "codebook").read_text()
     with Catalogue(store.catalogue) as catalogue:
         videos = usable(catalogue)
-    learned, held_out = train_and_held_out(store, videos, codebook)
+    train_videos, held_out = train_and_held_out(store, videos, codebook)
     if fresh:
         assert not fresh.steps.keys() & truth.steps.keys(), "these videos are of the study itself"
         held_out = [v for v in videos if v.video in fresh.steps]
         truth = dataclasses.replace(truth, steps=truth.steps | fresh.steps)
         encode_videos(store, codebook, held_out, say)
-    parts = ([read_material(store, codebook, v) for v in part] for part in (learned, held_out))
+    parts = ([read_material(store, codebook, v) for v in part] for part in (train_videos, held_out))
     return Corpus(store, codebook, *parts, truth)
 
 
 def share_of(corpus: Corpus, share: float, seed: int) -> list[Material]:
-    """A part of the learned videos; smaller parts lie within larger ones of the same seed."""
-    order = np.random.default_rng(seed).permutation(len(corpus.learned))
-    return [corpus.learned[i] for i in order[: round(share * len(order))]]
+    """A share of the training videos; smaller shares lie within larger ones of the same seed."""
+    order = np.random.default_rng(seed).permutation(len(corpus.train_videos))
+    return [corpus.train_videos[i] for i in order[: round(share * len(order))]]
 
 
 def pretrained(
     corpus: Corpus, share: float, alone: str, seed: int, steps: int
 ) -> tuple[Trained, list[Material]]:
-    learned = share_of(corpus, share, seed)
+    """A model trained on a share of the videos, on both modalities or one ``alone``, and these videos."""
+    videos = share_of(corpus, share, seed)
     codebook = load_codebook(corpus.store, corpus.codebook)
     centroids_KD = torch.from_numpy(codebook.leaf_centroids())
     start = text_start("minilm-l6")
     vocabulary = Vocabulary.of_bert(start, len(centroids_KD))
     options, training = QUICK
     training = dataclasses.replace(
-        training, seed=seed, epochs=1, least_steps=steps, most_steps=steps, weights=SINGLE_PROCESS[alone]
+        training, seed=seed, epochs=1, least_steps=steps, most_steps=steps, weights=WEIGHTS[alone]
     )
     used = codebook.used_.nonzero()[0].tolist()
-    examples = gather(vocabulary, learned, options, seed, training.weights.asked, used)
+    examples = gather(vocabulary, videos, options, seed, training.weights.active_terms, used)
     root = corpus.store.root / "study" / f"{alone}-{share:g}-{seed}-{steps}"
-    folder = train(
-        root, vocabulary, lambda: from_checkpoint(start, vocabulary, centroids_KD, seed), examples, None,
-        training, device=torch.device("cpu"), card={}, report=say,
-    )  # fmt: skip
-    return Trained(root.name, folder, JointBert.load(folder), vocabulary, corpus.codebook), learned
+
+    def begin(checkpoint: Path | None) -> PretrainingObjective:
+        if checkpoint is not None:
+            model = JointBert(ModelOptions.load(checkpoint))
+        else:
+            model = from_checkpoint(start, vocabulary, centroids_KD, seed)
+        return PretrainingObjective(model, vocabulary, training.weights)
+
+    folder = train(root, begin, examples, None, training, device=torch.device("cpu"), card={}, report=say)
+    return Trained(root.name, folder, JointBert.load(folder), vocabulary, corpus.codebook), videos
 
 
-def of_one_modality(trained: Trained, learned: list[Material], corpus: Corpus) -> dict[str, Figure]:
-    """What can be asked of a model that learned from words or from visual tokens alone."""
-    paired = [s for m in corpus.held_out for s in m.spoken() if s.text and s.tokens]
-    before = [s for m in learned for s in m.spoken() if s.text]
-    return cloze_figures(trained, paired, before, corpus.truth, 0) | next_token_figures(
-        trained, learned, corpus.held_out
-    )
+def of_one_modality(trained: Trained, train_videos: list[Material], corpus: Corpus) -> dict[str, Figure]:
+    """The figures of a model that was trained on words or on visual tokens alone."""
+    spoken = [s for m in train_videos for s in m.spoken() if s.text]
+    cloze = cloze_figures(trained, plain_tables.paired(corpus.held_out), spoken, corpus.truth)
+    return cloze | next_token_figures(trained, train_videos, corpus.held_out)
 
 
-def captioned(corpus: Corpus, trained: Trained, learned: list[Material]) -> dict[str, Figure]:
-    """CIDEr and BLEU-4 of each route of a model. The captioner is learned from what was spoken, and again with the
-    written captions of the learned videos after it; the nearest learned moment has its words and its written caption.
+def captioned(corpus: Corpus, trained: Trained, train_videos: list[Material]) -> dict[str, Figure]:
+    """CIDEr and BLEU-4 of each captioning method with a model: the captioner trained on speech, the same fine-tuned on the
+    written captions of the training videos, the template, and the nearest training moment's words or written caption.
     """
     options, moments = CaptionerOptions(), plain_tables.paired(corpus.held_out)
     written = [
         (m.video.video, s.start, s.end, f"{s.action} the {s.thing}")
-        for m in learned
+        for m in train_videos
         for s in corpus.truth.steps[m.video.video]
     ]
-    shown, spoken = [s.tokens for s in moments], plain_tables.paired(learned)
+    tokens, spoken = [s.tokens for s in moments], plain_tables.paired(train_videos)
     captions = [dataclasses.replace(s, text=caption_of(corpus.truth, s)) for s in spoken]
-    routes = {
-        "template": [fill_blanks(trained, TEMPLATE, tokens)[0] for tokens in shown],
-        "nearest_spoken": [text for text, _ in nearest_captions(trained, spoken, shown)],
-        "nearest_written": [text for text, _ in nearest_captions(trained, captions, shown)],
+    methods = {
+        "template": [fill_blanks(trained, TEMPLATE, t)[0] for t in tokens],
+        "nearest_spoken": [text for text, _ in nearest_captions(trained, spoken, tokens)],
+        "nearest_written": [text for text, _ in nearest_captions(trained, captions, tokens)],
     }
-    for route, references in (("captioner", ()), ("captioner_fine_tuned", written)):
-        spoken, referenced = gather_captions(corpus.store, trained, learned, options, references)
-        folder = train_captioner(
-            trained.folder.parent / route, trained, spoken, options, options.training, {}, say
-        )
+    for method, references in (("captioner", ()), ("captioner_fine_tuned", written)):
+        speech, referenced = gather_captions(corpus.store, trained, train_videos, options, references)
+        root = trained.folder.parent
+        folder = train_captioner(root / method, trained, speech, options, options.training, {}, say)
         if referenced is not None:
-            fine_tuned = trained.folder.parent / f"{route} fine-tuned"
+            fine_tuned = root / f"{method} fine-tuned"
             folder = train_captioner(
                 fine_tuned, trained, referenced, options, options.fine_tuning, {}, say, folder
             )
         decoder = Decoder.load(folder, trained.model)
-        captioner = TrainedCaptioner(route, decoder, options, len(references))
+        captioner = TrainedCaptioner(method, decoder, options, len(references))
         describe = describer(corpus.store, trained, captioner, corpus.held_out, during=False)
-        routes[route] = describe(moments)
-    return scored(corpus, routes)
+        methods[method] = describe(moments)
+    return scored(corpus, methods)
 
 
 def caption_of(truth: Truth, s: Segment) -> str:
-    """What a person would write of the moment: "chop the carrot"."""
+    """The written caption of a moment, such as "chop the carrot"."""
     step = truth.at(s.video, s.start, s.end)
     return f"{step.action} the {step.thing}"
 
 
-def scored(corpus: Corpus, routes: dict[str, list[str]]) -> dict[str, Figure]:
-    """CIDEr and BLEU-4 (micro) of each route's captions of the held-out moments, against what a person would write."""
+def scored(corpus: Corpus, methods: dict[str, list[str]]) -> dict[str, Figure]:
+    """CIDEr and BLEU-4 (micro) of each method's captions of the held-out moments, against the written captions."""
     found, moments = {}, plain_tables.paired(corpus.held_out)
-    for route, texts in routes.items():
-        described = [
+    for method, texts in methods.items():
+        candidates = [
             Candidate(s.video, s.start, text, (caption_of(corpus.truth, s),))
             for s, text in zip(moments, texts, strict=True)
         ]
-        scores = caption_figures(described, with_meteor=False)
-        found |= {f"{route}_{name}": scores[f"caption_micro_{name}"] for name in ("cider", "bleu_4")}
-        print(route, texts[:3], file=sys.stderr)
+        scores = caption_figures(candidates, with_meteor=False)
+        found |= {f"{method}_{name}": scores[f"caption_micro_{name}"] for name in ("cider", "bleu_4")}
+        print(method, texts[:3], file=sys.stderr)
     return found
 
 
-def counted(corpus: Corpus, learned: list[Material]) -> dict[str, Figure]:
-    """The plain baseline, and its two ways to caption: the names that naive Bayes reads, and the written caption of the
-    learned moment that shares most of its tokens."""
+def counted(corpus: Corpus, train_videos: list[Material]) -> dict[str, Figure]:
+    """The plain baseline, and its two captioning methods: the names by naive Bayes, and the written caption of the
+    training moment that shares most of its tokens."""
     truth, start = corpus.truth, text_start("minilm-l6")
     centroids_KD = load_codebook(corpus.store, corpus.codebook).leaf_centroids().astype(np.float64)
     vocabulary = Vocabulary.of_bert(start, len(centroids_KD))
-    found, shown = plain_tables.figures(vocabulary, centroids_KD, learned, corpus.held_out, truth)
-    spoken, moments = plain_tables.paired(learned), plain_tables.paired(corpus.held_out)
-    read = [[int(p.argmax()) for p in shown.log_p(s.tokens)] for s in moments]
+    found, bayes = plain_tables.figures(vocabulary, centroids_KD, train_videos, corpus.held_out, truth)
+    spoken, moments = plain_tables.paired(train_videos), plain_tables.paired(corpus.held_out)
+    names = [[int(p.argmax()) for p in bayes.log_p(s.tokens)] for s in moments]
     near = [plain_tables.nearest(spoken, s) for s in moments]
     return found | scored(
         corpus,
         {
-            "names": [f"{truth.actions[verb]} the {truth.things[noun]}" for verb, noun in read],
+            "names": [f"{truth.actions[verb]} the {truth.things[noun]}" for verb, noun in names],
             "shared_tokens_written": [caption_of(truth, s) for s in near],
         },
     )
@@ -228,13 +232,11 @@ def main() -> None:
     parser.add_argument("part", nargs="?", default="show", choices=PARTS)
     parser.add_argument("store", type=Path, nargs="?", default=Path("study-store"))
     parser.add_argument("--truth", type=Path, help="the corpus' truth.json; needed but for show")
-    parser.add_argument("--share", type=float, default=1.0, help="of the learned videos")
-    parser.add_argument(
-        "--alone", choices=tuple(SINGLE_PROCESS), default="both", help="train one modality alone"
-    )
+    parser.add_argument("--share", type=float, default=1.0, help="of the training videos")
+    parser.add_argument("--alone", choices=tuple(WEIGHTS), default="both", help="train one modality alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--fresh", type=Path, help="truth.json of videos that came later, to be asked about")
+    parser.add_argument("--fresh", type=Path, help="truth.json of videos that came later, to evaluate on")
     given = parser.parse_args()
     if not given.store.is_dir():
         return print(f"{given.store}: there is none; the first lines of {__file__} say how it is made")
@@ -245,16 +247,18 @@ def main() -> None:
     if given.part == "fit":
         return print(fit(store, truth))
     corpus = read(store, truth, read_truth(given.fresh) if given.fresh else None)
-    asked = "fresh-" if given.fresh else ""
+    prefix = "fresh-" if given.fresh else ""
     if given.part == "tables":
-        learned = share_of(corpus, given.share, given.seed)
-        return keep(corpus, f"{asked}tables-{given.share:g}-{given.seed}-0", counted(corpus, learned))
-    trained, learned = pretrained(corpus, given.share, given.alone, given.seed, given.steps)
+        train_videos = share_of(corpus, given.share, given.seed)
+        return keep(corpus, f"{prefix}tables-{given.share:g}-{given.seed}-0", counted(corpus, train_videos))
+    trained, train_videos = pretrained(corpus, given.share, given.alone, given.seed, given.steps)
     if given.part == "captions":
-        return keep(corpus, f"{asked}captions-{trained.name}", captioned(corpus, trained, learned))
+        return keep(corpus, f"{prefix}captions-{trained.name}", captioned(corpus, trained, train_videos))
     if given.alone != "both":
-        return keep(corpus, asked + trained.name, of_one_modality(trained, learned, corpus))
-    return keep(corpus, asked + trained.name, evaluate(trained, learned, corpus.held_out, corpus.truth, say))
+        return keep(corpus, prefix + trained.name, of_one_modality(trained, train_videos, corpus))
+    return keep(
+        corpus, prefix + trained.name, evaluate(trained, train_videos, corpus.held_out, corpus.truth, say)
+    )
 
 
 if __name__ == "__main__":

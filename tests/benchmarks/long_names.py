@@ -1,6 +1,7 @@
-"""Names of one, two and three word pieces compared by the mean over their pieces, and by the sum: who is found too often.
+"""Zero-shot names of one, two and three word pieces scored by the mean over their pieces and by the sum.
 
-A small model reads of things whose names have 1, 1, 2 and 3 pieces, each as often; then each (action, thing) is classified.
+A small model is trained on things whose names have 1, 1, 2 and 3 pieces, each as often; then each (action, thing) is
+classified. The sum prefers the short names.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from multimodal.examples.sampling import Examples  # noqa: E402
 from multimodal.inference.trained import Trained  # noqa: E402
 from multimodal.joint.model import JointBert  # noqa: E402
 from multimodal.library import Material  # noqa: E402
+from multimodal.objectives.pretraining import PretrainingObjective  # noqa: E402
 from multimodal.training.loop import train  # noqa: E402
 from multimodal.vocabulary import Vocabulary  # noqa: E402
 
@@ -43,27 +45,29 @@ def material(video: str, steps: list[tuple[int, int]]) -> Material:
     return dataclasses.replace(found, transcript=dataclasses.replace(found.transcript, sentences=said))
 
 
-def learned(root: Path, steps: int, seed: int) -> Trained:
+def pretrained(root: Path, steps: int, seed: int) -> Trained:
     random = np.random.default_rng(seed)
     every = [(a, t) for a in range(4) for t in range(4)]
     videos = [material(f"{n:064x}", [every[i] for i in random.permutation(16)[:6]]) for n in range(24)]
     spoken, silent = [s for m in videos for s in m.spoken()], [s for m in videos for s in m.silent()]
     examples = Examples.of(VOCABULARY, spoken, silent, ExampleOptions(join_neighbours=0.0, mask=0.3), seed)
 
-    def begin() -> JointBert:
+    def begin(_: Path | None) -> PretrainingObjective:
         shape = joint_samples.options(
             vocab_size=VOCABULARY.size, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
         )
-        quick = JointBert(shape).start(seed)
+        quick = JointBert(shape).init_weights(seed)
         for module in quick.modules():
             if isinstance(module, torch.nn.Linear):
                 module.weight.data *= 8
-        return quick
+        return PretrainingObjective(quick, VOCABULARY)
 
     options = joint_samples.training(
         examples_per_step=16, least_steps=steps, most_steps=steps, learning_rate=4e-3, checkpoint_seconds=1e9
     )
-    folder = train(root, VOCABULARY, begin, examples, None, options, device=torch.device("cpu"), card={}, report=lambda *_: None)  # fmt: skip
+    folder = train(
+        root, begin, examples, None, options, device=torch.device("cpu"), card={}, report=lambda *_: None
+    )
     return Trained("names", folder, JointBert.load(folder), VOCABULARY, "codebook")
 
 
@@ -74,7 +78,7 @@ def main() -> None:
         for seed in (0, 1, 2):
             began = time.process_time()
             with tempfile.TemporaryDirectory() as folder:
-                trained = learned(Path(folder), steps, seed)
+                trained = pretrained(Path(folder), steps, seed)
             _, mean = classify(trained, [[k] * 3 for k in range(16)], [], THINGS)
             for rule, scores in (("mean", mean), ("sum", mean * PIECES)):
                 best = scores.argmax(1)

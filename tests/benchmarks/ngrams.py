@@ -1,7 +1,7 @@
-"""Owns the counting of the learning study's plain baseline: backed-off n-grams, and what is chosen for them by folds.
+"""N-grams with backoff for the plain baseline of the learning study, and the choice of their hyperparameters by folds.
 
-Nothing here is trained but by counting. What a count cannot say of itself (how long a context, how much to discount, how
-much the neighbours weigh against what is said) is chosen on the learned videos: each is asked by counts of the others.
+The length of a context, the discount, and the weights of neighbours and of known names are chosen on the training videos:
+each fold is asked by the counts of the others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def folds(videos: Sequence[T], seed: int = 0) -> Iterator[tuple[list[T], list[T]]]:
-    """The videos to count and those to ask, ``FOLDS`` times; each is asked once."""
+    """Cross-validation: (videos that are counted, videos that are asked), ``FOLDS`` times; each is asked once."""
     order = np.random.default_rng(seed).permutation(len(videos)).tolist()
     for n in range(FOLDS):
         asked = set(order[n::FOLDS])
@@ -41,37 +41,37 @@ def before(symbols: Sequence[int], place: int, length: int) -> list[Context]:
 
 
 class Backoff:
-    """p(symbol | context) with absolute discounting (Ney, Essen and Kneser 1994): what is taken from the counts of a
-    context goes to the next shorter one, in the end to all symbols alike."""
+    """p(symbol | context) with absolute discounting (Ney, Essen and Kneser 1994): the discount of a context goes to the
+    next shorter one, in the end to all symbols alike."""
 
     def __init__(self, choices: int, discount: float):
         self.choices, self.discount = choices, discount
-        self._met: dict[Context, Counter[int]] = {}
+        self._counts: dict[Context, Counter[int]] = {}
         self._p: dict[tuple[Context, ...], np.ndarray] = {}
 
     def add(self, contexts: Sequence[Context], symbol: int) -> None:
         for context in ((), *contexts):
-            self._met.setdefault(context, Counter())[symbol] += 1
+            self._counts.setdefault(context, Counter())[symbol] += 1
 
     def p(self, contexts: Sequence[Context]) -> np.ndarray:
-        """float64 [choices]. A context that was never met is passed over. All is to be counted before it is asked."""
-        asked = tuple(contexts)
-        if asked not in self._p:
-            self._p[asked] = self._backed_off(asked)
-        return self._p[asked]
+        """float64 [choices]. Unseen contexts are skipped. Everything is to be counted before the first call."""
+        key = tuple(contexts)
+        if key not in self._p:
+            self._p[key] = self._backed_off(key)
+        return self._p[key]
 
     def _backed_off(self, contexts: tuple[Context, ...]) -> np.ndarray:
         p_V = np.full(self.choices, 1 / self.choices)
-        for met in filter(None, (self._met.get(context) for context in ((), *contexts))):
-            total = met.total()
-            p_V *= self.discount * len(met) / total
-            p_V[list(met)] += (np.fromiter(met.values(), float) - self.discount) / total
+        for counts in filter(None, (self._counts.get(context) for context in ((), *contexts))):
+            total = counts.total()
+            p_V *= self.discount * len(counts) / total
+            p_V[list(counts)] += (np.fromiter(counts.values(), float) - self.discount) / total
         return p_V
 
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """``length`` of a context, ``discount`` of a count; what weight the neighbours have, and the words about it."""
+    """Hyperparameters: ``length`` of a context, ``discount`` of a count, weight of the ``neighbours`` and of ``about``."""
 
     length: int
     discount: float
@@ -81,14 +81,14 @@ class Chosen:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Symbols in their order, and what is known of the whole row, the shortest context first."""
+    """Symbols in their order, and contexts that hold for the whole row, the shortest first."""
 
     symbols: tuple[int, ...]
     about: tuple[Context, ...] = ()
 
 
 class Places:
-    """What stands at a place: by the symbols before it, by those after it, and by what is known of the row."""
+    """The symbol at a place by the symbols before it, by those after it, and by the contexts of the row."""
 
     def __init__(self, choices: int, rows: Sequence[Row], length: int, discount: float):
         self.length = length
@@ -105,30 +105,30 @@ class Places:
         return before(row.symbols, place, self.length), before(back, len(back) - 1 - place, self.length)
 
     def parts(self, row: Row, place: int) -> np.ndarray:
-        """float64 [3, choices]: log p of each symbol anywhere, and what the neighbours and the rest add to it."""
+        """float64 [3, choices]: log p of each symbol anywhere, and what the neighbours and the row's contexts add to it."""
         usual_V = np.log(self._about.p(()))
         sides = [np.log(s.p(c)) for s, c in zip(self._sides, self._beside(row, place), strict=True)]
         return np.stack([usual_V, sum(sides) - 2 * usual_V, np.log(self._about.p(row.about)) - usual_V])
 
 
 def log_p(parts_N3V: np.ndarray, chosen: Chosen) -> np.ndarray:
-    """[N, choices]: the parts weighed and made to sum up to one."""
+    """[N, choices]: log-softmax of the weighted sum of the parts."""
     weights_3 = np.array([1, chosen.neighbours, chosen.about], parts_N3V.dtype)
     logits_NV = np.einsum("npv,p->nv", parts_N3V, weights_3)
     logits_NV -= logits_NV.max(-1, keepdims=True)
     return logits_NV - np.log(np.exp(logits_NV).sum(-1, keepdims=True))
 
 
-def asked(places: Places, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """The parts of each place of the rows, float32 [N, 3, choices], and the symbol that stands there [N]."""
+def parts_of(places: Places, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """The parts of each place of the rows, float32 [N, 3, choices], and its symbol [N]."""
     parts = [places.parts(row, i).astype(np.float32) for row in rows for i in range(len(row.symbols))]
     return np.stack(parts), np.array([symbol for row in rows for symbol in row.symbols])
 
 
 def choose(choices: int, videos: Sequence[Sequence[Row]], lengths: Sequence[int]) -> dict[str, list[Chosen]]:
-    """What gives the most right answers on the folds of ``videos`` (rows of each), and what the best likelihood.
+    """The hyperparameters of the best accuracy and of the best likelihood on the folds of ``videos`` (rows of each).
 
-    "with" what is known of a row, and "without".
+    "with" and "without" the contexts of a row.
     """
     found: list[tuple[float, float, Chosen]] = []
     known = any(row.about for rows in videos for row in rows)
@@ -136,7 +136,7 @@ def choose(choices: int, videos: Sequence[Sequence[Row]], lengths: Sequence[int]
         parts, rights = [], []
         for counted, held in folds(videos):
             places = Places(choices, [r for rows in counted for r in rows], length, discount)
-            some_parts, some_rights = asked(places, [r for rows in held for r in rows])
+            some_parts, some_rights = parts_of(places, [r for rows in held for r in rows])
             parts.append(some_parts)
             rights.append(some_rights)
         parts_N3V, right_N = np.concatenate(parts), np.concatenate(rights)
@@ -153,11 +153,11 @@ def choose(choices: int, videos: Sequence[Sequence[Row]], lengths: Sequence[int]
 
 
 Read = Callable[[Sequence[int], int], Sequence[Context]]
-"""A run of tokens and how many of them are known -> the contexts of what comes, the shortest first."""
+"""A run of tokens and the number of known ones -> the contexts of the next one, the shortest first."""
 
 
-class Ahead:
-    """Which token comes ``ahead`` clips later."""
+class NextToken:
+    """The token ``ahead`` clips later."""
 
     def __init__(self, choices: int, runs: Sequence[Sequence[int]], ahead: int, read: Read, discount: float):
         self.ahead, self.read = ahead, read
@@ -167,7 +167,7 @@ class Ahead:
                 self._after.add(read(run, now), run[now - 1 + ahead])
 
     def right(self, runs: Sequence[Sequence[int]]) -> list[list[bool]]:
-        """For each run, at each of its clips, whether the likeliest token is the one that comes."""
+        """For each run, at each of its clips, whether the likeliest token is right."""
         return [
             [
                 int(self._after.p(self.read(run, now)).argmax()) == run[now - 1 + self.ahead]
@@ -177,16 +177,18 @@ class Ahead:
         ]
 
 
-def choose_ahead(choices: int, runs: Sequence[Sequence[int]], ahead: int, readings: Sequence[Read]) -> Ahead:
-    """The counts of all ``runs``, with the reading and the discount that answer best on their folds."""
+def choose_ahead(
+    choices: int, runs: Sequence[Sequence[int]], ahead: int, readings: Sequence[Read]
+) -> NextToken:
+    """The counts of all ``runs``, with the contexts and the discount of the best accuracy on their folds."""
     found: list[tuple[float, Read, float]] = []
     for read, discount in itertools.product(readings, DISCOUNTS):
         right = [
             yes
             for counted, held in folds(runs)
-            for some in Ahead(choices, counted, ahead, read, discount).right(held)
+            for some in NextToken(choices, counted, ahead, read, discount).right(held)
             for yes in some
         ]
         found.append((float(np.mean(right)), read, discount))
     _, read, discount = max(found, key=lambda f: f[0])
-    return Ahead(choices, runs, ahead, read, discount)
+    return NextToken(choices, runs, ahead, read, discount)

@@ -1,4 +1,4 @@
-"""Owns the tables of the learning study: every figure of the models, of the counts beside them, and of their captions."""
+"""The tables of the learning study: figures of the models, of the counts beside them, and of their captions."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 import numpy as np
 
 ROWS = {
-    "action_and_thing_text_cloze_with_video": "action and thing words, seeing the clips",
-    "action_and_thing_text_cloze_without_video": "the same, not seeing them",
-    "text_cloze_with_video": "all words, seeing the clips",
-    "text_cloze_without_video": "all words, not seeing them",
-    "video_cloze_with_text": "visual tokens, given the words",
-    "video_cloze_without_text": "visual tokens, not given them",
-    "cloze_perplexity_joint_words": "perplexity of words, seeing the clips",
-    "cloze_perplexity_text_only": "not seeing them",
-    "cloze_perplexity_joint_tokens": "perplexity of visual tokens, given the words",
-    "cloze_perplexity_video_only": "not given them",
+    "action_and_thing_text_cloze_with_video": "action and thing words, with the clips",
+    "action_and_thing_text_cloze_without_video": "the same without them",
+    "text_cloze_with_video": "all words, with the clips",
+    "text_cloze_without_video": "all words, without them",
+    "video_cloze_with_text": "visual tokens, with the words",
+    "video_cloze_without_text": "visual tokens, without them",
+    "cloze_perplexity_joint_words": "perplexity of words, with the clips",
+    "cloze_perplexity_text_only": "without them",
+    "cloze_perplexity_joint_tokens": "perplexity of visual tokens, with the words",
+    "cloze_perplexity_video_only": "without them",
     "alignment_accuracy": "alignment",
     "alignment_auc": "alignment, area under the curve",
     "verb_zero_shot": "verb, zero-shot",
     "verb_zero_shot_without_video": "the same without the video (language prior)",
     "noun_zero_shot": "noun, zero-shot",
     "noun_zero_shot_without_video": "the same without the video",
-    "search_recall_at_1": "search by sight, R@1",
+    "search_recall_at_1": "visual search, R@1",
     "search_recall_at_10": "R@10",
     "search_first_10_show_the_same": "share of the first 10 that show the same pair",
     "next_token": "next token, 1.5 s",
@@ -34,14 +34,14 @@ ROWS = {
 }
 TEXT = ("text_cloze_without_video", "action_and_thing_text_cloze_without_video", "cloze_perplexity_text_only")
 VIDEO = ("video_cloze_without_text", "cloze_perplexity_video_only", "next_token")
-"""What can be asked of a model that never saw the other modality: names that begin so."""
+"""The figures of a model of one modality: names that begin so."""
 SHARES = {"0.125": "an eighth", "0.25": "a quarter", "0.5": "half", "1": "all"}
 
 Runs = list[dict[str, dict]]
 
 
 def show(study: Path) -> None:
-    """Prints the tables of the held-out videos, and of the fresh ones where they were asked about."""
+    """Prints the tables of the held-out videos, and of the fresh ones where they were evaluated on."""
     for asked, what in (("", "Held-out videos"), ("fresh-", "Fresh videos")):
         models = {name: _runs(study, f"{asked}both-{share}-") for share, name in SHARES.items()}
         counts = {name: _runs(study, f"{asked}tables-{share}-") for share, name in SHARES.items()}
@@ -59,7 +59,7 @@ def show(study: Path) -> None:
         for runs in (_runs(study, f"{asked}captions-both-1-"), counts["all"]):
             for name in (n for n in (runs[0] if runs else ()) if n.endswith("_cider")):
                 print(
-                    f"- {name.removesuffix('_cider')}: {_cell(runs, name)}, dealt out {runs[0][name]['chance']:.2f}"
+                    f"- {name.removesuffix('_cider')}: {_cell(runs, name)}, shuffled {runs[0][name]['chance']:.2f}"
                 )
 
 
