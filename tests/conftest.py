@@ -1,6 +1,7 @@
-"""What tests of every room may need and not find: real videos, real weights."""
+"""Real videos and weights, which may be absent, and the helpers of all rooms."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -9,6 +10,7 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 VIDEOS = Path(__file__).parents[1].parent / "shared/videos"
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 
 def absent(what: str, message: str) -> NoReturn:

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import fragments
 import pytest
 from command import artefacts, stamps
 
@@ -31,11 +32,11 @@ def disk(command, tmp_path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("command", TOO_SMALL if os.environ.get("VIDEOBERT_FAULTS") else ["run"])
-def test_a_full_disk_is_told_and_with_more_space_the_run_completes(command, disk, home, videos):
+def test_a_full_disk_is_told_and_with_more_space_the_run_completes(command, disk, home, tmp_path):
     store = disk / "store"
     command_line = (
         command,
-        videos / "narrated/grid_bbaf2n.mpg",
+        fragments.spoken(tmp_path / "spoken.mp4"),
         "--store",
         store,
         "--epochs",

@@ -71,13 +71,13 @@ def test_it_ends_leaks_nothing_and_grows_no_memory(folder, home, tmp_path, weigh
     assert memory <= MOST_BYTES, f"{memory >> 20} MiB"
     assert home.left_over() == set()
     with Catalogue(Store(store).catalogue) as catalogue:
-        fates = {v.name: (v.state, v.reason) for v in catalogue.videos()}
+        outcomes = {v.name: (v.state, v.reason) for v in catalogue.videos()}
     expected = {f"{n:03}-{name}": state for n, (name, (_, state)) in enumerate(CONTENTS.items())}
-    assert {name: state for name, (state, _) in fates.items()} == expected | dict.fromkeys(
+    assert {name: state for name, (state, _) in outcomes.items()} == expected | dict.fromkeys(
         NO_FILES, "refused"
     )
-    assert all(name in fates[name][1] for name in NO_FILES), "each says why"
-    assert "no regular file" in fates["fifo.mp4"][1] and "no regular file" in fates["endless.mp4"][1]
+    assert all(name in outcomes[name][1] for name in NO_FILES), "each says why"
+    assert "no regular file" in outcomes["fifo.mp4"][1] and "no regular file" in outcomes["endless.mp4"][1]
     assert len(list((store / "features").iterdir())) == 3
 
 

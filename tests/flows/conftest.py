@@ -1,16 +1,18 @@
 """One real run of the whole pipeline, which the tests of this room share."""
 
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import fragments
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "multimodal/helpers"))
 
-from command import Home, folder_of, prefect_server  # noqa: E402
+from command import Home, prefect_server  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -31,18 +33,15 @@ class Made:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory, videos) -> Made:
+def made(tmp_path_factory, weights_or_skip) -> Made:
     """Two videos of one content and two others, run once on Prefect's embedded server, as a new user would."""
+    for name in ("whisper-tiny.en", "i3d-kinetics-400", "minilm-l6"):
+        weights_or_skip(name)
     root = tmp_path_factory.mktemp("made")
-    narrated, silent = videos / "narrated", videos / "no_speech"
-    folder = folder_of(
-        {
-            "command.mpg": narrated / "grid_lwbsza.mpg",
-            "the same command.mpg": narrated / "grid_lwbsza.mpg",
-            "flower.webm": silent / "flower.webm",
-        },
-        root / "videos",
-    )
+    folder = root / "videos"
+    folder.mkdir()
+    shutil.copyfile(fragments.spoken(folder / "command.mp4"), folder / "the same command.mp4")
+    fragments.speechless(folder / "flower.mp4")
     (folder / "notes.txt").write_text("not a video")
     (folder / "broken.mp4").write_text("not a video either")
     home = Home(root / "prefect")

@@ -85,15 +85,15 @@ def test_what_is_left_of_before_and_what_moved_is_noted(capsys, store, made):
     for name, seconds in (("0123456789ab", -1), ("ba9876543210", 1)):
         for path in shutil.copytree(used, store / "models" / name).rglob("*"):
             os.utime(path, (path.stat().st_atime, path.stat().st_mtime + seconds))
-    moved = made.videos / "flower.webm"
-    moved.rename(made.videos.parent / "away.webm")
+    moved = made.videos / "flower.mp4"
+    moved.rename(made.videos.parent / "away.mp4")
     try:
         _, said = examined(capsys, store)
     finally:
-        (made.videos.parent / "away.webm").rename(moved)
+        (made.videos.parent / "away.mp4").rename(moved)
     notes = "\n".join(said["note"])
     assert "models/0123456789ab" in notes and "models/ba" not in notes, "a newer one may be at work"
-    assert "1 are not where they were (flower.webm)" in notes
+    assert "(flower.mp4)" in notes
 
 
 def test_no_store_one_that_is_held_and_one_that_is_none_of_ours(capsys, store, tmp_path):
@@ -101,7 +101,7 @@ def test_no_store_one_that_is_held_and_one_that_is_none_of_ours(capsys, store, t
     with (store / ".lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         status, said = examined(capsys, store)
-    assert status == 0 and said["note"][-1].startswith("not looked at: ")
+    assert status == 0 and said["note"][-1].startswith("not checked: ")
     (store / "store.json").write_text("{}")
     status, said = examined(capsys, store)
     assert status == 1 and "store.json is not ours to read" in said["broken"][0]

@@ -23,31 +23,31 @@ def current(store: Path) -> dict[str, str]:
 
 def test_a_video_goes_and_comes_back_as_new(made, home, store, capsys):
     model, before = current(store), stamps(store)
-    original = (made.videos / "flower.webm").read_bytes()
+    original = (made.videos / "flower.mp4").read_bytes()
     ended = run_inside(capsys, "remove", "flower", "--store", store)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert (
-        ended.stdout.startswith("removed flower.webm: ")
+        ended.stdout.startswith("removed flower.mp4: ")
         and "until `videobert run VIDEOS --refit`" in ended.stdout
     )
-    assert (made.videos / "flower.webm").read_bytes() == original
+    assert (made.videos / "flower.mp4").read_bytes() == original
     hits = json.loads(
-        run_inside(capsys, "search", "set white", "--store", store, "--top", 99, "--json").stdout
+        run_inside(capsys, "search", "season the banana", "--store", store, "--top", 99, "--json").stdout
     )["hits"]
-    assert hits and "flower.webm" not in {h["name"] for h in hits}
+    assert hits and "flower.mp4" not in {h["name"] for h in hits}
     again = run_inside(capsys, "remove", "flower", "--store", store)
     assert again.returncode == 2 and "not in this store" in again.stderr
 
     ended = home.run("run", made.videos, "--store", store, "--json")
     assert ended.returncode == 0, ended.stderr
     videos = {v["name"]: v["state"] for v in json.loads(ended.stdout)["videos"]}
-    assert videos["flower.webm"] == "done" and current(store) == model
+    assert videos["flower.mp4"] == "done" and current(store) == model
     models = {name: stamp for name, stamp in before.items() if name.startswith("models/")}
     assert {name: stamps(store)[name] for name in models} == models, "nothing was trained anew"
     hits = json.loads(
-        run_inside(capsys, "search", "set white", "--store", store, "--top", 99, "--json").stdout
+        run_inside(capsys, "search", "season the banana", "--store", store, "--top", 99, "--json").stdout
     )["hits"]
-    assert "flower.webm" in {h["name"] for h in hits}
+    assert "flower.mp4" in {h["name"] for h in hits}
 
 
 def test_like_a_moment_and_what_fits_it(store, capsys):
@@ -55,11 +55,11 @@ def test_like_a_moment_and_what_fits_it(store, capsys):
         ended = run_inside(capsys, "search", "--like", "flower@2", *more, "--store", store, "--json")
         answer = json.loads(ended.stdout)
         assert answer["query"] is None and (answer["like"]["name"], answer["like"]["at"]) == (
-            "flower.webm",
+            "flower.mp4",
             2,
         )
         assert len(answer["hits"]) >= 1
-        assert all(h["name"] != "flower.webm" for h in answer["hits"]), "it has one moment, and says nothing"
+        assert all(h["name"] != "flower.mp4" for h in answer["hits"]), "it has one moment, and says nothing"
     lines = run_inside(capsys, "search", "--like", "flower@2", "--store", store).stdout
     assert lines.startswith("1. ") and "(no. 1 by sight, cosine " in lines
 
@@ -84,12 +84,14 @@ def test_before_a_model_it_answers_by_words_and_says_so(store, capsys):
     with sqlite3.connect(store / "catalogue.sqlite") as db:
         db.execute("DELETE FROM current WHERE kind IN ('model', 'model_codebook')")
     db.close()
-    ended = run_inside(capsys, "search", "white", "--store", store)
-    assert ended.returncode == 0 and ended.stdout.startswith("1. ") and "(white)" in ended.stdout
+    ended = run_inside(capsys, "search", "banana", "--store", store)
+    assert ended.returncode == 0 and ended.stdout.startswith("1. ") and "(banana)" in ended.stdout
     assert ended.stderr.startswith("By words alone: the store has no model yet")
-    answer = json.loads(run_inside(capsys, "search", "white", "--store", store, "--json").stdout)
+    answer = json.loads(run_inside(capsys, "search", "banana", "--store", store, "--json").stdout)
     assert (
-        answer["by"] == "words" and answer["hits"][0]["words"] == ["white"] and answer["hits"][0]["seen"] == 0
+        answer["by"] == "words"
+        and answer["hits"][0]["words"] == ["banana"]
+        and answer["hits"][0]["seen"] == 0
     )
     ended = run_inside(capsys, "search", "--like", "flower@2", "--store", store)
     assert ended.returncode == 2 and "has no model yet" in ended.stderr

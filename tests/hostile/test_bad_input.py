@@ -2,12 +2,12 @@
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 from functools import partial
 from pathlib import Path
 
+import fragments
 import pytest
 import torch
 from command import Home, run_inside
@@ -162,15 +162,16 @@ def test_a_file_that_is_text(home, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def silent_store(tmp_path_factory, videos, server) -> tuple[Home, Path, Path]:
+def silent_store(tmp_path_factory, weights_or_skip, server) -> tuple[Home, Path, Path]:
     """A store with one video, which has no sound."""
+    weights_or_skip("i3d-kinetics-400")
     root = tmp_path_factory.mktemp("silent")
-    shutil.copyfile(videos / "awkward/rot_90.mov", root / "silent.mov")
+    fragments.silent(root / "silent.mov")
     home = Home(root, server)
     ended = home.run("ingest", root / "silent.mov", "--store", root / "store", "--json")
     assert ended.returncode == 0, ended.stderr
     (video,) = json.loads(ended.stdout)["videos"]
-    assert (video["state"], video["reason"], video["clips"]) == ("partial", NO_SOUND, 1)
+    assert (video["state"], video["reason"], video["clips"]) == ("partial", NO_SOUND, 2)
     return home, root / "silent.mov", root / "store"
 
 
@@ -183,14 +184,14 @@ def silent_store(tmp_path_factory, videos, server) -> tuple[Home, Path, Path]:
         pytest.param(["--whisper", "large-v1"], ["--whisper large-v1", "cannot be had"], id="no weights"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_had_here_costs_nothing(silent_store, videos, arguments, says, monkeypatch):
+def test_what_cannot_be_had_here_costs_nothing(silent_store, tmp_path, arguments, says, monkeypatch):
     home, mov, store = silent_store
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setitem(
             home.environment, name, "http://127.0.0.1:9"
         )  # where nothing answers: nothing is fetched
     monkeypatch.setitem(home.environment, "no_proxy", "127.0.0.1,localhost")
-    spoken = videos / "awkward/audio_only_speech.mp4"
+    spoken = fragments.spoken(tmp_path / "spoken.mp4")
     before = {
         p: p.stat().st_mtime_ns for kind in ("features", "transcripts") for p in store.glob(f"{kind}/*")
     }
@@ -215,7 +216,7 @@ def test_a_stage_before_its_time_names_what_is_missing(silent_store, command):
     complains(ended, str(store), "has no", "videobert ")
 
 
-def test_every_awkward_file_has_its_fate_in_words(videos, home, tmp_path):
+def test_every_awkward_file_has_its_outcome_in_words(videos, home, tmp_path):
     ended = home.run("ingest", videos / "awkward", "--store", tmp_path / "store", "--json", timeout=400)
     assert ended.returncode == 0, ended.stderr
     found = {v["name"]: v for v in json.loads(ended.stdout)["videos"]}

@@ -1,0 +1,51 @@
+"""Short files cut out of the samples by copying packets: with speech, without speech, and without a sound track."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+def cut(path: Path, sample: str, seconds: float, kinds: tuple[str, ...]) -> Path:
+    """The first seconds of a sample's streams of these kinds, in the container that the ending of ``path`` names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(SAMPLES / sample)) as source, av.open(str(path), "w") as target:
+        streams = {s.index: target.add_stream_from_template(s) for s in source.streams if s.type in kinds}
+        for packet in source.demux([source.streams[index] for index in streams]):
+            if packet.dts is not None and packet.dts * packet.time_base < seconds:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    return path
+
+
+def spoken(path: Path, sample: str = "kitchen-003.mp4") -> Path:
+    """3 s with one sentence: two clips."""
+    return cut(path, sample, 3.0, ("video", "audio"))
+
+
+def silent(path: Path, sample: str = "kitchen-001.mp4", seconds: float = 3.0) -> Path:
+    """The picture without a sound track: two clips."""
+    return cut(path, sample, seconds, ("video",))
+
+
+def speechless(path: Path, sample: str = "kitchen-001.mp4", seconds: float = 3.0) -> Path:
+    """The picture with a sound track of faint noise: two clips."""
+    rate, size = 16_000, 1024
+    noise = np.random.default_rng(0).normal(0, 1e-4, (1, round(seconds * rate))).astype(np.float32)
+    with av.open(str(SAMPLES / sample)) as source, av.open(str(path), "w") as target:
+        picture = target.add_stream_from_template(source.streams.video[0])
+        sound = target.add_stream("aac", rate=rate, layout="mono")
+        for packet in source.demux(video=0):
+            if packet.dts is not None and packet.dts * packet.time_base < seconds:
+                packet.stream = picture
+                target.mux(packet)
+        for first in range(0, noise.shape[1] - size, size):
+            frame = av.AudioFrame.from_ndarray(noise[:, first : first + size].copy(), "fltp", "mono")
+            frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), first
+            target.mux(sound.encode(frame))
+        target.mux(sound.encode(None))
+    return path
