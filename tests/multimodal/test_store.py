@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from multimodal.store import (
     FORMAT_VERSION,
+    FileBatch,
     InputError,
     Store,
     StoreLocked,
@@ -59,6 +60,28 @@ def test_write_whole(tmp_path):
     assert path.read_bytes() == b"two" and names(path.parent) == ["file"]
 
 
+def test_the_files_of_a_batch_are_there_together_or_not_at_all(tmp_path, monkeypatch):
+    batch, files = FileBatch(), [tmp_path / "in" / name for name in "abc"]
+    for file in files:
+        batch.write(file, file.name.encode())
+        assert not file.exists() and batch.readable(file).read_bytes() == file.name.encode()
+    batch.write(files[0], b"again")
+    batch.publish()
+    assert [file.read_bytes() for file in files] == [b"again", b"b", b"c"] and len(
+        names(tmp_path / "in")
+    ) == 3
+    assert batch.readable(files[0]) == files[0]
+    batch.write(files[0], b"new")
+    batch.discard()
+    assert files[0].read_bytes() == b"again" and len(names(tmp_path / "in")) == 3
+    batch.publish()
+    batch.write(files[1], b"new")
+    with monkeypatch.context() as broken, pytest.raises(OSError):
+        broken.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        batch.publish()
+    assert files[1].read_bytes() == b"b", "nothing gets its name before all are on the disk"
+
+
 def test_a_full_disk_leaves_the_old_file(full_disk):
     path = write_whole(full_disk / "file", b"old" * 1000)
     with pytest.raises(OSError) as error:
@@ -78,7 +101,7 @@ def test_a_store_on_a_full_disk_says_so(full_disk):
     with (full_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError):
         while True:
             filler.write(bytes(4096))
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(InputError, match="No space"):
         Store(full_disk / "store")
 
 
@@ -168,7 +191,7 @@ def test_one_process_writes(tmp_path, child_environment):
     try:
         assert holder.stdout.readline() == "held\n"
         with (
-            pytest.raises(StoreLocked, match=f"process {holder.pid} writes to it"),
+            pytest.raises(StoreLocked, match=f"process {holder.pid}"),
             Store(tmp_path).writing(),
         ):
             pass
@@ -180,7 +203,7 @@ def test_one_process_writes(tmp_path, child_environment):
         assert (tmp_path / ".lock").read_text() == str(os.getpid())
         second = python(HOLD, child_environment, tmp_path, stderr=subprocess.PIPE)
         _, complaint = second.communicate(timeout=30)
-        assert second.returncode == 1 and f"process {os.getpid()} writes to it" in complaint
+        assert second.returncode == 1 and f"process {os.getpid()}" in complaint
     third = python(HOLD, child_environment, tmp_path)
     assert third.stdout.readline() == "held\n", "given back"
     third.kill()
@@ -203,7 +226,7 @@ def test_what_killed_writers_left_is_swept(tmp_path):
 
 def test_a_newer_store_is_refused_and_left_alone(tmp_path):
     (tmp_path / "store.json").write_text(f'{{"format": {FORMAT_VERSION + 1}}}')
-    with pytest.raises(InputError, match=r"format 2 is newer than this program's 1; upgrade videobert"):
+    with pytest.raises(InputError, match="format 2"):
         Store(tmp_path)
     assert names(tmp_path) == ["store.json"]
 
@@ -213,28 +236,26 @@ def test_a_newer_store_is_refused_and_left_alone(tmp_path):
 )
 def test_a_strange_store_file_is_refused(tmp_path, text):
     (tmp_path / "store.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(
-        InputError, match=r"store.json is not ours to read .*; restore it or start a new store"
-    ):
+    with pytest.raises(InputError, match=r"store\.json"):
         Store(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_or_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"the folder cannot be made \(Not a directory\)"):
+    with pytest.raises(InputError, match="Not a directory"):
         Store(tmp_path / "file" / "store")
-    with pytest.raises(InputError, match=r"the folder cannot be made \(File exists\)"):
+    with pytest.raises(InputError, match="File exists"):
         Store(tmp_path / "file")
     (tmp_path / "store" / "store.json").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"store.json cannot be read or written \(Is a directory\)"):
+    with pytest.raises(InputError, match=r"store\.json.*Is a directory"):
         Store(tmp_path / "store")
     if Path("/proc/self").exists():
-        with pytest.raises(InputError, match="the folder cannot be made"):
+        with pytest.raises(InputError, match="/proc/store"):
             Store(Path("/proc/store"))
 
 
 def test_no_store_is_made_where_one_is_only_asked(tmp_path):
-    with pytest.raises(InputError, match="there is none"):
+    with pytest.raises(InputError, match="none: "):
         Store(tmp_path / "none", create=False)
     assert names(tmp_path) == []
 
