@@ -48,7 +48,7 @@ def import_from_files(run: OpenedRun, imports: Imports) -> list[Video]:
 def ingest_videos(
     videos: list[Path], settings: Settings = Settings(), imports: Imports = Imports()
 ) -> list[str]:
-    """Ingests videos and folders of them, and what was made elsewhere; returns the digests of those that can be used.
+    """Ingests videos and folders of them, and imports files; returns the digests of the videos that can be used.
 
     Raises :class:`~multimodal.store.InputError` where there is nothing to ingest or nothing of it can be used.
     """

@@ -1,19 +1,19 @@
-"""The whole taking in of narrated 720p video against the plain way: CPU seconds; and two videos at once.
+"""Ingestion of narrated 720p video against a plain implementation: CPU seconds, and two videos at the same time.
 
     python tests/benchmarks/ingest_speed.py [--seconds 60] [--rounds 3] [--backbone i3d] [--wait 300]
 
-The videos are made on the spot from a real talk: scaled to 1280 x 720, H.264, its own sound. The plain way is decord
-with the short side at 256 and `get_batch`, the middle 224, the network in eager fp32 and `whisper.transcribe` with word
-times. Ours is `multimodal.intake.ingest.ingest`, decoding processes included. Both use one thread; models are loaded
-before. With `--backbone s3d` the weights are random. The plain networks are those of features.py.
+The videos are made from a real talk: scaled to 1280 x 720, H.264, with its own sound. The plain implementation is decord
+with the short side at 256 and `get_batch`, a center crop of 224, the network in eager fp32, and `whisper.transcribe` with
+word times. Ours is `multimodal.intake.ingest.ingest`, decoding processes included. Both use one thread, and models are
+loaded before. With `--backbone s3d` the weights are random. The plain networks are those of features.py.
 
-Two at once: each round takes two videos in one after the other, in one worker pinned to one core with its decoding
-processes; then both at once in two threads of one process, as the flow does; then in two processes. It tells the wall
-time, which counts only on a quiet machine (the script waits until the load is below 1, for at most `--wait` seconds,
-and says what it saw); the CPU seconds; and for how much of its time a worker was held up: neither running nor waiting
-for a core (in its place in the queue of the scheduler), but for its decoding process or another thread. CPU seconds
-that do not grow, and workers in threads that are held up no longer than in processes, mean that two at once are
-2 x (CPU one after the other) / (CPU together) times as fast on two cores that are free.
+Two videos at the same time: each round ingests two videos one after the other, in one worker that is pinned to one core
+with its decoding processes; then both in two threads of one process, as the flow does; then in two processes. The
+output is the wall time, which counts only on an idle machine (the script waits until the load is below 1, for at most
+`--wait` seconds, and prints the load); the CPU seconds; and the share of time in which a worker was blocked: neither
+running nor queued for a core, but waiting for its decoding process or another thread. Where the CPU seconds do not grow
+and threads are blocked no longer than processes, two videos at the same time are 2 x (CPU one after the other) / (CPU
+together) times as fast on two idle cores.
 """
 
 import argparse

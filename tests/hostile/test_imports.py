@@ -1,4 +1,4 @@
-"""Files made elsewhere that are broken or made to harm: one clear line each, nothing run, nothing lost."""
+"""Imported files that are damaged or malicious: one clear line each, no code run, no other video affected."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A store that somebody else wrote into: it runs no code, reads and removes nothing outside, and errs in words."""
+"""A store with malicious content: no code is run, nothing outside is read or removed, and errors are one line."""
 
 import json
 import os

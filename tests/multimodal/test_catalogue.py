@@ -1,4 +1,4 @@
-"""The catalogue: opened by every version that came before, asked by name, path or digest."""
+"""The catalogue: files of every earlier version open, videos are found by name, path or digest."""
 
 import sqlite3
 

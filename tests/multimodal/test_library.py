@@ -1,8 +1,11 @@
-"""From files to the store's videos, and back to what the store holds of each."""
+"""The library: files registered as videos, their data read back, and no PyTorch loaded for it."""
 
 import json
 import math
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import joint_samples
@@ -146,3 +149,21 @@ def test_a_video_without_sound_or_picture(store):
     assert [len(a) for a in read_features(store, video)] == [0, 0]
     material = read_material(store, "c", video)
     assert material.moments() == material.spoken() == material.silent() == []
+
+
+def test_a_command_that_only_reads_the_catalogue_loads_no_pytorch(tmp_path):
+    """PyTorch, Whisper and Prefect take seconds to import."""
+    Store(tmp_path / "store")
+    code = """
+        import sys
+        import multimodal.catalogue, multimodal.library, multimodal.segments, multimodal.store, multimodal.vocabulary
+        from flows import cli
+        cli.app(["status", "--store", sys.argv[1]], exit_on_error=False, result_action="return_value")
+        print(sorted({"torch", "whisper", "prefect", "av", "cv2"} & set(sys.modules)), file=sys.stderr)
+    """
+    root = str(Path(__file__).parents[2])
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), tmp_path / "store"],
+        env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr.splitlines()[-1:]) == (0, ["[]"]), ended.stderr

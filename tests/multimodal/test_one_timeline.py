@@ -1,4 +1,4 @@
-"""What is seen and what is heard at one moment is found at one moment, whenever the two streams begin."""
+"""Picture and sound of one moment get the same time, whenever the two streams begin."""
 
 from fractions import Fraction
 from pathlib import Path

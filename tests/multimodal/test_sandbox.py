@@ -109,14 +109,14 @@ def test_a_type_that_was_not_asked_for_is_refused():
         call(sandboxed.other, types=(Shot,))
 
 
-@pytest.mark.parametrize("function", [sandboxed.take, sandboxed.take_in_c])
+@pytest.mark.parametrize("function", [sandboxed.allocate, sandboxed.allocate_in_c])
 def test_too_much_memory(function):
     with pytest.raises(SandboxError, match="1024 MiB"):
         call(function, 1500)
 
 
 def test_enough_memory():
-    assert call(sandboxed.take, 100) == 100 << 20
+    assert call(sandboxed.allocate, 100) == 100 << 20
 
 
 @pytest.mark.parametrize("function", [sandboxed.hang, sandboxed.drip])
@@ -136,7 +136,7 @@ def test_the_deadline_is_between_two_results():
     assert not psutil.pid_exists(pid)
 
 
-def test_a_slow_stream_without_end_is_ended_by_what_it_may_take_in_all():
+def test_a_slow_stream_without_end_is_ended_by_its_budget():
     """No result is ever late, so only the sum ends it; the time in which nobody waits does not count."""
     seen = []
     with pytest.raises(SandboxError, match="in 3 s$"):
@@ -149,7 +149,7 @@ def test_a_slow_stream_without_end_is_ended_by_what_it_may_take_in_all():
     assert not psutil.pid_exists(seen[0])
 
 
-def test_a_quick_stream_without_end_is_ended_by_how_many_results_it_may_give():
+def test_a_quick_stream_without_end_is_ended_by_its_number_of_results():
     seen = []
     with pytest.raises(SandboxError, match="500 results"):
         for pid in sandbox.stream(
@@ -194,7 +194,7 @@ def test_a_crash_has_its_reason():
         call(sandboxed.leave)
 
 
-def test_what_a_library_prints_is_no_answer():
+def test_a_print_of_a_library_is_no_result():
     assert call(sandboxed.chatter) == 5
 
 
@@ -235,14 +235,14 @@ def test_the_child_dies_with_its_killed_parent(tmp_path, child_environment):
      "another type", "type of number", "no fields", "other fields", "an exception as a value",
      "a value as an exception", "a builtin exception"],
 )  # fmt: skip
-def test_a_child_in_strange_hands_can_only_be_wrong(tmp_path, kind):
+def test_an_exploited_child_can_send_wrong_data_but_no_code(tmp_path, kind):
     trap = tmp_path / "trap"
     with pytest.raises(SandboxError):
         call(sandboxed.hostile, kind, trap, types=(Shot, Other, BadFile))
     assert not trap.exists(), "what the child sent was run"
 
 
-def test_a_child_that_stops_speaking_is_not_waited_for(monkeypatch):
+def test_a_child_that_closed_its_pipe_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(sandbox, "SECONDS_TO_END", 0.5)
     with pytest.raises(SandboxError, match="stopped answering"):
         call(sandboxed.stop_speaking)

@@ -1,4 +1,4 @@
-"""One id space: words keep theirs, and nothing that is said becomes a special or a visual token."""
+"""The vocabulary: words keep their ids, and no spoken text becomes a special or a visual token."""
 
 import dataclasses
 import json

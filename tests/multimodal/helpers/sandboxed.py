@@ -1,4 +1,4 @@
-"""What the tests of the sandbox run in its child process: good work, bad work, and work in strange hands."""
+"""What the tests of the sandbox run in its child process: good work, bad work, and messages of an exploited child."""
 
 import ctypes
 import dataclasses
@@ -63,11 +63,11 @@ def leave():
     os._exit(7)
 
 
-def take(mebibytes):
+def allocate(mebibytes):
     return len(np.ones(mebibytes << 20, np.uint8))
 
 
-def take_in_c(mebibytes):
+def allocate_in_c(mebibytes):
     """As a decoder in C++ does when it runs out."""
     os.write(
         2, b"terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n"
@@ -127,8 +127,8 @@ def chatter():
     return 5
 
 
-def wire():
-    """The child's end of the wire, as one who took the child over would find it."""
+def pipe():
+    """The child's end of its pipe, as an exploit in the child would find it."""
     for descriptor in range(3, 64):
         try:
             if Path(f"/proc/self/fd/{descriptor}").readlink().as_posix().startswith("pipe:"):
@@ -137,11 +137,11 @@ def wire():
                     return descriptor
         except OSError:
             continue
-    raise AssertionError("no wire")
+    raise AssertionError("no pipe")
 
 
 def speak(data):
-    os.write(wire(), data)
+    os.write(pipe(), data)
 
 
 class Trap:
@@ -212,8 +212,8 @@ def hostile(kind, trap):
 
 
 def stop_speaking():
-    """Closes the wire and lives on."""
-    os.close(wire())
+    """Closes the pipe and lives on."""
+    os.close(pipe())
     time.sleep(3600)
 
 
