@@ -1,4 +1,4 @@
-"""A joint model from a store: where it starts, what its name stands for, what its options do, what its folder tells."""
+"""Pre-training from a store: the initial weights, the address, the options, the model card."""
 
 import contextlib
 import dataclasses
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import joint_samples
 import numpy as np
+import padding
 import pytest
 import safetensors.numpy
 import torch
@@ -15,7 +16,7 @@ import yaml
 
 from multimodal.catalogue import Video
 from multimodal.examples.options import ExampleOptions
-from multimodal.examples.packing import pack, unmasked
+from multimodal.examples.packing import Example, pack
 from multimodal.inference.trained import load_trained
 from multimodal.joint.initialization import visual_rows
 from multimodal.joint.layout import TABLE
@@ -96,7 +97,9 @@ def test_what_is_held_out_is_judged_and_never_learned_from(bert, tmp_path):
         codebook = fit_codebook(store, videos[:3], videos[3:], TokenOptions(k=3, depth=2), quiet)
         encode_videos(store, codebook, videos, quiet)
         folder = made(
-            (store, videos, codebook), text_start=str(bert), training=dataclasses.replace(FEW, items=12)
+            (store, videos, codebook),
+            text_start=str(bert),
+            training=dataclasses.replace(FEW, examples_per_step=12),
         )
         lines = (folder.parent / "metrics.jsonl").read_text().splitlines()
         return safetensors.numpy.load_file(folder / "model.safetensors"), [
@@ -118,7 +121,7 @@ def test_visual_rows_are_the_centroids_and_stay_so_where_frozen(kitchen, bert, r
     given = safetensors.numpy.load_file(bert / "model.safetensors")[TABLE]
     centroids = torch.from_numpy(load_codebook(store, codebook).leaf_centroids())
     began = visual_rows(centroids, 32, torch.from_numpy(given), 0)
-    table = JointBert.load(folder).tensors()[TABLE]
+    table = JointBert.load(folder).export_tensors()[TABLE]
     assert torch.equal(table[-9:], began) == (rows == "frozen")
     torch.testing.assert_close(table[-9:], began, atol=0.02, rtol=0)
     trained = load_trained(store, folder.parent.name, codebook, "cpu")
@@ -133,7 +136,7 @@ def test_a_checkpoint_opens_in_transformers_and_says_the_same(kitchen, bert):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     given = tokenizer("now cut the [MASK]", "v00003 [MASK] v00008", return_tensors="pt")
     trained = load_trained(store, folder.parent.name, codebook, "cpu")
-    batch = pack([unmasked(given["input_ids"][0].tolist(), given["token_type_ids"][0].tolist())])
+    batch = pack([Example(given["input_ids"][0].tolist(), given["token_type_ids"][0].tolist())])
     with torch.no_grad():
         answer = theirs.eval()(**given)
         x_TH = trained.model.encode(batch)
@@ -171,7 +174,7 @@ def test_the_model_card(kitchen, bert):
 def test_from_nothing_with_the_words_of_minilm(kitchen, weights_or_skip):
     weights_or_skip("minilm-l6")
     shape = Shape(1, 24, 2)
-    training = dataclasses.replace(FEW, most_steps=1, items=2)
+    training = dataclasses.replace(FEW, most_steps=1, examples_per_step=2)
     folder = made(kitchen, text_start="none", shape=shape, training=training)
     options = JointBert.load(folder).options
     assert (options.vocab_size, options.hidden_size, options.num_hidden_layers) == (30_522 + 1 + 9, 24, 1)
@@ -188,12 +191,14 @@ def test_from_nothing_with_the_words_of_minilm(kitchen, weights_or_skip):
     ],
 )
 def test_a_term_of_weight_0_is_not_there(kitchen, bert, weights, terms):
-    training = dataclasses.replace(FEW, items=12, weights=LossWeights(**weights))
+    training = dataclasses.replace(FEW, examples_per_step=12, weights=LossWeights(**weights))
     folder = made(kitchen, text_start=str(bert), training=training)
     for line in (folder.parent / "metrics.jsonl").read_text().splitlines():
         found = json.loads(line)
         held_out = found.pop("held_out")
-        assert set(found) - {"step", "learning_rate", "loss"} == terms == set(held_out)
+        assert set(found) - {"step", "learning_rate", "loss"} == terms
+        # Along the way few held-out examples are sampled, which may not ask all terms.
+        assert set(held_out) <= terms if found["step"] < FEW.most_steps else set(held_out) == terms
         assert found["loss"] == pytest.approx(sum(found[t] for t in terms), rel=1e-5)
 
 
@@ -229,7 +234,7 @@ def test_every_option_is_in_the_name(kitchen, bert, tmp_path):
 
 
 class Killed(BaseException):
-    """The end of a run, from where it reports."""
+    """The end of a run, from its report."""
 
 
 def test_a_model_left_unfinished_is_told_where_other_options_begin_another(kitchen, bert, tmp_path):
@@ -255,11 +260,9 @@ def test_a_model_left_unfinished_is_told_where_other_options_begin_another(kitch
     assert told == [] and checkpoints.latest(store.model(first)).name == "step-2"
     second = run(stop=3, accumulate=2, weights=LossWeights(joint=0.5))
     (line,) = told
-    assert line.startswith(
-        f"model {first}: left at step 2 of 3, and this run begins another, {second}, as other options"
-    )
-    assert ": accumulate 1 there, 2 here; weights joint 1.0 there, 0.5 here. To go on with it," in line
-    assert line.endswith(f"remove {store.model(first)}") and "\n" not in line
+    assert line.startswith(f"model {first}: left at step 2 of 3") and second in line
+    assert ": accumulate 1 there, 2 here; weights joint 1.0 there, 0.5 here." in line
+    assert line.endswith(str(store.model(first))) and "\n" not in line
     run(stop=3, accumulate=2, weights=LossWeights(joint=0.5))
     assert told == [], "it goes on, as it did before"
     run()
@@ -277,7 +280,7 @@ def test_tokens_without_centroids_have_no_rows_to_freeze(bert, tmp_path):
     codebook = fit_codebook(store, videos, [], TokenOptions(), quiet)
     encode_videos(store, codebook, videos, quiet)
     given = store, videos, codebook
-    with pytest.raises(InputError, match=r"--visual-rows frozen: .* no centroids to keep; leave it out"):
+    with pytest.raises(InputError, match=f"^--visual-rows frozen: .*{codebook}.* centroids"):
         made(given, text_start=str(bert), visual_rows="frozen")
     assert made(given, text_start=str(bert)).is_dir()
 
@@ -291,12 +294,14 @@ def test_the_leaves_that_clips_fell_into_stand_in_for_others(bert, tmp_path, mon
     used = set(np.flatnonzero(load_codebook(store, codebook).used_).tolist())
     assert len(used) < 30
     given = []
-    monkeypatch.setattr(pretraining, "train", lambda *now, **_: given.extend(now[3:5]) or tmp_path)
+    monkeypatch.setattr(pretraining, "train", lambda *now, **_: given.extend(now[2:4]) or tmp_path)
     made((store, videos, codebook), text_start=str(bert), examples=ExampleOptions(mask=0.5))
     for examples in given:
         first = examples.vocabulary.first_visual
-        inputs = [i for epoch in range(40) for n in range(len(examples)) for i in examples.draw(epoch, n)]
-        swapped = {now - first for i in inputs for now, label in zip(i.ids, i.labels, strict=True)
+        drawn = [
+            e for epoch in range(40) for item in range(len(examples)) for e in examples.draw(epoch, item)
+        ]
+        swapped = {now - first for e in drawn for now, label in zip(e.ids, padding.labels(e), strict=True)
                    if label >= first and now >= first and now != label}  # fmt: skip
         assert len(swapped) > 3 and swapped <= used
 
@@ -313,7 +318,7 @@ def test_what_cannot_be_learned_is_said_and_stands_in_the_model_card(kitchen, be
     options = PretrainOptions(text_start=str(bert), training=FEW)
     said = []
     _, folder = pretrain(store, [video], codebook, options, "cpu", quiet, say=said.append)
-    notice = "alignment learns nothing: no spoken segment shows what another does not"
+    notice = "alignment learns nothing"
     assert len(said) == 1 and said[0].startswith(notice)
     assert f"- {notice}" in (folder / "README.md").read_text()
     assert json.loads((folder / "card.json").read_text())["notice"].startswith(notice)
@@ -322,7 +327,7 @@ def test_what_cannot_be_learned_is_said_and_stands_in_the_model_card(kitchen, be
 
 def test_a_text_checkpoint_with_too_few_positions(kitchen, bert):
     options = {"text_start": str(bert), "examples": ExampleOptions(longest=200)}
-    with pytest.raises(InputError, match=r"has 128 positions, examples have up to 200 tokens; start from"):
+    with pytest.raises(InputError, match="^--text-start .* 128 positions.* 200 tokens"):
         made(kitchen, **options)
 
 
@@ -330,10 +335,9 @@ def test_a_folder_in_hugging_face_layout_is_a_start(bert):
     assert text_start(str(bert)) == bert
 
 
-@pytest.mark.parametrize(("name", "why"), [("bert-tiny", "is no folder here"), (".", "has no config.json")])
+@pytest.mark.parametrize(("name", "why"), [("bert-tiny", "no folder"), (".", "no config.json")])
 def test_a_name_that_is_neither(name, why, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        InputError, match=f"--text-start {name}: {why}; name minilm-l6 or none, or the folder"
-    ):
+    with pytest.raises(InputError, match=f"--text-start {name}: .*{why}.* minilm-l6 or none") as error:
         text_start(name)
+    assert "\n" not in str(error.value)
