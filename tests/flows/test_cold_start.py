@@ -87,6 +87,6 @@ def test_help_and_status_import_nothing_heavy(store):
     ids=" ".join,
 )
 def test_a_question_imports_no_decoder_and_no_trainer(store, question):
-    """``torch`` is needed; what ingests, clusters, trains or schedules is not."""
+    """``torch`` is needed, and for search ``faiss``; what ingests, clusters, trains or schedules is not."""
     found = imported([*question, "--store", str(store), "--json"]) & HEAVY
-    assert found <= {"torch"}
+    assert found <= {"torch", "faiss"}
