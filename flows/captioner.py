@@ -1,4 +1,4 @@
-"""The flow `captioner`: the corpus' own sentences teach a decoder to write what the joint model sees."""
+"""The flow `captioner`: a decoder trained on the corpus' own sentences to caption what the joint model encodes."""
 
 from __future__ import annotations
 

@@ -32,10 +32,10 @@ from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store, StoreLocked, out_of_space
 
 BAD_INPUT, LOCKED = 2, 3
-COMPLAINT = "videobert: "
+PREFIX = "videobert: "
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PREFECTS_OWN_LOGGERS = ("EventsWorker", "APILogWorker")
-"""Those that PREFECT_LOGGING_LEVEL does not reach; they speak up when a machine is slow."""
+"""Loggers that PREFECT_LOGGING_LEVEL does not reach; they warn when a machine is slow."""
 
 NONE: tuple[Path, ...] = ()
 Videos = Annotated[
@@ -44,7 +44,7 @@ Videos = Annotated[
 
 app = App(
     name="videobert",
-    help="Turns a folder of narrated videos into a joint model of what is said and what is seen, and answers questions with it.",
+    help="Turns a folder of narrated videos into a joint model of speech and picture, and answers questions with it.",
     help_epilogue='First: `videobert run VIDEOS`. Then: `videobert search "TEXT"`. `videobert COMMAND --help` says more of each.',
     version=partial(importlib.metadata.version, DISTRIBUTION),
     version_flags=["--version"],
@@ -155,7 +155,7 @@ def index(settings: Settings = Settings(), *, json_: JsonOption = False) -> None
 
 @app.command
 def evaluate(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
-    """What the model learned, on the videos held out, each figure with its 95 % interval and chance; and the report."""
+    """The figures of the model on the held-out videos, each with its 95 % interval and chance; and the report."""
     with open_run(settings, create=False) as run:
         from flows.evaluate import evaluate_model
         from multimodal.web.results import read_evaluation
@@ -202,27 +202,25 @@ def check_sources(videos: Sequence[Path], imports: Imports) -> None:
         find(videos)
 
 
-def _be_deaf() -> None:
-    """From here on a signal changes nothing: all is done and said, or another has ended us."""
+def _ignore_signals() -> None:
+    """Ignores further signals: the command has ended, or the first signal is ending it."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(number: int, _: object) -> NoReturn:
-    """Ends the process at once: what is stored is whole or absent, and what the process started ends with it.
-
-    Nothing is raised: the code that the signal meets could catch it, or wrap it in an error of its own. Nor is anything
-    printed through a stream that this thread may be in the middle of.
-    """
-    _be_deaf()
+    """Ends the process at once: each stored file is whole or absent, and child processes end with this one."""
+    # No exception is raised, because the code that the signal interrupts could catch it, or wrap it in one of its own.
+    # The message goes through os.write, because this thread may be in the middle of a write to sys.stderr.
+    _ignore_signals()
     record_stop()
-    progress.give_back_terminal()
-    os.write(sys.stderr.fileno(), f"{COMPLAINT}stopped; run again to go on\n".encode())
+    progress.restore_terminal()
+    os.write(sys.stderr.fileno(), f"{PREFIX}stopped; run again to go on\n".encode())
     os._exit(128 + number)
 
 
 def main() -> None:
-    """The command `videobert`: 0 done, 2 bad input, 3 the store is held by another, 130 and 143 for signals."""
+    """The command `videobert`. Exit status: 0 done, 2 bad input, 3 another process writes to the store, 130 and 143 signals."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     for name in PREFECTS_OWN_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -231,24 +229,25 @@ def main() -> None:
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
-        _be_deaf()
+        _ignore_signals()
         code = 0
     except StoreLocked as error:
-        code = _complain(error, LOCKED)
+        code = _print_error(error, LOCKED)
     except (*FOR_PEOPLE, CycloptsError) as error:
-        code = _complain(error, BAD_INPUT)
+        code = _print_error(error, BAD_INPUT)
     except BrokenPipeError:
+        # whoever read our output has gone; Python would complain once more while it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     except Exception as error:
         if not out_of_space(error):
             raise
-        code = _complain(
+        code = _print_error(
             f"disk full: {error}; free some space and run again, what was done is kept", BAD_INPUT
         )
     sys.exit(code)
 
 
-def _complain(error: object, code: int) -> int:
-    print(f"{COMPLAINT}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
+def _print_error(error: object, code: int) -> int:
+    print(f"{PREFIX}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
     return code

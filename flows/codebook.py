@@ -1,4 +1,4 @@
-"""The flow `codebook`: the features of a store become visual tokens; fitted once, then kept until a refit is asked for."""
+"""The flow `codebook`: visual tokens from the features of a store. A codebook is fitted once and kept until a refit."""
 
 from __future__ import annotations
 

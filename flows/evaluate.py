@@ -1,4 +1,4 @@
-"""The flow `evaluate`: what the current model learned, on the videos held out, and the report that shows it."""
+"""The flow `evaluate`: the figures of the current model on the held-out videos, and the report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def figures(run: OpenedRun) -> Path:
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
 def report_page(run: OpenedRun) -> Path:
-    """The report's path: what is in the store, what the model learned, sample answers."""
+    """The path of the report: the contents of the store, the figures, sample answers."""
     with progress.stage("report") as report:
         return write_report(run.store, run.catalogue, run.trained, report)
 

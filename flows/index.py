@@ -1,4 +1,4 @@
-"""The flow `index`: every moment of the store becomes something that can be found."""
+"""The flow `index`: the index of all moments of the store, which search reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flow `ingest`: every video becomes a transcript and features; one bad video never stops the others."""
+"""The flow `ingest`: a transcript and features of every video; one bad video never stops the others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ingest_video(video: Video, settings: Settings) -> Outcome:
         Store(settings.store), video, settings.ingest, settings.torch_device,
         # videos that are ingested side by side share the cores among themselves
         threads=1 if settings.max_workers > 1 else None,
-        hook=lambda share: progress.shares.put(video.video, video.name, share),
+        hook=lambda share: progress.video_progress.put(video.video, video.name, share),
     )  # fmt: skip
 
 
@@ -68,13 +68,13 @@ def _ingest_files(run: OpenedRun, found: VideoFiles) -> list[Video]:
         registered, unread = register(run.catalogue, found.files)
         left = [v for v in registered if not is_up_to_date(run.store, v, run.settings.ingest)]
         ended = [*unread, *(v for v in registered if v not in left)]
-        progress.shares.begin(report, len(left))
+        progress.video_progress.begin(report, len(left))
         waiting = {ingest_video.submit(video, run.settings): video for video in left}
         for future in as_completed(list(waiting)):
             video = waiting[future]
             ended.append(outcome_of(future.result, video).applied_to(video))
             run.catalogue.put(ended[-1])
-            progress.shares.put(video.video, video.name, 1.0)
+            progress.video_progress.put(video.video, video.name, 1.0)
         words = counts(ended)
         if found.skipped:
             words += f"; skipped {', '.join(f'{n} {ending}' for ending, n in sorted(found.skipped.items()))}"

@@ -1,4 +1,4 @@
-"""The flow `pipeline`: everything, from a folder of videos to answers; each stage does only what is left."""
+"""The flow `pipeline`: all stages, from a folder of videos to the report; each does only what is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flow `pretrain`: segments of words and visual tokens become a joint model."""
+"""The flow `pretrain`: the joint model of words and visual tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from multimodal.training.pretraining import kept_after_removals, pretrain
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
 def train(run: OpenedRun, codebook: str) -> str:
-    """The name of the trained model; a run that was stopped goes on from its last checkpoint."""
+    """The name of the trained model; a training that was stopped goes on from its last checkpoint."""
     name, removed, options = run.catalogue.current("model"), run.catalogue.forgotten(), run.settings.pretrain
     with progress.stage("pretrain") as report:
         if name and kept_after_removals(run.store, name, codebook, run.videos, removed, options):

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 -m flows.pretrain_many --store STORE [--shard] [the options of `videobert pretrain`]
 
-The first process holds the store and records what was made; the others only calculate, and see the same store. No flow
-runs here: `videobert run` finds the model made, and goes on from it.
+The first process holds the store and records the model; the others only compute, and read the same store. No flow runs
+here: `videobert run` finds the model and goes on from it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def pretrain_many(
     shard: Annotated[
         bool,
         Parameter(
-            help="Divide weights and optimizer among the processes (FSDP2), for a model too large for one."
+            help="Shard weights and optimizer state among the processes (FSDP2), for a model too large for one."
         ),
     ] = False,
 ) -> None:
@@ -78,7 +78,7 @@ def _silent() -> Iterator[progress.Report]:
 
 
 def main() -> None:
-    """Exit status 1 with a line for people where what was asked for cannot be done; torchrun then ends the others."""
+    """Exit status 1 with one line for people where the request cannot be carried out; torchrun then ends the others."""
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
     except (*FOR_PEOPLE, CycloptsError) as error:

@@ -1,4 +1,4 @@
-"""Owns what a person sees of a stage under way: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of a stage on standard error: a bar on a terminal, elsewhere a plain line now and then."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ def say(line: str) -> None:
     _console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def give_back_terminal() -> None:
-    """Shows the cursor again that a bar had hidden."""
+def restore_terminal() -> None:
+    """Shows the cursor, which a bar hides."""
     _console.show_cursor(True)
 
 
 @contextlib.contextmanager
 def stage(name: str) -> Iterator[Report]:
-    """Shows how far the stage is. The report takes what is done, what there is to do, and a few words."""
+    """Shows the progress of a stage, and at its end a line with its seconds and the last words of its report.
+
+    The report's arguments are the units done, the units in all, and a few words. A stage that reports nothing had nothing
+    left to do.
+    """
     began = time.monotonic()
     last = ""
     if _console.is_terminal:
@@ -58,15 +62,16 @@ def stage(name: str) -> Iterator[Report]:
 
             yield show
     else:
-        said = began
+        printed = began
+        # The pace counts from the first report on: what was done before it cost no time now.
         first: tuple[float, float] | None = None
 
         def show(done: float, total: float, words: str) -> None:
-            nonlocal said, last, first
+            nonlocal printed, last, first
             last, now = words, time.monotonic()
             first = first or (now, done)
-            if now - said >= SECONDS_BETWEEN_LINES:
-                said = now
+            if now - printed >= SECONDS_BETWEEN_LINES:
+                printed = now
                 left = _time_left(now - first[0], done - first[1], total - done)
                 print(f"{name}: {done:.0f} of {total:.0f}, {words}{left}", file=sys.stderr, flush=True)
 
@@ -75,12 +80,12 @@ def stage(name: str) -> Iterator[Report]:
 
 
 def _time_left(seconds: float, done: float, left: float) -> str:
-    """``, 0:12:30 left`` at the pace of what was done in these seconds; nothing before there is a pace."""
+    """``, 0:12:30 left``: ``left`` units at the pace of ``done`` units in ``seconds``; empty before anything is done."""
     return f", {datetime.timedelta(seconds=round(seconds * left / done))} left" if done > 0 else ""
 
 
-class Shares:
-    """How far each video under way is; the threads that take them in report here."""
+class VideoProgress:
+    """The progress of videos that are ingested side by side, each from 0 to 1; their threads report here."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -98,5 +103,6 @@ class Shares:
                 self._report(sum(self._done.values()), self._total, name)
 
 
-shares = Shares()
-"""Here, and not beside the task that reports: a task is sent to other machines with what lies beside it."""
+video_progress = VideoProgress()
+"""In this module, not in that of the task that reports: a task that is sent to another machine takes the objects of its
+module along, and a lock cannot be sent."""

@@ -1,4 +1,4 @@
-"""Owns the command `remove`: a video goes from the store, everywhere."""
+"""The command `remove`: deletes videos from the store and everything made of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def remove(
     store: StoreOption = DEFAULT_STORE,
     json_: JsonOption = False,
 ) -> None:
-    """Takes videos out of the store: transcript, features, tokens, index, pictures; no answer shows them again.
+    """Deletes videos from the store: transcript, features, tokens, index entries, pictures; no answer shows them again.
 
     What the codebook and the model learned from them stays until `run --refit`. The original files are untouched.
     """

@@ -1,7 +1,7 @@
-"""Runs a flow for a command: on a server that is there, stopped at once by a signal, and rightly on record with Prefect.
+"""A flow run for a command: started on a server that answers, ended at once by a signal, and recorded with Prefect as it ended.
 
-A run that was killed cannot say so itself. Each run bears its store's name as a tag, and as only one at a time may
-write to a store, whatever stands as running under it when the next begins is gone.
+A killed run cannot record its end. Each run is tagged with its store, and only one process at a time writes to a store:
+when a run begins, any other run of the same tag that Prefect has as running was killed.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ _under_way: str | None = None
 def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
     """What the flow returns or raises. The caller holds the store for writing.
 
-    The flow has a thread of its own, so that the main thread can hear a signal, whatever the flow waits for. The server is an
-    embedded one where the user has set up none. Raises InputError where it does not start, or went away.
+    The flow runs in a thread of its own: Python handles signals in the main thread, which here only waits, so a signal is
+    handled at once whatever the flow is doing. The server is an embedded one where the user has set up none.
+    Raises :class:`InputError` where the server does not start, or stops answering.
     """
     import httpx
     from prefect import tags
@@ -49,6 +50,7 @@ def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             outcome.set_exception(error)
 
+    # The context carries the run that the command has opened (flows.opened_run).
     threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
     _under_way = tag
     try:
@@ -62,19 +64,20 @@ def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
 
 
 def record_stop() -> None:
-    """Tells Prefect that the flow under way, where there is one, was stopped; gives up after `SECONDS_TO_RECORD`."""
+    """Records with Prefect that the flow that this process runs was stopped; waits `SECONDS_TO_RECORD` at most."""
     if _under_way is None:
         return
     from prefect.states import Cancelled
 
     last = Cancelled(message="stopped by a signal")
+    # In a thread, because the server may hang or be gone, and the person who pressed Ctrl-C waits.
     recording = threading.Thread(target=_end_runs, args=(_under_way, last), daemon=True)
     recording.start()
     recording.join(SECONDS_TO_RECORD)
 
 
 def _end_runs(tag: str, last: State) -> None:
-    """Puts the flow runs of this tag that stand as pending or running into their last state."""
+    """Sets the flow runs of this tag that are pending or running to the state ``last``."""
     from prefect import get_client
     from prefect.client.schemas.filters import FlowRunFilter
 

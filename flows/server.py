@@ -1,6 +1,7 @@
-"""Owns Prefect's embedded server: a child process that starts quietly, is left alone by Ctrl-C, and ends when we end.
+"""Prefect's embedded server: a child process in a session of its own that ends with this process.
 
-The server that Prefect itself would start outlives a killed run, and a Ctrl-C on the terminal reaches it before us.
+The server that Prefect itself would start outlives a killed run, and a Ctrl-C on the terminal would end it before the run
+has recorded its own end.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def ensure_server() -> None:
 def _start() -> str:
     """The address of a new server that answers."""
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        probe.bind((HOST, 0))  # port 0: the system chooses a free one
         port = probe.getsockname()[1]
     with tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(
@@ -61,6 +62,7 @@ def _start() -> str:
         atexit.register(_stop, child)
         url = f"http://{HOST}:{port}/api"
         due = time.monotonic() + SECONDS_TO_START
+        # A proxy of the environment cannot reach this machine's own address.
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while not _answers(url, direct):
             if child.poll() is not None or time.monotonic() > due:
@@ -77,7 +79,7 @@ def _answers(url: str, opener: urllib.request.OpenerDirector) -> bool:
     try:
         with opener.open(f"{url}/health", timeout=SECONDS_TO_ANSWER):
             return True
-    except urllib.error.HTTPError:
+    except urllib.error.HTTPError:  # an answer all the same, such as 401 of a server with a password
         return True
     except OSError:
         return False
@@ -95,11 +97,12 @@ def _stop(child: subprocess.Popen) -> None:
 def _last_line(complaints: IO[bytes]) -> str:
     complaints.seek(0)
     lines = complaints.read().decode(errors="replace").split("\n")
-    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "no message")
 
 
 def _serve(port: int, parent: int) -> None:
-    """The child's side: a server until it is told to stop or the process that started it is gone."""
+    """The child's side: serves until it is told to stop or its parent is gone."""
+    # The kernel sends the signal when the parent dies, even by SIGKILL. It may have died before this call.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
+from flows.errors import FOR_PEOPLE
 from multimodal.store import InputError
 from vision.backbones import BACKBONES
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from multimodal.training.options import PretrainOptions, TrainingOptions
 
 T = TypeVar("T")
-STEPS_TO_GO_BACK = 100
+ROLLBACK_STEPS = 100
 """Steps between checkpoints where a loss spike sends training back to the last one."""
 DEFAULT_HELD_OUT = 0.1
 DEFAULT_STORE = Path(os.environ.get("VIDEOBERT_STORE", "store"))
@@ -184,9 +185,9 @@ class Settings:
         "Learning rate of the last step as a share of the peak; 0 where not given.", sets=to("training.final")
     )
     spike: float | None = option(
-        f"A loss this many times the usual one sends training back by {STEPS_TO_GO_BACK} steps at most, and the batches "
+        f"A loss this many times the usual one sends training back by {ROLLBACK_STEPS} steps at most, and the batches "
         "between are skipped; 3 is a good choice.",
-        sets=to("training.spike", "captioner.spike") | fixed(STEPS_TO_GO_BACK, "training.checkpoint_steps"),
+        sets=to("training.spike", "captioner.spike") | fixed(ROLLBACK_STEPS, "training.checkpoint_steps"),
     )
     held_out: float | None = option("Share of the videos that is held out to judge by; 0.1 where not given.")
     truth: Path | None = option(
@@ -254,11 +255,8 @@ class Settings:
         }
         try:
             yield dataclasses.replace(self, **kept | paths)
-        except Exception as error:
-            from flows.errors import FOR_PEOPLE
-
-            if isinstance(error, FOR_PEOPLE):
-                catalogue.set_current("settings", before)
+        except FOR_PEOPLE:
+            catalogue.set_current("settings", before)
             raise
 
     def _remembered(self) -> dict[str, Any]:

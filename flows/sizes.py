@@ -1,4 +1,4 @@
-"""Owns the sizes: what `--size` stands for, part by part."""
+"""The sizes: the choices that `--size` stands for, part by part."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from multimodal.training.options import TrainingOptions
 
 @dataclasses.dataclass(frozen=True)
 class Sized:
-    """What a size stands for. ``shape`` is that of the joint BERT where it starts from nothing. A ``text_start`` of the large
-    ones is never a folder here, whatever its name: ``--text-start FOLDER`` says where it lies.
+    """The parts of a size. ``largest`` is the (k, depth) of the largest codebook. ``shape`` is that of a joint BERT trained
+    from scratch. The ``text_start`` of a large size is a name, never a folder of that name: ``--text-start FOLDER`` gives
+    the folder.
 
-    ``examples`` and ``training`` of the small ones were chosen on the sample corpus (docs/log.md); the large ones keep to
-    BERT's masks and a rate that its large checkpoints bear.
+    ``examples`` and ``training`` of the small sizes were chosen on the sample corpus (docs/log.md). The large ones have
+    BERT's masking rate, and a learning rate at which its large checkpoints stay stable.
     """
 
     whisper: str

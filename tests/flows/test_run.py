@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import fragments
 import pytest
@@ -58,7 +60,7 @@ def test_every_kind_of_artefact_is_there(made):
     assert (made.store / "report.html").stat().st_size > 1000
 
 
-def test_each_video_has_its_fate_and_one_content_is_taken_in_once(answer):
+def test_each_video_has_its_outcome_and_one_content_is_ingested_once(answer):
     videos = answer("status")["videos"]
     assert all(set(v) >= VIDEO_FIELDS for v in videos)
     assert len(videos) == 3
@@ -81,10 +83,10 @@ def test_answers_have_the_fields_that_programs_rely_on(answer):
     assert found["hits"][0]["name"] in (NARRATED, TWICE)
     digest = {h["name"]: h["video"] for h in found["hits"]}[SILENT]
 
-    coming = answer("next", SILENT, "--at", "3")
-    assert (coming["video"], coming["at"]) == (digest, 3)
-    assert [h["seconds"] for h in coming["horizons"]] == [1.5, 3, 6, 12]
-    for token in (t for h in coming["horizons"] for t in h["tokens"]):
+    forecast = answer("next", SILENT, "--at", "3")
+    assert (forecast["video"], forecast["at"]) == (digest, 3)
+    assert [h["seconds"] for h in forecast["horizons"]] == [1.5, 3, 6, 12]
+    for token in (t for h in forecast["horizons"] for t in h["tokens"]):
         assert set(token) == {"token", "name", "probability", "picture"} and 0 <= token["probability"] <= 1
 
     captions = answer("caption", "flower", "--at", "1")
@@ -114,6 +116,45 @@ def test_a_second_run_does_no_work_twice(home, made):
     for stage in ("tokens", "pretrain", "captioner", "index", "evaluate"):
         (line,) = [x for x in ended.stderr.splitlines() if x.startswith(f"{stage} ")]
         assert line.endswith("nothing left to do")
+
+
+COUNTED = """
+import collections, json, sys
+from flows.settings import Settings
+from multimodal.catalogue import Catalogue
+from multimodal.inference import trained
+from multimodal.joint.model import JointBert
+
+counts = collections.Counter()
+
+def count(owner, name):
+    counted = getattr(owner, name)
+    def call(*arguments, **options):
+        counts[name] += 1
+        return counted(*arguments, **options)
+    setattr(owner, name, call)
+
+for owner, name in ((Settings, "at"), (Catalogue, "__init__"), (trained, "load_trained"), (JointBert, "load")):
+    count(owner, name)
+sys.argv = ["videobert", "run", *sys.argv[1:]]
+from flows.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(counts), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--seed", "7")], ids=["nothing to do", "another model"])
+def test_a_run_opens_everything_once(home, made, tmp_path, more):
+    """The settings are completed, the catalogue checked, and the model verified and loaded once for all stages."""
+    store = shutil.copytree(made.store, tmp_path / "store")
+    command = [sys.executable, "-c", COUNTED, str(made.videos), "--store", str(store), *more]
+    ended = subprocess.run(
+        command, env=home.environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stderr.splitlines()[-1]) == {"at": 1, "__init__": 1, "load_trained": 1, "load": 1}
 
 
 def test_one_new_video_costs_only_that_video(home, made, tmp_path):
