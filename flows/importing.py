@@ -8,8 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from multimodal.intake.imported_files import Kind
-from multimodal.intake.imports import ImportOptions
+from multimodal.intake.options import ImportOptions, Kind
 from multimodal.store import InputError
 
 

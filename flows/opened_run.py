@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
-from multimodal.library import usable
 from multimodal.store import Store
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ class OpenedRun:
     @property
     def videos(self) -> list[Video]:
         """The videos that can be used, as the catalogue has them now."""
+        from multimodal.library import usable
+
         return usable(self.catalogue)
 
     @property

@@ -10,12 +10,12 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from multimodal.intake.imported_arrays import ARRAYS, read_arrays
 from multimodal.intake.imported_clips import on_clips
+from multimodal.intake.options import Kind
 from multimodal.library import TRANSCRIPTS, label_of, language_of
 from multimodal.store import InputError, canonical_json
 from multimodal.tables import COLUMNS, TABLES, VideoRows, read_table
@@ -25,7 +25,6 @@ from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
 from vision.codebook import MAX_LEAVES
 
-Kind = Literal["features", "transcripts", "tokens"]
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "features": (*ARRAYS, ".parquet"),
     "transcripts": (*TRANSCRIPTS, *TABLES),

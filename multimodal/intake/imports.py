@@ -19,7 +19,8 @@ from safetensors import safe_open
 
 from multimodal.catalogue import Catalogue, State, Video
 from multimodal.intake import sandbox
-from multimodal.intake.imported_files import SUFFIXES, Kind, Piece, read
+from multimodal.intake.imported_files import SUFFIXES, Piece, read
+from multimodal.intake.options import ImportOptions, Kind
 from multimodal.progress import Report
 from multimodal.store import FileBatch, InputError, Store, canonical_json, file_digest, recipe
 from multimodal.tables import TABLES
@@ -31,34 +32,6 @@ SECONDS_A_FILE = 600.0
 LONGEST_LABEL = 200
 BATCH_VIDEOS, BATCH_BYTES = 256, 256 << 20
 """A batch is synced to the disk and recorded in the catalogue when it reaches either of these."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ImportOptions:
-    """``kind`` restricts the import to files of that kind.
-
-    ``stride`` is the seconds from one feature to the next, ``fps`` the features a second; both are for files without
-    start times. Raises :class:`InputError` where both are given, or one is out of its range.
-    """
-
-    kind: Kind | None = None
-    stride: float | None = None
-    fps: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.stride is not None and self.fps is not None:
-            raise InputError(
-                "--import-fps and --import-stride: each says how far apart features are; give one"
-            )
-        for name in ("stride", "fps"):
-            value = getattr(self, name)
-            if value is not None and not 1e-3 <= value <= 1e3:
-                raise InputError(f"--import-{name} {value:g}: must be from 0.001 to 1000")
-
-    @property
-    def seconds_apart(self) -> float | None:
-        """Seconds from one feature to the next."""
-        return 1 / self.fps if self.fps else self.stride
 
 
 def find_imports(paths: Sequence[Path], kind: Kind | None) -> list[Path]:

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from multimodal.catalogue import Catalogue
-from multimodal.intake.imports import ImportOptions, find_imports, import_files
+from multimodal.intake.imports import find_imports, import_files
+from multimodal.intake.options import ImportOptions
 from multimodal.store import Store
 from vision.clips import CLIP_SECONDS
 

@@ -18,7 +18,8 @@ from safetensors.numpy import save
 
 from multimodal.catalogue import Catalogue
 from multimodal.intake.imported_files import read
-from multimodal.intake.imports import ImportOptions, find_imports, import_files
+from multimodal.intake.imports import find_imports, import_files
+from multimodal.intake.options import ImportOptions
 from multimodal.store import Store
 
 GOOD = np.ones((3, 4), np.float32)

@@ -8,7 +8,8 @@ import pytest
 
 from multimodal.catalogue import Catalogue, Video
 from multimodal.intake import imports
-from multimodal.intake.imports import ImportOptions, find_imports, import_files
+from multimodal.intake.imports import find_imports, import_files
+from multimodal.intake.options import ImportOptions
 from multimodal.library import read_imported_tokens, read_transcript
 from multimodal.store import Store
 

@@ -19,7 +19,8 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import load_trained
 from multimodal.intake.imported_clips import on_clips
 from multimodal.intake.imported_files import read
-from multimodal.intake.imports import ImportOptions, find_imports, import_files
+from multimodal.intake.imports import find_imports, import_files
+from multimodal.intake.options import ImportOptions
 from multimodal.joint.initialization import visual_rows
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
