@@ -10,7 +10,7 @@ PREFECT_DEFAULTS = {
 """Settings with which Prefect's embedded server starts on a slow machine and reports to nobody. The user's own win."""
 
 THREAD_DEFAULTS = {"OMP_WAIT_POLICY": "passive"}
-"""Waiting OpenMP threads yield their core: on a machine that others use too, training was 5 times as fast (docs/log.md)."""
+"""Waiting OpenMP threads yield their core: on a machine that others use too, training was 5 times as fast (docs/decisions.md)."""
 
 for _name, _value in (PREFECT_DEFAULTS | THREAD_DEFAULTS).items():
     os.environ.setdefault(_name, _value)

@@ -15,7 +15,7 @@ class Sized:
     from scratch. The ``text_start`` of a large size is a name, never a folder of that name: ``--text-start FOLDER`` gives
     the folder.
 
-    ``examples`` and ``training`` of the small sizes were chosen on the sample corpus (docs/log.md). The large ones have
+    ``examples`` and ``training`` of the small sizes were chosen on the sample corpus (docs/decisions.md). The large ones have
     BERT's masking rate, and a learning rate at which its large checkpoints stay stable.
     """
 

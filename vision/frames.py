@@ -5,7 +5,7 @@ of the picture as displayed. Their pixels agree within MEAN_TOLERANCE grey level
 are cropped before they are scaled, by means; decord scales the whole frame to a short side of 256 with a bicubic
 filter.
 
-PyAV is the default because of what was measured (docs/log.md): at 720p it takes half of decord's time. decord must
+PyAV is the default because of what was measured (docs/decisions.md): at 720p it takes half of decord's time. decord must
 decode every frame in turn, since it loses count where it skips or seeks, and it converts each frame in full. PyAV gives
 each frame with its time stamp, so frames that are neither sampled nor referenced by others are skipped safely.
 """
