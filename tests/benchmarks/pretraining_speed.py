@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/pretraining_speed.py --size small|base      CPU seconds, one thread
     python tests/benchmarks/pretraining_speed.py --device cuda --size base|paper          seconds on a GPU
 
-A step is forward, backward, clipped gradient and AdamW. Lengths are uniform from 32 to 128, 15 % of the places are asked
-for, 51,259 tokens (BERT's words, [>] and 12^4 visual ones). The peers: eager attention in fp32, and SDPA in bf16 with
+A step is forward, backward, clipped gradient and AdamW. Lengths are uniform from 32 to 128, 15 % of the positions are
+predicted, 51,259 tokens (BERT's words, [>] and 12^4 visual ones). The peers: eager attention in fp32, and SDPA in bf16 with
 fused AdamW; both get the batch padded to its longest sequence. Rounds take turns. The last column is the share of a
 measured bf16 matrix product rate that the needed work makes: 6 operations a weight and token, and attention.
 """
@@ -13,22 +13,31 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
 
-from flows import THREAD_DEFAULTS
-from multimodal.examples.packing import IGNORED, JOINT, Batch, Input, pack
-from multimodal.joint.model import JointBert
-from multimodal.joint.options import ModelOptions
-from multimodal.training.checkpoints import Progress
-from multimodal.training.distributed import SINGLE_PROCESS
-from multimodal.training.optimizer import BETAS, EPSILON
-from multimodal.training.options import StepOptions
-from multimodal.training.train_step import Trainer
+sys.path.insert(0, str(Path(__file__).parents[1] / "multimodal/helpers"))
+
+from padding import padded  # noqa: E402
+
+from flows import THREAD_DEFAULTS  # noqa: E402
+from multimodal.examples.packing import Batch, Example, pack  # noqa: E402
+from multimodal.joint.model import JointBert  # noqa: E402
+from multimodal.joint.options import ModelOptions  # noqa: E402
+from multimodal.objectives.pretraining import PretrainingObjective  # noqa: E402
+from multimodal.terms import ALIGNMENT, JOINT  # noqa: E402
+from multimodal.training.checkpoints import Progress  # noqa: E402
+from multimodal.training.distributed import SINGLE_PROCESS  # noqa: E402
+from multimodal.training.optimizer import BETAS, EPSILON  # noqa: E402
+from multimodal.training.options import StepOptions  # noqa: E402
+from multimodal.training.train_step import Trainer  # noqa: E402
+from multimodal.vocabulary import SPECIALS, Vocabulary  # noqa: E402
 
 VOCABULARY = 30_522 + 1 + 12**4
 SHAPES = {"small": (6, 384, 12), "base": (12, 768, 12), "paper": (24, 1024, 16)}
@@ -43,37 +52,25 @@ def shape(size: str) -> dict[str, int]:
             "num_attention_heads": heads, "intermediate_size": 4 * hidden}  # fmt: skip
 
 
-def draw(sequences: int, seed: int) -> list[Input]:
+def draw(sequences: int, seed: int) -> list[Example]:
     random, found = np.random.default_rng(seed), []
     for length in random.integers(32, 129, size=sequences).tolist():
-        ids, labels = random.integers(1000, VOCABULARY, size=length), np.full(length, IGNORED)
-        asked = 1 + random.choice(length - 2, round(0.15 * length), replace=False)
-        labels[asked], ids[asked] = ids[asked], 103
+        ids = random.integers(1000, VOCABULARY, size=length)
+        positions = np.sort(1 + random.choice(length - 2, round(0.15 * length), replace=False))
+        predicted = list(zip(positions.tolist(), ids[positions].tolist(), strict=True))
+        ids[positions] = 103
         types = [0] * (length // 2) + [1] * (length - length // 2)
-        found.append(Input(ids.tolist(), types, labels.tolist(), JOINT, int(random.integers(2))))
+        asks = {JOINT: predicted, ALIGNMENT: [(0, int(random.integers(2)))]}
+        found.append(Example(ids.tolist(), types, asks))
     return found
 
 
-def padded(inputs: list[Input], device: torch.device) -> dict[str, torch.Tensor]:
-    longest = max(len(i.ids) for i in inputs)
-
-    def grid(rows: list[list[int]], fill: int) -> torch.Tensor:
-        return torch.tensor([row + [fill] * (longest - len(row)) for row in rows], device=device)
-
-    return {
-        "input_ids": grid([i.ids for i in inputs], 0),
-        "token_type_ids": grid([i.types for i in inputs], 0),
-        "attention_mask": grid([[1] * len(i.ids) for i in inputs], 0),
-        "labels": grid([i.labels for i in inputs], IGNORED),
-        "next_sentence_label": torch.tensor([i.aligned for i in inputs], device=device),
-    }
-
-
 def ours(size: str, device: torch.device, batches: list[Batch], precision: str) -> Callable[[int], None]:
-    model = JointBert(ModelOptions(**shape(size))).start(0).to(device)
-    trainer = Trainer(model, StepOptions(precision=precision), SINGLE_PROCESS).join()
+    model = JointBert(ModelOptions(**shape(size))).init_weights(0).to(device)
+    objective = PretrainingObjective(model, Vocabulary(SPECIALS, VOCABULARY - len(SPECIALS) - 1))
+    trainer = Trainer(objective, StepOptions(precision=precision), SINGLE_PROCESS).wrap()
     batches = [batch.to(device) for batch in batches]
-    return lambda n: trainer.update([batches[n]], AT)
+    return lambda n: trainer.train_step([batches[n]], AT)
 
 
 def theirs(size: str, device: torch.device, grids: list[dict], attention: str, bf16: bool) -> Callable[[int], None]:  # fmt: skip
@@ -111,11 +108,11 @@ def matrix_rate(device: torch.device) -> float:
     return 2 * side**3 / min(seconds(lambda _: x @ x, 0, device) for _ in range(10))
 
 
-def needed(size: str, inputs: list[Input]) -> float:
-    """Operations of a step that has no padding and makes logits only where they are asked for."""
+def needed(size: str, examples: list[Example]) -> float:
+    """Operations of a step that has no padding and makes logits only at predicted positions."""
     layers, hidden, _ = SHAPES[size]
-    lengths = np.array([len(i.ids) for i in inputs])
-    asked = sum(label != IGNORED for i in inputs for label in i.labels)
+    lengths = np.array([len(example.ids) for example in examples])
+    asked = sum(len(example.asks[JOINT]) for example in examples)
     encoder = layers * (12 * hidden**2 * lengths.sum() + 2 * hidden * (lengths**2).sum())
     return float(6 * (encoder + asked * (hidden * VOCABULARY + hidden**2)))
 
@@ -130,7 +127,8 @@ def main() -> None:
     if given.device == "cpu":
         torch.set_num_threads(1)
     drawn = [draw(SEQUENCES[given.device, given.size], seed) for seed in range(BATCHES)]
-    batches, grids = [pack(inputs) for inputs in drawn], [padded(inputs, device) for inputs in drawn]
+    batches = [pack(examples) for examples in drawn]
+    grids = [{name: rows.to(device) for name, rows in padded(examples).items()} for examples in drawn]
     tokens = [len(batch.ids_T) for batch in batches]
     print(f"{given.size} on {given.device}: {tokens} real tokens a step in {[tuple(g['input_ids'].shape) for g in grids]}, "
           f"the environment holds {THREAD_DEFAULTS}")  # fmt: skip
@@ -152,7 +150,7 @@ def main() -> None:
         name: [tokens[turn % BATCHES] / s for turn, s in enumerate(found)] for name, found in took.items()
     }
     middle = {name: statistics.median(found) for name, found in rates.items()}
-    work = statistics.mean(needed(given.size, inputs) / len(pack(inputs).ids_T) for inputs in drawn)
+    work = statistics.mean(needed(given.size, examples) / pack(examples).tokens for examples in drawn)
     ceiling = statistics.median(matrix)
     print(f"bf16 matrix product: {ceiling / 1e9:.0f} billion operations a second")
     one, other = list(steps)[:2]

@@ -20,25 +20,31 @@ def steps() -> None:
     """Prints the median seconds of a training step over random sequences."""
     import torch
 
-    from multimodal.examples.packing import ALIGNED, IGNORED, JOINT, Input, pack
+    from multimodal.examples.packing import ALIGNED, Example, pack
     from multimodal.joint.model import JointBert
     from multimodal.joint.options import ModelOptions
+    from multimodal.objectives.pretraining import PretrainingObjective
+    from multimodal.terms import ALIGNMENT, JOINT
     from multimodal.training.distributed import SINGLE_PROCESS
     from multimodal.training.options import StepOptions
     from multimodal.training.train_step import Progress, Trainer
+    from multimodal.vocabulary import SPECIALS, Vocabulary
 
     torch.set_num_threads(os.cpu_count() or 1)
-    trainer = Trainer(
-        JointBert(ModelOptions(vocab_size=30_572)).start(0), StepOptions(), SINGLE_PROCESS
-    ).join()
+    model = JointBert(ModelOptions(vocab_size=30_572)).init_weights(0)
+    objective = PretrainingObjective(model, Vocabulary(SPECIALS, 30_572 - len(SPECIALS) - 1))
+    trainer = Trainer(objective, StepOptions(), SINGLE_PROCESS).wrap()
     ids = torch.randint(1000, 30_000, (64, 16), generator=torch.Generator().manual_seed(0)).tolist()
     batch = pack(
-        [Input(row, [0] * 8 + [1] * 8, [row[0], row[9], *[IGNORED] * 14], JOINT, ALIGNED) for row in ids]
+        [
+            Example(row, [0] * 8 + [1] * 8, {JOINT: [(0, row[0]), (1, row[9])], ALIGNMENT: [(0, ALIGNED)]})
+            for row in ids
+        ]
     )
     took = []
     for step in range(1, STEPS + 1):
         began = time.monotonic()
-        trainer.update([batch], Progress(step, STEPS, 0, 0))
+        trainer.train_step([batch], Progress(step, STEPS, 0, 0))
         took.append(time.monotonic() - began)
     print(statistics.median(took))
 

@@ -25,7 +25,7 @@ from multimodal.answers.forecast import (
     words_before,
 )
 from multimodal.catalogue import Catalogue, Video
-from multimodal.examples.packing import pack, sequence, unmasked
+from multimodal.examples.packing import Example, pack, sequence
 from multimodal.inference.cloze import blank_log_probabilities, fill_blanks, sentence, template_ids
 from multimodal.inference.embedding import alignment_probability
 from multimodal.library import Material
@@ -146,7 +146,7 @@ def test_next_is_a_distribution_over_the_tokens(untrained):
     for context, p in zip(contexts, found, strict=True):
         each = []
         for length in range(1, CONTEXT + 1):
-            batch = pack([unmasked(*sequence(v, None, [*context[-length:], *[-1] * 8]))])
+            batch = pack([Example(*sequence(v, None, [*context[-length:], *[-1] * 8]))])
             with torch.no_grad():
                 logits = untrained.model.cloze(untrained.model.encode(batch))[batch.ids_T == v.mask]
             each.append(logits[:, v.first_visual :].softmax(-1))

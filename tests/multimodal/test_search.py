@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from multimodal.answers.index import index
 from multimodal.answers.search import Hit, Index, without_model
 from multimodal.catalogue import Video
-from multimodal.examples.packing import pack, sequence, unmasked
+from multimodal.examples.packing import Example, pack, sequence
 from multimodal.inference.embedding import alignment_probability, embed_texts, embed_videos
 from multimodal.library import Material, tokens_table
 from multimodal.segments import Segment
@@ -153,7 +153,7 @@ def test_embeddings_are_those_of_the_model(untrained):
     texts = ["now cut the onion", "", "stir"]
     vectors = embed_texts(untrained, texts)
     assert vectors.dtype == np.float32 and not vectors[1].any()
-    batch = pack([unmasked(*sequence(untrained.vocabulary, untrained.vocabulary.encode(texts[2]), None))])
+    batch = pack([Example(*sequence(untrained.vocabulary, untrained.vocabulary.encode(texts[2]), None))])
     with torch.no_grad():
         alone = untrained.model.embed(untrained.model.encode(batch), batch)[0]
     assert vectors[2] == pytest.approx(alone.numpy(), abs=1e-5)
