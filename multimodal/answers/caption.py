@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Caption:
-    """``score`` is the geometric mean of the probabilities of the words that were found (by the captioner: of all word
-    pieces), ``route`` how the caption was made: ``template`` or ``captioner``."""
+    """A sentence for ``[start, end)`` seconds of a video.
+
+    ``score``: the geometric mean of the probabilities of the words in the template's blanks, or of all word pieces that the
+    captioner wrote. ``route``: ``template`` or ``captioner``.
+    """
 
     start: float
     end: float
@@ -34,9 +37,9 @@ class Caption:
 def caption(
     trained: Trained, material: Material, *, at: float | None = None, template: str = TEMPLATE
 ) -> list[Caption]:
-    """A caption by the paper's route for each moment of a video that can be seen, or only for the one at second ``at``.
+    """A caption by the template for each moment of a video that has clips, or only for the one at second ``at``.
 
-    Raises :class:`InputError` where ``at`` is outside the video, or nothing of it can be seen.
+    Raises :class:`InputError` where ``at`` is outside the video, or it has no clip.
     """
     return [
         Caption(m.start, m.end, *fill_blanks(trained, template, m.tokens)) for m in seen_moments(material, at)
@@ -51,7 +54,7 @@ def captioned(
     *,
     at: float | None = None,
 ) -> list[Caption]:
-    """The same by the captioner. Raises what :func:`caption` raises, and where the captioner wants features that are not there."""
+    """The same by the captioner. Raises what :func:`caption` raises, and where the captioner needs features that are missing."""
     from multimodal.captioning.dataset import caption_inputs
     from multimodal.captioning.generation import generate
 

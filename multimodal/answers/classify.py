@@ -55,38 +55,35 @@ def classify(
 
 
 class _Blanks:
-    """The template's blanks for some moments; each template is encoded once."""
+    """The template's blanks for some moments; each way of covering it is encoded once."""
 
     def __init__(self, trained: Trained, tokens: Sequence[Sequence[int]]):
         self.trained, self.tokens = trained, list(tokens)
-        self._asked: dict[tuple, torch.Tensor] = {}
+        self._encoded: dict[tuple[int, ...], tuple[torch.Tensor, ...]] = {}
 
     def log_p(self, slot: int, names: Sequence[str]) -> torch.Tensor:
-        columns = [self._name(slot, known_ids(self.trained, ("verb", "noun")[slot], n)) for n in names]
+        """Log-probabilities [n, names] of the names at the blank ``slot``."""
+        columns = [self._name(slot, known_ids(self.trained, ("verb", "noun")[slot], name)) for name in names]
         return torch.stack(columns, 1) if columns else torch.zeros(len(self.tokens), 0)
 
     def _name(self, slot: int, pieces: Sequence[int]) -> torch.Tensor:
-        """[n] log-probabilities of one name."""
-        found = [
-            self._ask(slot, len(pieces), tuple(pieces[:done]))[:, piece] for done, piece in enumerate(pieces)
-        ]
+        """[n] mean log-probabilities of a name's pieces, each given those before it."""
+        found = [self._at_blank(slot, len(pieces), pieces[:i])[:, piece] for i, piece in enumerate(pieces)]
         return torch.stack(found).mean(0)
 
-    def _ask(self, slot: int, count: int, before: tuple[int, ...]) -> torch.Tensor:
-        """Log-probabilities over the word pieces [n, words] at the blank after ``before``, out of ``count`` in the slot."""
-        key = (slot, count, before) if count > 1 else slot
-        if key not in self._asked:
-            vocabulary = self.trained.vocabulary
-            middle = [[vocabulary.mask], [vocabulary.mask]]
-            middle[slot] = [*before, *[vocabulary.mask] * (count - len(before))]
-            start, between, end = (vocabulary.encode(part) for part in TEMPLATE.split("[MASK]"))
-            ids = [*start, *middle[VERB], *between, *middle[NOUN], *end]
-            found = torch.stack(blank_log_probabilities(self.trained, [ids] * len(self.tokens), self.tokens))
-            if count == 1:
-                self._asked |= {VERB: found[:, 0], NOUN: found[:, 1]}
-            else:
-                self._asked[key] = found[:, slot]
-        return self._asked[key]
+    def _at_blank(self, slot: int, count: int, before: Sequence[int]) -> torch.Tensor:
+        """Log-probabilities over the word pieces [n, words] at the blank after ``before``, of ``count`` places in the slot."""
+        vocabulary = self.trained.vocabulary
+        filled = [[vocabulary.mask], [vocabulary.mask]]
+        filled[slot] = [*before, *[vocabulary.mask] * (count - len(before))]
+        start, between, end = (vocabulary.encode(part) for part in TEMPLATE.split("[MASK]"))
+        ids = (*start, *filled[VERB], *between, *filled[NOUN], *end)
+        if ids not in self._encoded:
+            found = blank_log_probabilities(self.trained, [ids] * len(self.tokens), self.tokens)
+            self._encoded[ids] = torch.stack(found).unbind(1)
+        # The verb's blanks come first: of several in the verb's slot the first is the one asked for; the noun's slot begins
+        # after the verb's single blank.
+        return self._encoded[ids][slot]
 
 
 def align(
@@ -120,16 +117,23 @@ def classify_moments(
             raise InputError(f"{option}: {twice!r} comes twice; name each once")
     by_blank = classify(trained, tokens, verbs, nouns)
     found = []
-    for i, seen in enumerate(tokens):
-        best = [names[i].argsort(descending=True, stable=True).tolist() for names in by_blank]
-        parts = []
-        for slot, names in ((VERB, verbs), (NOUN, nouns)):
-            others = [(verbs, nouns)[1 - slot][o] for o in best[1 - slot][:PARTNERS]]
-            aligned = align(trained, seen, *((names, others) if slot == VERB else (others, names)))[slot]
-            log_p = by_blank[slot][i]
-            share = torch.softmax(log_p, -1).tolist()
-            parts.append(
-                tuple(Named(names[n], share[n], float(log_p[n]), float(aligned[n])) for n in best[slot])
+    for run, verb_log_p, noun_log_p in zip(tokens, *by_blank, strict=True):
+        # A name is judged by the alignment head beside the likeliest names of the other list.
+        verb_order = verb_log_p.argsort(descending=True, stable=True).tolist()
+        noun_order = noun_log_p.argsort(descending=True, stable=True).tolist()
+        verb_aligned, _ = align(trained, run, verbs, [nouns[i] for i in noun_order[:PARTNERS]])
+        _, noun_aligned = align(trained, run, [verbs[i] for i in verb_order[:PARTNERS]], nouns)
+        found.append(
+            Classified(
+                _ranked(verbs, verb_order, verb_log_p, verb_aligned),
+                _ranked(nouns, noun_order, noun_log_p, noun_aligned),
             )
-        found.append(Classified(*parts))
+        )
     return found
+
+
+def _ranked(
+    names: Sequence[str], order: Sequence[int], log_p: torch.Tensor, aligned: np.ndarray
+) -> tuple[Named, ...]:
+    share = torch.softmax(log_p, -1).tolist()
+    return tuple(Named(names[i], share[i], float(log_p[i]), float(aligned[i])) for i in order)

@@ -69,7 +69,7 @@ def test_masked_tokens_are_no_blanks(untrained):
 
 
 def test_a_template_without_a_blank_is_an_error(untrained):
-    with pytest.raises(InputError, match=r"has no blank; write \[MASK\] where"):
+    with pytest.raises(InputError, match="--template"):
         caption(untrained, VIDEO, template="now cut the onion")
 
 
@@ -108,16 +108,16 @@ def test_captions_of_a_model_that_learned(learned):
 
 @pytest.mark.parametrize("at", [-0.1, 13.6, 1e9, float("nan"), float("inf")])
 def test_a_moment_outside_the_video(untrained, at):
-    with pytest.raises(InputError, match=r"v.mp4@.*: outside the video, which runs from 0 s to 13.5 s"):
+    with pytest.raises(InputError, match=r"v.mp4@.*13.5 s"):
         caption(untrained, VIDEO, at=at)
-    with pytest.raises(InputError, match=r"v.mp4@.*: name a second from 1.5 s"):
+    with pytest.raises(InputError, match=r"v.mp4@.*1.5 s"):
         forecast(untrained, VIDEO, at)
 
 
 def test_a_video_that_cannot_be_seen(untrained):
-    with pytest.raises(InputError, match="blind.mp4: none of its picture could be read"):
+    with pytest.raises(InputError, match="blind.mp4"):
         caption(untrained, BLIND)
-    with pytest.raises(InputError, match="blind.mp4: none of its picture could be read"):
+    with pytest.raises(InputError, match="blind.mp4"):
         forecast(untrained, BLIND, 3.0)
 
 
@@ -164,7 +164,7 @@ def test_next(untrained):
             assert probability == pytest.approx(expected[ahead - 1, token].item(), rel=1e-5)
         assert horizon.tokens[0][0] == expected[ahead - 1].argmax()
     assert len(forecast(untrained, VIDEO, 3.0, top=1000)[0].tokens) == joint_samples.VISUAL
-    with pytest.raises(InputError, match="its first clip's end"):
+    with pytest.raises(InputError, match=r"@1.4: .*1.5 s"):
         forecast(untrained, VIDEO, 1.4)
 
 
@@ -213,11 +213,11 @@ def test_names_of_several_pieces(untrained):
 @pytest.mark.parametrize(
     ("verbs", "nouns", "words"),
     [
-        ([], [], "--verbs and --nouns: no name given"),
-        (["cut", "cut"], ["onion"], "--verbs: 'cut' comes twice"),
-        (["cut"], ["zucchini"], "noun 'zucchini': the model's vocabulary lacks 'zucchini'"),
-        ([""], ["onion"], "verb '': is empty"),
-        (["cut"], ["onion " * 97], "97 word pieces; at most 96, make it shorter"),
+        ([], [], "--verbs and --nouns"),
+        (["cut", "cut"], ["onion"], "--verbs: 'cut'"),
+        (["cut"], ["zucchini"], "noun 'zucchini'"),
+        ([""], ["onion"], "verb ''"),
+        (["cut"], ["onion " * 97], "97 word pieces.* 96"),
     ],
 )
 def test_names_that_cannot_be_asked(untrained, verbs, nouns, words):
@@ -302,7 +302,7 @@ def test_a_rollout_knows_what_it_drew(untrained):
     assert len(one) == 20 and one == rollout(untrained, VIDEO, 6.0, 30, free)
     assert one != rollout(untrained, VIDEO, 6.0, 30, dataclasses.replace(free, seed=5))
     for seconds in (1.4, 601, math.nan, math.inf):
-        with pytest.raises(InputError, match=r"--rollout .*: from 1.5 s, one clip, to 600 s"):
+        with pytest.raises(InputError, match=r"--rollout .*1.5 s.*600 s"):
             rollout(untrained, VIDEO, 6.0, seconds)
 
 
@@ -335,7 +335,7 @@ def test_what_was_said_before_joins_and_nothing_after(untrained):
 def test_a_store_without_a_model_or_the_video(tmp_path, untrained):
     store = Store(tmp_path)
     with Catalogue(store.catalogue) as catalogue:
-        with pytest.raises(InputError, match="has no model yet; run `videobert run VIDEOS`"):
+        with pytest.raises(InputError, match="no model .*videobert run"):
             session.open_trained(store, catalogue, "cpu")
         catalogue.put(Video("a" * 64, "a.mp4", "/a.mp4", 1, "refused", "not a video"))
         catalogue.put(Video("b" * 64, "b.mp4", "/b.mp4", 1, "done", clips=3, features="f"))
@@ -345,5 +345,5 @@ def test_a_store_without_a_model_or_the_video(tmp_path, untrained):
                 session.material(store, catalogue, untrained, label)
         catalogue.set_current("model", "gone")
         catalogue.set_current("model_codebook", "c")
-        with pytest.raises(InputError, match="model gone: not in store"):
+        with pytest.raises(InputError, match="model gone"):
             session.open_trained(store, catalogue, "cpu")

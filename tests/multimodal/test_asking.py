@@ -1,7 +1,11 @@
 """What people ask of a store, and the documents that they get: moments by name, what is imagined, what does not fit."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
+import subprocess
+import sys
 
 import kitchen
 import numpy as np
@@ -9,10 +13,13 @@ import pytest
 from PIL import Image
 
 from multimodal.answers import answer_json, session
+from multimodal.answers.cache import update_cache
 from multimodal.answers.forecast import SamplingOptions
+from multimodal.answers.index import index
 from multimodal.answers.session import VideoTime, resolve
 from multimodal.answers.token_names import update_token_names
 from multimodal.catalogue import Catalogue, Video
+from multimodal.library import usable
 from multimodal.store import InputError, Store, file_digest
 from multimodal.tokens import train_and_held_out
 
@@ -75,13 +82,13 @@ def test_a_moment_named_apart(catalogue):
 @pytest.mark.parametrize(
     ("label", "words"),
     [
-        ("gone", "video 'gone': not in this store"),
-        ("gone@4", "video 'gone': not in this store"),
-        ("gone@home", "video 'gone@home': not in this store"),
-        ("talk@noon", "talk@noon: 'noon' is no time; write VIDEO@SECONDS"),
-        ("talk@", "talk@: '' is no time"),
-        ("talk@1e3", "'1e3' is no time"),
-        ("same@4", "2 videos have this name"),
+        ("gone", "'gone'"),
+        ("gone@4", "'gone'"),
+        ("gone@home", "'gone@home'"),
+        ("talk@noon", "talk@noon: 'noon'"),
+        ("talk@", "talk@: ''"),
+        ("talk@1e3", "'1e3'"),
+        ("same@4", "2 videos"),
     ],
 )
 def test_a_moment_that_is_none(catalogue, label, words):
@@ -90,7 +97,7 @@ def test_a_moment_that_is_none(catalogue, label, words):
 
 
 def test_a_moment_named_twice(catalogue):
-    with pytest.raises(InputError, match="talk@3 and --at 4: name two moments; give one of them"):
+    with pytest.raises(InputError, match="talk@3 and --at 4"):
         resolve(catalogue, "talk@3", 4.0)
 
 
@@ -105,7 +112,7 @@ def test_both_ways_of_naming_a_moment_give_the_same(store):
         )
         with pytest.raises(InputError, match=r"held-100.mp4@99: "):
             answer(store.root, "held-100@99", **options)
-        with pytest.raises(InputError, match="video 'held-1000': not in this store"):
+        with pytest.raises(InputError, match="'held-1000'"):
             answer(store.root, "held-1000@5", **options)
 
 
@@ -115,7 +122,7 @@ def test_both_ways_of_naming_a_moment_give_the_same(store):
 def test_a_model_and_a_codebook_of_two_makes(changed):
     with Catalogue(changed.catalogue) as catalogue:
         catalogue.set_current("model_codebook", "another")
-    with pytest.raises(InputError, match="model learned: its codebook another is not in store"):
+    with pytest.raises(InputError, match="model learned: .* another"):
         answer_json.imagine(changed.root, "cut the onion")
     (card,) = changed.root.glob("models/learned/step-*/card.json")
     manifest = card.parent / "manifest.json"
@@ -125,7 +132,7 @@ def test_a_model_and_a_codebook_of_two_makes(changed):
     manifest.write_text(json.dumps(files))
     with pytest.raises(
         InputError,
-        match="model learned: was made with codebook codebook, the catalogue pairs it with another",
+        match="model learned: .* codebook codebook.* another",
     ):
         answer_json.imagine(changed.root, "cut the onion")
 
@@ -133,9 +140,9 @@ def test_a_model_and_a_codebook_of_two_makes(changed):
 def test_a_captioner_that_is_gone(changed):
     with Catalogue(changed.catalogue) as catalogue:
         catalogue.set_current("captioner", "gone")
-        with pytest.raises(InputError, match="captioner gone: not in store"):
+        with pytest.raises(InputError, match="captioner gone"):
             session.open_captioner(changed, catalogue, session.open_trained(changed, catalogue, "cpu"))
-    with pytest.raises(InputError, match="captioner gone: not in store .*; run `videobert captioner`"):
+    with pytest.raises(InputError, match="captioner gone: .*videobert captioner"):
         answer_json.caption(changed.root, "held-100")
     assert answer_json.caption(changed.root, "held-100", template="we [MASK]")["captions"]
 
@@ -212,13 +219,13 @@ def test_a_strip_without_a_picture_is_grey(changed, tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        ("", {}, "TEXT '': is empty; write a word or more"),
-        ("  ", {}, "is empty"),
-        ("cut the ☃ now", {}, "vocabulary lacks '☃'"),
-        ("cut", {"clips": 0}, "--clips 0: from 1 to 16"),
+        ("", {}, "TEXT ''"),
+        ("  ", {}, "TEXT '  '"),
+        ("cut the ☃ now", {}, "lacks '☃'"),
+        ("cut", {"clips": 0}, "--clips 0.* 16"),
         ("cut", {"clips": 17}, "--clips 17"),
-        ("cut", {"out": "strip.jpg"}, "--out .*strip.jpg: name a file that ends in .png"),
-        ("cut", {"out": "no/strip.png"}, "--out .*: there is no folder .*no; make it first"),
+        ("cut", {"out": "strip.jpg"}, "--out .*strip.jpg.*png"),
+        ("cut", {"out": "no/strip.png"}, "--out .*no/strip.png"),
     ],
 )
 def test_what_cannot_be_imagined(store, tmp_path, text, options, words):
@@ -237,9 +244,9 @@ def test_captions_in_a_file(store, tmp_path):
     text = (tmp_path / "a.vtt").read_text(encoding="utf-8")
     assert text.startswith("WEBVTT\n\n") and document["vtt"] == str(tmp_path / "a.vtt")
     assert [c["text"] for c in document["captions"]] == text.split("\n")[3::3]
-    with pytest.raises(InputError, match="holds the captions of a whole video; leave the second 5 out"):
+    with pytest.raises(InputError, match="--vtt .* 5"):
         answer_json.caption(store.root, "held-100@5", vtt=tmp_path / "b.vtt")
-    with pytest.raises(InputError, match="name a file that ends in .vtt"):
+    with pytest.raises(InputError, match="--vtt .*b.srt"):
         answer_json.caption(store.root, "held-100", vtt=tmp_path / "b.srt")
 
 
@@ -252,11 +259,11 @@ def test_what_comes_next_as_a_document(store):
     rolled = answer_json.forecast(store.root, "held-100@9", rollout=6)["rollout"]
     assert (rolled["temperature"], rolled["top_p"], rolled["seed"]) == (1.0, 0.9, 0)
     assert [set(c) for c in rolled["clips"]] == [{"seconds", "token", "name", "probability", "picture"}] * 4
-    with pytest.raises(InputError, match="have no effect without --rollout SECONDS"):
+    with pytest.raises(InputError, match="--temperature.*--rollout"):
         answer_json.forecast(store.root, "held-100@9", sampling=SamplingOptions())
-    with pytest.raises(InputError, match="VIDEO held-100: which second of it"):
+    with pytest.raises(InputError, match="VIDEO held-100"):
         answer_json.forecast(store.root, "held-100")
-    with pytest.raises(InputError, match="--top 0: at least 1"):
+    with pytest.raises(InputError, match="--top 0"):
         answer_json.forecast(store.root, "held-100@9", top=0)
 
 
@@ -266,3 +273,35 @@ def test_names_as_a_document(store):
     for moment in found["moments"]:
         assert [set(n) for n in moment["verbs"]] == [{"name", "probability", "log_p", "aligned"}] * 2
     assert json.dumps(found)
+
+
+# what a question imports
+
+
+HEAVY = ("sklearn", "pandas", "cv2", "av", "prefect", "transformers", "tensorboard", "torch.distributed.fsdp")
+
+
+@pytest.mark.parametrize(
+    ("question", "model", "others"),
+    [
+        ("search(store, 'cut the onion')", True, ("PIL",)),
+        ("caption(store, 'held-100@5')", True, ("PIL", "faiss")),
+        ("forecast(store, 'held-100@5')", True, ("faiss",)),
+        ("search(store, 'cut the onion')", False, ("PIL", "faiss", "torch")),
+    ],
+)
+def test_a_question_imports_only_what_it_needs(changed, question, model, others):
+    with Catalogue(changed.catalogue) as catalogue:
+        trained, videos = session.open_trained(changed, catalogue, "cpu"), usable(catalogue)
+    index(changed, trained, videos, lambda *_: None)
+    update_cache(changed, trained, videos, lambda *_: None)
+    if not model:
+        with contextlib.closing(sqlite3.connect(changed.catalogue)) as db, db:
+            db.execute("DELETE FROM current WHERE kind = 'model'")
+    code = (
+        "import sys; from pathlib import Path; from multimodal.answers.answer_json import caption, forecast, search; "
+        f"store = Path({str(changed.root)!r}); {question}; print(*sys.modules)"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert set(output.split()).isdisjoint({*HEAVY, *others})
+    assert ("torch" in output.split()) == model
