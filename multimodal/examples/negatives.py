@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
+from multimodal.examples.segment_table import SegmentTable
 from multimodal.segments import Segment
 from vision.clips import CLIP_SECONDS
 
@@ -18,17 +19,20 @@ TRIES = 8
 class NegativeSampler:
     """Draws negatives among the spoken segments that have visual tokens.
 
-    ``shown`` are their places in ``spoken``, a video's in a row.
+    ``shown`` int64 are their places in ``spoken``, a video's in a row.
     """
 
-    def __init__(self, spoken: Sequence[Segment]):
-        by_video: dict[str, list[int]] = {}
-        for place, segment in enumerate(spoken):
-            if segment.tokens:
-                by_video.setdefault(segment.video, []).append(place)
-        ends = np.cumsum([0, *(len(places) for places in by_video.values())]).tolist()
-        self.shown = [place for places in by_video.values() for place in places]
-        self._of_video = dict(zip(by_video, map(range, ends, ends[1:]), strict=True))
+    def __init__(self, spoken: SegmentTable):
+        with_tokens = np.flatnonzero(spoken.token_counts())
+        video = spoken.video_numbers()[with_tokens]
+        by_video = video.argsort(kind="stable")
+        self.shown = with_tokens[by_video]
+        first = np.unique(video[by_video], return_index=True)[1]
+        last = [*first[1:].tolist(), len(self.shown)][: len(first)]
+        self._of_video = {
+            spoken.video(int(self.shown[begin])): range(int(begin), end)
+            for begin, end in zip(first, last, strict=True)
+        }
 
     def misaligned(
         self,
@@ -51,7 +55,7 @@ class NegativeSampler:
             # The places of the own video are left out of the count and stepped over.
             kinds.insert(0, (len(self.shown) - len(own), lambda i: i + len(own) * (i >= own.start)))
             distant = (
-                [i for i in own if distance(read(self.shown[i]), segment) >= MINIMUM_DISTANCE]
+                [i for i in own if distance(read(int(self.shown[i])), segment) >= MINIMUM_DISTANCE]
                 if in_video_rate
                 else []
             )
@@ -59,7 +63,7 @@ class NegativeSampler:
                 kinds.insert(0, (len(distant), distant.__getitem__))
         for count, nth in kinds:
             for _ in range(TRIES if count else 0):
-                other = read(self.shown[nth(int(random.integers(count)))])
+                other = read(int(self.shown[nth(int(random.integers(count)))]))
                 tokens = tokens_of(other)
                 if not share_a_clip(other, segment) and not set(tokens) <= set(segment.tokens):
                     return tokens
@@ -72,7 +76,7 @@ class NegativeSampler:
         draws found none. ``read`` is that of :meth:`misaligned`."""
         own = self._of_video[segment.video]
         for _ in range(TRIES if len(own) > 1 else 0):
-            place = self.shown[int(random.integers(own.start, own.stop))]
+            place = int(self.shown[int(random.integers(own.start, own.stop))])
             if not share_a_clip(read(place), segment):
                 return place
         return None

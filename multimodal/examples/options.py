@@ -47,7 +47,9 @@ class ExampleOptions:
         assert self.longest >= CONTEXT + max(HORIZONS) + 3
         rate = self.in_video_negative_rate
         if rate is not None and not 0 <= rate <= 1:
-            raise InputError(f"--far {rate:g}: a share from 0 to 1; leave it out to take any segment")
+            raise InputError(
+                f"--in-video-negative-rate {rate:g}: a share from 0 to 1; leave it out to take any segment"
+            )
         if self.subsample < 1:
             raise InputError(
                 f"--subsample {self.subsample}: at least 1, which reads every visual token; VideoBERT has 5"

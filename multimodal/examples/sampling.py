@@ -48,13 +48,16 @@ class Examples:
         self._used = used
         self.spoken, self.runs = spoken, runs
         self._negatives = NegativeSampler(self.spoken)
-        # Items are numbers of spoken segments, then of visits to runs.
-        self._items = list(range(len(self.spoken))) if TEXT in active_terms else sorted(self._negatives.shown)
+        # Items are spoken segments (all, or those that show something), then visits to runs.
+        self._spoken_items: Sequence[int] = range(len(spoken))
+        if TEXT not in active_terms:
+            self._spoken_items = np.sort(self._negatives.shown)
         if not active_terms - {VIDEO}:
-            self._items = []
+            self._spoken_items = ()
+        self._visits = 0
         if VIDEO in active_terms and self.runs:
-            visits = max(1, round(RUNS_PER_SPOKEN_SEGMENT * len(self._items) / len(self.runs)))
-            self._items += range(len(self.spoken), len(self.spoken) + visits * len(self.runs))
+            wanted = RUNS_PER_SPOKEN_SEGMENT * len(self._spoken_items)
+            self._visits = max(1, round(wanted / len(self.runs))) * len(self.runs)
 
     @classmethod
     def of(
@@ -73,7 +76,7 @@ class Examples:
         return cls(vocabulary, with_text, with_tokens, options, seed, active_terms, used)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._spoken_items) + self._visits
 
     @cached_property
     def notice(self) -> str:
@@ -81,7 +84,7 @@ class Examples:
         if (
             ALIGNMENT not in self.active_terms
             or not self.options.misaligned_rate
-            or not self._negatives.shown
+            or not len(self._negatives.shown)
         ):
             return ""
         random = np.random.default_rng(self.seed)
@@ -105,10 +108,10 @@ class Examples:
     def draw(self, epoch: int, item: int) -> list[Example]:
         """The examples of one item in one epoch, always the same for the same (seed, epoch, item)."""
         random = np.random.default_rng((self.seed, epoch, item, 1))
-        number = self._items[item]
-        if number < len(self.spoken):
-            return self._of_spoken(number, random)
-        return [self._of_run(self.runs[(number - len(self.spoken)) % len(self.runs)], random)]
+        if item < len(self._spoken_items):
+            return self._of_spoken(int(self._spoken_items[item]), random)
+        visit = item - len(self._spoken_items)
+        return [self._of_run(self.runs[visit % len(self.runs)], random)]
 
     def batch(self, items: Sequence[tuple[int, int]]) -> Batch:
         """The packed examples of some (epoch, item)."""

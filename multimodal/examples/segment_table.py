@@ -5,6 +5,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+
 from multimodal.segments import Segment
 from multimodal.vocabulary import Vocabulary
 
@@ -18,6 +20,9 @@ class _Lists:
     def append(self, numbers: Iterable[int]) -> None:
         self._values.extend(numbers)
         self._ends.append(len(self._values))
+
+    def lengths(self) -> np.ndarray:
+        return np.diff(np.array(self._ends, np.int64))
 
     def __getitem__(self, place: int) -> list[int]:
         return self._values[self._ends[place] : self._ends[place + 1]].tolist()
@@ -65,6 +70,14 @@ class SegmentTable(Sequence[Segment]):
     def video(self, place: int) -> str:
         """The video that a segment is of."""
         return self._videos[self._video[place]]
+
+    def video_numbers(self) -> np.ndarray:
+        """The number of the video that each segment is of, int32 [n], in the order in which videos first occur."""
+        return np.array(self._video, np.int32)
+
+    def token_counts(self) -> np.ndarray:
+        """The number of visual tokens of each segment, int64 [n]."""
+        return self._tokens.lengths()
 
     def word_ids(self, place: int) -> list[int]:
         """The word-piece ids of a segment's text."""
