@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ROLLBACK_STEPS = 100
 """Steps between checkpoints where a loss spike sends training back to the last one."""
+FORMER_NAMES = {"far": "in_video_negative_rate"}
+"""Settings that stores made by earlier versions remember under another name."""
 DEFAULT_HELD_OUT = 0.1
 DEFAULT_STORE = Path(os.environ.get("VIDEOBERT_STORE", "store"))
 StoreOption = Annotated[Path, Parameter(help="Folder of the store (or $VIDEOBERT_STORE).")]
@@ -153,7 +155,7 @@ class Settings:
         "Weights of the loss's terms: text=1,video=1,joint=1,alignment=1,contrast=1 where not given.",
         sets={"training.weights": _parse_weights},
     )
-    far: float | None = option(
+    in_video_negative_rate: float | None = option(
         "Share of the misaligned pairs whose video is of the same file, far away; as it comes where not given.",
         sets=to("examples.in_video_negative_rate"),
     )
@@ -248,7 +250,7 @@ class Settings:
         if self.references is not None:
             read_references(self.references)
         before = catalogue.current("settings") or "{}"
-        kept = json.loads(before) | self._remembered()
+        kept = _current_names(json.loads(before)) | self._remembered()
         catalogue.set_current("settings", json.dumps(kept))
         paths = {
             name: Path(kept[name]) for name, o in OPTIONS.items() if o.is_path is always and name in kept
@@ -353,3 +355,8 @@ OPTIONS: dict[str, Option] = {
     if "option" in field.metadata
 }
 """Every setting but the store, by name."""
+
+
+def _current_names(remembered: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a store remembers, by the names that they have now."""
+    return {FORMER_NAMES.get(name, name): value for name, value in remembered.items()}

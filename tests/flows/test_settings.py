@@ -167,8 +167,8 @@ def test_epochs_that_are_asked_for_are_not_stretched():
         ("backbone", "resnet", "--backbone resnet"),
         ("reader", "ffmpeg", "--reader ffmpeg"),
         ("language", "klingon", "--language klingon"),
-        ("far", 1.1, "--far 1.1"),
-        ("far", float("nan"), "--far nan"),
+        ("in_video_negative_rate", 1.1, "--in-video-negative-rate 1.1"),
+        ("in_video_negative_rate", float("nan"), "--in-video-negative-rate nan"),
         ("subsample", 0, "--subsample 0"),
         ("accumulate", 0, "--accumulate 0"),
         ("learning_rate", 0.0, "--learning-rate 0"),
@@ -209,7 +209,9 @@ def test_a_truth_file_that_is_not_one_is_told_before_any_work(catalogue, tmp_pat
 
 
 def test_what_is_learned_can_be_chosen():
-    chosen = Settings(weights="joint=0, text=0.5", far=0.25, subsample=5, visual_rows="frozen").pretrain
+    chosen = Settings(
+        weights="joint=0, text=0.5", in_video_negative_rate=0.25, subsample=5, visual_rows="frozen"
+    ).pretrain
     assert dataclasses.asdict(chosen.training.weights) == {
         "text": 0.5, "video": 1.0, "joint": 0.0, "alignment": 1.0, "contrast": 1.0}  # fmt: skip
     examples = chosen.examples
@@ -232,3 +234,13 @@ def test_the_learning_rate_is_that_of_the_size_or_what_is_said(size):
     given = Settings(size=size, learning_rate=SIZES[size].training.learning_rate)
     assert given.pretrain == Settings(size=size).pretrain, "the same model"
     assert Settings(size=size, learning_rate=2e-5).pretrain.training.learning_rate == 2e-5
+
+
+def test_a_setting_remembered_under_its_former_name_is_found(tmp_path):
+    """Stores of version 0.1 remember `far`."""
+    with Catalogue(tmp_path / "catalogue.sqlite") as catalogue:
+        catalogue.set_current("settings", json.dumps({"far": 0.25, "size": "demo"}))
+        with Settings(store=tmp_path).at(catalogue) as settings:
+            assert settings.in_video_negative_rate == 0.25
+            assert settings.pretrain.examples.in_video_negative_rate == 0.25
+        assert "far" not in json.loads(catalogue.current("settings"))
