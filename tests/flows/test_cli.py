@@ -67,12 +67,12 @@ def test_it_starts_as_a_module_and_ends_well(alone):
     ("arguments", "says"),
     [
         (["frobnicate"], "frobnicate"),
-        (["search"], "give a TEXT, or --like VIDEO@S"),
-        (["search", "x", "--like", "y@3"], "give a TEXT, or --like VIDEO@S"),
-        (["search", "x", "--texts"], "--texts: goes with --like VIDEO@S"),
-        (["search", "x", "--top", "0"], "--top 0: must be 1 or more"),
-        (["remove"], "VIDEO: none given"),
-        (["run"], "VIDEOS: none given"),
+        (["search"], "--like"),
+        (["search", "x", "--like", "y@3"], "--like"),
+        (["search", "x", "--texts"], "--texts"),
+        (["search", "x", "--top", "0"], "--top 0"),
+        (["remove"], "VIDEO"),
+        (["run"], "VIDEOS"),
         (["run", ".", "--size", "huge"], "demo"),
         (["run", ".", "--epochs", "many"], "many"),
         (["next", "x"], "--at"),
@@ -92,7 +92,7 @@ def test_a_wrong_call_is_one_line_and_status_2(capsys, arguments, says):
 @pytest.mark.parametrize("command", ["status", "codebook", "pretrain", "captioner", "index", "evaluate"])
 def test_a_store_that_is_not_there_is_not_made(capsys, tmp_path, command):
     ended = run_inside(capsys, command, "--store", tmp_path / "typo")
-    assert ended.returncode == 2 and f"{tmp_path / 'typo'}: there is none" in ended.stderr
+    assert ended.returncode == 2 and str(tmp_path / "typo") in ended.stderr
     assert not (tmp_path / "typo").exists()
 
 

@@ -1,6 +1,7 @@
 """References in an evaluation: which videos are judged by them, what is left out, and what is refused."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -62,7 +63,11 @@ def test_references_judge_the_videos_that_were_not_learned_from(store, tmp_path,
     assert found["reference_search_recall_at_1"]["n"] == 2 and found["caption_micro_bleu_1"]["n"] == 2
     assert "what people wrote" in found["caption_micro_bleu_1"]["note"]
     said = " ".join(capsys.readouterr().err.split())
-    assert "2 sentences about 2 moments of 1 videos; left out: 1 sentences where nothing is shown, 1 videos that the model learned from, 1 that are not in the store" in said  # fmt: skip
+    used, left_out = said.split("references: ")[1].split("left out: ")
+    assert re.findall(r"\d+", used) == ["2", "2", "1"], "sentences, moments, videos"
+    assert re.findall(r"\d+", left_out)[:3] == ["1", "1", "1"], (
+        "nothing shown, learned from, not in the store"
+    )
 
 
 def test_without_references_captions_are_scored_against_what_is_said(store):
@@ -96,9 +101,7 @@ def test_other_references_are_another_evaluation(store, tmp_path):
 
 
 def test_references_about_no_video_of_the_store_are_refused(store, tmp_path):
-    with pytest.raises(
-        InputError, match="none of its 2 videos is in the store, such as 'x'; name the video files"
-    ):
+    with pytest.raises(InputError, match="--references .*2 videos.*'x'"):
         figures(store, tmp_path, [row("x", 0, "cut it"), row("y", 0, "cut it")])
 
 
@@ -106,7 +109,7 @@ def test_a_file_that_is_not_one_is_told_before_any_work(store, tmp_path):
     (tmp_path / "r.csv").write_text("video,start,end,text\na,1,0,x\n")
     with (
         Catalogue(store.catalogue) as catalogue,
-        pytest.raises(InputError, match="r.csv: line 2: ends at 0, not after its start"),
+        pytest.raises(InputError, match="r.csv: line 2"),
         Settings(references=tmp_path / "r.csv").at(catalogue),
     ):
         pass
