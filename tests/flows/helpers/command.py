@@ -134,7 +134,9 @@ def artefacts(store: Path) -> dict[str, Path]:
         path.relative_to(store).as_posix(): path
         for kind in ARTEFACTS
         for path in sorted((store / kind).rglob("*"))
-        if path.is_file() and path.suffix != ".tfevents" and ".part" not in path.relative_to(store).as_posix()
+        if path.is_file()
+        and "tensorboard" not in path.parts
+        and ".part" not in path.relative_to(store).as_posix()
     }
 
 
