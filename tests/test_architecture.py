@@ -110,7 +110,7 @@ DIALECT = {
     "multimodal/joint": "put start scores mixed alone far near",
     "multimodal/objectives": "asked_M scores alone regime",
     "multimodal/examples": "far near tail stretch",
-    "multimodal/training": "ahead tell divided alone join mixed updates unfinished",
+    "multimodal/training": "ahead tell divided alone join mixed updates",
     "multimodal/answers": "documents coming Standing widened breadth shelf Shelf halves",
     "multimodal/intake": "wire revive loaded trouble patience settled hear see",
     "speech": "placing activity_file regions stretches repetition hear",

@@ -18,7 +18,7 @@ def unfinished_runs(store: Store, name: str, card: dict[str, Any]) -> list[str]:
     if checkpoints.latest(root) is not None:
         return []
     lines = []
-    for other, at, theirs in _unfinished(root.parent):
+    for other, at, theirs in _read_unfinished(root.parent):
         if theirs["codebook"] == card["codebook"]:
             lines.append(
                 f"model {other.name}: left at step {at.step} of {at.steps}, and this run begins another, {name}, as other "
@@ -28,7 +28,7 @@ def unfinished_runs(store: Store, name: str, card: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _unfinished(models: Path) -> Iterator[tuple[Path, Progress, dict[str, Any]]]:
+def _read_unfinished(models: Path) -> Iterator[tuple[Path, Progress, dict[str, Any]]]:
     """Each model's folder, its progress and its card. Folders that cannot be read are left to `videobert doctor`."""
     for root in sorted(models.glob("*")):
         if (last := checkpoints.latest(root)) is None:
