@@ -1,9 +1,9 @@
 """A folder of 500 links to a few files, one of them bad, and to what is no file: it ends, and leaves and grows nothing."""
 
 import os
-import shutil
 import time
 
+import fragments
 import psutil
 import pytest
 
@@ -13,23 +13,23 @@ from multimodal.store import Store
 
 LINKS = 500
 CONTENTS = {
-    "bad.mp4": ("awkward/not_a_video.mp4", "refused"),
-    "rotated.mov": ("awkward/rot_90.mov", "partial"),
-    "deep.mp4": ("awkward/h264_10bits.mp4", "partial"),
-    "short.mp4": ("awkward/rotate_-90.mp4", "done"),
+    "bad.mp4": (lambda path: path.write_text("not a video"), "refused"),
+    "silent.mov": (fragments.silent, "partial"),
+    "speechless.mp4": (fragments.speechless, "done"),
+    "spoken.mkv": (fragments.spoken, "done"),
 }
 NO_FILES = {"fifo.mp4", "endless.mp4", "gone.mp4", "round.mp4"}
 MOST_CHILDREN, MOST_FILES, MOST_BYTES = 3, 200, 3 << 30
 
 
 @pytest.fixture
-def folder(tmp_path, videos):
+def folder(tmp_path):
     """`links/`: 500 links over four files, and beside them what is no file but is named like one."""
     kept, links = tmp_path / "kept", tmp_path / "links"
     kept.mkdir()
     links.mkdir()
-    for name, (source, _) in CONTENTS.items():
-        shutil.copyfile(videos / source, kept / name)
+    for name, (make, _) in CONTENTS.items():
+        make(kept / name)
     names = list(CONTENTS)
     for n in range(LINKS):
         name = names[n % len(names)]
