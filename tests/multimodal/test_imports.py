@@ -24,14 +24,7 @@ from multimodal.intake.options import ImportOptions
 from multimodal.joint.initialization import visual_rows
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
-from multimodal.library import (
-    label_of,
-    read_features,
-    read_material,
-    read_transcript,
-    split,
-    usable,
-)
+from multimodal.library import label_of, read_features, read_material, read_transcript, split, usable
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.store import InputError, Store
 from multimodal.tokens import TokenOptions, describe, encode_videos, fit_codebook, load_codebook
