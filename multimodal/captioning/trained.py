@@ -41,5 +41,7 @@ def load_captioner(store: Store, trained: Trained, name: str) -> TrainedCaptione
             f"captioner {name}: belongs to model {card['model']} at {card['step']}, not to {trained.name} at "
             f"{trained.folder.name}, the store's model now; run `videobert captioner`, or ask with --template"
         )
-    options = CaptionerOptions(**card["options"])
+    # A captioner of an earlier version may have options that this one does not know: they are of its training.
+    known = {f.name for f in dataclasses.fields(CaptionerOptions)}
+    options = CaptionerOptions(**{name: value for name, value in card["options"].items() if name in known})
     return TrainedCaptioner(name, Decoder.load(folder, trained.model), options, card["references"])

@@ -22,6 +22,8 @@ from multimodal.joint.model import JointBert
 
 CLIP, BLANK, WORD = range(3)
 """Kinds of places in the memory: a clip, a blank of the template, a spoken word."""
+FORMER_NAMES = {"enter.weight": "input_norm.weight", "enter.bias": "input_norm.bias"}
+"""Tensors that captioners of version 0.1 hold under another name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +146,8 @@ class Decoder(nn.Module):
 
     def read(self, folder: Path) -> None:
         """Puts the weights of a folder in place."""
-        self.load_state_dict(load_file(folder / WEIGHTS))
+        tensors = load_file(folder / WEIGHTS)
+        self.load_state_dict({FORMER_NAMES.get(name, name): tensor for name, tensor in tensors.items()})
 
     @classmethod
     def load(cls, folder: Path, joint: JointBert) -> Decoder:

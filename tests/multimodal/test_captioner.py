@@ -28,7 +28,7 @@ from multimodal.captioning.training import captioner_name, gather, learn_caption
 from multimodal.catalogue import Catalogue
 from multimodal.joint.decoder import Decoder, DecoderShape, EncoderMemory
 from multimodal.library import read_material, usable
-from multimodal.store import InputError, Store
+from multimodal.store import InputError, Store, file_digest
 from multimodal.training import checkpoints
 from speech.captions import plain, read
 from speech.sentences import Sentence, Transcript
@@ -422,3 +422,24 @@ def test_captions_as_webvtt_are_what_a_player_reads(world, tmp_path):
         assert start == pytest.approx(max(c.start, 0)) and start + length == pytest.approx(c.end)
         assert plain(text) == c.text
     assert [plain(cue.text) for cue in read(file)] == [c.text for c in expected]
+
+
+def test_a_captioner_of_the_first_version_still_writes(world, tmp_path):
+    """Its options have another name for the examples of a step, its network one for the first LayerNorm."""
+    store = Store(tmp_path / "store")
+    shutil.copytree(world.store.root, store.root, dirs_exist_ok=True)
+    folder = checkpoints.latest(store.captioner(world.name))
+    card = json.loads((folder / "card.json").read_text())
+    card["options"]["items"] = card["options"].pop("examples_per_step")
+    (folder / "card.json").write_text(json.dumps(card))
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    former = {name.replace("input_norm.", "enter."): tensor for name, tensor in tensors.items()}
+    safetensors.torch.save_file(former, folder / "model.safetensors")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("card.json", "model.safetensors"):
+        manifest["files"][name] = file_digest(folder / name)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    materials = kitchen.materials()[1][:2]
+    assert said(world, load_captioner(store, world.trained, world.name), materials) == said(
+        world, world.captioner, materials
+    )
