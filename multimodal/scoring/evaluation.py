@@ -1,4 +1,4 @@
-"""The evaluation of a store: what its model is judged on, the captioning methods compared, and the file of the figures."""
+"""The evaluation of a store: the videos and references of its model, the captioning methods, and the file of the figures."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def evaluate_store(
     train, held_out = map(materials, train_and_held_out(store, videos, trained.codebook))
     figures = {}
     if held_out or references:
-        # references may be about videos that came later: the model neither learned from them nor held them out
+        # references may be about videos that came later, which are neither training videos nor held out
         known = {m.video.video for m in held_out}
         later = {a.moment.video for a in references} - known
         captioned = held_out + materials([v for v in videos if v.video in later])

@@ -283,7 +283,7 @@ def evaluation_moments(
     used = sum(len(a.sentences) for a in found)
     say(
         f"references: {used} sentences about {len(found)} moments of {len({a.moment.video for a in found})} videos; left out: "
-        f"{sentences - used} sentences where nothing is shown, {len(matched.by_video) - len(judged)} videos that the model "
-        f"learned from, {len(matched.unknown)} that are not in the store"
+        f"{sentences - used} sentences without a clip, {len(matched.by_video) - len(judged)} training videos, "
+        f"{len(matched.unknown)} videos that are not in the store"
     )
     return found
