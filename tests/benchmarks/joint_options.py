@@ -25,7 +25,7 @@ TRUTH = Path(__file__).parents[1] / "samples/truth.json"
 OPTIONS = {
     "default": {},
     "subsample 5": {"subsample": 5},
-    "far 0.25": {"far": 0.25},
+    "in-video negatives 0.25": {"in_video_negative_rate": 0.25},
     "frozen rows": {"visual_rows": "frozen"},
     "from nothing": {"text_start": "none"},
     "no joint cloze": {"weights": "joint=0"},
