@@ -17,6 +17,7 @@ from cyclopts import Parameter
 
 from flows.errors import FOR_PEOPLE
 from multimodal.store import InputError
+from multimodal.training.options import ROLLBACK_STEPS
 from vision.backbones import BACKBONES
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from multimodal.training.options import PretrainOptions, TrainingOptions
 
 T = TypeVar("T")
-ROLLBACK_STEPS = 100
-"""Steps between checkpoints where a loss spike sends training back to the last one."""
 FORMER_NAMES = {"far": "in_video_negative_rate"}
 """Settings that stores made by earlier versions remember under another name."""
 DEFAULT_HELD_OUT = 0.1

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from multimodal.training.options import TrainingOptions
+from multimodal.training.options import ROLLBACK_STEPS, TrainingOptions
 from multimodal.vocabulary import TEMPLATE
 
-ROLLBACK_STEPS = 100
-"""The steps between the checkpoints that a loss spike rolls back to."""
 
 Reference = tuple[str, float, float, str]
 """A caption that a person wrote: the video's digest, start and end in seconds, the sentence."""

@@ -14,6 +14,8 @@ from multimodal.store import InputError
 PRECISIONS = ("auto", "bf16", "fp32")
 TEXT_STARTS = ("minilm-l6",)
 NOTHING = "none"
+ROLLBACK_STEPS = 100
+"""The steps between the checkpoints that a loss spike rolls back to, where nobody says otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)
