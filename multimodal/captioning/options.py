@@ -7,7 +7,6 @@ import dataclasses
 from multimodal.training.options import ROLLBACK_STEPS, TrainingOptions
 from multimodal.vocabulary import TEMPLATE
 
-
 Reference = tuple[str, float, float, str]
 """A caption that a person wrote: the video's digest, start and end in seconds, the sentence."""
 
