@@ -27,7 +27,8 @@ def visible(order_SL: torch.Tensor) -> torch.Tensor:
 
     ``order_SL`` holds each token's rank; a query token holds the bitwise complement of its rank (so it is negative).
     A token sees those of lower rank, and of its own rank unless it is a query; nobody sees a query (XLNet, Yang et al.
-    2019, section 2.3: the query stream knows the position that is predicted, not what stands there).
+    2019, section 2.3: the query stream knows the position that is predicted, not what stands there). A query of the
+    lowest rank would see nothing, and its state would be no number.
     """
     query_SL = order_SL < 0
     rank_SL = torch.where(query_SL, ~order_SL, order_SL)
@@ -80,18 +81,21 @@ class LengthBuckets:
     def of(cls, batch: Batch) -> LengthBuckets:
         """One bucket for each range of lengths. A GPU, to which attention's padding is little work, has one for all."""
         device = batch.lengths_S.device
+        # A token's column is its place in its sequence, not its position: a query shares that of the token it predicts.
+        sequence_T, first_S = batch.sequence_T, batch.lengths_S.cumsum(0) - batch.lengths_S
+        column_T = torch.arange(batch.tokens, device=device) - first_S[sequence_T]
         # Sequences by falling length; within a sequence, tokens keep their order.
         lengths_S, by_length_S = batch.lengths_S.sort(descending=True, stable=True)
-        rank_T = by_length_S.argsort()[batch.sequence_T]
+        rank_T = by_length_S.argsort()[sequence_T]
         bucket_order_T = rank_T.argsort(stable=True)
-        rank_T, position_T = rank_T[bucket_order_T], batch.positions_T[bucket_order_T]
+        rank_T, column_T = rank_T[bucket_order_T], column_T[bucket_order_T]
         order_T = None if batch.order_T is None else batch.order_T[bucket_order_T]
         lengths, buckets, first, begin = lengths_S.tolist(), [], 0, 0
         for last, longest, count in _by_length(lengths, MINIMUM_FILL if device.type == "cpu" else 0.0):
             tokens = slice(begin, begin + count)
             rows = mask = None
             if lengths[last - 1] < longest or order_T is not None:
-                rows = (rank_T[tokens] - first) * longest + position_T[tokens]
+                rows = (rank_T[tokens] - first) * longest + column_T[tokens]
                 beyond_SL = torch.arange(longest, device=device) >= lengths_S[first:last, None]
                 hidden = beyond_SL[:, None, None]
                 if order_T is not None:
