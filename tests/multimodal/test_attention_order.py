@@ -29,7 +29,7 @@ def sequences() -> list[Example]:
         ("stir", 0),
         ("then we wash the apple", 2),
         ("peel", 20),
-        ("mask", 1),
+        ("wash", 16),
     ):
         ids, types = sequence(V, V.encode(words), list(range(3, 3 + tokens)) if tokens < 9 else [5] * tokens)
         found.append(Example(ids, types))

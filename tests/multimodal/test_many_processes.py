@@ -85,6 +85,13 @@ def test_saved_by_two_resumed_by_one(one, both, tmp_path, name):
     assert apart(together.run(tmp_path / "found"), one) == []
 
 
+@pytest.mark.parametrize("name", ["captioner_ddp", "captioner_fsdp"])
+def test_two_processes_train_the_captioner_s_objective_as_one(both, tmp_path, name):
+    alone = together.run_captioner(tmp_path / "alone")
+    assert apart(both / name / alone.name, alone) == []
+    assert apart(together.run_captioner(tmp_path / "half", examples_per_step=3), alone) != []
+
+
 def test_micro_batches_and_processes_at_once(both, tmp_path):
     whole = together.run(tmp_path, weights=together.NO_CONTRAST)
     assert apart(both / "in_parts" / whole.name, whole) == []

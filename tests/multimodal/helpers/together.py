@@ -9,6 +9,9 @@ from pathlib import Path
 import joint_samples
 import torch
 
+from multimodal.captioning.dataset import CaptionDataset, EncodedView
+from multimodal.joint.decoder import BLANK, CLIP, Decoder, DecoderShape
+from multimodal.objectives.captioning import CaptioningObjective
 from multimodal.objectives.weights import LossWeights
 from multimodal.training import loop
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext, distributed_context
@@ -55,6 +58,31 @@ def run(
         return root / f"step-{stop}"
 
 
+def run_captioner(
+    root: Path, context: DistributedContext = SINGLE_PROCESS, examples_per_step: int = 6
+) -> Path:
+    """A training of the captioner's objective on made-up states and sentences, in fp32 and without dropout."""
+    joint, random = joint_samples.model(7, **PLAIN), torch.Generator().manual_seed(0)
+    pieces, views, sentences = tuple(range(4, 16)), [], []
+    for n in range(10):
+        kind_M = torch.tensor([CLIP] * (1 + n % 3) + [BLANK] * 2)
+        states_MH = torch.randn(len(kind_M), joint.options.hidden_size, generator=random)
+        views.append(EncodedView(states_MH.half(), kind_M, torch.zeros(len(kind_M), 0)))
+        sentences.append([pieces[i] for i in torch.randint(12, (2 + n % 4,), generator=random).tolist()])
+    shape = DecoderShape(2, 0.0, 8, 0, pieces)
+    return loop.train(
+        root,
+        lambda _: CaptioningObjective(Decoder(joint, shape).init_weights(joint, 0), smoothing=0.1),
+        CaptionDataset(views, sentences, pieces, seed=3),
+        None,
+        joint_samples.training(examples_per_step=examples_per_step, least_steps=STEPS, most_steps=STEPS),
+        device=torch.device("cpu"),
+        card={},
+        report=lambda *_: None,
+        context=context,
+    )
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with distributed_context("cpu", sharded=False) as ddp:
@@ -66,6 +94,8 @@ def main(folder: Path) -> None:
         run(folder / "ddp_to_one", stop=HALF, context=ddp)
         run(folder / "fsdp_to_one", stop=HALF, context=fsdp)
         run(folder / "in_parts", context=fsdp, accumulate=3, weights=NO_CONTRAST)
+        run_captioner(folder / "captioner_ddp", ddp)
+        run_captioner(folder / "captioner_fsdp", fsdp)
 
 
 if __name__ == "__main__":
