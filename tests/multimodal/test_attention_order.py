@@ -31,7 +31,7 @@ def sequences() -> list[Example]:
         ("peel", 20),
         ("wash", 16),
     ):
-        ids, types = sequence(V, V.encode(words), list(range(3, 3 + tokens)) if tokens < 9 else [5] * tokens)
+        ids, types = sequence(V, V.encode(words), [n % V.visual for n in range(tokens)])
         found.append(Example(ids, types))
     lengths = sorted(len(example.ids) for example in found)
     assert lengths[0] < MINIMUM_FILL * lengths[-1] and len(LengthBuckets.of(pack(found)).buckets) > 1
