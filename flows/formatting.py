@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from multimodal.answers.display import clock
+
 Document = dict[str, Any]
 
 
@@ -100,9 +102,3 @@ def _pictures(tokens: list[Document]) -> list[str]:
     """The folder that holds the tokens' pictures, each under its token's number; --json gives each path."""
     folders = {str(Path(token["picture"]).parent) for token in tokens if token["picture"]}
     return [f"Pictures: {folder}" for folder in sorted(folders)]
-
-
-def clock(seconds: float) -> str:
-    """``75.25`` is ``1:15.2``."""
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes)}:{rest:04.1f}"

@@ -3,16 +3,58 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from multimodal.catalogue import Video
 from multimodal.intake import sandbox
+from multimodal.progress import Report
 from vision.errors import MediaError
 from vision.readers import frame_at
+
+FRAME_SIDE = 180
+"""Shorter side of a frame beside an answer, in pixels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameTime:
+    """A second of a video (by digest), whose frame is shown."""
+
+    video: str
+    second: float
+
+
+def read_frames(videos: Sequence[Video], times: Sequence[FrameTime], report: Report) -> dict[FrameTime, str]:
+    """A data URL for each frame whose video file is still where it was; each file is decoded once."""
+    by_digest = {v.video: v for v in videos}
+    wanted: dict[str, list[FrameTime]] = {}
+    for time in dict.fromkeys(times):
+        if _still_there(by_digest[time.video]):
+            wanted.setdefault(time.video, []).append(time)
+    found: dict[FrameTime, str] = {}
+
+    def read(video: str) -> list[np.ndarray | None]:
+        return frames_at(Path(by_digest[video].path), [t.second for t in wanted[video]], FRAME_SIDE)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, (video, frames) in enumerate(zip(wanted, pool.map(read, wanted), strict=True), 1):
+            for time, frame in zip(wanted[video], frames, strict=True):
+                if frame is not None:
+                    found[time] = data_url(jpeg(frame))
+            report(done, len(wanted), by_digest[video].name)
+    return found
+
+
+def _still_there(video: Video) -> bool:
+    path = Path(video.path)
+    return bool(video.clips) and path.is_file() and path.stat().st_size == video.bytes
 
 
 def frames_at(path: Path, seconds: Sequence[float], short_side: int) -> list[np.ndarray | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from multimodal.inference.cloze import known_ids, visual_probabilities
 from multimodal.inference.trained import Trained
 from multimodal.segments import SILENT_TOKENS
 from multimodal.store import InputError, Store
-from multimodal.tokens import PICTURE_SIDE, describe, picture_path
+from multimodal.tokens import PICTURE_SIDE, describe
 from vision.clips import CLIP_SECONDS
 
 CLIPS = 3
@@ -59,13 +60,12 @@ def imagine(store: Store, trained: Trained, text: str, clips: int = CLIPS) -> li
     return found
 
 
-def strip(store: Store, trained: Trained, found: Sequence[Imagined]) -> bytes:
-    """One PNG of the clips' pictures side by side; a grey one where a token has none."""
+def strip(paths: Sequence[Path | None]) -> bytes:
+    """One PNG of the tokens' pictures side by side; a grey one for ``None``."""
     from PIL import Image
 
     pictures = []
-    for clip in found:
-        path = picture_path(store, trained.codebook, clip.token)
+    for path in paths:
         if path is None:
             pictures.append(np.full((PICTURE_SIDE, PICTURE_SIDE, 3), GREY, np.uint8))
             continue

@@ -101,17 +101,22 @@ def open_captioner(store: Store, catalogue: Catalogue, trained: Trained) -> Trai
     return load_captioner(store, trained, name)
 
 
-def material(store: Store, catalogue: Catalogue, trained: Trained, label: str) -> Material:
-    """The stored material of the video that ``label`` means. Raises :class:`InputError` where it was refused or not encoded."""
-    return material_of(store, trained, catalogue.find(label))
-
-
 def material_of(store: Store, trained: Trained, video: Video) -> Material:
     """The stored material of ``video``. Raises :class:`InputError` where it was refused or not encoded."""
+    check_usable(video)
+    check_encoded(store, trained.codebook, video)
+    return read_material(store, trained.codebook, video)
+
+
+def check_usable(video: Video) -> None:
+    """Raises :class:`InputError` where the video was refused or not ingested."""
     if video.state not in ("done", "partial"):
         raise InputError(
             f"video {video.name}: {video.state}{': ' + video.reason if video.reason else ''}; ask about another"
         )
-    if video.clips and not store.tokens(trained.codebook, video.video).exists():
+
+
+def check_encoded(store: Store, codebook: str, video: Video) -> None:
+    """Raises :class:`InputError` where the video has clips, and no tokens under ``codebook``."""
+    if video.clips and not store.tokens(codebook, video.video).exists():
         raise InputError(f"video {video.name}: has no visual tokens yet; run `videobert index`")
-    return read_material(store, trained.codebook, video)

@@ -18,7 +18,7 @@ from multimodal.answers.token_names import read_token_names
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import Trained, training_steps
 from multimodal.library import read_material, usable
-from multimodal.pictures import data_url
+from multimodal.pictures import data_url, read_frames
 from multimodal.progress import Report
 from multimodal.store import Store, write_whole
 from multimodal.tokens import load_codebook, picture_path, train_and_held_out
@@ -65,7 +65,7 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
     report(3, stages, "frames")
     times = [hit.frame for _, hits in searches for hit in hits] + [c.frame for c in captions]
     times += [t for f in forecasts for t in (f.now, *(h.frame for h in f.horizons)) if t]
-    frames = samples.read_frames(
+    frames = read_frames(
         used, times, lambda done, of, name: report(3 + done / of, stages, f"frames of {name}")
     )
     report(4, stages, "atlas of the visual tokens")

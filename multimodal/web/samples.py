@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
-from multimodal import pictures
 from multimodal.answers.caption import Caption, caption
 from multimodal.answers.forecast import Horizon, forecast
 from multimodal.answers.search import Hit, Index
@@ -21,22 +17,13 @@ from multimodal.answers.token_names import STOP_WORDS
 from multimodal.catalogue import Video
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
-from multimodal.progress import Report
+from multimodal.pictures import FrameTime
 from multimodal.segments import HORIZONS
 from vision.clips import CLIP_SECONDS
 
 SEARCHES, HITS, CAPTIONS, FORECASTS = 4, 3, 4, 2
-FRAME_SIDE = 180
 WORDS_APART = 3
 """The largest distance, in words, of the two content words of a query."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FrameTime:
-    """A second of a video (by digest), whose frame is shown."""
-
-    video: str
-    second: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,29 +153,3 @@ def choose_videos(videos: Sequence[Video], held_out: Sequence[Video]) -> list[Vi
     return sorted(visible, key=lambda v: (v.video not in digests, not v.sentences, v.name, v.video))[
         :CAPTIONS
     ]
-
-
-def read_frames(videos: Sequence[Video], times: Sequence[FrameTime], report: Report) -> dict[FrameTime, str]:
-    """A data URL for each frame whose video file is still where it was; each file is decoded once."""
-    by_digest = {v.video: v for v in videos}
-    wanted: dict[str, list[FrameTime]] = {}
-    for time in dict.fromkeys(times):
-        if _still_there(by_digest[time.video]):
-            wanted.setdefault(time.video, []).append(time)
-    found: dict[FrameTime, str] = {}
-
-    def read(video: str) -> list[np.ndarray | None]:
-        return pictures.frames_at(Path(by_digest[video].path), [t.second for t in wanted[video]], FRAME_SIDE)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, (video, frames) in enumerate(zip(wanted, pool.map(read, wanted), strict=True), 1):
-            for time, frame in zip(wanted[video], frames, strict=True):
-                if frame is not None:
-                    found[time] = pictures.data_url(pictures.jpeg(frame))
-            report(done, len(wanted), by_digest[video].name)
-    return found
-
-
-def _still_there(video: Video) -> bool:
-    path = Path(video.path)
-    return bool(video.clips) and path.is_file() and path.stat().st_size == video.bytes

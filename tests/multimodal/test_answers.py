@@ -342,7 +342,7 @@ def test_a_store_without_a_model_or_the_video(tmp_path, untrained):
         for label, words in (("none.mp4", "not in this store"), ("a.mp4", "a.mp4: refused: not a video; ask about another"),
                              ("b.mp4", "b.mp4: has no visual tokens yet; run `videobert index`")):  # fmt: skip
             with pytest.raises(InputError, match=words):
-                session.material(store, catalogue, untrained, label)
+                session.material_of(store, untrained, catalogue.find(label))
         catalogue.set_current("model", "gone")
         catalogue.set_current("model_codebook", "c")
         with pytest.raises(InputError, match="model gone"):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_store import COLOURS, add, finish, paint
 
+from multimodal import pictures
 from multimodal.answers.session import open_trained
 from multimodal.answers.token_names import FILE
 from multimodal.catalogue import Catalogue, Video
@@ -160,8 +161,8 @@ def test_a_frame_is_the_one_on_display(made):
     with Catalogue(made.catalogue) as catalogue:
         videos = usable(catalogue)
     kept = next(v for v in videos if v.name == "kept.mp4")
-    times = [samples.FrameTime(kept.video, CLIP_SECONDS * (clip + 0.5)) for clip in range(4)]
-    read = samples.read_frames(videos, times, quiet)
+    times = [pictures.FrameTime(kept.video, CLIP_SECONDS * (clip + 0.5)) for clip in range(4)]
+    read = pictures.read_frames(videos, times, quiet)
     for time, clip in zip(times, [0, 2, 1, 3], strict=True):
         with Image.open(io.BytesIO(base64.b64decode(read[time].split(",", 1)[1]))) as picture:
             assert np.abs(np.asarray(picture).mean((0, 1)) - COLOURS[clip]).max() < 12

@@ -1,0 +1,303 @@
+"""A store opened for reading: the five questions, the tables of what it holds, the joint model and its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from multimodal.answers import session, stored_tables
+from multimodal.answers.results import (
+    CaptionAnswer,
+    ClassifiedMoment,
+    ClassifyAnswer,
+    ForecastAnswer,
+    HorizonForecast,
+    ImagineAnswer,
+    ImaginedClip,
+    NearestClip,
+    Rollout,
+    SampledClip,
+    SearchAnswer,
+    TokenProbability,
+)
+from multimodal.catalogue import Catalogue, Video
+from multimodal.library import Material, read_material, usable
+from multimodal.store import InputError, Store
+from multimodal.tokens import picture_path
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from multimodal.answers.forecast import SamplingOptions
+    from multimodal.answers.imagine import Imagined
+    from multimodal.answers.search import Index
+    from multimodal.captioning.trained import TrainedCaptioner
+    from multimodal.inference.trained import Trained
+    from multimodal.joint.model import JointBert
+
+# The parts of each answer are imported when it is asked for: a search by words alone needs neither torch nor a model.
+
+
+class OpenedStore:
+    """A store opened for reading; no lock is taken, so a run may write to it meanwhile.
+
+    The model, the index and the captioner are opened once, when they are first needed; after a run has made new ones, open
+    the store anew. The tables are read at each call. There is nothing to close in a notebook: what is open goes with the
+    object. A program may call :meth:`close`, or use the store in a ``with`` statement.
+
+    ``video`` arguments take a file's name, its path, its digest (or the first 6 digits of it), and where a moment is meant
+    ``VIDEO@SECONDS`` or ``VIDEO@MINUTES:SECONDS``. Every method raises :class:`~multimodal.store.InputError`, with one line
+    that says what is wrong, for a video that is not in the store or cannot be used, and where the store has no model yet.
+    """
+
+    def __init__(self, folder: Path, device: str = "cpu"):
+        self.store, self.device = Store(folder, create=False), device
+        self.catalogue = Catalogue(self.store.catalogue)
+
+    def close(self) -> None:
+        self.catalogue.close()
+
+    def __enter__(self) -> OpenedStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"OpenedStore({str(self.store.root)!r})"
+
+    def _repr_html_(self) -> str:
+        from multimodal.answers import display
+
+        return display.store_html(self.store, self.catalogue)
+
+    # the five questions
+
+    def search(
+        self, text: str | None = None, *, like: str | None = None, texts: bool = False, top: int = 5
+    ) -> SearchAnswer:
+        """The ``top`` moments nearest to ``text``, or to the moment ``like`` (VIDEO@S), best first.
+
+        ``texts``, with ``like``: the sentences of the store that fit the picture there. A store without a model is searched
+        by words alone.
+        """
+        if (text is None) == (like is None):
+            raise InputError(
+                "search: give a TEXT, or --like VIDEO@S (with --texts: what fits its picture), one of them"
+            )
+        if texts and like is None:
+            raise InputError("--texts: goes with --like VIDEO@S; without it give the TEXT alone")
+        if top < 1:
+            raise InputError(f"--top {top}: must be 1 or more")
+        moment = session.resolve(self.catalogue, like) if like is not None else None
+        if moment is None:
+            index = self.lexical_index if self.catalogue.current("model") is None else self.index
+            hits = index.search(text or "", top)
+        elif moment.at is None:
+            raise InputError(f"--like {like}: names no second; write VIDEO@SECONDS, as in {like}@62.5")
+        else:
+            index = self.index
+            hits = (index.texts if texts else index.like)(moment.video, moment.at, top)
+        digests = dict.fromkeys([h.video for h in hits] + ([moment.video.video] if moment else []))
+        return SearchAnswer(
+            text,
+            "words" if index.trained is None else "model",
+            tuple(index.unknown_words(text or "")),
+            moment,
+            tuple(hits),
+            tuple(video for digest in digests if (video := self.catalogue.get(digest)) is not None),
+        )
+
+    def caption(self, video: str, *, at: float | None = None, template: str | None = None) -> CaptionAnswer:
+        """Captions of a video, or of the moment that ``video`` or ``at`` (seconds) names.
+
+        By the captioner where the store has one and no ``template`` is given, a sentence with ``[MASK]`` where a word is
+        to be found.
+        """
+        from multimodal.answers import caption as captions
+
+        moment = session.resolve(self.catalogue, video, at)
+        material = self._material(moment.video)
+        captioner = self.captioner if template is None else None
+        if captioner is not None:
+            found = captions.captioned(self.store, self.trained, captioner, material, at=moment.at)
+        elif template is not None:
+            found = captions.caption(self.trained, material, at=moment.at, template=template)
+        else:
+            found = captions.caption(self.trained, material, at=moment.at)
+        return CaptionAnswer(moment.video, tuple(found))
+
+    def next(
+        self,
+        video: str,
+        *,
+        at: float | None = None,
+        top: int = 3,
+        words: bool = False,
+        rollout: float | None = None,
+        sampling: SamplingOptions | None = None,
+    ) -> ForecastAnswer:
+        """The ``top`` likeliest visual tokens 1.5, 3, 6 and 12 s after a moment.
+
+        ``words``: the words spoken before the moment are read too. ``rollout``: one sample of so many seconds is drawn
+        too, by ``sampling`` (:class:`multimodal.answers.forecast.SamplingOptions`).
+        """
+        from multimodal.answers import forecast as forecasts
+
+        if sampling is not None and rollout is None:
+            raise InputError(
+                "--temperature, --top-p and --seed: have no effect without --rollout SECONDS; add it"
+            )
+        if top < 1:
+            raise InputError(f"--top {top}: at least 1 token for each horizon")
+        moment = session.resolve(self.catalogue, video, at)
+        if moment.at is None:
+            raise InputError(f"VIDEO {video}: which second of it? write {video}@SECONDS or --at SECONDS")
+        material = self._material(moment.video)
+        horizons = tuple(
+            HorizonForecast(h.seconds, tuple(self._token(*token) for token in h.tokens))
+            for h in forecasts.forecast(self.trained, material, moment.at, top, words=words)
+        )
+        drawn = None
+        if rollout is not None:
+            options = sampling or forecasts.SamplingOptions()
+            sampled = forecasts.rollout(self.trained, material, moment.at, rollout, options, words=words)
+            clips = tuple(SampledClip(s.seconds, self._token(s.token, s.probability)) for s in sampled)
+            drawn = Rollout(options, clips)
+        heard = forecasts.words_before(material.transcript, moment.at) if words else None
+        return ForecastAnswer(moment.video, moment.at, heard, horizons, drawn)
+
+    def classify(
+        self, video: str, *, verbs: Sequence[str] = (), nouns: Sequence[str] = (), at: float | None = None
+    ) -> ClassifyAnswer:
+        """The ``verbs`` and ``nouns`` ranked for each moment of a video, or the one that ``video`` or ``at`` names."""
+        from multimodal.answers.caption import seen_moments
+        from multimodal.answers.classify import classify_moments
+
+        moment = session.resolve(self.catalogue, video, at)
+        shown = seen_moments(self._material(moment.video), moment.at)
+        found = classify_moments(self.trained, [m.tokens for m in shown], verbs, nouns)
+        moments = (ClassifiedMoment(m.start, m.end, names) for m, names in zip(shown, found, strict=True))
+        return ClassifyAnswer(moment.video, tuple(moments))
+
+    def imagine(self, text: str, *, clips: int | None = None) -> ImagineAnswer:
+        """The visual tokens that ``text`` calls for, one after the other, with the stored clip nearest to each.
+
+        ``clips``: how many clips of 1.5 s, where ``None`` 3.
+        """
+        from multimodal.answers import imagine as images
+
+        found = images.imagine(self.store, self.trained, text, images.CLIPS if clips is None else clips)
+        return ImagineAnswer(
+            text, tuple(ImaginedClip(self._token(c.token, c.probability), self._nearest(c)) for c in found)
+        )
+
+    def _nearest(self, clip: Imagined) -> NearestClip | None:
+        known = self.catalogue.get(clip.video)
+        name = known.name if known else None
+        return NearestClip(clip.video, name, clip.start, clip.end) if clip.video else None
+
+    def _token(self, token: int, probability: float) -> TokenProbability:
+        picture = picture_path(self.store, self.trained.codebook, token)
+        return TokenProbability(token, probability, self._token_names.get(token), picture)
+
+    # the tables
+
+    @property
+    def videos(self) -> pa.Table:
+        """A row for each video: ``video`` (digest), ``name``, ``path``, ``state`` (``done``, ``partial``, ``refused`` or
+        ``new``), ``reason``, ``seconds`` (its length), and the numbers of its ``clips`` and ``sentences``.
+
+        As every table here a :class:`pyarrow.Table`; its method ``to_pandas()`` makes a DataFrame where pandas is installed.
+        """
+        return stored_tables.videos_table(self.catalogue.videos())
+
+    def transcript(self, video: str) -> pa.Table:
+        """A row for each sentence: ``start`` and ``end`` in seconds, ``text``, and ``words``, each with ``start``, ``end``,
+        ``text`` and ``probability`` (null where it is not known)."""
+        return stored_tables.transcript_table(self.store, self._usable(video))
+
+    def features(self, video: str) -> pa.Table:
+        """A row for each clip: ``start`` and ``end`` in seconds and ``features``, the backbone's d numbers (float32)."""
+        return stored_tables.features_table(self.store, self._usable(video))
+
+    def tokens(self, video: str) -> pa.Table:
+        """A row for each clip: ``start`` and ``end`` in seconds and ``token``, the visual token (leaf of the codebook)."""
+        material = self._read_material(self._usable(video))
+        return stored_tables.clip_tokens_table(material.starts, material.tokens)
+
+    def segments(self) -> pa.Table:
+        """A row for each segment of all usable videos: a sentence, or up to 16 clips in a row in which nobody speaks.
+
+        ``video`` (digest), ``name``, ``start`` and ``end`` in seconds, ``text`` (empty where nobody speaks) and ``tokens``,
+        the visual tokens of the clips that are shown in it.
+        """
+        named = ((v.name, s) for v in usable(self.catalogue) for s in self._read_material(v).moments())
+        return stored_tables.segments_table(named)
+
+    def _usable(self, label: str) -> Video:
+        video = self.catalogue.find(label)
+        session.check_usable(video)
+        return video
+
+    def _material(self, video: Video) -> Material:
+        return session.material_of(self.store, self.trained, video)
+
+    def _read_material(self, video: Video) -> Material:
+        """The material of a video under :attr:`codebook`, which needs no model."""
+        codebook = self.codebook
+        if video.clips and codebook is None:
+            raise InputError(f"store {self.store.root}: has no codebook yet; run `videobert run VIDEOS`")
+        session.check_encoded(self.store, codebook or "", video)
+        return read_material(self.store, codebook or "", video)
+
+    # the model
+
+    @property
+    def codebook(self) -> str | None:
+        """The digest of the model's codebook; before there is a model, of the codebook in use."""
+        return self.catalogue.current("model_codebook") or self.catalogue.current("codebook")
+
+    @property
+    def model(self) -> JointBert:
+        """The joint model, a :class:`torch.nn.Module` in evaluation mode."""
+        return self.trained.model
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer. A pair (words, visual tokens such as ``v00042 v00007``) becomes the model's own sequence."""
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_file(str(self.trained.folder / "tokenizer.json"))
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The model with its vocabulary, its checkpoint's folder and its codebook."""
+        return session.open_trained(self.store, self.catalogue, self.device)
+
+    @cached_property
+    def index(self) -> Index:
+        """The moments of all usable videos, opened for search."""
+        return session.open_index(self.store, self.catalogue, self.trained)
+
+    @cached_property
+    def lexical_index(self) -> Index:
+        """The sentences of all usable videos, for search by words in a store without a model."""
+        from multimodal.answers.search import without_model
+
+        return without_model(self.store, usable(self.catalogue))
+
+    @cached_property
+    def captioner(self) -> TrainedCaptioner | None:
+        """``None`` where the store has none."""
+        return session.open_captioner(self.store, self.catalogue, self.trained)
+
+    @cached_property
+    def _token_names(self) -> dict[int, str]:
+        from multimodal.answers.token_names import read_token_names
+
+        return read_token_names(self.store, self.trained)

@@ -1,0 +1,161 @@
+"""Answers as values: frozen dataclasses that are sequences of their items and show themselves in a notebook."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from multimodal.catalogue import Video
+from multimodal.vocabulary import visual_name
+
+if TYPE_CHECKING:
+    from multimodal.answers.caption import Caption
+    from multimodal.answers.classify import Classified
+    from multimodal.answers.forecast import SamplingOptions
+    from multimodal.answers.search import Hit
+    from multimodal.answers.session import VideoTime
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenProbability:
+    """A visual token (a leaf of the codebook) with its probability.
+
+    ``name``: the words that are said while it is shown, ``None`` where none is said more often than by chance.
+    ``picture``: the JPEG of the clip nearest to its centroid, ``None`` for a token without one.
+    """
+
+    token: int
+    probability: float
+    name: str | None
+    picture: Path | None
+
+    @property
+    def label(self) -> str:
+        """The token as the tokenizer spells it: ``v00042``."""
+        return visual_name(self.token)
+
+
+@dataclasses.dataclass(frozen=True)
+class HorizonForecast:
+    """The likeliest visual tokens ``seconds`` ahead, best first."""
+
+    seconds: float
+    tokens: tuple[TokenProbability, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SampledClip:
+    """A clip of a rollout: the visual token that was sampled for the clip that ends ``seconds`` ahead."""
+
+    seconds: float
+    token: TokenProbability
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+    """One sample of the clips that may follow."""
+
+    options: SamplingOptions
+    clips: tuple[SampledClip, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifiedMoment:
+    """The names of both lists for the moment from ``start`` to ``end`` s."""
+
+    start: float
+    end: float
+    names: Classified
+
+
+@dataclasses.dataclass(frozen=True)
+class NearestClip:
+    """The stored clip nearest to a token's centroid. ``name`` is ``None`` where its video was removed since."""
+
+    video: str
+    name: str | None
+    start: float
+    end: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ImaginedClip:
+    """A predicted clip; ``nearest`` is ``None`` for an imported token, which has no clip."""
+
+    token: TokenProbability
+    nearest: NearestClip | None
+
+
+class Answer(Sequence):
+    """The base of the answers: a sequence of the items in the field :attr:`items_field`."""
+
+    items_field: ClassVar[str]
+
+    def __len__(self) -> int:
+        return len(getattr(self, self.items_field))
+
+    def __getitem__(self, place: Any) -> Any:
+        return getattr(self, self.items_field)[place]
+
+    def _repr_html_(self) -> str:
+        from multimodal.answers import display
+
+        return display.answer_html(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchAnswer(Answer):
+    """Moments, best first, for the text ``query`` or for what is shown at ``like``.
+
+    ``by`` is ``words`` where the store has no model yet. ``unknown``: words of the query that the model's vocabulary lacks.
+    """
+
+    query: str | None
+    by: Literal["words", "model"]
+    unknown: tuple[str, ...]
+    like: VideoTime | None
+    hits: tuple[Hit, ...]
+    videos: tuple[Video, ...] = dataclasses.field(repr=False)
+    """The videos of the hits, and of ``like``."""
+    items_field: ClassVar[str] = "hits"
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionAnswer(Answer):
+    """Captions of a video's moments, in order of time."""
+
+    video: Video
+    captions: tuple[Caption, ...]
+    items_field: ClassVar[str] = "captions"
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecastAnswer(Answer):
+    """The forecast at each horizon after second ``at``. ``heard``: the words that were read too, ``None`` for none."""
+
+    video: Video
+    at: float
+    heard: str | None
+    horizons: tuple[HorizonForecast, ...]
+    rollout: Rollout | None
+    items_field: ClassVar[str] = "horizons"
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifyAnswer(Answer):
+    """Verbs and nouns of a person's lists, ranked for each moment of a video."""
+
+    video: Video
+    moments: tuple[ClassifiedMoment, ...]
+    items_field: ClassVar[str] = "moments"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagineAnswer(Answer):
+    """The clips that ``text`` calls for, in order of time."""
+
+    text: str
+    clips: tuple[ImaginedClip, ...]
+    items_field: ClassVar[str] = "clips"
