@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from multimodal.answers.display import clock
+from multimodal.answers.results import clock
 
 Document = dict[str, Any]
 

@@ -197,7 +197,8 @@ class Store:
 
     def __init__(self, root: Path, *, create: bool = True):
         self.root = Path(root).absolute()
-        if not create and not self.root.is_dir():
+        # What is only read is not made: a folder of another kind stays as it is.
+        if not create and not (self.root / "store.json").is_file():
             raise InputError(
                 f"store {self.root}: there is none; name another with --store, or run `videobert run VIDEOS`"
             )

@@ -22,6 +22,7 @@ from multimodal.answers.results import (
     ImagineAnswer,
     SearchAnswer,
     TokenProbability,
+    clock,
 )
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
@@ -47,9 +48,9 @@ def answer_html(answer: Answer) -> str:
     return _render(MACROS[type(answer)], answer, items, frame)
 
 
-def store_html(store: Store, catalogue: Catalogue) -> str:
-    """The store at a glance: its videos by state, and the codebook, model and captioner in use."""
-    used, codebook = usable(catalogue), catalogue.current("codebook")
+def store_html(store: Store, catalogue: Catalogue, codebook: str | None) -> str:
+    """The store at a glance: its videos by state, its codebook, and the model and captioner in use."""
+    used = usable(catalogue)
     states = [video.state for video in catalogue.videos()]
     return _render(
         "store",
@@ -63,12 +64,6 @@ def store_html(store: Store, catalogue: Catalogue) -> str:
         codebook and {"digest": codebook} | describe(store, codebook),
         {kind: catalogue.current(kind) for kind in ("model", "captioner")},
     )
-
-
-def clock(seconds: float) -> str:
-    """``75.25`` is ``1:15.2``."""
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes)}:{rest:04.1f}"
 
 
 def _videos(answer: Answer) -> Sequence[Video]:

@@ -27,9 +27,9 @@ from multimodal.answers.results import (
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import Material, read_material, usable
 from multimodal.store import InputError, Store
-from multimodal.tokens import picture_path
 
 if TYPE_CHECKING:
+    import torch
     from tokenizers import Tokenizer
 
     from multimodal.answers.forecast import SamplingOptions
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from multimodal.answers.search import Index
     from multimodal.captioning.trained import TrainedCaptioner
     from multimodal.inference.trained import Trained
-    from multimodal.joint.model import JointBert
 
 # The parts of each answer are imported when it is asked for: a search by words alone needs neither torch nor a model.
 
@@ -73,7 +72,7 @@ class OpenedStore:
     def _repr_html_(self) -> str:
         from multimodal.answers import display
 
-        return display.store_html(self.store, self.catalogue)
+        return display.store_html(self.store, self.catalogue, self.codebook)
 
     # the five questions
 
@@ -202,6 +201,8 @@ class OpenedStore:
         return NearestClip(clip.video, name, clip.start, clip.end) if clip.video else None
 
     def _token(self, token: int, probability: float) -> TokenProbability:
+        from multimodal.tokens import picture_path
+
         picture = picture_path(self.store, self.trained.codebook, token)
         return TokenProbability(token, probability, self._token_names.get(token), picture)
 
@@ -263,8 +264,8 @@ class OpenedStore:
         return self.catalogue.current("model_codebook") or self.catalogue.current("codebook")
 
     @property
-    def model(self) -> JointBert:
-        """The joint model, a :class:`torch.nn.Module` in evaluation mode."""
+    def model(self) -> torch.nn.Module:
+        """The joint model, in evaluation mode."""
         return self.trained.model
 
     @cached_property

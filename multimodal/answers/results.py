@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from multimodal.catalogue import Video
-from multimodal.vocabulary import visual_name
 
 if TYPE_CHECKING:
     from multimodal.answers.caption import Caption
@@ -34,6 +33,8 @@ class TokenProbability:
     @property
     def label(self) -> str:
         """The token as the tokenizer spells it: ``v00042``."""
+        from multimodal.vocabulary import visual_name
+
         return visual_name(self.token)
 
 
@@ -159,3 +160,9 @@ class ImagineAnswer(Answer):
     text: str
     clips: tuple[ImaginedClip, ...]
     items_field: ClassVar[str] = "clips"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a person reads them: ``75.25`` is ``1:15.2``."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes)}:{rest:04.1f}"
