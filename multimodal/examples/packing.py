@@ -20,13 +20,15 @@ class Example:
 
     ``asks`` holds the predictions asked of it, by the name of the loss's term: tuples of positions in this sequence, then
     the label. ``order`` holds a rank for each token (:func:`multimodal.joint.attention.visible`); ``None``: all see all.
-    ``target`` holds the ids that a decoder writes.
+    ``positions`` are those of the position embedding, which a query token shares with the token that it predicts;
+    ``None``: the places in the sequence. ``target`` holds the ids that a decoder writes.
     """
 
     ids: list[int]
     types: list[int]
     asks: dict[str, list[tuple[int, ...]]] = dataclasses.field(default_factory=dict)
     order: list[int] | None = None
+    positions: list[int] | None = None
     target: list[int] | None = None
 
 
@@ -112,7 +114,12 @@ def pack(examples: Sequence[Example]) -> Batch:
     return Batch(
         ids_T=torch.tensor([i for example in examples for i in example.ids]),
         types_T=torch.tensor([t for example in examples for t in example.types]),
-        positions_T=torch.cat([torch.arange(n) for n in lengths]),
+        positions_T=torch.cat(
+            [
+                torch.arange(n) if e.positions is None else torch.tensor(e.positions)
+                for e, n in zip(examples, lengths, strict=True)
+            ]
+        ),
         lengths_S=torch.tensor(lengths),
         order_T=torch.tensor([rank for order in orders for rank in order]) if orders else None,
         asks={name: torch.tensor(asked) for name, asked in asks.items() if asked},

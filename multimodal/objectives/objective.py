@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from multimodal.examples.packing import Batch
+from multimodal.store import InputError
 
 Gather = Callable[[torch.Tensor], torch.Tensor]
 """Concatenates the rows of all processes; gradients flow to this process's own rows alone."""
@@ -125,10 +126,19 @@ class Objective(nn.Module):
             save_file(terms, folder / TERM_FILE)
 
     def load(self, folder: Path) -> None:
-        """The inverse of :meth:`save`. The model has its shape already."""
+        """The inverse of :meth:`save`. The model has its shape already.
+
+        Raises :class:`InputError` where the terms own other parameters than those that were saved.
+        """
         self.load_model(folder)
-        if (folder / TERM_FILE).exists():
-            self.load_state_dict(load_file(folder / TERM_FILE), strict=False)
+        tensors = load_file(folder / TERM_FILE) if (folder / TERM_FILE).exists() else {}
+        own = {name for name in self.state_dict() if name.startswith(TERMS)}
+        if tensors.keys() != own:
+            other = sorted(tensors.keys() ^ own)[0]
+            raise InputError(
+                f"checkpoint {folder}: its terms are not those of this objective ({other}); begin anew"
+            )
+        self.load_state_dict(tensors, strict=False)
 
     def save_model(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
         """Writes the files of the model alone."""

@@ -72,7 +72,7 @@ def eval_batches(
 def held_out_sample(held_out: Source, steps: int, examples_per_step: int, least: int) -> list[int]:
     """The items whose loss is evaluated along the training: all, or a fixed sample that costs at most
     :data:`HELD_OUT_SHARE` of its time; ``least`` items at least."""
-    affordable = HELD_OUT_SHARE / FORWARD_COST * steps * examples_per_step / HELD_OUT_EVALUATIONS
+    affordable = HELD_OUT_SHARE / FORWARD_COST * steps * examples_per_step / min(steps, HELD_OUT_EVALUATIONS)
     count = max(least, int(affordable))
     return sorted(held_out.order(0)[:count].tolist())
 

@@ -104,7 +104,7 @@ def test_no_store_one_that_is_held_and_one_that_is_none_of_ours(capsys, store, t
     assert status == 0 and said["note"][-1].startswith("not checked: ")
     (store / "store.json").write_text("{}")
     status, said = examined(capsys, store)
-    assert status == 1 and "store.json is not ours to read" in said["broken"][0]
+    assert status == 1 and "store.json" in said["broken"][0]
 
 
 def test_a_package_that_does_not_open_and_a_strange_room_are_named(tmp_path):
@@ -118,5 +118,5 @@ def test_a_package_that_does_not_open_and_a_strange_room_are_named(tmp_path):
     assert ended.returncode == 1
     broken = [f["text"] for f in json.loads(ended.stdout)["findings"] if f["state"] == "broken"]
     assert len(broken) == 2
-    assert "faiss cannot be opened (libfaiss.so: no such file)" in broken[0]
+    assert "faiss" in broken[0] and "libfaiss.so" in broken[0]
     assert f"speech from {tmp_path}" in broken[1]

@@ -90,7 +90,7 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(InputError) as error:
         find([tmp_path / "videos"])
-    assert str(error.value).startswith(f"{hidden}: the folder cannot be read (Permission denied);")
+    assert str(error.value).startswith(f"{hidden}: ") and "Permission denied" in str(error.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder; played in the test above")

@@ -105,9 +105,8 @@ def two_streams() -> Batch:
     tokens = [V.cls_id, *V.encode("cut the onion now"), V.sep]
     ids = [*tokens, *[V.mask] * len(PREDICTED)]
     order = [*RANKS, *(~RANKS[position] for position in PREDICTED)]
-    batch = pack([OTHER, Example(ids, [0] * len(ids), order=order)])
-    positions = [*range(len(OTHER.ids)), *range(len(tokens)), *PREDICTED]
-    return dataclasses.replace(batch, positions_T=torch.tensor(positions))
+    positions = [*range(len(tokens)), *PREDICTED]
+    return pack([OTHER, Example(ids, [0] * len(ids), order=order, positions=positions)])
 
 
 def allowed(batch: Batch, row: int, column: int) -> bool:
