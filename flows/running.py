@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
 SECONDS_TO_RECORD = 2.0
+SECONDS_BETWEEN_SIGNALS = 0.5
 
 
 _under_way: str | None = None
@@ -54,6 +55,9 @@ def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
     threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
     _under_way = tag
     try:
+        # The system may deliver a signal to another thread, which does not wake a main thread that waits without end.
+        while not outcome.done():
+            wait([outcome], SECONDS_BETWEEN_SIGNALS)
         return outcome.result()
     except httpx.TransportError as error:
         raise InputError(
