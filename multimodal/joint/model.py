@@ -94,8 +94,6 @@ class JointBert(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> JointBert:
         """The model of a folder, ready for inference."""
-        # Without memory first: random weights that are read over at once would take longer than the reading.
-        with torch.device("meta"):
-            model = cls(ModelOptions.load(folder))
-        model.to_empty(device="cpu").load_tensors(layout.read_tensors(folder))
+        model = cls(ModelOptions.load(folder))
+        model.load_tensors(layout.read_tensors(folder))
         return model.eval()
