@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multimodal.answers import session
-from multimodal.answers.opened_store import OpenedStore
+from multimodal.answers.opened_store import OpenedStore, check_search
 from multimodal.answers.results import TokenProbability
 from multimodal.store import InputError, write_whole
 
@@ -28,6 +28,7 @@ def search(
     device: str = "cpu",
 ) -> Document:
     """The answer of :meth:`OpenedStore.search`; ``like`` is in it only where it was asked for."""
+    check_search(text, like=like, texts=texts, top=top)
     with OpenedStore(folder, device) as store:
         answer = store.search(text, like=like, texts=texts, top=top)
     document: Document = {"query": answer.query, "by": answer.by, "unknown": list(answer.unknown)}

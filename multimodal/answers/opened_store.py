@@ -41,6 +41,18 @@ if TYPE_CHECKING:
 # The parts of each answer are imported when it is asked for: a search by words alone needs neither torch nor a model.
 
 
+def check_search(text: str | None, *, like: str | None, texts: bool, top: int) -> None:
+    """Raises :class:`~multimodal.store.InputError` where the arguments of a search do not go together."""
+    if (text is None) == (like is None):
+        raise InputError(
+            "search: give a TEXT, or --like VIDEO@S (with --texts: what fits its picture), one of them"
+        )
+    if texts and like is None:
+        raise InputError("--texts: goes with --like VIDEO@S; without it give the TEXT alone")
+    if top < 1:
+        raise InputError(f"--top {top}: must be 1 or more")
+
+
 class OpenedStore:
     """A store opened for reading; no lock is taken, so a run may write to it meanwhile.
 
@@ -84,14 +96,7 @@ class OpenedStore:
         ``texts``, with ``like``: the sentences of the store that fit the picture there. A store without a model is searched
         by words alone.
         """
-        if (text is None) == (like is None):
-            raise InputError(
-                "search: give a TEXT, or --like VIDEO@S (with --texts: what fits its picture), one of them"
-            )
-        if texts and like is None:
-            raise InputError("--texts: goes with --like VIDEO@S; without it give the TEXT alone")
-        if top < 1:
-            raise InputError(f"--top {top}: must be 1 or more")
+        check_search(text, like=like, texts=texts, top=top)
         moment = session.resolve(self.catalogue, like) if like is not None else None
         if moment is None:
             index = self.lexical_index if self.catalogue.current("model") is None else self.index

@@ -39,7 +39,11 @@ def test_a_caption_as_a_flow_run_on_a_real_server(home, made, capsys):
     assert ended.returncode == 0, ended.stderr
     document, shown, about, state, parameters = json.loads(ended.stdout.splitlines()[-1])
     command = run_inside(capsys, "caption", "flower@1", "--store", made.store, "--json")
-    assert document == json.loads(command.stdout)
+    expected = json.loads(command.stdout)
+    for caption in expected["captions"]:
+        # Another process may add with another number of threads.
+        caption["score"] = pytest.approx(caption["score"], rel=1e-5)
+    assert document == expected
     lines = run_inside(capsys, "caption", "flower@1", "--store", made.store).stdout
     assert shown == f"```text\n{lines}```"
     assert (about, state, parameters["video"]) == ("flower@1", "Completed", "flower@1")
