@@ -19,18 +19,18 @@ TRIES = 8
 class NegativeSampler:
     """Draws negatives among the spoken segments that have visual tokens.
 
-    ``shown`` int64 are their places in ``spoken``, a video's in a row.
+    ``with_tokens`` int64 are their places in ``spoken``, a video's in a row.
     """
 
     def __init__(self, spoken: SegmentTable):
-        with_tokens = np.flatnonzero(spoken.token_counts())
-        video = spoken.video_numbers()[with_tokens]
+        places = np.flatnonzero(spoken.token_counts())
+        video = spoken.video_numbers()[places]
         by_video = video.argsort(kind="stable")
-        self.shown = with_tokens[by_video]
+        self.with_tokens = places[by_video]
         first = np.unique(video[by_video], return_index=True)[1]
-        last = [*first[1:].tolist(), len(self.shown)][: len(first)]
+        last = [*first[1:].tolist(), len(self.with_tokens)][: len(first)]
         self._of_video = {
-            spoken.video(int(self.shown[begin])): range(int(begin), end)
+            spoken.video(int(self.with_tokens[begin])): range(int(begin), end)
             for begin, end in zip(first, last, strict=True)
         }
 
@@ -50,12 +50,12 @@ class NegativeSampler:
         perhaps with its neighbour, ``tokens_of`` the tokens that are shown of it. Empty where none of any kind was found.
         """
         own = self._of_video[segment.video]
-        kinds: list[tuple[int, Callable[[int], int]]] = [(len(self.shown), lambda i: i)]
+        kinds: list[tuple[int, Callable[[int], int]]] = [(len(self.with_tokens), lambda i: i)]
         if in_video_rate is not None:
             # The places of the own video are left out of the count and stepped over.
-            kinds.insert(0, (len(self.shown) - len(own), lambda i: i + len(own) * (i >= own.start)))
+            kinds.insert(0, (len(self.with_tokens) - len(own), lambda i: i + len(own) * (i >= own.start)))
             distant = (
-                [i for i in own if distance(read(int(self.shown[i])), segment) >= MINIMUM_DISTANCE]
+                [i for i in own if distance(read(int(self.with_tokens[i])), segment) >= MINIMUM_DISTANCE]
                 if in_video_rate
                 else []
             )
@@ -63,7 +63,7 @@ class NegativeSampler:
                 kinds.insert(0, (len(distant), distant.__getitem__))
         for count, nth in kinds:
             for _ in range(TRIES if count else 0):
-                other = read(int(self.shown[nth(int(random.integers(count)))]))
+                other = read(int(self.with_tokens[nth(int(random.integers(count)))]))
                 tokens = tokens_of(other)
                 if not share_a_clip(other, segment) and not set(tokens) <= set(segment.tokens):
                     return tokens
@@ -76,7 +76,7 @@ class NegativeSampler:
         draws found none. ``read`` is that of :meth:`misaligned`."""
         own = self._of_video[segment.video]
         for _ in range(TRIES if len(own) > 1 else 0):
-            place = int(self.shown[int(random.integers(own.start, own.stop))])
+            place = int(self.with_tokens[int(random.integers(own.start, own.stop))])
             if not share_a_clip(read(place), segment):
                 return place
         return None

@@ -51,7 +51,7 @@ class Examples:
         # Items are spoken segments (all, or those that show something), then visits to runs.
         self._spoken_items: Sequence[int] = range(len(spoken))
         if TEXT not in active_terms:
-            self._spoken_items = np.sort(self._negatives.shown)
+            self._spoken_items = np.sort(self._negatives.with_tokens)
         if not active_terms - {VIDEO}:
             self._spoken_items = ()
         self._visits = 0
@@ -84,7 +84,7 @@ class Examples:
         if (
             ALIGNMENT not in self.active_terms
             or not self.options.misaligned_rate
-            or not len(self._negatives.shown)
+            or not len(self._negatives.with_tokens)
         ):
             return ""
         random = np.random.default_rng(self.seed)
@@ -92,7 +92,7 @@ class Examples:
             self._negatives.misaligned(
                 self.spoken[place], None, self.spoken.__getitem__, lambda other: other.tokens, random
             )
-            for place in self._negatives.shown
+            for place in self._negatives.with_tokens
         )
         if any(negatives):
             return ""

@@ -9,7 +9,7 @@ import torch
 
 from multimodal.examples.packing import Batch
 from multimodal.joint.large_vocabulary import CrossEntropy
-from multimodal.objectives.objective import Gather, Reading, Term, asked
+from multimodal.objectives.objective import Gather, Reading, Term, predictions
 from multimodal.terms import JOINT, TEXT, VIDEO
 
 
@@ -22,12 +22,12 @@ class Cloze(Term):
     names = (TEXT, VIDEO, JOINT)
 
     def forward(self, reading: Reading, batch: Batch, gather: Gather) -> torch.Tensor:
-        of_each = [asked(batch, name) for name in self.names]
-        asked_M2 = torch.cat(of_each)
+        of_each = [predictions(batch, name) for name in self.names]
+        predicted_M2 = torch.cat(of_each)
         term_M = torch.cat([torch.full_like(some[:, 0], n) for n, some in enumerate(of_each)])
         # In the order of the batch, whatever the modality: the states are read front to back.
-        by_position = asked_M2[:, 0].argsort()
-        position_M, label_M = asked_M2[by_position].T.contiguous()
+        by_position = predicted_M2[:, 0].argsort()
+        position_M, label_M = predicted_M2[by_position].T.contiguous()
         logits_MV = reading.model.cloze(reading.x_TH.index_select(0, position_M), reading.table)
         loss_M = CrossEntropy.apply(logits_MV, label_M)
         return loss_M.new_zeros(len(self.names)).index_add(0, term_M[by_position], loss_M)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from multimodal.examples.packing import Batch
-from multimodal.objectives.objective import Gather, Reading, Term, asked
+from multimodal.objectives.objective import Gather, Reading, Term, predictions
 from multimodal.terms import CONTRAST
 
 TEMPERATURE = 0.05
@@ -25,14 +25,14 @@ class Contrast(Term):
     over_all_processes = True
 
     def counts(self, batch: Batch) -> list[int]:
-        return [len(asked(batch, CONTRAST)) // 2]
+        return [len(predictions(batch, CONTRAST)) // 2]
 
     def forward(self, reading: Reading, batch: Batch, gather: Gather) -> torch.Tensor:
-        asked_P22 = asked(batch, CONTRAST).view(-1, 2, 2)
-        sequence_P2 = batch.sequence_T[asked_P22[:, :, 0]]
+        predicted_P22 = predictions(batch, CONTRAST).view(-1, 2, 2)
+        sequence_P2 = batch.sequence_T[predicted_P22[:, :, 0]]
         embeddings_SH = reading.model.embed(reading.x_TH, batch)
         text_PH, video_PH = gather(embeddings_SH[sequence_P2]).unbind(1)
-        text_digest_P, video_digest_P = gather(asked_P22[:, :, 1]).unbind(1)
+        text_digest_P, video_digest_P = gather(predicted_P22[:, :, 1]).unbind(1)
         with torch.autocast(reading.x_TH.device.type, enabled=False):
             logits_PP = text_PH @ video_PH.T / TEMPERATURE
         own_P = torch.arange(len(logits_PP), device=logits_PP.device)

@@ -30,7 +30,7 @@ def own_rows(rows: torch.Tensor) -> torch.Tensor:
     return rows
 
 
-def asked(batch: Batch, name: str) -> torch.Tensor:
+def predictions(batch: Batch, name: str) -> torch.Tensor:
     """The predictions asked of a term: int64 [n, 2], a position in T and the label; n may be 0."""
     found = batch.asks.get(name)
     return batch.lengths_S.new_zeros(0, 2) if found is None else found
@@ -49,7 +49,7 @@ class Term(nn.Module):
 
     def counts(self, batch: Batch) -> list[int]:
         """The number of predictions of each name."""
-        return [len(asked(batch, name)) for name in self.names]
+        return [len(predictions(batch, name)) for name in self.names]
 
     def forward(self, reading: object, batch: Batch, gather: Gather) -> torch.Tensor:
         """The sum of each name's loss over its predictions: [len(names)]. A sum over none is 0 with a gradient of 0."""

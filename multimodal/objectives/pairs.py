@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from multimodal.examples.packing import Batch
-from multimodal.objectives.objective import Gather, Reading, Term, asked
+from multimodal.objectives.objective import Gather, Reading, Term, predictions
 from multimodal.terms import ALIGNMENT
 
 IGNORED = -100
@@ -19,7 +19,7 @@ class Alignment(Term):
     names = (ALIGNMENT,)
 
     def forward(self, reading: Reading, batch: Batch, gather: Gather) -> torch.Tensor:
-        position_n, label_n = asked(batch, ALIGNMENT).unbind(1)
+        position_n, label_n = predictions(batch, ALIGNMENT).unbind(1)
         # Two logits for each sequence, asked or not, cost nothing and keep the order of summation.
         label_S = torch.full_like(batch.lengths_S, IGNORED)
         label_S[batch.sequence_T[position_n]] = label_n
