@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pycocoevalcap.cider.cider import Cider
+
 from multimodal.answers import session
 from multimodal.answers.forecast import forecast_probabilities
 from multimodal.answers.imagine import imagine
@@ -86,7 +88,17 @@ def captions(
         counts = (sum(a for a, _ in right), sum(t for _, t in right), sum(a and t for a, t in right))
         new = sum(t.lower() not in known for t in texts) / len(texts)
         shares = ", ".join(f"{count / len(texts):.3f}" for count in counts)
-        print(f"{route:<18} n {len(texts)}  action, thing, both: {shares}  not a training sentence {new:.2f}")
+        similar = cider(texts, routes["what was spoken"])
+        print(
+            f"{route:<18} n {len(texts)}  action, thing, both: {shares}  not a training sentence {new:.2f}  CIDEr {similar:.3f}"
+        )
+
+
+def cider(texts: list[str], references: list[str]) -> float:
+    """CIDEr by pycocoevalcap of lower-case words, a reference each."""
+    plain = [[" ".join(re.findall(r"[a-z']+", t.lower()))] for t in (*texts, *references)]
+    captions, spoken = plain[: len(texts)], plain[len(texts) :]
+    return float(Cider().compute_score(dict(enumerate(spoken)), dict(enumerate(captions)))[0])
 
 
 def rollouts(trained: Trained, held_out: list[Material]) -> None:
