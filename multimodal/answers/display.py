@@ -102,14 +102,19 @@ def _render(macro: str, *arguments: Any) -> str:
     return html.encode("utf-8", "replace").decode()
 
 
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+def html_environment(folder: Path) -> jinja2.Environment:
+    """The environment of the HTML templates in ``folder``: all is escaped, and a name that is not given is an error."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = html_environment(Path(__file__).parent)
     environment.filters |= {"clock": clock, "middle": middle, "token_picture": token_picture}
     return environment.get_template(TEMPLATE)

@@ -20,9 +20,9 @@ Kind = Literal["flat", "hnsw"]
 FLAT_UP_TO = 200_000
 """Vectors that a flat index holds at most; more are put into an HNSW graph."""
 LINKS, EF_CONSTRUCTION = 32, 100
-"""HNSW: links of each vector, and the breadth of the search for them while the graph is built."""
+"""HNSW: links of each vector, and efConstruction, the candidates kept while the graph is built."""
 EF_SEARCH = 1024
-"""HNSW: the breadth of a search. It must not be less than what is asked for, and a ranking is 1000 moments deep."""
+"""HNSW: efSearch, the candidates kept in a search. It must not be less than what is asked for, and a ranking is 1000 moments deep."""
 NEAREST = 10
 """Recall is measured on so many nearest vectors."""
 
@@ -41,7 +41,7 @@ def import_faiss() -> ModuleType:
 @dataclasses.dataclass(frozen=True)
 class IndexStats:
     """``recall``: share of the 10 nearest by exact search that the index finds, over ``queries`` of the store's own
-    vectors; 1 for a flat index. ``ef_search``: the breadth of HNSW's search, ``None`` for a flat index."""
+    vectors; 1 for a flat index. ``ef_search``: efSearch of HNSW, ``None`` for a flat index."""
 
     vectors: int
     kind: Kind = "flat"

@@ -7,8 +7,9 @@ its predictions; the loss is the weighted sum of the terms' means over the whole
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,6 +18,7 @@ from torch import nn
 from multimodal.examples.packing import Batch
 from multimodal.store import InputError
 
+T = TypeVar("T", float, torch.Tensor)
 Gather = Callable[[torch.Tensor], torch.Tensor]
 """Concatenates the rows of all processes; gradients flow to this process's own rows alone."""
 MODEL, TERMS = "model.", "terms."
@@ -95,22 +97,25 @@ class Objective(nn.Module):
         self, batch: Batch, counts_N: torch.Tensor, gather: Gather = own_rows
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """A micro-batch's share of the step's loss, and its sums [N]; ``counts_N`` are those of the whole step."""
-        reading = self.read(batch)
-        sums_N = torch.cat([term(reading, batch, gather) for term in self.terms.values()])
+        sums_N = self._sums(batch, gather)
         weights_N = counts_N.new_tensor([self.weights[name] for name in self.names])
         weights_N = (weights_N / counts_N.clamp_min(1)).to(sums_N)
         return sums_N @ weights_N, sums_N.detach()
 
     def means(self, sums_N: torch.Tensor, counts_N: torch.Tensor) -> dict[str, float]:
         """Each name's mean, of those with enough predictions."""
-        columns = zip(self.names, sums_N.tolist(), counts_N.tolist(), self.minimum_counts, strict=True)
-        return {name: total / count for name, total, count, minimum in columns if count >= minimum}
+        return self._means(sums_N.tolist(), counts_N)
 
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The mean of each term that a batch asks for, with gradients."""
+        return self._means(self._sums(batch, own_rows), self.counts(batch))
+
+    def _sums(self, batch: Batch, gather: Gather) -> torch.Tensor:
         reading = self.read(batch)
-        sums_N = torch.cat([term(reading, batch, own_rows) for term in self.terms.values()])
-        columns = zip(self.names, sums_N, self.counts(batch).tolist(), self.minimum_counts, strict=True)
+        return torch.cat([term(reading, batch, gather) for term in self.terms.values()])
+
+    def _means(self, sums: Iterable[T], counts_N: torch.Tensor) -> dict[str, T]:
+        columns = zip(self.names, sums, counts_N.tolist(), self.minimum_counts, strict=True)
         return {name: total / count for name, total, count, minimum in columns if count >= minimum}
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:

@@ -13,6 +13,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from multimodal.answers.display import html_environment
 from multimodal.answers.session import open_index
 from multimodal.answers.token_names import read_token_names
 from multimodal.catalogue import Catalogue, Video
@@ -164,13 +165,7 @@ def thumbnail(store: Store, codebook: str, token: int) -> str | None:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment(Path(__file__).parent)
     environment.filters |= {
         "clock": clock,
         "spoken": spoken,
