@@ -28,6 +28,7 @@ from flows.questions import QUESTIONS, command
 from flows.removal import remove
 from flows.running import record_stop, run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
+from flows.usage import explain, setting_among
 from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store, StoreLocked, out_of_space
 
@@ -39,7 +40,8 @@ PREFECTS_OWN_LOGGERS = ("EventsWorker", "APILogWorker")
 
 NONE: tuple[Path, ...] = ()
 Videos = Annotated[
-    tuple[Path, ...], Parameter(help="Video files, or folders that are searched through.", negative=())
+    tuple[Path, ...],
+    Parameter(help="Video files, or folders that are searched through.", negative=(), show_default=False),
 ]
 
 app = App(
@@ -54,13 +56,13 @@ app = App(
 @app.command
 def run(
     videos: Videos = NONE,
+    *,
     settings: Settings = Settings(),
     imports: Imports = Imports(),
-    *,
     json_: JsonOption = False,
 ) -> None:
     """Everything: ingest, codebook, pretrain, captioner, index, evaluate, report. A second run does only what is left."""
-    check_sources(videos, imports)
+    check_sources(videos, imports, settings.store)
     with open_run(settings) as run:
         from flows.pipeline import pipeline
         from multimodal.web.results import read_evaluation
@@ -79,13 +81,13 @@ def run(
 @app.command
 def ingest(
     videos: Videos = NONE,
+    *,
     settings: Settings = Settings(),
     imports: Imports = Imports(),
-    *,
     json_: JsonOption = False,
 ) -> None:
     """Transcripts and features of videos, or (--import) features, transcripts and tokens that were made elsewhere."""
-    check_sources(videos, imports)
+    check_sources(videos, imports, settings.store)
     with open_run(settings) as run:
         from flows.ingest import ingest_with_workers
 
@@ -94,7 +96,7 @@ def ingest(
 
 
 @app.command
-def codebook(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
+def codebook(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
     with open_run(settings, create=False) as run:
         from flows.codebook import make_tokens
@@ -113,7 +115,7 @@ def codebook(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
 
 
 @app.command
-def pretrain(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
+def pretrain(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The joint model, from its last checkpoint where a run was stopped."""
     with open_run(settings, create=False) as run:
         from flows.pretrain import pretrain_model
@@ -126,7 +128,7 @@ def pretrain(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
 
 
 @app.command
-def captioner(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
+def captioner(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The captioner, trained on the corpus' own sentences to write what the model sees."""
     with open_run(settings, create=False) as run:
         from flows.captioner import make_captioner
@@ -139,7 +141,7 @@ def captioner(settings: Settings = Settings(), *, json_: JsonOption = False) -> 
 
 
 @app.command
-def index(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
+def index(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The index of every moment of the store, which search reads."""
     with open_run(settings, create=False) as run:
         from flows.index import index_videos
@@ -154,7 +156,7 @@ def index(settings: Settings = Settings(), *, json_: JsonOption = False) -> None
 
 
 @app.command
-def evaluate(settings: Settings = Settings(), *, json_: JsonOption = False) -> None:
+def evaluate(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The figures of the model on the held-out videos, each with its 95 % interval and chance; and the report."""
     with open_run(settings, create=False) as run:
         from flows.evaluate import evaluate_model
@@ -170,7 +172,7 @@ def evaluate(settings: Settings = Settings(), *, json_: JsonOption = False) -> N
 
 
 @app.command
-def status(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> None:
+def status(*, store: StoreOption = DEFAULT_STORE, json_: JsonOption = False) -> None:
     """What the store holds: each video's state, and the reason where something is missing."""
     with Catalogue(Store(store, create=False).catalogue) as catalogue:
         print_status(catalogue, json_)
@@ -189,7 +191,7 @@ for question in QUESTIONS:
     app.command(command(question), name=question.name)
 
 
-def check_sources(videos: Sequence[Path], imports: Imports) -> None:
+def check_sources(videos: Sequence[Path], imports: Imports, store: Path) -> None:
     """Raises :class:`InputError` before anything is made where there is nothing to ingest."""
     from multimodal.intake.imports import find_imports
     from multimodal.library import find
@@ -198,6 +200,8 @@ def check_sources(videos: Sequence[Path], imports: Imports) -> None:
         raise InputError("VIDEOS: none given; name video files or a folder of them, or --import FILES")
     if imports.paths:
         find_imports(imports.paths, imports.kind)
+    if remark := setting_among(videos, store):
+        raise InputError(remark)
     if videos:
         find(videos)
 
@@ -233,8 +237,10 @@ def main() -> None:
         code = 0
     except StoreLocked as error:
         code = _print_error(error, LOCKED)
-    except (*FOR_PEOPLE, CycloptsError) as error:
+    except FOR_PEOPLE as error:
         code = _print_error(error, BAD_INPUT)
+    except CycloptsError as error:
+        code = _print_error(explain(app, error), BAD_INPUT)
     except BrokenPipeError:
         # whoever read our output has gone; Python would complain once more while it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -35,7 +35,7 @@ class Finding:
     text: str
 
 
-def doctor(store: StoreOption = DEFAULT_STORE, *, json_: JsonOption = False) -> None:
+def doctor(*, store: StoreOption = DEFAULT_STORE, json_: JsonOption = False) -> None:
     """Check the installation and the store; the exit status is 1 where something is broken.
 
     Reads every file of the store that an answer could come from. Repairs nothing: each fault comes with its remedy.

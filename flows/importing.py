@@ -8,12 +8,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from flows.options import CHOICE, IMPORTED
 from multimodal.intake.options import ImportOptions, Kind
 from multimodal.store import InputError
 
 
 @Parameter(name="*")
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Imports:
     """Files of other programs to import (docs/import.md), and the options for reading them.
 
@@ -28,7 +29,9 @@ class Imports:
             negative=(),
             help="Files of other programs, or folders of them: features (.npy .npz .safetensors .parquet), transcripts "
             "(.vtt .srt .json .csv .parquet) or visual tokens (.csv .parquet).",
+            show_default=False,
         ),
+        IMPORTED,
     ] = ()
     kind: Annotated[
         Kind | None,
@@ -36,6 +39,8 @@ class Imports:
             name="--import-kind",
             help="Import files of this kind alone; else the ending and the columns decide.",
         ),
+        IMPORTED,
+        CHOICE,
     ] = None
     stride: Annotated[
         float | None,
@@ -43,10 +48,12 @@ class Imports:
             name="--import-stride",
             help="Seconds from one imported feature to the next, for files without start times.",
         ),
+        IMPORTED,
     ] = None
     fps: Annotated[
         float | None,
         Parameter(name="--import-fps", help="Imported features a second, in place of --import-stride."),
+        IMPORTED,
     ] = None
 
     def __post_init__(self) -> None:

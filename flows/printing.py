@@ -10,7 +10,9 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from multimodal.catalogue import Catalogue
 
-JsonOption = Annotated[bool, Parameter(name="--json", help="One JSON document for programs.", negative=())]
+JsonOption = Annotated[
+    bool, Parameter(name="--json", help="One JSON document for programs.", negative=(), show_default=False)
+]
 
 
 def status_of(catalogue: Catalogue) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from flows import formatting
 from flows.formatting import Document
+from flows.options import CHOICE
 from flows.printing import JsonOption, print_json
 from flows.settings import DEFAULT_STORE, StoreOption
 from multimodal.store import InputError
@@ -41,7 +42,7 @@ Moment = Annotated[
 ]
 At = Annotated[float | None, Parameter(help="Second of the video that is meant; the same as VIDEO@S.")]
 Names = Parameter(converter=split_names, n_tokens=1, negative=())
-Device = Annotated[str, Parameter(help="Where the model runs: cpu or cuda.")]
+Device = Annotated[Literal["cpu", "cuda"], Parameter(help="Where the model runs."), CHOICE]
 
 
 def search(
@@ -94,14 +95,17 @@ def next_(
     if at is None and "@" not in video:
         raise InputError(f"VIDEO {video}: which second of it? write {video}@SECONDS or --at SECONDS")
     from multimodal.answers import answer_json
-    from multimodal.answers.forecast import SamplingOptions
 
     given = {"temperature": temperature, "top_p": top_p, "seed": seed}
     given = {name: value for name, value in given.items() if value is not None}
+    sampling = None
+    if given:  # its module brings torch
+        from multimodal.answers.forecast import SamplingOptions
+
+        sampling = SamplingOptions(**given)
     return answer_json.forecast(
-        store, video, at=at, top=top, words=words, rollout=rollout, device=device,
-        sampling=SamplingOptions(**given) if given else None,
-    )  # fmt: skip
+        store, video, at=at, top=top, words=words, rollout=rollout, device=device, sampling=sampling
+    )
 
 
 def caption(

@@ -20,7 +20,7 @@ NOT_LEARNED = "The original file is untouched, and a run over it takes it in as 
 
 
 def remove(
-    *videos: Annotated[str, Parameter(help="Videos of the store: their names, paths or digests.")],
+    *videos: Annotated[str, Parameter(help="Videos of the store: their whole names, paths or digests.")],
     store: StoreOption = DEFAULT_STORE,
     json_: JsonOption = False,
 ) -> None:

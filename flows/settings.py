@@ -9,13 +9,28 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
+from flows import options
 from flows.errors import FOR_PEOPLE
+from flows.options import (
+    CHOICE,
+    EVALUATION,
+    MACHINE,
+    MODEL,
+    SPEECH_AND_PICTURE,
+    STORE_AND_SIZE,
+    TRAINING,
+    VISUAL_TOKENS,
+    Option,
+    option,
+    to,
+)
+from multimodal import names
 from multimodal.store import InputError
 from multimodal.training.options import ROLLBACK_STEPS
 from vision.backbones import BACKBONES
@@ -37,181 +52,128 @@ DEFAULT_STORE = Path(os.environ.get("VIDEOBERT_STORE", "store"))
 StoreOption = Annotated[Path, Parameter(help="Folder of the store (or $VIDEOBERT_STORE).")]
 
 
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """What is known of a setting beside its name, type, default and help text.
-
-    ``sets``: the fields that it sets, as ``part.field``, each with the function of the setting's value that gives the
-    field's. ``least``: the smallest value. ``remembered``: whether the store keeps it for the runs that follow.
-    ``is_path``: whether a value is a path, which is then kept as an absolute one.
-    """
-
-    sets: Mapping[str, Callable[[Any], Any]]
-    least: int | None
-    remembered: bool
-    is_path: Callable[[Any], bool]
-
-
-def option(
-    help_: str,
-    *,
-    sets: Mapping[str, Callable[[Any], Any]] | None = None,
-    least: int | None = None,
-    remembered: bool = True,
-    is_path: Callable[[Any], bool] = lambda _: False,
-    default: Any = None,
-) -> Any:
-    """A field of :class:`Settings`."""
-    about = Option(sets or {}, least, remembered, is_path)
-    return dataclasses.field(default=default, metadata={"help": help_, "option": about})
-
-
-def to(*places: str) -> dict[str, Callable[[Any], Any]]:
-    """Each of ``places`` (``part.field``) takes the setting's value as it is."""
-    return dict.fromkeys(places, lambda value: value)
-
-
-def fixed(value: Any, *places: str) -> dict[str, Callable[[Any], Any]]:
-    """Each of ``places`` takes ``value`` where the setting is given at all."""
-    return dict.fromkeys(places, lambda _: value)
-
-
-def always(_: Any) -> bool:
-    return True
-
-
-def one_of(*choices: str) -> Callable[[str], bool]:
-    return lambda value: value in choices
-
-
-def _parse_weights(text: str) -> Any:
-    from multimodal.objectives.weights import LossWeights
-
-    return LossWeights.parse(text)
-
-
-def _is_whisper_file(value: str) -> bool:
-    from speech.checkpoints import CHECKPOINTS
-
-    return value not in CHECKPOINTS and Path(value).exists()
-
-
-def _is_bert_folder(value: str) -> bool:
-    from multimodal.training.options import NOTHING, TEXT_STARTS
-
-    return value not in (*TEXT_STARTS, NOTHING) and Path(value).exists()
-
-
 @Parameter(name="*")
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of a run. ``None`` takes what the store was made with, else what the size says.
 
     Raises :class:`InputError` for a value out of its range.
     """
 
-    store: StoreOption = DEFAULT_STORE
-    size: Literal["demo", "small", "base", "paper"] | None = option(
+    store: Annotated[StoreOption, STORE_AND_SIZE] = DEFAULT_STORE
+    size: Annotated[Literal["demo", "small", "base", "paper"] | None, STORE_AND_SIZE, CHOICE] = option(
         "Size of all parts; the store's own size where not given, else small."
     )
-    whisper: str | None = option(
+    whisper: Annotated[str | None, SPEECH_AND_PICTURE] = option(
         "Whisper model by name, e.g. tiny.en, base, large-v3-turbo, or its file.",
         sets=to("ingest.whisper"),
-        is_path=_is_whisper_file,
+        is_path=options.is_whisper_file,
+        choices=options.whisper_names,
     )
-    language: str | None = option(
-        "Spoken language, e.g. en; detected where not given.", sets=to("ingest.language")
+    language: Annotated[str | None, SPEECH_AND_PICTURE] = option(
+        "Spoken language, e.g. en; detected where not given.",
+        sets=to("ingest.language"),
+        choices=options.language_codes,
     )
-    captions: bool | None = option(
+    captions: Annotated[bool | None, SPEECH_AND_PICTURE] = option(
         "Take a .vtt or .srt file beside a video in place of Whisper.", sets=to("ingest.captions")
     )
-    backbone: str | None = option(
-        f"CNN that turns clips into features: {', '.join(BACKBONES)}.", sets=to("ingest.backbone")
+    backbone: Annotated[str | None, SPEECH_AND_PICTURE] = option(
+        f"CNN that turns clips into features: {', '.join(BACKBONES)}.",
+        sets=to("ingest.backbone"),
+        choices=lambda: BACKBONES,
     )
-    reader: str | None = option(
+    reader: Annotated[Literal["pyav", "decord"] | None, SPEECH_AND_PICTURE, CHOICE] = option(
         "Video decoder: pyav, or decord, which falls back to pyav.", sets=to("ingest.reader")
     )
-    k: int | None = option(
+    k: Annotated[int | None, VISUAL_TOKENS] = option(
         "Children of each node of the codebook; chosen by --depth and the number of clips where not given.",
         sets=to("tokens.k"),
         least=2,
     )
-    depth: int | None = option(
+    depth: Annotated[int | None, VISUAL_TOKENS] = option(
         "Levels of the codebook; chosen by --k and the number of clips where not given.",
         sets=to("tokens.depth"),
         least=1,
     )
-    text_start: str | None = option(
+    text_start: Annotated[str | None, MODEL] = option(
         "BERT to start from: minilm-l6, a folder in Hugging Face layout, or none (random weights).",
         sets=to("pretrain.text_start"),
-        is_path=_is_bert_folder,
+        is_path=options.is_bert_folder,
+        choices=options.text_starts,
     )
-    visual_rows: Literal["trained", "frozen"] | None = option(
+    visual_rows: Annotated[Literal["trained", "frozen"] | None, MODEL, CHOICE] = option(
         "Whether the embeddings of the visual tokens are trained; trained where not given.",
         sets=to("pretrain.visual_rows"),
     )
-    weights: str | None = option(
+    weights: Annotated[str | None, TRAINING] = option(
         "Weights of the loss's terms: text=1,video=1,joint=1,alignment=1,contrast=1 where not given.",
-        sets={"training.weights": _parse_weights},
+        sets={"training.weights": options.parse_weights},
     )
-    in_video_negative_rate: float | None = option(
+    in_video_negative_rate: Annotated[float | None, TRAINING] = option(
         "Share of the misaligned pairs whose video is of the same file, far away; as it comes where not given.",
         sets=to("examples.in_video_negative_rate"),
     )
-    subsample: int | None = option(
+    subsample: Annotated[int | None, TRAINING] = option(
         "Visual tokens are taken at a random step of 1 to this; 1 where not given.",
         sets=to("examples.subsample"),
     )
-    epochs: int | None = option(
+    epochs: Annotated[int | None, TRAINING] = option(
         "Passes over the segments in pretraining, and over the sentences in captioning.",
         sets=to("training.epochs", "captioner.epochs")
-        | fixed(1, "training.least_steps", "captioner.least_steps"),
+        | options.fixed(1, "training.least_steps", "captioner.least_steps"),
         least=1,
     )
-    captioner_reads: Literal["tokens", "features", "words", "all"] | None = option(
+    captioner_reads: Annotated[Literal["tokens", "features", "words", "all"] | None, MODEL, CHOICE] = option(
         "What the captioner reads of a moment beside its visual tokens: its clips' features, the words heard beside it, "
         "all, or nothing more (tokens, where not given).",
-        sets={"captioner.features": one_of("features", "all"), "captioner.words": one_of("words", "all")},
+        sets={
+            "captioner.features": options.one_of("features", "all"),
+            "captioner.words": options.one_of("words", "all"),
+        },
     )
-    accumulate: int | None = option(
+    accumulate: Annotated[int | None, TRAINING] = option(
         "Micro-batches of a training step, for less memory; 1 where not given.",
         sets=to("training.accumulate"),
         least=1,
     )
-    learning_rate: float | None = option(
+    learning_rate: Annotated[float | None, TRAINING] = option(
         "Peak learning rate of pretraining; the size's where not given. Another rate makes another model.",
         sets=to("training.learning_rate"),
     )
-    final_rate: float | None = option(
+    final_rate: Annotated[float | None, TRAINING] = option(
         "Learning rate of the last step as a share of the peak; 0 where not given.", sets=to("training.final")
     )
-    spike: float | None = option(
+    spike: Annotated[float | None, TRAINING] = option(
         f"A loss this many times the usual one sends training back by {ROLLBACK_STEPS} steps at most, and the batches "
         "between are skipped; 3 is a good choice.",
-        sets=to("training.spike", "captioner.spike") | fixed(ROLLBACK_STEPS, "training.checkpoint_steps"),
+        sets=to("training.spike", "captioner.spike")
+        | options.fixed(ROLLBACK_STEPS, "training.checkpoint_steps"),
     )
-    held_out: float | None = option("Share of the videos that is held out to judge by; 0.1 where not given.")
-    truth: Path | None = option(
-        "A truth file: its split and its names are used in the figures.", is_path=always
+    held_out: Annotated[float | None, EVALUATION] = option(
+        "Share of the videos that is held out to judge by; 0.1 where not given."
     )
-    references: Path | None = option(
+    truth: Annotated[Path | None, EVALUATION] = option(
+        "A truth file: its split and its names are used in the figures.", is_path=options.always
+    )
+    references: Annotated[Path | None, EVALUATION] = option(
         "Sentences that people wrote (docs/references.md): captions and search are judged by them.",
-        is_path=always,
+        is_path=options.always,
     )
-    seed: int | None = option(
+    seed: Annotated[int | None, TRAINING] = option(
         "The same seed gives the same result; 0 where not given.",
         sets=to("tokens.seed", "training.seed", "captioner.seed"),
         least=0,
     )
-    device: Literal["auto", "cpu", "cuda"] = option(
+    device: Annotated[Literal["auto", "cpu", "cuda"], MACHINE, CHOICE] = option(
         "Where models run; auto takes a GPU where there is one.", default="auto", remembered=False
     )
-    workers: int | None = option(
+    workers: Annotated[int | None, MACHINE] = option(
         "Videos that are ingested at a time; one a core where not given, or 1 on a GPU.",
         least=1,
         remembered=False,
     )
-    refit: Annotated[bool, Parameter(negative=())] = option(
+    refit: Annotated[bool, Parameter(negative=(), show_default=False), VISUAL_TOKENS] = option(
         "Fit a new codebook over all videos of the store and pretrain anew.", default=False, remembered=False
     )
 
@@ -221,6 +183,8 @@ class Settings:
             value = getattr(self, name)
             if value is None:
                 continue
+            if not about.is_path(value) and len(found := names.meant(str(value), about.choices())) == 1:
+                object.__setattr__(self, name, found[0])
             if about.least is not None and value < about.least:
                 raise InputError(
                     f"--{name} {value}: at least {about.least}; leave it out to let the size choose"
@@ -252,7 +216,9 @@ class Settings:
         kept = _current_names(json.loads(before)) | self._remembered()
         catalogue.set_current("settings", json.dumps(kept))
         paths = {
-            name: Path(kept[name]) for name, o in OPTIONS.items() if o.is_path is always and name in kept
+            name: Path(kept[name])
+            for name, o in OPTIONS.items()
+            if o.is_path is options.always and name in kept
         }
         try:
             yield dataclasses.replace(self, **kept | paths)

@@ -14,9 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from multimodal import names
 from multimodal.store import InputError
 
 State = Literal["new", "done", "partial", "refused"]
+MOST_NAMED = 5
+"""Videos that an error names."""
 
 
 def _create_videos(db: sqlite3.Connection) -> None:
@@ -199,30 +202,38 @@ class Catalogue:
         )
         return [Video(*row) for row in rows]
 
-    def find(self, label: str, *, unfinished: bool = False) -> Video:
-        """The video that ``label`` means: a digest (or its first 6 digits or more), a name, or a path.
+    def find(self, label: str, *, exact: bool = False, unfinished: bool = False) -> Video:
+        """The video that ``label`` means: a digest (or its first 6 digits or more), a path, or a name, whose ending may be
+        left out; unless ``exact``, also a name in another case, or the beginning of one name alone.
 
-        ``unfinished`` includes videos whose removal was killed. Raises :class:`InputError` where none or several fit.
+        ``unfinished`` includes videos whose removal was killed. Raises :class:`InputError` where none or several fit; it
+        names those that do, or the nearest.
         """
         resolved = str(Path(label).absolute())
         videos = self.videos()
         if unfinished:
             videos += self.forgotten(unfinished=True)
         # The first rule that fits any video decides, so that a full path is never ambiguous for sharing a name.
-        for fits in (
+        rules = [
             lambda v: v.video == label or v.path == resolved,
             lambda v: v.name == label,
             lambda v: Path(v.name).stem == label,
             lambda v: len(label) >= 6 and v.video.startswith(label),
-        ):
+        ]
+        folded = label.casefold()
+        if label and not exact:
+            rules += [
+                lambda v: folded in (v.name.casefold(), Path(v.name).stem.casefold()),
+                lambda v: v.name.casefold().startswith(folded),
+            ]
+        for fits in rules:
             found = [v for v in videos if fits(v)]
             if len(found) == 1:
                 return found[0]
             if found:
-                raise InputError(
-                    f"video {label!r}: {len(found)} videos have this name; give the digest ({', '.join(v.video[:12] for v in found)})"
-                )
-        raise InputError(f"video {label!r}: not in this store; `videobert status` lists what is")
+                raise InputError(f"video {label!r}: {_several(label, found)}")
+        near = names.did_you_mean(label, [v.name for v in videos])
+        raise InputError(f"video {label!r}: not in this store{near}; `videobert status` lists what is")
 
     def set_current(self, kind: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO current VALUES (?, ?)", (kind, value))
@@ -248,3 +259,13 @@ class Catalogue:
         return [
             dict(zip(names, row, strict=True)) for row in self._db.execute("SELECT * FROM runs ORDER BY id")
         ]
+
+
+def _several(label: str, found: Sequence[Video]) -> str:
+    """Why a label that several videos fit means none of them, and what to write instead."""
+    if len({v.name for v in found}) == 1 or all(v.video.startswith(label) for v in found):
+        digests = ", ".join(v.video[:12] for v in found)
+        return f"{len(found)} videos fit; give the digest ({digests})"
+    first = [v.name for v in found[:MOST_NAMED]]
+    more = f" and {len(found) - len(first)} more" if len(found) > len(first) else ""
+    return f"{len(found)} videos fit; write more of the name ({', '.join(first)}{more})"

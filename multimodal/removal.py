@@ -31,12 +31,12 @@ class Removed:
 
 
 def remove(store: Store, catalogue: Catalogue, labels: Sequence[str]) -> list[Removed]:
-    """Removes the videos that ``labels`` mean (names, paths or digests), and the leftovers of earlier removals.
+    """Removes the videos that ``labels`` mean (whole names, paths or digests), and the leftovers of earlier removals.
 
     The original files are not touched. The caller holds the store. Raises :class:`~multimodal.store.InputError`, before
     anything is removed, where a label means no video or several.
     """
-    videos = {v.video: v for v in (catalogue.find(label, unfinished=True) for label in labels)}
+    videos = {v.video: v for v in (catalogue.find(label, exact=True, unfinished=True) for label in labels)}
     for video in videos.values():
         catalogue.forget(video)
     finished = finish_removals(store, catalogue)

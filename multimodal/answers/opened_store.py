@@ -122,9 +122,9 @@ class OpenedStore:
         By the captioner where the store has one and no ``template`` is given, a sentence with ``[MASK]`` where a word is
         to be found.
         """
+        moment = session.resolve(self.catalogue, video, at)
         from multimodal.answers import caption as captions
 
-        moment = session.resolve(self.catalogue, video, at)
         material = self._material(moment.video)
         captioner = self.captioner if template is None else None
         if captioner is not None:
@@ -150,8 +150,6 @@ class OpenedStore:
         ``words``: the words spoken before the moment are read too. ``rollout``: one sample of so many seconds is drawn
         too, by ``sampling`` (:class:`multimodal.answers.forecast.SamplingOptions`).
         """
-        from multimodal.answers import forecast as forecasts
-
         if sampling is not None and rollout is None:
             raise InputError(
                 "--temperature, --top-p and --seed: have no effect without --rollout SECONDS; add it"
@@ -161,6 +159,8 @@ class OpenedStore:
         moment = session.resolve(self.catalogue, video, at)
         if moment.at is None:
             raise InputError(f"VIDEO {video}: which second of it? write {video}@SECONDS or --at SECONDS")
+        from multimodal.answers import forecast as forecasts
+
         material = self._material(moment.video)
         horizons = tuple(
             HorizonForecast(h.seconds, tuple(self._token(*token) for token in h.tokens))
@@ -179,10 +179,10 @@ class OpenedStore:
         self, video: str, *, verbs: Sequence[str] = (), nouns: Sequence[str] = (), at: float | None = None
     ) -> ClassifyAnswer:
         """The ``verbs`` and ``nouns`` ranked for each moment of a video, or the one that ``video`` or ``at`` names."""
+        moment = session.resolve(self.catalogue, video, at)
         from multimodal.answers.caption import seen_moments
         from multimodal.answers.classify import classify_moments
 
-        moment = session.resolve(self.catalogue, video, at)
         shown = seen_moments(self._material(moment.video), moment.at)
         found = classify_moments(self.trained, [m.tokens for m in shown], verbs, nouns)
         moments = (ClassifiedMoment(m.start, m.end, names) for m, names in zip(shown, found, strict=True))

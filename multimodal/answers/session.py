@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -36,20 +37,17 @@ def resolve(catalogue: Catalogue, label: str, at: float | None = None) -> VideoT
     gives it a second time.
     """
     name, mark, second = label.rpartition("@")
-    try:
+    if not mark:
         return VideoTime(catalogue.find(label), at)
+    with contextlib.suppress(InputError):
+        return VideoTime(catalogue.find(label, exact=True), at)
+    time = CLOCK.fullmatch(second)
+    try:
+        video = catalogue.find(name)
     except InputError:
-        if not mark:
+        if time:
             raise
-        time = CLOCK.fullmatch(second)
-        try:
-            video = catalogue.find(name)
-        except InputError:
-            if time:
-                raise
-            video = None
-        if video is None:
-            raise
+        return VideoTime(catalogue.find(label), at)
     if time is None:
         raise InputError(
             f"{label}: {second!r} is no time; write VIDEO@SECONDS or VIDEO@MINUTES:SECONDS, as in VIDEO@62.5"

@@ -17,6 +17,7 @@ import safetensors.numpy
 import torch
 from safetensors import safe_open
 
+from multimodal import names
 from multimodal.catalogue import State, Video
 from multimodal.intake import model_cache, sandbox
 from multimodal.intake.model_cache import BACKBONE_WEIGHTS, whisper_identity
@@ -67,14 +68,16 @@ class IngestOptions:
     def __post_init__(self) -> None:
         if self.whisper not in CHECKPOINTS and not Path(self.whisper).is_file():
             raise InputError(
-                f"--whisper {self.whisper}: not known; choose one of {', '.join(CHECKPOINTS)}, or name a file"
+                f"--whisper {self.whisper}: not known{names.did_you_mean(self.whisper, CHECKPOINTS)}; choose one of "
+                f"{', '.join(CHECKPOINTS)}, or name a file"
             )
         for option, value, known in (
             ("--backbone", self.backbone, BACKBONE_WEIGHTS),
             ("--reader", self.reader, READERS),
         ):
             if value not in known:
-                raise InputError(f"{option} {value}: not known; choose one of {', '.join(known)}")
+                near = names.did_you_mean(value, known)
+                raise InputError(f"{option} {value}: not known{near}; choose one of {', '.join(known)}")
         if self.language is not None and self.language not in LANGUAGES:
             raise InputError(
                 f"--language {self.language}: Whisper has no such language; give a code such as en or de"

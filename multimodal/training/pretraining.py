@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from multimodal import names
 from multimodal.catalogue import Video
 from multimodal.examples.options import ExampleOptions
 from multimodal.examples.sampling import Examples
@@ -154,8 +155,9 @@ def text_start(name: str) -> Path:
         )
     folder = Path(name)
     if not (folder / "config.json").is_file():
+        near = names.did_you_mean(name, (*TEXT_STARTS, NOTHING))
         raise InputError(
-            f"--text-start {name}: {'has no config.json' if folder.is_dir() else 'is no folder here'}; name "
+            f"--text-start {name}: {'has no config.json' if folder.is_dir() else 'is no folder here'}{near}; name "
             f"{', '.join(TEXT_STARTS)} or {NOTHING}, or the folder of a BERT {layout}"
         )
     return folder

@@ -34,12 +34,14 @@ print(json.dumps(sorted(sys.modules)))
 COMMANDS = "run ingest codebook pretrain captioner index evaluate status doctor remove search next caption classify imagine"
 
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+
 def imported(*commands: list[str]) -> set[str]:
     """The top-level modules that a process has imported when it has run the commands."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     ended = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(commands)],
-        env=environment,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
@@ -90,3 +92,24 @@ def test_a_question_imports_no_decoder_and_no_trainer(store, question):
     """``torch`` is needed, and for search ``faiss``; what ingests, clusters, trains or schedules is not."""
     found = imported([*question, "--store", str(store), "--json"]) & HEAVY
     assert found <= {"torch", "faiss"}
+
+
+@pytest.mark.parametrize("question", ["next", "caption", "classify"])
+def test_an_unknown_video_is_refused_before_torch_is_imported(store, question):
+    code = f"""
+import sys
+from flows.cli import app
+from multimodal.store import InputError
+try:
+    app(["{question}", "nobody@2", "--store", {str(store)!r}], exit_on_error=False, result_action="return_value")
+except InputError:
+    print(json.dumps(sorted(sys.modules)))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", "import json" + code],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert {name.split(".")[0] for name in json.loads(ended.stdout)} & HEAVY == set()

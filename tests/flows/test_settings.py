@@ -103,6 +103,19 @@ def test_a_killed_run_is_remembered(catalogue):
     assert json.loads(catalogue.current("settings")) == {"epochs": 3}
 
 
+def test_a_name_in_another_case_or_its_beginning_is_remembered_as_the_name(catalogue):
+    with Settings(whisper="LARGE-V3-T", backbone="mob", language="DE", text_start="mini").at(catalogue):
+        pass
+    with Settings().at(catalogue) as settings:
+        assert settings.ingest.whisper == settings.whisper == "large-v3-turbo"
+        assert (settings.backbone, settings.language, settings.text_start) == (
+            "mobilenetv2",
+            "de",
+            "minilm-l6",
+        )
+    assert Settings(whisper="base").whisper == "base", "a whole name is no beginning of base.en"
+
+
 def test_where_and_how_many_is_not_remembered(catalogue):
     with Settings(device="cpu", workers=7, refit=True).at(catalogue):
         pass
@@ -160,7 +173,7 @@ def test_epochs_that_are_asked_for_are_not_stretched():
         ("held_out", -0.1, "--held-out -0.1"),
         ("held_out", float("nan"), "--held-out nan"),
         ("whisper", "tiniest", "--whisper tiniest"),
-        ("backbone", "resnet", "--backbone resnet"),
+        ("backbone", "vgg", "--backbone vgg"),
         ("reader", "ffmpeg", "--reader ffmpeg"),
         ("language", "klingon", "--language klingon"),
         ("in_video_negative_rate", 1.1, "--in-video-negative-rate 1.1"),

@@ -123,6 +123,31 @@ def test_find(path, tmp_path, monkeypatch):
             db.find("abc123")
 
 
+def test_find_in_another_case_or_by_the_beginning(path):
+    with Catalogue(path) as db:
+        for n, name in enumerate(("Kitchen-1.mp4", "kitchen-10.mp4", "Shed.mkv", "shed.mp4", "kit")):
+            db.put(Video(str(n) * 64, name, f"/v/{name}", 1))
+        meant = {"KITCHEN-1": "Kitchen-1.mp4", "kitchen-1.MP4": "Kitchen-1.mp4", "Kitchen-10": "kitchen-10.mp4",
+                 "KITCHEN-10.m": "kitchen-10.mp4", "Shed": "Shed.mkv", "shed": "shed.mp4", "kit": "kit"}  # fmt: skip
+        assert {label: db.find(label).name for label in meant} == meant
+        for label, candidates in (
+            ("kitch", {"Kitchen-1.mp4", "kitchen-10.mp4"}),
+            ("SHED", {"Shed.mkv", "shed.mp4"}),
+        ):
+            with pytest.raises(InputError) as error:
+                db.find(label)
+            assert all(name in str(error.value) for name in candidates) and "\n" not in str(error.value)
+        for label in ("KITCHEN-1", "kitchen-10.m"):
+            with pytest.raises(InputError):
+                db.find(label, exact=True)
+        assert db.find("Kitchen-1", exact=True).name == "Kitchen-1.mp4"
+        with pytest.raises(InputError, match="Kitchen-1.mp4"):
+            db.find("kichen-1.mp4")
+        with pytest.raises(InputError) as error:
+            db.find("chen")
+        assert "Kitchen-1.mp4" in str(error.value) and "Shed" not in str(error.value)
+
+
 def test_a_run_that_never_ended_was_killed(path):
     with Catalogue(path) as db:
         first = db.begin_run("pipeline", {"k": 3})

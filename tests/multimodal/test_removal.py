@@ -153,6 +153,9 @@ def test_a_label_that_means_nothing_removes_nothing(world):
     for labels in (("film-1", "film-9"), ("film-9",)):
         with pytest.raises(InputError, match="'film-9'"):
             removed(world, *labels)
+    for label in ("FILM-1", "film-1.m"):  # questions take it; what is deleted is named in full
+        with pytest.raises(InputError, match="film-1.mp4"):
+            removed(world, label)
     assert len(world.found()) == 4
     removed(world, "film-1")
     with pytest.raises(InputError, match="'film-1'"):
