@@ -28,6 +28,7 @@ from flows.questions import QUESTIONS, command
 from flows.removal import remove
 from flows.running import record_stop, run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
+from flows.transcript import transcript
 from flows.usage import explain, setting_among
 from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store, StoreLocked, out_of_space
@@ -187,6 +188,7 @@ def print_status(catalogue: Catalogue, as_json: bool) -> None:
 
 app.command(doctor)
 app.command(remove)
+app.command(transcript)
 for question in QUESTIONS:
     app.command(command(question), name=question.name)
 

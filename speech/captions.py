@@ -79,6 +79,29 @@ def write_webvtt(cues: Iterable[Cue]) -> str:
     return "\n".join(parts)
 
 
+def cues_of(rows: Iterable[tuple[float, float, str]]) -> list[Cue]:
+    """Cues of plain texts from ``start`` to ``end`` seconds, in order of time, each on one line.
+
+    Times before 0, which no caption file can hold, become 0. A text that is then shown for no time is left out.
+    """
+    clamped = [(max(start, 0.0), max(end, 0.0), text) for start, end, text in rows]
+    clamped.sort(key=lambda row: row[:2])
+    return [
+        Cue(start, end, html.escape(" ".join(text.split()), quote=False))
+        for start, end, text in clamped
+        if end > start
+    ]
+
+
+def write_srt(cues: Iterable[Cue]) -> str:
+    """An SRT file of the cues, whose markup is left out."""
+    parts = []
+    for number, cue in enumerate(cues, start=1):
+        times = f"{_clock(cue.start)} --> {_clock(cue.end)}".replace(".", ",")
+        parts.append(f"{number}\n{times}\n{plain(cue.text).replace('-->', '->')}\n\n")
+    return "".join(parts)
+
+
 def plain(text: str) -> str:
     """A cue's text without markup: tags and word times removed, entities resolved."""
     return html.unescape(TAG.sub("", INNER_TIME.sub("", text)))

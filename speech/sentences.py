@@ -186,12 +186,16 @@ def sentences(words: Sequence[Word], options: SentenceOptions | None = None) -> 
 
 def text_of(words: Sequence[Word]) -> str:
     """The words as running text: spaces between them, except in scripts that have none."""
+    return "".join(with_spaces(words))
+
+
+def with_spaces(words: Sequence[Word]) -> list[str]:
+    """The text of each word with the space before it, where there is one in running text."""
     parts = []
     for n, word in enumerate(words):
-        if n and not (UNSPACED.match(word.text) and UNSPACED.match(words[n - 1].text[-1:])):
-            parts.append(" ")
-        parts.append(word.text)
-    return "".join(parts)
+        unspaced = n and UNSPACED.match(word.text) and UNSPACED.match(words[n - 1].text[-1:])
+        parts.append(word.text if not n or unspaced else f" {word.text}")
+    return parts
 
 
 def _sentence(words: Sequence[Word]) -> Sentence:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from multimodal.library import Material
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store
 from multimodal.vocabulary import TEMPLATE
-from speech.captions import Cue, write_webvtt
+from speech.captions import cues_of, write_webvtt
 
 if TYPE_CHECKING:
     from multimodal.captioning.trained import TrainedCaptioner
@@ -90,9 +89,5 @@ def moment_at(material: Material, shown: Sequence[Segment], at: float) -> Segmen
 
 
 def webvtt(captions: Sequence[Caption]) -> str:
-    """The captions as a WebVTT file. Times before 0, which it cannot hold, become 0."""
-    cues = [
-        Cue(max(c.start, 0.0), max(c.end, 0.0), html.escape(c.text, quote=False))
-        for c in sorted(captions, key=lambda c: (c.start, c.end))
-    ]
-    return write_webvtt(c for c in cues if c.end > c.start)
+    """The captions as a WebVTT file."""
+    return write_webvtt(cues_of((c.start, c.end, c.text) for c in captions))

@@ -26,6 +26,7 @@ COMMANDS = {
     "captioner": "--epochs",
     "status": "--json",
     "remove": "VIDEO",
+    "transcript": "--to",
     "doctor": "--json",
 }
 

@@ -31,7 +31,7 @@ for command in json.loads(sys.argv[1]):
     app(command, exit_on_error=False, print_error=False, result_action="return_value")
 print(json.dumps(sorted(sys.modules)))
 """
-COMMANDS = "run ingest codebook pretrain captioner index evaluate status doctor remove search next caption classify imagine"
+COMMANDS = "run ingest codebook pretrain captioner index evaluate status doctor remove transcript search next caption classify imagine"
 
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -72,6 +72,7 @@ def test_help_and_status_import_nothing_heavy(store):
         ["--help"],
         *([name, "--help"] for name in COMMANDS.split()),
         ["status", "--store", str(store)],
+        ["transcript", "a", "--store", str(store)],
     ]
     assert imported(*commands) & HEAVY == set()
 
