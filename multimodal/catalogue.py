@@ -52,7 +52,22 @@ def _create_forgotten(db: sqlite3.Connection) -> None:
     db.execute("CREATE UNIQUE INDEX forgotten_once ON forgotten (video)")
 
 
-MIGRATIONS = (_create_videos, _create_current, _create_runs, _remember_recipe, _create_forgotten)
+def _create_imported(db: sqlite3.Connection) -> None:
+    db.execute(
+        """CREATE TABLE imported (file TEXT, label TEXT, stamp TEXT NOT NULL, part TEXT NOT NULL,
+            PRIMARY KEY (file, label)) WITHOUT ROWID"""
+    )
+    db.execute("CREATE INDEX imported_labels ON imported (label)")
+
+
+MIGRATIONS = (
+    _create_videos,
+    _create_current,
+    _create_runs,
+    _remember_recipe,
+    _create_forgotten,
+    _create_imported,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +91,20 @@ class Video:
     transcript: str | None = None
     features: str | None = None
     recipe: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportedPart:
+    """One video's part of a file that was imported whole.
+
+    ``stamp``: size, times and options of the ``file`` (an absolute path) as it was read. ``part``: the video's digest
+    for features and tokens, the transcript's recipe for words.
+    """
+
+    file: str
+    label: str
+    stamp: str
+    part: str
 
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Video))
@@ -148,13 +177,23 @@ class Catalogue:
     def remove(self, video: str) -> None:
         self._db.execute("DELETE FROM videos WHERE video = ?", (video,))
 
-    def record(self, removed: Sequence[str], videos: Sequence[Video]) -> None:
-        """Removes the digests ``removed`` and puts ``videos``, in one transaction."""
+    def record(
+        self, removed: Sequence[str], videos: Sequence[Video], imported: Sequence[ImportedPart] = ()
+    ) -> None:
+        """Removes the digests ``removed``, puts ``videos`` and the parts of ``imported`` files, in one transaction."""
         with self._transaction():
             for digest in removed:
                 self.remove(digest)
             for video in videos:
                 self.put(video)
+            # All parts of a file come together, and replace those that it had when it was another.
+            self._db.executemany("DELETE FROM imported WHERE file = ?", {(part.file,) for part in imported})
+            rows = (dataclasses.astuple(part) for part in imported)
+            self._db.executemany("INSERT INTO imported VALUES (?, ?, ?, ?)", rows)
+
+    def imported(self) -> list[ImportedPart]:
+        """The parts of the files that were imported whole, file by file."""
+        return [ImportedPart(*row) for row in self._db.execute("SELECT * FROM imported ORDER BY file, label")]
 
     def forget(self, video: Video) -> None:
         """Moves a video to ``forgotten`` in one transaction: no answer shows it, and its files are still to be deleted."""
@@ -162,6 +201,11 @@ class Catalogue:
         with self._transaction():
             self.remove(video.video)
             self._insert("forgotten", video)
+            # These rows hold its name. A file that gave it is read anew when it is imported again.
+            self._db.execute(
+                "DELETE FROM imported WHERE file IN (SELECT file FROM imported WHERE label = ?)",
+                (video.name,),
+            )
 
     def _insert(self, table: str, video: Video) -> None:
         marks = ", ".join("?" for _ in _COLUMNS)

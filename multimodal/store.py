@@ -55,7 +55,12 @@ def file_digest(path: Path) -> str:
 
 def recipe(**parts: Any) -> str:
     """The digest (12 hex digits) of the options and the code version that made an artefact."""
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:12]
+    return recipe_of_json(canonical_json(parts).encode())
+
+
+def recipe_of_json(parts: bytes) -> str:
+    """The recipe of parts that are canonical JSON already."""
+    return hashlib.sha256(parts).hexdigest()[:12]
 
 
 def canonical_json(value: Any) -> str:

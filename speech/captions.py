@@ -161,11 +161,8 @@ def spread(texts: Sequence[str], start: float, end: float, *, timed: bool) -> li
     if timed:
         end = min(end, start + spoken_seconds(texts))
     letters = list(accumulate((len(text) + 1 for text in texts), initial=0))
-    edges = [start + (end - start) * count / letters[-1] for count in letters]
-    return [
-        Word(round(first, 3), round(last, 3), text)
-        for text, first, last in zip(texts, edges, edges[1:], strict=False)
-    ]
+    edges = [round(start + (end - start) * count / letters[-1], 3) for count in letters]
+    return [Word(first, last, text) for text, first, last in zip(texts, edges, edges[1:], strict=False)]
 
 
 def spoken_seconds(texts: Sequence[str]) -> float:

@@ -84,14 +84,21 @@ class Transcript:
         except ValidationError as error:
             raise SpeechError(first_problem(error, "transcript")) from error
 
+    @classmethod
+    def from_json(cls, data: bytes) -> Transcript:
+        """The same of JSON text: straight from bytes to dataclasses, twice as fast as by way of `json.loads`."""
+        try:
+            return _adapter().validate_json(data)
+        except ValidationError as error:
+            raise SpeechError(first_problem(error, "transcript")) from error
+
 
 def read_transcript(path: Path) -> Transcript:
     """The transcript stored at `path`. Raises SpeechError that names file, field, value and rule, and OSError."""
     try:
-        # Straight from bytes to dataclasses: twice as fast as by way of `json.loads`.
-        return _adapter().validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise SpeechError(f"{path.name}: {first_problem(error, 'transcript')}; make it again") from error
+        return Transcript.from_json(path.read_bytes())
+    except SpeechError as error:
+        raise SpeechError(f"{path.name}: {error}; make it again") from error
 
 
 @cache
@@ -186,6 +193,9 @@ def sentences(words: Sequence[Word], options: SentenceOptions | None = None) -> 
 
 def text_of(words: Sequence[Word]) -> str:
     """The words as running text: spaces between them, except in scripts that have none."""
+    texts = [word.text for word in words]
+    if "".join(texts).isascii():
+        return " ".join(texts)
     return "".join(with_spaces(words))
 
 
@@ -213,6 +223,8 @@ def _pause_after(words: Sequence[Word], n: int) -> float:
 
 def split_end_marks(word: str) -> tuple[str, str]:
     """The word without its closing punctuation, and those of its marks that can end a sentence."""
+    if word[-1:].isalnum():  # most words, and asked often
+        return word, ""
     body = word.rstrip(CLOSERS)
     stem = body.rstrip(END_MARKS)
     return stem, body[len(stem) :]
@@ -220,10 +232,10 @@ def split_end_marks(word: str) -> tuple[str, str]:
 
 def _ends_sentence(words: Sequence[Word], n: int) -> bool:
     """Whether punctuation ends a sentence after word `n`, which is not the last."""
-    following = words[n + 1].text.lstrip(OPENERS)
     stem, mark = split_end_marks(words[n].text)
     if not mark or not CERTAIN_MARKS.isdisjoint(mark):
         return bool(mark)
+    following = words[n + 1].text.lstrip(OPENERS)
     # A full stop or an ellipsis is left, and either may stand within a sentence. The word before it and the letter
     # after it decide.
     stem = stem.lstrip(OPENERS).casefold()
@@ -256,10 +268,10 @@ def _shorten(words: Sequence[Word], options: SentenceOptions) -> list[Sequence[W
     while waiting:
         run = waiting.pop()
         cut = None
-        if len(run) >= 2 * options.fewest_words:
-            too_long = len(run) > options.most_words or run[-1].end - run[0].start > options.most_seconds
+        too_long = len(run) > options.most_words or run[-1].end - run[0].start > options.most_seconds
+        if len(run) >= 2 * options.fewest_words and (too_long or not marked):
             cut = _best_cut(run, options, too_long)
-            if not too_long and (marked or _pause_after(run, cut - 1) < options.pause):
+            if not too_long and _pause_after(run, cut - 1) < options.pause:
                 cut = None
         if cut is None:
             parts.append(run)

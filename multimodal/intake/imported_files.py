@@ -41,8 +41,8 @@ class Piece:
     """The content of one file (by its number) for the video ``label``.
 
     Features: ``values`` float16 or float32 [n, d]; tokens: ``values`` int64 [n]. ``starts`` float64 [n] in seconds, a row
-    a clip of 1.5 s; ``note`` describes the resampling to clips where there was one. ``transcript`` is JSON as
-    :class:`~speech.sentences.Transcript` writes it. ``problem``: the reason why the video (with no label: the whole file)
+    a clip of 1.5 s; ``note`` describes the resampling to clips where there was one. ``transcript`` is canonical JSON
+    of a :class:`~speech.sentences.Transcript` without a source. ``problem``: the reason why the video (with no label: the whole file)
     is refused. ``videos``: how many the file holds. A piece of the ``kind`` ``end`` closes each file.
     """
 
@@ -51,7 +51,7 @@ class Piece:
     kind: str
     values: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     starts: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
-    transcript: str = ""
+    transcript: bytes = b""
     note: str = ""
     problem: str = ""
     videos: int = 1
@@ -96,10 +96,10 @@ def _pieces(file: Path, kind: Kind | None, stride: float | None) -> Iterator[Pie
         raise InputError(f"{suffix or 'no ending'} is not known; give one of {' '.join(known)}")
 
 
-def _json_of(transcript: Transcript) -> str:
+def _json_of(transcript: Transcript) -> bytes:
     if not transcript.sentences:
         raise InputError("holds no words; leave it out")
-    return canonical_json(transcript.to_dict())
+    return canonical_json(transcript.to_dict()).encode()
 
 
 def _transcript(file: Path, suffix: str) -> Transcript:
@@ -165,7 +165,7 @@ def _features(
     if values.dtype.kind not in "fiu":
         raise InputError(f"features are {values.dtype}; numbers are needed, such as float32")
     with np.errstate(over="ignore"):
-        values = values if values.dtype == np.float16 else values.astype(np.float32)
+        values = values if values.dtype == np.float16 else values.astype(np.float32, copy=False)
     bad = np.flatnonzero(~np.isfinite(values).all(1))
     if len(bad):
         place = places[bad[0]] if places else f"row {bad[0]}"

@@ -6,39 +6,45 @@ neither), so that importing the same files again changes nothing. Files are read
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
 from safetensors import safe_open
 
-from multimodal.catalogue import Catalogue, State, Video
-from multimodal.intake import sandbox
-from multimodal.intake.imported_files import SUFFIXES, Piece, read
+from multimodal.catalogue import Catalogue, ImportedPart, State, Video
+from multimodal.intake.import_batches import Batches, Part
+from multimodal.intake.imported_files import SUFFIXES, Piece
+from multimodal.intake.imported_pieces import Progress, read_side_by_side
 from multimodal.intake.options import ImportOptions, Kind
+from multimodal.library import TRANSCRIPTS, label_of
 from multimodal.progress import Report
-from multimodal.store import FileBatch, InputError, Store, canonical_json, file_digest, recipe
-from multimodal.tables import TABLES
+from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, recipe_of_json
+from multimodal.tables import COLUMNS, TABLES
+from speech.errors import SpeechError
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
 
 VERSION = 1
-SECONDS_A_FILE = 600.0
 LONGEST_LABEL = 200
-BATCH_VIDEOS, BATCH_BYTES = 256, 256 << 20
-"""A batch is synced to the disk and recorded in the catalogue when it reaches either of these."""
+LONGEST_FIRST_LINE = 1 << 16
+SECONDS_OF_REST = 2.0
+"""A file that was written this shortly before it is read may change and keep its times, which some file systems count
+in steps of 2 s: it is not recognised as unchanged."""
 
 
 def find_imports(paths: Sequence[Path], kind: Kind | None) -> list[Path]:
     """The files of ``paths``: files as they are given, folders searched recursively, by ending.
 
-    Transcripts come last, so that a video has its final identity before its words are stored. Raises
-    :class:`InputError` where a path does not exist, or a folder holds nothing that can be imported.
+    The files of one video come one after the other, and its transcript last, so that it has its final identity before
+    its words are stored. Raises :class:`InputError` where a path does not exist, or a folder holds nothing that can be
+    imported.
     """
     wanted = SUFFIXES[kind] if kind else tuple(sorted({s for known in SUFFIXES.values() for s in known}))
     files: list[Path] = []
@@ -53,132 +59,130 @@ def find_imports(paths: Sequence[Path], kind: Kind | None) -> list[Path]:
         if not held:
             raise InputError(f"--import {path}: holds no file that ends in {' '.join(wanted)}; name another")
         files += sorted(held)
-    transcripts = (".vtt", ".srt", ".json")
-    return sorted(dict.fromkeys(files), key=lambda file: file.suffix.lower() in transcripts)
+    files = list(dict.fromkeys(files))
+    labels: dict[str, int] = {}
+    for file in files:
+        labels.setdefault(label_of(file), len(labels))
+
+    def place(file: Path) -> tuple[int, int, bool]:
+        """Tables of features and tokens, then the files of one video each, then tables of words."""
+        if file.suffix.lower() in TABLES:
+            return (2 if kind != "tokens" and _holds_words(file) else 0), 0, False
+        return 1, labels[label_of(file)], file.suffix.lower() in TRANSCRIPTS
+
+    return sorted(files, key=place)
+
+
+def _holds_words(table: Path) -> bool:
+    """True where the first line of a CSV names a column of texts; the child that reads the table decides what it holds."""
+    try:
+        if table.suffix.lower() == ".parquet" or not table.is_file():
+            return False
+        with table.open("rb") as stream:
+            first = stream.readline(LONGEST_FIRST_LINE).decode(errors="replace").lower()
+    except OSError:
+        return False
+    return not {name.strip(' "\r\n') for name in re.split(r"[,\t;|]", first)}.isdisjoint(COLUMNS["text"])
 
 
 def import_files(
     store: Store, catalogue: Catalogue, files: Sequence[Path], options: ImportOptions, report: Report
 ) -> list[Video]:
-    """Imports the files. Returns every video in them with its new state; a bad file or row is a refused video."""
-    running = _Import(store, catalogue, files)
+    """Imports the files. Returns every video in them with its new state; a bad file or row is a refused video.
+
+    A file that was imported whole before, and has the size and times that it had then, is not read again.
+    """
+    running = _Import(store, catalogue, files, options)
     try:
-        return running.run(_pieces(files, options), report)
+        return running.run(report)
     finally:
-        running.batch.discard()
-
-
-def _pieces(files: Sequence[Path], options: ImportOptions) -> Iterator[Piece]:
-    """The content of the files. A file that stops the child is refused, and a new child reads on behind it."""
-    limits = sandbox.Limits(seconds=SECONDS_A_FILE)
-    first = 0
-    while first < len(files):
-        done = first
-        try:
-            work = sandbox.stream(
-                read, list(files[first:]), options.kind, options.seconds_apart, types=(Piece,), limits=limits
-            )
-            for piece in work:
-                number = first + piece.file
-                done = number + (piece.kind == "end")
-                yield dataclasses.replace(piece, file=number)
-        except sandbox.SandboxError as error:
-            if done == len(files):
-                return
-            yield Piece(done, "", "", problem=f"{files[done].name}: {error}; split it, or leave it out")
-            yield Piece(done, "", "end")
-            done += 1
-        first = done
-
-
-class _Progress:
-    """Videos done, and videos in all: those of the files read so far, and an estimate for the files to come."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.done, self.total = 0, len(files)
-        self._is_table = [file.suffix.lower() in TABLES for file in files]
-        self._tables_left = sum(self._is_table)
-        self._file, self._before, self._videos_a_table = -1, 0, 1
-
-    def add(self, piece: Piece) -> None:
-        """An unread table is taken to hold as many videos as the last one that was read, another file one."""
-        if piece.file != self._file:
-            self._tables_left -= sum(self._is_table[self._file + 1 : piece.file + 1])
-            self._file, self._before = piece.file, self.done
-        self.done += 1
-        if self._is_table[piece.file]:
-            self._videos_a_table = piece.videos
-        others_left = len(self._is_table) - piece.file - 1 - self._tables_left
-        to_come = others_left + self._tables_left * self._videos_a_table
-        self.total = max(self.done, self._before + piece.videos) + to_come
-
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """A stored part of a video: ``count`` clips or sentences, the second of their ``end``, ``size`` in bytes."""
-
-    count: int
-    end: float
-    size: int
-    notes: tuple[str, ...]
-
-
-def _clips_part(starts: np.ndarray, size: int, note: str) -> _Part:
-    return _Part(len(starts), float(starts[-1]) + CLIP_SECONDS, size, (note,) if note else ())
-
-
-def _words_part(transcript: Transcript, size: int) -> _Part:
-    end = max(sentence.end for sentence in transcript.sentences)
-    return _Part(len(transcript.sentences), end, size, tuple(transcript.notes))
+        running.batches.close()
 
 
 class _Import:
-    """The state of one import: the videos by label, and the file that gave each of their parts.
+    """The state of one import: the videos by label, and the file that gave each of their parts."""
 
-    Files and catalogue rows are collected in a batch and take effect together, as syncing each small file by itself
-    would take most of the time. First the files get their names, then the rows are recorded in one transaction: a
-    process killed in between leaves files that the next import finds and uses.
-    """
-
-    def __init__(self, store: Store, catalogue: Catalogue, files: Sequence[Path]) -> None:
-        self.store, self.catalogue, self.files = store, catalogue, files
+    def __init__(
+        self, store: Store, catalogue: Catalogue, files: Sequence[Path], options: ImportOptions
+    ) -> None:
+        self.store, self.files, self.options = store, files, options
         videos = catalogue.videos()
         self.imported = {v.name: v for v in videos if not v.path}
         self.with_file = {
             name: v for v in videos if v.state != "refused" and v.path for name in (v.name, Path(v.name).stem)
         }
         self.refused = {v.video for v in videos if v.video.startswith("unread:")}
-        self.given_by: dict[tuple[str, bool], str] = {}
-        self.digests: dict[Path, str] = {}
-        self.parts: dict[Path, _Part] = {}
-        self.batch = FileBatch()
-        self.batch_bytes = 0
-        self.removed: list[str] = []
-        self.changed: dict[str, Video] = {}
+        self.given_by: dict[tuple[str, bool], Path] = {}
+        self.digest: tuple[Path, str] | None = None
+        self.batches = Batches(catalogue)
+        self.earlier = catalogue.imported()
 
-    def run(self, pieces: Iterator[Piece], report: Report) -> list[Video]:
-        progress, ended = _Progress(self.files), {}
-        for piece in pieces:
+    def run(self, report: Report) -> list[Video]:
+        stamps = {file: stamp for file in self.files if (stamp := self._stamp(file))}
+        unchanged = self._unchanged(stamps)
+        ended = {label: self.imported[label] for labels in unchanged.values() for label in labels}
+        to_read = [file for file in self.files if file not in unchanged]
+        progress = Progress(to_read, sum(map(len, unchanged.values())))
+        report(progress.done, progress.total, "reading")
+        whole, parts = True, list[ImportedPart]()
+        for piece in read_side_by_side(to_read, self.options):
+            file = to_read[piece.file]
             if piece.kind == "end":
+                # A file of which anything was refused is read again: what stood in its way may be gone then.
+                if whole and file in stamps:
+                    self.batches.put_whole(parts)
+                whole, parts = True, []
                 continue
-            file = self.files[piece.file]
             try:
                 self._check(piece, file)
                 video = self._join(piece, file)
+                part = video.transcript if piece.kind == "transcripts" else video.video
+                parts.append(ImportedPart(str(file.absolute()), piece.label, stamps.get(file, ""), part))
             except InputError as error:
-                video = self._refuse(piece, file, str(error))
+                video, whole = self._refuse(piece, file, str(error)), False
             ended[video.name] = video
-            if len(self.changed) >= BATCH_VIDEOS or self.batch_bytes >= BATCH_BYTES:
-                self._flush()
+            self.batches.publish_if_full()
             progress.add(piece)
             report(progress.done, progress.total, video.name)
-        self._flush()
+        self.batches.finish()
         return list(ended.values())
 
-    def _flush(self) -> None:
-        self.batch.publish()
-        self.catalogue.record(self.removed, list(self.changed.values()))
-        self.batch_bytes, self.removed, self.changed = 0, [], {}
+    def _stamp(self, file: Path) -> str | None:
+        """What tells that a file is as it was, read in the same way; ``None`` where nothing does."""
+        try:
+            status = file.stat()
+        except OSError:
+            return None
+        if time.time() - status.st_mtime < SECONDS_OF_REST or not str(file).isprintable():
+            return None
+        times = [status.st_mtime_ns, status.st_ctime_ns]
+        return canonical_json(
+            [VERSION, self.options.kind, self.options.seconds_apart, status.st_size, *times]
+        )
+
+    def _unchanged(self, stamps: dict[Path, str]) -> dict[Path, list[str]]:
+        """The files that were imported before and are as they were, and the labels of their videos, still in the store."""
+        earlier: dict[str, list[ImportedPart]] = {}
+        for part in self.earlier:
+            earlier.setdefault(part.file, []).append(part)
+        self.earlier = []
+        unchanged = {}
+        for file, stamp in stamps.items():
+            parts = earlier.get(str(file.absolute()), [])
+            if parts and all(part.stamp == stamp and self._is_stored(part) for part in parts):
+                unchanged[file] = [part.label for part in parts]
+                for part in parts:
+                    is_words = part.part != self.imported[part.label].video
+                    self.given_by.setdefault((part.label, is_words), file)
+        return unchanged
+
+    def _is_stored(self, part: ImportedPart) -> bool:
+        video = self.imported.get(part.label)
+        if video is None or part.label in self.with_file:
+            return False
+        if part.part == video.video and video.features:
+            return self.store.features(video.video, video.features).exists()
+        return part.part == video.transcript and self.store.transcript(video.video, part.part).exists()
 
     def _check(self, piece: Piece, file: Path) -> None:
         """Raises :class:`InputError` where the piece is bad by itself, or beside what the store or another file holds."""
@@ -194,16 +198,16 @@ class _Import:
                 f"{file.name}: {label} is a video with a file ({self.with_file[label].path}); "
                 "choose another name, or put a .vtt beside the file and ingest it with --captions"
             )
-        first = self.given_by.setdefault((label, piece.kind == "transcripts"), str(file))
-        if first != str(file):
+        first = self.given_by.setdefault((label, piece.kind == "transcripts"), file)
+        if first != file:
             what = "transcript" if piece.kind == "transcripts" else "features or tokens"
-            raise InputError(f"{file.name}: {Path(first).name} gives the {what} of {label} already; keep one")
+            raise InputError(f"{file.name}: {first.name} gives the {what} of {label} already; keep one")
 
     def _refuse(self, piece: Piece, file: Path, problem: str) -> Video:
         name = f"{piece.label} in {file.name}" if piece.label else file.name
         name, path, problem = (_printable(t) for t in (name[:LONGEST_LABEL], str(file.absolute()), problem))
         video = Video(_unread(file, piece.label), name, path, 0, "refused", problem)
-        self.changed[video.video] = video
+        self.batches.put(video)
         self.refused.add(video.video)
         return video
 
@@ -215,44 +219,40 @@ class _Import:
         else:
             video = self._with_clips(piece, file, before)
         for refusal in {_unread(file, label) for label in (piece.label, "")} & self.refused:
-            self._remove(refusal)
+            self.batches.remove(refusal)
             self.refused.discard(refusal)
         if video != before:
             # Features decide the identity, so the video that had words alone until now has another one.
             if before and before.video != video.video:
-                self._remove(before.video)
-            self.changed[video.video] = video
+                self.batches.remove(before.video)
+            self.batches.put(video)
         self.imported[piece.label] = video
         return video
 
-    def _remove(self, digest: str) -> None:
-        self.removed.append(digest)
-        self.changed.pop(digest, None)
-
     def _with_transcript(self, piece: Piece, file: Path, before: Video | None) -> Video:
         try:
-            transcript = Transcript.from_dict(json.loads(piece.transcript))
-        except ValueError as error:
+            transcript = Transcript.from_json(piece.transcript)
+        except SpeechError as error:
             raise InputError(f"{file.name}: {error}") from error
-        words = transcript.to_dict() | {"source": {"kind": "import"}}
-        made = recipe(version=VERSION, transcript=words)
-        if before and before.features:
-            identity = before.video
-        else:
-            identity = _digest(piece.label, canonical_json(words).encode())
+        # The text is put together from parts: to write each word anew would take longer than all else.
+        words = _with_source(piece.transcript, {"kind": "import"})
+        made = recipe_of_json(b'{"transcript":%b,"version":%d}' % (words, VERSION))
+        identity = before.video if before and before.features else _digest(piece.label, words)
         path = self.store.transcript(identity, made)
         if not self._exists(path):
-            words["source"] = {"kind": "import", "file": file.name, "sha256": self._digest_of(file)}
-            blob = canonical_json(words | {"problems": []}).encode()
-            self._write(path, blob)
-            self.parts[path] = _words_part(transcript, len(blob))
+            source = {"kind": "import", "file": file.name, "sha256": self._digest_of(file)}
+            before_sentences, key, sentences = _with_source(piece.transcript, source).partition(
+                b',"sentences":'
+            )
+            blob = b"".join((before_sentences, b',"problems":[]', key, sentences))
+            self.batches.write(path, blob, _words_part(transcript, len(blob)))
         return self._video(piece.label, identity, before.features if before else None, made)
 
     def _with_clips(self, piece: Piece, file: Path, before: Video | None) -> Video:
         name = "tokens" if piece.kind == "tokens" else "values"
         values = piece.values.astype(np.int32) if name == "tokens" else piece.values
         made = recipe(version=VERSION, imported=piece.kind, width=values.shape[1:])
-        identity = _digest(piece.label, *(_array_bytes(a) for a in (values, piece.starts)))
+        identity = _digest(piece.label, values, piece.starts)
         path = self.store.features(identity, made)
         if not self._exists(path):
             about = {
@@ -263,52 +263,33 @@ class _Import:
             }
             metadata = {"about": canonical_json({"problems": [], "recipe": about})}
             blob = safetensors.numpy.save({name: values, "starts": piece.starts}, metadata=metadata)
-            self._write(path, blob)
-            self.parts[path] = _clips_part(piece.starts, len(blob), piece.note)
+            self.batches.write(path, blob, _clips_part(piece.starts, len(blob), piece.note))
         transcript = before.transcript if before else None
         if before and transcript and before.video != identity:
             old, new = (self.store.transcript(v, transcript) for v in (before.video, identity))
             if not self._exists(new):
-                self._write(new, self.batch.readable(old).read_bytes())
-                self.parts[new] = self._words(old)
+                part = self.batches.part(old, _read_words)
+                self.batches.write(new, self.batches.readable(old).read_bytes(), part)
         return self._video(piece.label, identity, made, transcript)
 
     def _exists(self, path: Path) -> bool:
-        return self.batch.readable(path).exists()
-
-    def _write(self, path: Path, data: bytes) -> None:
-        self.batch.write(path, data)
-        self.batch_bytes += len(data)
+        return self.batches.readable(path).exists()
 
     def _digest_of(self, file: Path) -> str:
-        if file not in self.digests:
-            self.digests = {file: file_digest(file)}
-        return self.digests[file]
-
-    def _clips(self, path: Path) -> _Part:
-        if path not in self.parts:
-            with safe_open(path, "numpy") as file:
-                starts = file.get_tensor("starts")
-                note = json.loads(file.metadata()["about"])["recipe"]["note"]
-            self.parts[path] = _clips_part(starts, path.stat().st_size, note)
-        return self.parts[path]
-
-    def _words(self, path: Path) -> _Part:
-        if path not in self.parts:
-            data = path.read_bytes()
-            self.parts[path] = _words_part(Transcript.from_dict(json.loads(data)), len(data))
-        return self.parts[path]
+        if self.digest is None or self.digest[0] != file:
+            self.digest = (file, file_digest(file))
+        return self.digest[1]
 
     def _video(self, label: str, identity: str, features: str | None, transcript: str | None) -> Video:
         """The video with the parts that it has; its reason names the missing one."""
         clips = words = None
         missing = []
         if features:
-            clips = self._clips(self.store.features(identity, features))
+            clips = self.batches.part(self.store.features(identity, features), _read_clips)
         else:
             missing.append("no picture: neither features nor tokens were imported")
         if transcript:
-            words = self._words(self.store.transcript(identity, transcript))
+            words = self.batches.part(self.store.transcript(identity, transcript), _read_words)
         else:
             missing.append("no words: no transcript was imported")
         parts = [part for part in (clips, words) if part]
@@ -340,13 +321,36 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _array_bytes(array: np.ndarray) -> bytes:
-    return f"{array.dtype.str} {array.shape} ".encode() + array.tobytes()
+def _clips_part(starts: np.ndarray, size: int, note: str) -> Part:
+    return Part(len(starts), float(starts[-1]) + CLIP_SECONDS, size, (note,) if note else ())
 
 
-def _digest(label: str, *parts: bytes) -> str:
+def _words_part(transcript: Transcript, size: int) -> Part:
+    end = max(sentence.end for sentence in transcript.sentences)
+    return Part(len(transcript.sentences), end, size, tuple(transcript.notes))
+
+
+def _read_clips(path: Path) -> Part:
+    with safe_open(path, "numpy") as file:
+        note = json.loads(file.metadata()["about"])["recipe"]["note"]
+        return _clips_part(file.get_tensor("starts"), path.stat().st_size, note)
+
+
+def _read_words(path: Path) -> Part:
+    data = path.read_bytes()
+    return _words_part(Transcript.from_json(data), len(data))
+
+
+def _with_source(transcript: bytes, source: dict) -> bytes:
+    """Canonical JSON of a transcript that has no source, with this one: the source is the last of its fields."""
+    return transcript.removesuffix(b"{}}") + canonical_json(source).encode() + b"}"
+
+
+def _digest(label: str, *parts: bytes | np.ndarray) -> str:
     digest = hashlib.sha256(canonical_json(label).encode())
     for part in parts:
         digest.update(b"\0")
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype.str} {part.shape} ".encode())
         digest.update(part)
     return digest.hexdigest()

@@ -32,13 +32,15 @@ UNREADABLE = (
 
 
 def encode(value: Any) -> bytes:
-    """The blob of a value made of numbers, texts, paths, arrays, dataclasses, and dicts and lists of these."""
+    """The blob of a value made of numbers, texts, bytes, paths, arrays, dataclasses, and dicts and lists of these."""
     arrays: dict[str, np.ndarray] = {}
 
     def plain(item: Any) -> Any:
         if isinstance(item, np.ndarray):
             arrays[str(len(arrays))] = np.asarray(item, order="C")
             return {"@array": str(len(arrays) - 1)}
+        if isinstance(item, bytes):
+            return {"@bytes": plain(np.frombuffer(item, np.uint8))["@array"]}
         if isinstance(item, np.generic):
             return item.item()
         if isinstance(item, Path):
@@ -69,6 +71,8 @@ def decode(blob: bytes) -> Any:
         if isinstance(item, dict):
             if "@array" in item:
                 return arrays[item["@array"]]
+            if "@bytes" in item:
+                return arrays[item["@bytes"]].tobytes()
             if "@path" in item:
                 return Path(item["@path"])
             return {key: fill(part) for key, part in item.items()}

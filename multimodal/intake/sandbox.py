@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import os
 import select
 import signal
@@ -26,6 +27,8 @@ MEMORY_BYTES = 6 << 30
 LARGEST_MESSAGE = 2 << 30
 STDERR_BYTES = 4096
 """The end of a child's standard error that is kept in memory; the rest is read and dropped."""
+PIPE_BYTES = 1 << 20
+"""The size of the pipe for results: the usual 64 KiB would switch between the two processes many times a message."""
 SECONDS_TO_END = 10.0
 """Time for a child that closed its pipe to end by itself."""
 _ROOT = Path(__file__).resolve().parents[2]
@@ -149,6 +152,8 @@ class _Child:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
         )  # fmt: skip
         self._results, self._stderr = self.process.stdout.fileno(), self.process.stderr.fileno()
+        with contextlib.suppress(PermissionError):  # a user's pipes have a limit in all
+            fcntl.fcntl(self._results, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._poll = select.poll()
         self._poll.register(self._results, select.POLLIN)
         self._poll.register(self._stderr, select.POLLIN)

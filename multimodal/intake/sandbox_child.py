@@ -34,7 +34,8 @@ def serve() -> None:
 
     def send(message: dict[str, Any]) -> None:
         blob = encode(message)
-        output.write(LENGTH.pack(len(blob)) + blob)
+        output.write(LENGTH.pack(len(blob)))
+        output.write(blob)
         output.flush()
 
     try:

@@ -238,8 +238,8 @@ def test_a_bad_row_costs_its_video_alone_and_what_was_there_stays(kitchen):
 
 def test_two_files_that_say_the_same_thing_of_a_video(kitchen):
     found = kitchen(*transcripts(kitchen.folder)[2:4])
-    assert found["a"].state == "partial" and found["a in a.json"].state == "refused"
-    assert "a.json: t.csv" in found["a in a.json"].reason
+    assert found["a"].state == "partial" and found["a in t.csv"].state == "refused"
+    assert "t.csv: a.json" in found["a in t.csv"].reason
 
 
 def test_the_name_of_a_video_with_a_file_is_taken(kitchen):
@@ -251,10 +251,12 @@ def test_the_name_of_a_video_with_a_file_is_taken(kitchen):
 
 
 def test_find_imports(tmp_path):
-    for name in ("x/b.vtt", "x/y/a.NPY", "x/notes.txt", "x/t.csv", "z/only.txt"):
+    for name in ("x/b.vtt", "x/a.vtt", "x/y/a.NPY", "x/notes.txt", "x/t.csv", "z/only.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert [f.name for f in find_imports([tmp_path / "x"], None)] == ["t.csv", "a.NPY", "b.vtt"]
+    text(tmp_path / "x" / "c.csv", 'video;start;"Text"\na;0;Peel it.\n')
+    found = [f.name for f in find_imports([tmp_path / "x"], None)]
+    assert found == ["t.csv", "a.NPY", "a.vtt", "b.vtt", "c.csv"]
     assert [f.name for f in find_imports([tmp_path / "x"], "features")] == ["a.NPY"]
     with pytest.raises(InputError, match=r"--import .*z: .*\.csv"):
         find_imports([tmp_path / "z"], None)
