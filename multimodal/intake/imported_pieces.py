@@ -72,23 +72,23 @@ def _read(files: Sequence[Path], options: ImportOptions) -> Iterator[Piece]:
 class Progress:
     """Videos done, and videos in all: those of the files read so far, and an estimate for the files to come.
 
-    A video counts once for each file that speaks of it.
+    A video counts once for each file that speaks of it. ``done``: such counts of files that need no reading, which are
+    about so many ``videos``.
     """
 
-    def __init__(self, files: Sequence[Path], done: int = 0) -> None:
+    def __init__(self, files: Sequence[Path], done: int, videos: int) -> None:
         self._is_table = [file.suffix.lower() in TABLES for file in files]
         self._tables_left = sum(self._is_table)
         self._file, self._before = -1, done
         # A table is often about the videos whose other files lie beside it.
-        self._videos_a_table = len(
-            {label_of(f) for f, table in zip(files, self._is_table, strict=True) if not table}
-        )
+        beside = {label_of(f) for f, table in zip(files, self._is_table, strict=True) if not table}
+        self._videos_a_table = max(1, videos, len(beside))
         self.done, self.total = done, done + self._to_come(-1)
 
     def _to_come(self, file: int) -> int:
         """Videos in the files behind ``file``: an unread table holds as many as the last one that was read."""
         others = len(self._is_table) - file - 1 - self._tables_left
-        return others + self._tables_left * max(1, self._videos_a_table)
+        return others + self._tables_left * self._videos_a_table
 
     def add(self, piece: Piece) -> None:
         if piece.file != self._file:

@@ -122,7 +122,7 @@ class _Import:
         unchanged = self._unchanged(stamps)
         ended = {label: self.imported[label] for labels in unchanged.values() for label in labels}
         to_read = [file for file in self.files if file not in unchanged]
-        progress = Progress(to_read, sum(map(len, unchanged.values())))
+        progress = Progress(to_read, sum(map(len, unchanged.values())), len(ended))
         report(progress.done, progress.total, "reading")
         whole, parts = True, list[ImportedPart]()
         for piece in read_side_by_side(to_read, self.options):
