@@ -20,13 +20,16 @@ SUBJECTS = ("text", "like", "video")
 
 
 def as_flow(question: Question) -> Flow:
-    """The question as a flow of the same parameters; beside the run lies what the command prints."""
+    """The question as a flow of the same parameters; beside the run lies what the command prints, notes first."""
 
     @functools.wraps(question.answer)
     def ask(*arguments: Any, **options: Any) -> Document:
         document = question.answer(*arguments, **options)
         given = inspect.signature(question.answer).bind(*arguments, **options).arguments
-        lines = [line.replace("`", "'") for line in question.lines(document)]
+        notes = question.notes(document)
+        lines = [
+            line.replace("`", "'") for line in [*notes, *([""] if notes else []), *question.lines(document)]
+        ]
         create_markdown_artifact(
             key=question.name,
             markdown="\n".join(["```text", *lines, "```"]),

@@ -43,27 +43,50 @@ def search_notes(document: Document) -> list[str]:
     return notes
 
 
+def quality_notes(document: Document) -> list[str]:
+    """The line that says what not to trust; none where the model is better than a plain answer."""
+    return document["quality"]["notes"]
+
+
 def caption_lines(document: Document) -> list[str]:
     found = [
-        f"{clock(c['start'])}–{clock(c['end'])}  {c['score']:.2f}  {c['text']}" for c in document["captions"]
+        f"{clock(c['start'])}–{clock(c['end'])}  {_route(document, c)}  {_caption(c)}"
+        for c in document["captions"]
     ]
     if "vtt" in document:
         found.append(f"WebVTT: {document['vtt']}")
     return found
 
 
+def _route(document: Document, caption: Document) -> str:
+    """The route of a caption; its score only where held-out figures are above chance: else it would look like confidence."""
+    route = caption["route"].replace("nearest_neighbour", "as in")
+    if source := caption["source"]:
+        return f"{route} {source['name']} {clock(source['start'])}"
+    if caption["score"] is None or not document["quality"]["above_chance"]:
+        return route
+    return f"{route} {caption['score']:.2f}"
+
+
+def _caption(caption: Document) -> str:
+    if not caption["text"]:
+        return "nothing: nobody speaks here, and no learned moment with words looks like it"
+    return caption["text"]
+
+
 def next_lines(document: Document) -> list[str]:
     forecast = [
         (horizon["seconds"], token) for horizon in document["horizons"] for token in horizon["tokens"]
     ]
-    found = [f"+{seconds:4.1f} s  {_token(token)}" for seconds, token in forecast]
+    sure = document["quality"]["above_chance"]
+    found = [f"+{seconds:4.1f} s  {_token(token, sure)}" for seconds, token in forecast]
     shown = [token for _, token in forecast]
     if "rollout" in document:
         drawn = document["rollout"]
         found.append(
             f"One way it may go (temperature {drawn['temperature']:g}, nucleus {drawn['top_p']:g}, seed {drawn['seed']}):"
         )
-        found += [f"  +{clip['seconds']:4.1f} s  {_token(clip)}" for clip in drawn["clips"]]
+        found += [f"  +{clip['seconds']:4.1f} s  {_token(clip, sure)}" for clip in drawn["clips"]]
         shown += drawn["clips"]
     return found + _pictures(shown)
 
@@ -74,10 +97,27 @@ def classify_lines(document: Document) -> list[str]:
         found.append(f"{clock(moment['start'])}–{clock(moment['end'])}")
         for kind in ("verbs", "nouns"):
             if moment[kind]:
-                by_head = max(moment[kind], key=lambda n: n["aligned"])
-                best = ", ".join(f"{n['name']} {n['probability']:.2f}" for n in moment[kind][:3])
-                found.append(f"  {kind}: {best}  (alignment: {by_head['name']} {by_head['aligned']:.2f})")
+                found.append(f"  {kind}: {_names(moment[kind], document['quality'])}")
     return found
+
+
+def _names(names: list[Document], quality: Document) -> str:
+    if quality["method"] == "plain":
+        return ", ".join(f"{n['name']} ({_counted(n)})" for n in names[:3])
+    by_head = max(names, key=lambda n: n["aligned"])
+    if not quality["above_chance"]:
+        return f"{', '.join(n['name'] for n in names[:3])}  (alignment: {by_head['name']})"
+    best = ", ".join(f"{n['name']} {n['probability']:.2f}" for n in names[:3])
+    return f"{best}  (alignment: {by_head['name']} {by_head['aligned']:.2f})"
+
+
+def _counted(name: Document) -> str:
+    """The evidence for a name by counts."""
+    if name["heard"]:
+        return "said here"
+    return (
+        f"said in {name['said']} of {name['seen']} that look alike" if name["seen"] else "nothing looks alike"
+    )
 
 
 def imagine_lines(document: Document) -> list[str]:
@@ -87,15 +127,18 @@ def imagine_lines(document: Document) -> list[str]:
         place = (
             f"{near['name'] or near['video'][:12]} {clock(near['start'])}" if near else "no clip of the store"
         )
-        found.append(f"{n}. {_token(clip)}  {place}")
+        found.append(f"{n}. {_token(clip, document['quality']['above_chance'])}  {place}")
+    if not found:
+        found.append("Nothing: no learned sentence has a word of it.")
     if document["strip"]:
         return [*found, f"Strip: {document['strip']}"]
     return found + _pictures(document["clips"])
 
 
-def _token(token: Document) -> str:
-    """A token for people: its number, its probability, and the words that name it, where it has a name."""
-    return f"{token['token']}  {token['probability']:6.1%}  {token['name'] or ''}".rstrip()
+def _token(token: Document, sure: bool) -> str:
+    """A token for people: its number, its probability where it is one to rely on, and the words that name it."""
+    probability = f"{token['probability']:6.1%}  " if sure and token["probability"] is not None else ""
+    return f"{token['token']}  {probability}{token['name'] or ''}".rstrip()
 
 
 def _pictures(tokens: list[Document]) -> list[str]:

@@ -11,6 +11,7 @@ from flows import progress
 from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
 from multimodal.answers.cache import update_cache
+from multimodal.answers.counts import update_counts
 from multimodal.answers.index import index
 from multimodal.answers.token_names import update_token_names
 from multimodal.answers.vectors import IndexStats
@@ -27,7 +28,7 @@ class IndexUpdate:
 
 @task(name="index moments", cache_policy=NO_CACHE, persist_result=False)
 def index_moments(run: OpenedRun) -> IndexUpdate:
-    """Adds what is new to the index, updates the caches that are searched, and names the tokens."""
+    """Adds what is new to the index, updates the caches that are searched, names the tokens, and counts for plain answers."""
     with progress.stage("index") as report:
         store, trained, videos = run.store, run.trained, run.videos
         encode_videos(store, trained.codebook, videos, report)
@@ -35,6 +36,7 @@ def index_moments(run: OpenedRun) -> IndexUpdate:
         searched = update_cache(store, trained, videos, report)
         train, _ = train_and_held_out(store, videos, trained.codebook)
         update_token_names(store, trained, train)
+        update_counts(store, trained, train)
         return IndexUpdate(new, searched)
 
 

@@ -42,6 +42,13 @@ Moment = Annotated[
 ]
 At = Annotated[float | None, Parameter(help="Second of the video that is meant; the same as VIDEO@S.")]
 Names = Parameter(converter=split_names, n_tokens=1, negative=())
+ByOption = Annotated[
+    Literal["auto", "model", "plain"],
+    Parameter(
+        help="Who answers: the model, or plain words and counts; auto takes what is better on held-out videos."
+    ),
+    CHOICE,
+]
 Device = Annotated[Literal["cpu", "cuda"], Parameter(help="Where the model runs."), CHOICE]
 
 
@@ -89,6 +96,7 @@ def next_(
         float | None, Parameter(help="Draw from the likeliest that make up this share; 0.9 where not given.")
     ] = None,
     seed: Annotated[int | None, Parameter(help="The same seed draws the same; 0 where not given.")] = None,
+    by: ByOption = "auto",
     device: Device = "cpu",
 ) -> Document:
     """What comes next: the likeliest visual tokens 1.5, 3, 6 and 12 seconds ahead, named by the words that go with each."""
@@ -104,7 +112,7 @@ def next_(
 
         sampling = SamplingOptions(**given)
     return answer_json.forecast(
-        store, video, at=at, top=top, words=words, rollout=rollout, device=device, sampling=sampling
+        store, video, at=at, top=top, words=words, rollout=rollout, by=by, device=device, sampling=sampling
     )
 
 
@@ -117,16 +125,18 @@ def caption(
         Parameter(help="A sentence with [MASK] where words are to be found, in place of the captioner."),
     ] = None,
     vtt: Annotated[Path | None, Parameter(help="Write the captions to this WebVTT file, too.")] = None,
+    by: ByOption = "auto",
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",
 ) -> Document:
-    """A caption for each moment of a video, from its visual tokens.
+    """A caption for each moment of a video.
 
-    By the captioner, where the store has one; else by a cloze template.
+    By the captioner or a cloze template, from what is seen; where that is not better on held-out videos, by the words that
+    are heard, or were heard where it looks most alike.
     """
     from multimodal.answers import answer_json
 
-    return answer_json.caption(store, video, at=at, template=template, vtt=vtt, device=device)
+    return answer_json.caption(store, video, at=at, template=template, vtt=vtt, by=by, device=device)
 
 
 def classify(
@@ -137,13 +147,16 @@ def classify(
         list[str] | None, Names, Parameter(help="Nouns to choose from: carrot,egg,olive oil")
     ] = None,
     at: At = None,
+    by: ByOption = "auto",
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",
 ) -> Document:
-    """Which verbs and nouns of your own lists fit each moment, by the model's words and by its alignment head."""
+    """Which verbs and nouns of your own lists fit each moment, by the model or by what is said there and where it looks alike."""
     from multimodal.answers import answer_json
 
-    return answer_json.classify(store, video, verbs=verbs or [], nouns=nouns or [], at=at, device=device)
+    return answer_json.classify(
+        store, video, verbs=verbs or [], nouns=nouns or [], at=at, by=by, device=device
+    )
 
 
 def imagine(
@@ -151,13 +164,14 @@ def imagine(
     *,
     clips: Annotated[int, Parameter(help="Number of clips of 1.5 s.")] = 3,
     out: Annotated[Path | None, Parameter(help="Write the strip of pictures to this PNG file.")] = None,
+    by: ByOption = "auto",
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",
 ) -> Document:
     """Text to video: the visual tokens that fit a sentence, one after the other, with the real clips nearest to them."""
     from multimodal.answers import answer_json
 
-    return answer_json.imagine(store, text, clips=clips, out=out, device=device)
+    return answer_json.imagine(store, text, clips=clips, out=out, by=by, device=device)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,10 +189,10 @@ class Question:
 
 QUESTIONS = (
     Question(search, formatting.search_lines, formatting.search_notes),
-    Question(next_, formatting.next_lines),
-    Question(caption, formatting.caption_lines),
-    Question(classify, formatting.classify_lines),
-    Question(imagine, formatting.imagine_lines),
+    Question(next_, formatting.next_lines, formatting.quality_notes),
+    Question(caption, formatting.caption_lines, formatting.quality_notes),
+    Question(classify, formatting.classify_lines, formatting.quality_notes),
+    Question(imagine, formatting.imagine_lines, formatting.quality_notes),
 )
 
 

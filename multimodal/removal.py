@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multimodal.answers.cache import remove_video
+from multimodal.answers.counts import remove_counts
 from multimodal.answers.token_names import remove_token_names
 from multimodal.catalogue import Catalogue, Video
 from multimodal.store import Store, canonical_json, file_digest, write_whole
@@ -51,6 +52,7 @@ def finish_removals(store: Store, catalogue: Catalogue) -> list[Removed]:
 def _delete(store: Store, catalogue: Catalogue, video: Video) -> Removed:
     remove_video(store, video.video)
     remove_token_names(store)
+    remove_counts(store)
     files, learned = 0, False
     for kind in KINDS:
         for path in sorted((store.root / kind).glob(f"**/{video.video}.*")):

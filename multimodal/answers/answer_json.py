@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from multimodal.answers import session
 from multimodal.answers.opened_store import OpenedStore, check_search
+from multimodal.answers.quality import By, Quality
 from multimodal.answers.results import TokenProbability
 from multimodal.store import InputError, write_whole
 
@@ -45,6 +46,7 @@ def caption(
     at: float | None = None,
     template: str | None = None,
     vtt: Path | None = None,
+    by: By = "auto",
     device: str = "cpu",
 ) -> Document:
     """The answer of :meth:`OpenedStore.caption`. ``vtt``: a file that the whole video's captions are written to."""
@@ -56,10 +58,10 @@ def caption(
                     f"--vtt {vtt}: holds the captions of a whole video; leave the second {moment.at:g} out"
                 )
             _check_writable("--vtt", vtt, ".vtt")
-        answer = store.caption(video, at=at, template=template)
+        answer = store.caption(video, at=at, template=template, by=by)
     document = {
         "video": answer.video.video, "name": answer.video.name,
-        "captions": [dataclasses.asdict(c) for c in answer.captions],
+        "captions": [dataclasses.asdict(c) for c in answer.captions], "quality": _quality(answer.quality),
     }  # fmt: skip
     if vtt is not None:
         from multimodal.answers.caption import webvtt
@@ -78,14 +80,16 @@ def forecast(
     words: bool = False,
     rollout: float | None = None,
     sampling: SamplingOptions | None = None,
+    by: By = "auto",
     device: str = "cpu",
 ) -> Document:
     """The answer of :meth:`OpenedStore.next`; ``rollout`` is in it only where it was asked for."""
     with OpenedStore(folder, device) as store:
-        answer = store.next(video, at=at, top=top, words=words, rollout=rollout, sampling=sampling)
+        answer = store.next(video, at=at, top=top, words=words, rollout=rollout, sampling=sampling, by=by)
     document = {
         "video": answer.video.video, "name": answer.video.name, "at": answer.at, "heard": answer.heard,
         "horizons": [{"seconds": h.seconds, "tokens": [_token(t) for t in h.tokens]} for h in answer.horizons],
+        "quality": _quality(answer.quality),
     }  # fmt: skip
     if answer.rollout is not None:
         clips = [{"seconds": clip.seconds} | _token(clip.token) for clip in answer.rollout.clips]
@@ -100,25 +104,33 @@ def classify(
     verbs: Sequence[str] = (),
     nouns: Sequence[str] = (),
     at: float | None = None,
+    by: By = "auto",
     device: str = "cpu",
 ) -> Document:
     """The answer of :meth:`OpenedStore.classify`."""
     with OpenedStore(folder, device) as store:
-        answer = store.classify(video, verbs=verbs, nouns=nouns, at=at)
+        answer = store.classify(video, verbs=verbs, nouns=nouns, at=at, by=by)
     return {
         "video": answer.video.video, "name": answer.video.name,
         "moments": [{"start": m.start, "end": m.end} | dataclasses.asdict(m.names) for m in answer.moments],
+        "quality": _quality(answer.quality),
     }  # fmt: skip
 
 
 def imagine(
-    folder: Path, text: str, *, clips: int | None = None, out: Path | None = None, device: str = "cpu"
+    folder: Path,
+    text: str,
+    *,
+    clips: int | None = None,
+    out: Path | None = None,
+    by: By = "auto",
+    device: str = "cpu",
 ) -> Document:
     """The answer of :meth:`OpenedStore.imagine`. ``out``: a PNG file that the strip of its pictures is written to."""
     if out is not None:
         _check_writable("--out", out, ".png")
     with OpenedStore(folder, device) as store:
-        answer = store.imagine(text, clips=clips)
+        answer = store.imagine(text, clips=clips, by=by)
     if out is not None:
         from multimodal.answers.imagine import strip
 
@@ -126,7 +138,15 @@ def imagine(
     return {
         "text": text, "strip": out and str(out.absolute()),
         "clips": [_token(c.token) | {"nearest": c.nearest and dataclasses.asdict(c.nearest)} for c in answer.clips],
+        "quality": _quality(answer.quality),
     }  # fmt: skip
+
+
+def _quality(quality: Quality) -> Document:
+    figures = {figure.name: dataclasses.asdict(figure) for figure in quality.figures}
+    for figure in figures.values():
+        del figure["name"]
+    return dataclasses.asdict(quality) | {"figures": figures, "notes": quality.to_say}
 
 
 def _token(token: TokenProbability) -> Document:

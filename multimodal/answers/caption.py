@@ -1,4 +1,4 @@
-"""Captions of a video's moments, by the captioner where there is one or by the paper's cloze template."""
+"""Captions of a video's moments: by the captioner, by the paper's cloze template, or plainly, by words that were said."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from multimodal.answers.plain import WordsAndTokens
+from multimodal.catalogue import Catalogue
 from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
-from multimodal.library import Material
+from multimodal.library import Material, read_transcript
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store
 from multimodal.vocabulary import TEMPLATE
@@ -19,18 +21,32 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Caption:
-    """A sentence for ``[start, end)`` seconds of a video.
+class CaptionSource:
+    """The moment that a caption's words were said in, ``[start, end)`` seconds of a video (digest and name)."""
 
-    ``score``: the geometric mean of the probabilities of the words in the template's blanks, or of all word pieces that the
-    captioner wrote. ``route``: ``template`` or ``captioner``.
+    video: str
+    name: str
+    start: float
+    end: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """A sentence for ``[start, end)`` seconds of a video; empty where no route has one.
+
+    ``route``: ``captioner``, ``template``, ``heard`` (what is said in the moment itself) or ``nearest_neighbour`` (what is
+    said in the learned moment that looks most like it, its ``source``). ``score``: the geometric mean of the probabilities
+    of the words in the template's blanks, or of all word pieces that the captioner wrote; it is no probability that the
+    caption is right. ``None`` for words that people said. ``heard``: what is said in the moment, whatever the route.
     """
 
     start: float
     end: float
     text: str
-    score: float
+    score: float | None
     route: str = "template"
+    heard: str = ""
+    source: CaptionSource | None = None
 
 
 def caption(
@@ -41,7 +57,8 @@ def caption(
     Raises :class:`InputError` where ``at`` is outside the video, or it has no clip.
     """
     return [
-        Caption(m.start, m.end, *fill_blanks(trained, template, m.tokens)) for m in seen_moments(material, at)
+        Caption(m.start, m.end, *fill_blanks(trained, template, m.tokens), heard=m.text)
+        for m in seen_moments(material, at)
     ]
 
 
@@ -60,9 +77,33 @@ def captioned(
     shown = seen_moments(material, at)
     inputs = caption_inputs(store, material, shown, captioner.options, during=bool(captioner.references))
     return [
-        Caption(m.start, m.end, text, score, "captioner")
+        Caption(m.start, m.end, text, score, "captioner", m.text)
         for m, (text, score) in zip(shown, generate(trained, captioner, inputs), strict=True)
     ]
+
+
+def plain_captions(
+    store: Store, catalogue: Catalogue, table: WordsAndTokens, material: Material, *, at: float | None = None
+) -> list[Caption]:
+    """The same by words that people said: those heard in the moment, else those of the learned moment that looks most
+    like it, in another video. Raises what :func:`caption` raises."""
+    found = []
+    for m in seen_moments(material, at):
+        if m.text:
+            found.append(Caption(m.start, m.end, m.text, None, "heard", m.text))
+            continue
+        nearest = table.alike(m.tokens, material.video.video)
+        source = None if nearest is None else table.counts.source(nearest)
+        known = source and catalogue.get(source[0])
+        if not known:
+            found.append(Caption(m.start, m.end, "", None, "nearest_neighbour"))
+            continue
+        said = {s.start: s.text for s in read_transcript(store, known).sentences}
+        found.append(
+            Caption(m.start, m.end, said.get(source[1], ""), None, "nearest_neighbour",
+                    source=CaptionSource(known.video, known.name, *source[1:]))
+        )  # fmt: skip
+    return found
 
 
 def seen_moments(material: Material, at: float | None) -> list[Segment]:
@@ -89,5 +130,5 @@ def moment_at(material: Material, shown: Sequence[Segment], at: float) -> Segmen
 
 
 def webvtt(captions: Sequence[Caption]) -> str:
-    """The captions as a WebVTT file."""
-    return write_webvtt(cues_of((c.start, c.end, c.text) for c in captions))
+    """The captions as a WebVTT file; an empty one is left out."""
+    return write_webvtt(cues_of((c.start, c.end, c.text) for c in captions if c.text))

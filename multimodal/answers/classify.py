@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from multimodal.answers.plain import WordsAndTokens
 from multimodal.inference.cloze import blank_log_probabilities, known_ids
 from multimodal.inference.embedding import alignment_probability
 from multimodal.inference.trained import Trained
+from multimodal.segments import Segment
 from multimodal.store import InputError
 from multimodal.vocabulary import TEMPLATE
 
@@ -23,13 +25,21 @@ WITHOUT_PARTNER = ("now let me show you how to {} it.", "now let me show you the
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-    """``probability``: of the name among those of its list, a softmax over ``log_p``, the mean log-probability of its
-    pieces at the template's blank. ``aligned``: the alignment head's probability of the sentence with this name."""
+    """``probability``: of the name among those of its list, a softmax over ``log_p``: the mean log-probability of its
+    pieces at the template's blank, or by counts Σ log p(token | name) − log p(token). ``aligned``: the alignment head's
+    probability of the sentence with this name, ``None`` by counts.
+
+    By counts only: ``heard``, whether it is said in the moment itself; of ``seen`` moments of other videos that show one of
+    the moment's visual tokens, it is said in ``said``.
+    """
 
     name: str
     probability: float
     log_p: float
-    aligned: float
+    aligned: float | None = None
+    heard: bool = False
+    said: int | None = None
+    seen: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,12 +119,7 @@ def classify_moments(
 
     Raises :class:`InputError` where both lists are empty, a name comes twice, or what :func:`classify` raises.
     """
-    if not verbs and not nouns:
-        raise InputError("--verbs and --nouns: no name given; name some, as in --verbs chop,pour")
-    for option, names in (("--verbs", verbs), ("--nouns", nouns)):
-        twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
-        if twice is not None:
-            raise InputError(f"{option}: {twice!r} comes twice; name each once")
+    check_names(verbs, nouns)
     by_blank = classify(trained, tokens, verbs, nouns)
     found = []
     for run, verb_log_p, noun_log_p in zip(tokens, *by_blank, strict=True):
@@ -129,6 +134,42 @@ def classify_moments(
                 _ranked(nouns, noun_order, noun_log_p, noun_aligned),
             )
         )
+    return found
+
+
+def check_names(verbs: Sequence[str], nouns: Sequence[str]) -> None:
+    """Raises :class:`InputError` where both lists are empty, or a name is empty or comes twice."""
+    if not verbs and not nouns:
+        raise InputError("--verbs and --nouns: no name given; name some, as in --verbs chop,pour")
+    for kind, names in (("verb", verbs), ("noun", nouns)):
+        twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
+        if twice is not None:
+            raise InputError(f"--{kind}s: {twice!r} comes twice; name each once")
+        empty = next((name for name in names if not name.strip()), None)
+        if empty is not None:
+            raise InputError(f"{kind} {empty!r}: is empty; write a word or more")
+
+
+def count_moments(
+    table: WordsAndTokens, moments: Sequence[Segment], verbs: Sequence[str], nouns: Sequence[str]
+) -> list[Classified]:
+    """Both lists for each moment by counts: names that are said in it first, then by the words that are said while its
+    visual tokens are shown in other videos. Raises :class:`InputError` as :func:`classify_moments` does."""
+    check_names(verbs, nouns)
+    stem = {name: set(table.stems_of(name)) for name in (*verbs, *nouns)}
+    found = []
+    for m in moments:
+        heard = set(table.stems_of(m.text))
+        lists = []
+        for names in (verbs, nouns):
+            fits = table.fits(names, m.tokens, m.video)
+            share = torch.softmax(torch.tensor([fit.score for fit in fits]), -1).tolist()
+            named = [
+                Named(name, p, fit.score, heard=bool(stem[name]) and stem[name] <= heard, said=fit.said, seen=fit.seen)
+                for name, p, fit in zip(names, share, fits, strict=True)
+            ]  # fmt: skip
+            lists.append(tuple(sorted(named, key=lambda n: (not n.heard, -n.log_p))))
+        found.append(Classified(*lists))
     return found
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import InputError
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
+
+if TYPE_CHECKING:
+    from multimodal.answers.plain import NGrams
 
 LONGEST_ROLLOUT = 600.0
 MOST_HEARD = 64
@@ -92,19 +96,43 @@ def horizon_probabilities(
     return torch.stack([forecast_probabilities(trained, contexts, h, heard)[:, -1] for h in HORIZONS], 1)
 
 
-def forecast(
-    trained: Trained, material: Material, at: float, top: int = 3, *, words: bool = False
-) -> list[Horizon]:
-    """The ``top`` tokens at each horizon after second ``at``, from the clips that ended by then.
+Predict = Callable[[Sequence[int], Sequence[int]], np.ndarray]
+"""Visual tokens up to now, and so many clips ahead -> the probabilities of the tokens there, float64 [ahead, tokens]."""
 
-    ``words``: what was said by then joins them. Raises :class:`InputError` where ``at`` is outside the video or no clip
-    has ended yet.
-    """
-    context = [tokens_before(material, at)]
+
+def _prediction(
+    trained: Trained, material: Material, at: float, words: bool, ngrams: NGrams | None
+) -> Predict:
+    if ngrams is not None:
+        return lambda context, ahead: ngrams.probabilities(context, ahead, material.video.video)
     heard = (
         [trained.vocabulary.encode(words_before(material.transcript, at))[-MOST_HEARD:]] if words else None
     )
-    found = horizon_probabilities(trained, context, heard)[0]
+
+    def predict(context: Sequence[int], ahead: Sequence[int]) -> np.ndarray:
+        found = [forecast_probabilities(trained, [context], h, heard)[0, -1] for h in ahead]
+        return torch.stack(found).double().numpy()
+
+    return predict
+
+
+def forecast(
+    trained: Trained,
+    material: Material,
+    at: float,
+    top: int = 3,
+    *,
+    words: bool = False,
+    ngrams: NGrams | None = None,
+) -> list[Horizon]:
+    """The ``top`` tokens at each horizon after second ``at``, from the clips that ended by then.
+
+    ``words``: what was said by then joins them. ``ngrams``: these predict in the model's place, from the clips alone.
+    Raises :class:`InputError` where ``at`` is outside the video or no clip has ended yet.
+    """
+    context = tokens_before(material, at)
+    predict = _prediction(trained, material, at, words, ngrams)
+    found = torch.from_numpy(predict(context, HORIZONS))
     best = [p.topk(min(top, len(p))) for p in found]
     return [
         Horizon(h * CLIP_SECONDS, tuple(zip(b.indices.tolist(), b.values.tolist(), strict=True)))
@@ -120,23 +148,21 @@ def rollout(
     options: SamplingOptions = SamplingOptions(),  # noqa: B008 - frozen
     *,
     words: bool = False,
+    ngrams: NGrams | None = None,
 ) -> list[RolloutClip]:
     """One sample of the ``seconds`` after ``at``: clip after clip, each conditioned on those before it.
 
-    The probability is the model's own, before temperature and nucleus. Raises what :func:`forecast` raises, and
+    The probability is the predicted one, before temperature and nucleus. Raises what :func:`forecast` raises, and
     :class:`InputError` for ``seconds`` out of range.
     """
     if not CLIP_SECONDS <= seconds <= LONGEST_ROLLOUT:
         raise InputError(
             f"--rollout {seconds:g}: from {CLIP_SECONDS:g} s, one clip, to {LONGEST_ROLLOUT:g} s; choose a length between"
         )
-    context = tokens_before(material, at)
-    heard = (
-        [trained.vocabulary.encode(words_before(material.transcript, at))[-MOST_HEARD:]] if words else None
-    )
+    context, predict = tokens_before(material, at), _prediction(trained, material, at, words, ngrams)
     random, found = np.random.default_rng(options.seed), []
     for clip in range(1, math.floor(seconds / CLIP_SECONDS + 1e-6) + 1):
-        p = forecast_probabilities(trained, [context], 1, heard)[0, 0].double().numpy()
+        p = predict(context, [1])[0]
         token = sample(p, options, random)
         context.append(token)
         found.append(RolloutClip(clip * CLIP_SECONDS, token, float(p[token])))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from multimodal.answers.plain import WordsAndTokens
 from multimodal.inference.cloze import known_ids, visual_probabilities
 from multimodal.inference.trained import Trained
+from multimodal.library import Material
 from multimodal.segments import SILENT_TOKENS
 from multimodal.store import InputError, Store
 from multimodal.tokens import PICTURE_SIDE, describe
@@ -25,10 +27,13 @@ GAP, GREY = 4, 128
 @dataclasses.dataclass(frozen=True)
 class Imagined:
     """A predicted clip: its visual token, the token's probability, and the real clip nearest to the token's centroid,
-    ``video`` (a digest) from ``start`` to ``end`` s. ``video`` is empty for an imported token, which has no clip."""
+    ``video`` (a digest) from ``start`` to ``end`` s. ``video`` is empty for an imported token, which has no clip.
+
+    Plainly: a clip that was shown while the nearest sentence was said, without a probability.
+    """
 
     token: int
-    probability: float
+    probability: float | None
     video: str
     start: float
     end: float
@@ -41,8 +46,7 @@ def imagine(store: Store, trained: Trained, text: str, clips: int = CLIPS) -> li
     Raises :class:`InputError` for a text that is empty, too long or has a word that the vocabulary lacks, and for
     ``clips`` out of range.
     """
-    if not 1 <= clips <= SILENT_TOKENS:
-        raise InputError(f"--clips {clips}: from 1 to {SILENT_TOKENS}, the longest run that the model reads")
+    check_clips(clips)
     words = known_ids(trained, "TEXT", text)
     vocabulary, described = trained.vocabulary, describe(store, trained.codebook)
     used = sorted({*map(int, described["examples"]), *described["without_picture"]})
@@ -58,6 +62,36 @@ def imagine(store: Store, trained: Trained, text: str, clips: int = CLIPS) -> li
         end = start + CLIP_SECONDS if video else start
         found.append(Imagined(int(token), float(best), video, start, end))
     return found
+
+
+def check_clips(clips: int) -> None:
+    """Raises :class:`InputError` where ``clips`` is out of range."""
+    if not 1 <= clips <= SILENT_TOKENS:
+        raise InputError(f"--clips {clips}: from 1 to {SILENT_TOKENS}, the longest run that the model reads")
+
+
+def look_up(
+    read: Callable[[str], Material | None], table: WordsAndTokens, text: str, clips: int = CLIPS
+) -> list[Imagined]:
+    """The first ``clips`` clips of the learned moment whose words are most like ``text``; empty where none shares a word.
+
+    ``read``: a video's digest -> its material, ``None`` where it was removed. Raises :class:`InputError` for ``clips`` out
+    of range.
+    """
+    check_clips(clips)
+    moment = table.saying(text)
+    if moment is None:
+        return []
+    video, start, _ = table.counts.source(moment)
+    material = read(video)
+    own = next((s for s in material.spoken() if s.start == start), None) if material is not None else None
+    if own is None:
+        return []
+    begin = [float(material.starts[clip]) for clip in own.clips]
+    return [
+        Imagined(token, None, video, at, at + CLIP_SECONDS)
+        for token, at in list(zip(own.tokens, begin, strict=True))[:clips]
+    ]
 
 
 def strip(paths: Sequence[Path | None]) -> bytes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from multimodal.answers import session, stored_tables
+from multimodal.answers.opened_model import OpenedModel
+from multimodal.answers.quality import By, check_by
 from multimodal.answers.results import (
     CaptionAnswer,
     ClassifiedMoment,
@@ -24,19 +24,14 @@ from multimodal.answers.results import (
     SearchAnswer,
     TokenProbability,
 )
-from multimodal.catalogue import Catalogue, Video
+from multimodal.catalogue import Video
 from multimodal.library import Material, read_material, usable
-from multimodal.store import InputError, Store
+from multimodal.store import InputError
+from multimodal.vocabulary import TEMPLATE
 
 if TYPE_CHECKING:
-    import torch
-    from tokenizers import Tokenizer
-
     from multimodal.answers.forecast import SamplingOptions
     from multimodal.answers.imagine import Imagined
-    from multimodal.answers.search import Index
-    from multimodal.captioning.trained import TrainedCaptioner
-    from multimodal.inference.trained import Trained
 
 # The parts of each answer are imported when it is asked for: a search by words alone needs neither torch nor a model.
 
@@ -53,7 +48,7 @@ def check_search(text: str | None, *, like: str | None, texts: bool, top: int) -
         raise InputError(f"--top {top}: must be 1 or more")
 
 
-class OpenedStore:
+class OpenedStore(OpenedModel):
     """A store opened for reading; no lock is taken, so a run may write to it meanwhile.
 
     The model, the index and the captioner are opened once, when they are first needed; after a run has made new ones, open
@@ -64,19 +59,6 @@ class OpenedStore:
     ``VIDEO@SECONDS`` or ``VIDEO@MINUTES:SECONDS``. Every method raises :class:`~multimodal.store.InputError`, with one line
     that says what is wrong, for a video that is not in the store or cannot be used, and where the store has no model yet.
     """
-
-    def __init__(self, folder: Path, device: str = "cpu"):
-        self.store, self.device = Store(folder, create=False), device
-        self.catalogue = Catalogue(self.store.catalogue)
-
-    def close(self) -> None:
-        self.catalogue.close()
-
-    def __enter__(self) -> OpenedStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"OpenedStore({str(self.store.root)!r})"
@@ -116,24 +98,32 @@ class OpenedStore:
             tuple(video for digest in digests if (video := self.catalogue.get(digest)) is not None),
         )
 
-    def caption(self, video: str, *, at: float | None = None, template: str | None = None) -> CaptionAnswer:
+    def caption(
+        self, video: str, *, at: float | None = None, template: str | None = None, by: By = "auto"
+    ) -> CaptionAnswer:
         """Captions of a video, or of the moment that ``video`` or ``at`` (seconds) names.
 
-        By the captioner where the store has one and no ``template`` is given, a sentence with ``[MASK]`` where a word is
-        to be found.
+        ``by``: ``model``, the captioner where the store has one, else a cloze template; ``plain``, the words heard in the
+        moment, else those of the learned moment that looks most like it; ``auto``, what is better on held-out videos.
+        ``template``, a sentence with ``[MASK]`` where a word is to be found, is filled by the model.
         """
+        check_by(by)
+        if template is not None and by == "plain":
+            raise InputError("--template: is filled by the model; leave --by plain out")
         moment = session.resolve(self.catalogue, video, at)
         from multimodal.answers import caption as captions
 
         material = self._material(moment.video)
-        captioner = self.captioner if template is None else None
-        if captioner is not None:
-            found = captions.captioned(self.store, self.trained, captioner, material, at=moment.at)
-        elif template is not None:
-            found = captions.caption(self.trained, material, at=moment.at, template=template)
+        quality = self.evaluation.quality("caption", by if template is None else "model")
+        if quality.method == "plain":
+            found = captions.plain_captions(
+                self.store, self.catalogue, self.words_and_tokens, material, at=moment.at
+            )
+        elif template is None and quality.method == "captioner":
+            found = captions.captioned(self.store, self.trained, self.captioner, material, at=moment.at)
         else:
-            found = captions.caption(self.trained, material, at=moment.at)
-        return CaptionAnswer(moment.video, tuple(found))
+            found = captions.caption(self.trained, material, at=moment.at, template=template or TEMPLATE)
+        return CaptionAnswer(moment.video, tuple(found), quality)
 
     def next(
         self,
@@ -144,68 +134,110 @@ class OpenedStore:
         words: bool = False,
         rollout: float | None = None,
         sampling: SamplingOptions | None = None,
+        by: By = "auto",
     ) -> ForecastAnswer:
         """The ``top`` likeliest visual tokens 1.5, 3, 6 and 12 s after a moment.
 
-        ``words``: the words spoken before the moment are read too. ``rollout``: one sample of so many seconds is drawn
-        too, by ``sampling`` (:class:`multimodal.answers.forecast.SamplingOptions`).
+        ``by``: ``model``; ``plain``, transitions counted in the other videos and in this one so far; ``auto``, what is
+        better on held-out videos. ``words``: the model reads the words spoken before the moment, too. ``rollout``: one
+        sample of so many seconds is drawn too, by ``sampling`` (:class:`multimodal.answers.forecast.SamplingOptions`).
         """
+        check_by(by)
         if sampling is not None and rollout is None:
             raise InputError(
                 "--temperature, --top-p and --seed: have no effect without --rollout SECONDS; add it"
             )
         if top < 1:
             raise InputError(f"--top {top}: at least 1 token for each horizon")
+        if words and by == "plain":
+            raise InputError("--words: are read by the model alone; leave --words or --by plain out")
         moment = session.resolve(self.catalogue, video, at)
         if moment.at is None:
             raise InputError(f"VIDEO {video}: which second of it? write {video}@SECONDS or --at SECONDS")
         from multimodal.answers import forecast as forecasts
 
         material = self._material(moment.video)
+        quality = self.evaluation.quality("next", "model" if words else by)
+        ngrams = self.ngrams if quality.method == "plain" else None
         horizons = tuple(
             HorizonForecast(h.seconds, tuple(self._token(*token) for token in h.tokens))
-            for h in forecasts.forecast(self.trained, material, moment.at, top, words=words)
+            for h in forecasts.forecast(self.trained, material, moment.at, top, words=words, ngrams=ngrams)
         )
         drawn = None
         if rollout is not None:
             options = sampling or forecasts.SamplingOptions()
-            sampled = forecasts.rollout(self.trained, material, moment.at, rollout, options, words=words)
+            sampled = forecasts.rollout(
+                self.trained, material, moment.at, rollout, options, words=words, ngrams=ngrams
+            )
             clips = tuple(SampledClip(s.seconds, self._token(s.token, s.probability)) for s in sampled)
             drawn = Rollout(options, clips)
         heard = forecasts.words_before(material.transcript, moment.at) if words else None
-        return ForecastAnswer(moment.video, moment.at, heard, horizons, drawn)
+        return ForecastAnswer(moment.video, moment.at, heard, horizons, drawn, quality)
 
     def classify(
-        self, video: str, *, verbs: Sequence[str] = (), nouns: Sequence[str] = (), at: float | None = None
+        self,
+        video: str,
+        *,
+        verbs: Sequence[str] = (),
+        nouns: Sequence[str] = (),
+        at: float | None = None,
+        by: By = "auto",
     ) -> ClassifyAnswer:
-        """The ``verbs`` and ``nouns`` ranked for each moment of a video, or the one that ``video`` or ``at`` names."""
+        """The ``verbs`` and ``nouns`` ranked for each moment of a video, or the one that ``video`` or ``at`` names.
+
+        ``by``: ``model``; ``plain``, the words said in the moment, then those said in other videos while the same visual
+        tokens are shown; ``auto``, what is better on held-out videos, and the model where nobody says any of the names.
+        """
+        check_by(by)
         moment = session.resolve(self.catalogue, video, at)
         from multimodal.answers.caption import seen_moments
-        from multimodal.answers.classify import classify_moments
+        from multimodal.answers.classify import classify_moments, count_moments
 
         shown = seen_moments(self._material(moment.video), moment.at)
-        found = classify_moments(self.trained, [m.tokens for m in shown], verbs, nouns)
+        quality = self.evaluation.quality("classify", by)
+        if quality.method == "plain":
+            found = count_moments(self.words_and_tokens, shown, verbs, nouns)
+            heard = any(n.heard for c in found for n in (*c.verbs, *c.nouns))
+            if by == "auto" and not heard and not any(map(self.words_and_tokens.is_said, (*verbs, *nouns))):
+                quality = self.evaluation.quality("classify", "model")
+        if quality.method != "plain":
+            found = classify_moments(self.trained, [m.tokens for m in shown], verbs, nouns)
         moments = (ClassifiedMoment(m.start, m.end, names) for m, names in zip(shown, found, strict=True))
-        return ClassifyAnswer(moment.video, tuple(moments))
+        return ClassifyAnswer(moment.video, tuple(moments), quality)
 
-    def imagine(self, text: str, *, clips: int | None = None) -> ImagineAnswer:
+    def imagine(self, text: str, *, clips: int | None = None, by: By = "auto") -> ImagineAnswer:
         """The visual tokens that ``text`` calls for, one after the other, with the stored clip nearest to each.
 
-        ``clips``: how many clips of 1.5 s, where ``None`` 3.
+        ``clips``: how many clips of 1.5 s, where ``None`` 3. ``by``: ``model``; ``plain``, the clips of the learned moment
+        whose words are most alike; ``auto``, what is better on held-out videos, and the model where nobody says a word of it.
         """
+        check_by(by)
         from multimodal.answers import imagine as images
 
-        found = images.imagine(self.store, self.trained, text, images.CLIPS if clips is None else clips)
+        quality, count = self.evaluation.quality("imagine", by), images.CLIPS if clips is None else clips
+        found: list[Imagined] = []
+        if quality.method == "plain":
+            found = images.look_up(self._material_of, self.words_and_tokens, text, count)
+            if by == "auto" and not found:
+                quality = self.evaluation.quality("imagine", "model")
+        if quality.method != "plain":
+            found = images.imagine(self.store, self.trained, text, count)
         return ImagineAnswer(
-            text, tuple(ImaginedClip(self._token(c.token, c.probability), self._nearest(c)) for c in found)
+            text,
+            tuple(ImaginedClip(self._token(c.token, c.probability), self._nearest(c)) for c in found),
+            quality,
         )
+
+    def _material_of(self, digest: str) -> Material | None:
+        video = self.catalogue.get(digest)
+        return None if video is None else self._material(video)
 
     def _nearest(self, clip: Imagined) -> NearestClip | None:
         known = self.catalogue.get(clip.video)
         name = known.name if known else None
         return NearestClip(clip.video, name, clip.start, clip.end) if clip.video else None
 
-    def _token(self, token: int, probability: float) -> TokenProbability:
+    def _token(self, token: int, probability: float | None) -> TokenProbability:
         from multimodal.tokens import picture_path
 
         picture = picture_path(self.store, self.trained.codebook, token)
@@ -260,50 +292,3 @@ class OpenedStore:
             raise InputError(f"store {self.store.root}: has no codebook yet; run `videobert run VIDEOS`")
         session.check_encoded(self.store, codebook or "", video)
         return read_material(self.store, codebook or "", video)
-
-    # the model
-
-    @property
-    def codebook(self) -> str | None:
-        """The digest of the model's codebook; before there is a model, of the codebook in use."""
-        return self.catalogue.current("model_codebook") or self.catalogue.current("codebook")
-
-    @property
-    def model(self) -> torch.nn.Module:
-        """The joint model, in evaluation mode."""
-        return self.trained.model
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer. A pair (words, visual tokens such as ``v00042 v00007``) becomes the model's own sequence."""
-        from tokenizers import Tokenizer
-
-        return Tokenizer.from_file(str(self.trained.folder / "tokenizer.json"))
-
-    @cached_property
-    def trained(self) -> Trained:
-        """The model with its vocabulary, its checkpoint's folder and its codebook."""
-        return session.open_trained(self.store, self.catalogue, self.device)
-
-    @cached_property
-    def index(self) -> Index:
-        """The moments of all usable videos, opened for search."""
-        return session.open_index(self.store, self.catalogue, self.trained)
-
-    @cached_property
-    def lexical_index(self) -> Index:
-        """The sentences of all usable videos, for search by words in a store without a model."""
-        from multimodal.answers.search import without_model
-
-        return without_model(self.store, usable(self.catalogue))
-
-    @cached_property
-    def captioner(self) -> TrainedCaptioner | None:
-        """``None`` where the store has none."""
-        return session.open_captioner(self.store, self.catalogue, self.trained)
-
-    @cached_property
-    def _token_names(self) -> dict[int, str]:
-        from multimodal.answers.token_names import read_token_names
-
-        return read_token_names(self.store, self.trained)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from multimodal.answers.caption import Caption
     from multimodal.answers.classify import Classified
     from multimodal.answers.forecast import SamplingOptions
+    from multimodal.answers.quality import Quality
     from multimodal.answers.search import Hit
     from multimodal.answers.session import VideoTime
 
@@ -22,11 +23,11 @@ class TokenProbability:
     """A visual token (a leaf of the codebook) with its probability.
 
     ``name``: the words that are said while it is shown, ``None`` where none is said more often than by chance.
-    ``picture``: the JPEG of the clip nearest to its centroid, ``None`` for a token without one.
+    ``probability`` is ``None`` for a clip that was looked up. ``picture``: the JPEG of the clip nearest to its centroid, ``None`` for a token without one.
     """
 
     token: int
-    probability: float
+    probability: float | None
     name: str | None
     picture: Path | None
 
@@ -90,7 +91,10 @@ class ImaginedClip:
 
 
 class Answer(Sequence):
-    """The base of the answers: a sequence of the items in the field :attr:`items_field`."""
+    """The base of the answers: a sequence of the items in the field :attr:`items_field`.
+
+    Those of the model have a ``quality``: how good they are on this library, and which method gave them.
+    """
 
     items_field: ClassVar[str]
 
@@ -129,6 +133,7 @@ class CaptionAnswer(Answer):
 
     video: Video
     captions: tuple[Caption, ...]
+    quality: Quality
     items_field: ClassVar[str] = "captions"
 
 
@@ -141,6 +146,7 @@ class ForecastAnswer(Answer):
     heard: str | None
     horizons: tuple[HorizonForecast, ...]
     rollout: Rollout | None
+    quality: Quality
     items_field: ClassVar[str] = "horizons"
 
 
@@ -150,6 +156,7 @@ class ClassifyAnswer(Answer):
 
     video: Video
     moments: tuple[ClassifiedMoment, ...]
+    quality: Quality
     items_field: ClassVar[str] = "moments"
 
 
@@ -159,6 +166,7 @@ class ImagineAnswer(Answer):
 
     text: str
     clips: tuple[ImaginedClip, ...]
+    quality: Quality
     items_field: ClassVar[str] = "clips"
 
 

@@ -72,6 +72,31 @@ def caption_figures(
     return found
 
 
+def cider_difference(
+    first: Sequence[Candidate], second: Sequence[Candidate], seed: int = 0, note: str = ""
+) -> Figure | None:
+    """The micro CIDEr of the captions ``first`` less that of ``second``, captions of the same segments; chance is 0.
+
+    The bootstrap draws videos for both at once. ``None`` for fewer than two segments.
+    """
+    first, second = (sorted(some, key=lambda c: (c.video, c.start)) for some in (first, second))
+    if len(first) < LEAST_SEGMENTS:
+        return None
+    texts = [[a.caption, b.caption, *a.references] for a, b in zip(first, second, strict=True)]
+    tokens, _ = tokenize([text for some in texts for text in some])
+    given = iter(tokens)
+    split = [[next(given) for _ in some] for some in texts]
+    lists = [[some[0] for some in split], [some[1] for some in split]]
+    (parts_2NK,) = (p for metric, p in parts(lists, [some[2:] for some in split]) if metric is CIDER)
+    bootstrap = VideoBootstrap([c.video for c in first], seed)
+    sums_VK = [bootstrap.sums(parts_NK) for parts_NK in parts_2NK]
+    (value,), (other,) = (CIDER.score(sums.sum(0)) for sums in sums_VK)
+    drawn, other_drawn = (CIDER.score(bootstrap.drawn_RV @ sums)[:, 0] for sums in sums_VK)
+    return bootstrap.figure(
+        value - other, drawn - other_drawn, 0.0, len(first), (-CIDER.most, CIDER.most), note
+    )
+
+
 def _paragraphs(
     videos: Sequence[str], lists: Sequence[Sequence[Tokens]], references: Sequence[Sequence[Tokens]]
 ) -> tuple[list[str], list[list[Tokens]], list[list[Tokens]]]:

@@ -6,7 +6,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from multimodal.captioning.generation import describer, nearest_captions
+from multimodal.answers.counts import Counts
+from multimodal.answers.plain import WordsAndTokens
+from multimodal.answers.quality import evaluation_prefix
+from multimodal.captioning.generation import describer
 from multimodal.captioning.trained import TrainedCaptioner
 from multimodal.catalogue import Video
 from multimodal.inference.cloze import fill_blanks
@@ -14,7 +17,7 @@ from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material
 from multimodal.progress import Report
 from multimodal.scoring.caption_tokenizer import METEOR_JAR, PTB_JAR, why_not_java
-from multimodal.scoring.metrics import CaptionFunction, evaluate
+from multimodal.scoring.metrics import NEAREST, CaptionFunction, evaluate, plain_figures
 from multimodal.scoring.references import ReferencedMoment, evaluation_moments
 from multimodal.scoring.truth import read_truth
 from multimodal.segments import Segment
@@ -22,7 +25,7 @@ from multimodal.store import Store, canonical_json, recipe, write_whole
 from multimodal.tokens import train_and_held_out
 from multimodal.vocabulary import TEMPLATE
 
-VERSION = 4
+VERSION = 5
 
 
 def evaluate_store(
@@ -52,7 +55,7 @@ def evaluate_store(
         captioner=captioner and captioner.name,
         java=[why_not_java(PTB_JAR), why_not_java(METEOR_JAR)],
     )
-    path = store.evaluation(f"{trained.name}.{trained.folder.name}.{made}")
+    path = store.evaluation(evaluation_prefix(trained, captioner and captioner.name) + made)
     if path.exists():
         return path
 
@@ -72,6 +75,8 @@ def evaluate_store(
             trained, train, held_out, truth, report,
             references=references, caption=methods.pop(first), other_captions=methods,
         )  # fmt: skip
+    else:
+        figures = plain_figures(train, trained.vocabulary.visual, nearest_captions(trained, train))
     write_whole(path, canonical_json({name: dataclasses.asdict(f) for name, f in figures.items()}).encode())
     return path
 
@@ -90,19 +95,28 @@ def captioning_methods(
     A captioner that was tuned on references hears what is said in a moment. It may where references are the targets, and
     not where the target is what is said.
     """
-    spoken = [s for m in train for s in m.spoken()]
     methods = {
         "template": _by_tokens(
             lambda moments: [fill_blanks(trained, TEMPLATE, tokens)[0] for tokens in moments]
         ),
-        "nearest_neighbour": _by_tokens(
-            lambda moments: [text for text, _ in nearest_captions(trained, spoken, moments)]
-        ),
+        NEAREST: nearest_captions(trained, train),
     }
     if captioner is None:
         return methods
     during = with_references and bool(captioner.references)
     return {"captioner": describer(store, trained, captioner, captioned, during=during)} | methods
+
+
+def nearest_captions(trained: Trained, train: Sequence[Material]) -> CaptionFunction:
+    """The method that gives the words of the moment of another video that shows most of the same tokens; "" for none."""
+    spoken = [s for m in train for s in m.spoken() if s.text and s.tokens]
+    table = WordsAndTokens(Counts.of(train), trained.vocabulary.visual)
+
+    def nearest(moments: Sequence[Segment]) -> list[str]:
+        found = [table.alike(m.tokens, m.video) for m in moments]
+        return ["" if i is None else spoken[i].text for i in found]
+
+    return nearest
 
 
 def _by_tokens(describe: Callable[[Sequence[tuple[int, ...]]], Sequence[str]]) -> CaptionFunction:

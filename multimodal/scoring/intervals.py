@@ -114,12 +114,42 @@ class ScoredQuestions:
         self.videos.append(video)
         self.chances.append(float(chance))
 
+    def extend(self, others: ScoredQuestions) -> None:
+        self.scores += others.scores
+        self.videos += others.videos
+        self.chances += others.chances
+
     def figure(self, seed: int = 0, note: str = "") -> Figure | None:
         """The mean score; ``None`` where there is no question."""
         if not self.scores:
             return None
         parts_N2 = np.stack([self.scores, np.ones(len(self.scores))], 1)
         return figure_of_sums(self.videos, parts_N2, mean, float(np.mean(self.chances)), seed=seed, note=note)
+
+
+def difference(
+    first: ScoredQuestions, second: ScoredQuestions, seed: int = 0, note: str = ""
+) -> Figure | None:
+    """The mean of ``first``'s scores less that of ``second``'s, both of the same questions in the same order; chance is 0.
+
+    The bootstrap draws videos for both at once, so the interval is narrower than those of the two figures suggest.
+    """
+    if not first.scores:
+        return None
+    parts_N2 = np.stack([np.subtract(first.scores, second.scores), np.ones(len(first.scores))], 1)
+    return figure_of_sums(first.videos, parts_N2, mean, 0.0, bounds=(-1.0, 1.0), seed=seed, note=note)
+
+
+def compared(
+    name: str, model: ScoredQuestions, counts: ScoredQuestions, seed: int = 0, note: str = ""
+) -> dict[str, Figure]:
+    """``NAME`` of the model, ``NAME_counts`` of the plain answer to the same questions, and ``NAME_minus_counts``."""
+    found = {
+        name: model.figure(seed, note),
+        f"{name}_counts": counts.figure(seed, note),
+        f"{name}_minus_counts": difference(model, counts, seed, note),
+    }
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def sample_questions(

@@ -6,23 +6,29 @@ the shuffles of the captions and the resamples of the intervals.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from multimodal.answers.counts import Counts
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.progress import Report
 from multimodal.scoring.alignment import alignment_figures
-from multimodal.scoring.caption_figures import Candidate, caption_figures
+from multimodal.scoring.caption_figures import Candidate, caption_figures, cider_difference
 from multimodal.scoring.cloze import cloze_figures
 from multimodal.scoring.intervals import Figure, sample_questions
 from multimodal.scoring.next_token import next_token_figures
 from multimodal.scoring.references import ReferencedMoment
 from multimodal.scoring.truth import Truth
 from multimodal.scoring.visual_search import reference_search_figures, search_figures
+from multimodal.scoring.words_and_clips import imagined_clip_figures, said_word_figures
 from multimodal.scoring.zero_shot import zero_shot_figures
 from multimodal.segments import Segment
 
+NEAREST = "nearest_neighbour"
+"""The plain captions: the words of the nearest moment that was learned from."""
+LEAVE_ONE_OUT = "each video by what is counted in the others"
 CaptionFunction = Callable[[Sequence[Segment]], Sequence[str]]
 """Moments -> a caption of each, from what they show; their text is not to be read."""
 
@@ -39,45 +45,84 @@ def evaluate(
     caption: CaptionFunction | None = None,
     other_captions: Mapping[str, CaptionFunction] = MappingProxyType({}),
 ) -> dict[str, Figure]:
-    """All figures on the held-out videos. ``train_videos`` are for the baselines alone, which count what is frequent.
+    """All figures on the held-out videos. ``train_videos`` are for the baselines alone, which count them.
 
     ``references``: moments with people's sentences about them, which are searched for. ``caption`` makes the captions that
     are scored against these or, where there are none, against the speech of the held-out videos; of ``other_captions``, by
-    name, only CIDEr is computed (``caption_micro_cider_of_NAME``). Chance is a uniform guess; for cloze and next token the
-    most frequent answer, for captions the same captions shuffled. A figure is over at most
+    name, only CIDEr is computed (``caption_micro_cider_of_NAME``), and what the others have more of it than
+    :data:`NEAREST`, the plain one. Chance is a uniform guess; for cloze, next token and imagined clips the most frequent
+    answer, for captions the same captions shuffled. A figure is over at most
     :data:`multimodal.scoring.intervals.MOST_QUESTIONS` questions, a sample where there are more.
     """
     paired = [s for m in held_out for s in m.spoken() if s.text and s.tokens]
     train = [s for m in train_videos for s in m.spoken() if s.text]
+    shown = [s for s in train if s.tokens]
+    counts, choices = Counts.of(train_videos), trained.vocabulary.visual
     stages: list[tuple[str, Callable[[], dict[str, Figure]]]] = [
         ("cloze", lambda: cloze_figures(trained, paired, train, truth, seed)),
         ("alignment", lambda: alignment_figures(trained, paired, seed)),
-        ("next token", lambda: next_token_figures(trained, train_videos, held_out, seed)),
+        ("next token", lambda: next_token_figures(trained, counts, choices, held_out, seed)),
         ("search", lambda: search_figures(trained, paired, truth, seed)),
+        ("words said", lambda: said_word_figures(trained, counts, choices, paired, seed)),
+        ("clips called for", lambda: imagined_clip_figures(trained, counts, shown, paired, seed)),
     ]
     if truth is not None:
-        stages.append(("verbs and nouns", lambda: zero_shot_figures(trained, held_out, truth, seed)))
+        stages.append(("verbs and nouns", lambda: zero_shot_figures(trained, counts, held_out, truth, seed)))
     if references:
         stages.append(("references", lambda: reference_search_figures(trained, references, seed)))
     if caption is not None:
-        all_moments = references or [ReferencedMoment(s, (s.text,)) for s in paired]
-        moments, note = sample_questions(all_moments, seed, what="moments")
-        against = "what people wrote" if references else "what is said there"
-        against += f", {note}" if note else ""
-        stages.append(("captions", lambda: caption_figures(_candidates(moments, caption), against, seed)))
-        for name, other in other_captions.items():
-
-            def cider(name: str = name, other: CaptionFunction = other) -> dict[str, Figure]:
-                figures = caption_figures(_candidates(moments, other), against, seed, with_meteor=False)
-                figure = figures.get("caption_micro_cider")
-                return {f"caption_micro_cider_of_{name}": figure} if figure else {}
-
-            stages.append((f"captions of {name}", cider))
+        methods = {"": caption} | dict(other_captions)
+        stages.append(("captions", lambda: _caption_figures(methods, references, paired, seed)))
     found: dict[str, Figure] = {}
     for done, (name, stage) in enumerate(stages):
         report(done, len(stages), name)
         found |= stage()
     report(len(stages), len(stages), "all figures")
+    return found
+
+
+def plain_figures(
+    videos: Sequence[Material], choices: int, nearest: CaptionFunction, seed: int = 0
+) -> dict[str, Figure]:
+    """The figures of the plain answers where no video is held out: each of ``videos`` is asked by the counts of the others.
+
+    They say nothing of the model, which has learned from all of them. ``nearest``: the captions of :data:`NEAREST`.
+    """
+    counts = Counts.of(videos)
+    paired = [s for m in videos for s in m.spoken() if s.text and s.tokens]
+    found = next_token_figures(None, counts, choices, videos, seed)
+    found |= said_word_figures(None, counts, choices, paired, seed)
+    moments, _ = sample_questions([ReferencedMoment(s, (s.text,)) for s in paired], seed, what="moments")
+    against = "what is said there"
+    captions = caption_figures(_candidates(moments, nearest), against, seed, with_meteor=False)
+    if captions:
+        found[f"caption_micro_cider_of_{NEAREST}"] = captions["caption_micro_cider"]
+    return {
+        name: dataclasses.replace(figure, note="; ".join(filter(None, (LEAVE_ONE_OUT, figure.note))))
+        for name, figure in found.items()
+    }
+
+
+def _caption_figures(
+    methods: Mapping[str, CaptionFunction],
+    references: Sequence[ReferencedMoment],
+    paired: Sequence[Segment],
+    seed: int,
+) -> dict[str, Figure]:
+    """All figures of the first of ``methods``, of the others CIDEr, and the differences from :data:`NEAREST`."""
+    all_moments = references or [ReferencedMoment(s, (s.text,)) for s in paired]
+    moments, note = sample_questions(all_moments, seed, what="moments")
+    against = "what people wrote" if references else "what is said there"
+    against += f", {note}" if note else ""
+    candidates = {name: _candidates(moments, method) for name, method in methods.items()}
+    found = caption_figures(candidates[""], against, seed)
+    cider = {"": "caption_micro_cider"} | {name: f"caption_micro_cider_of_{name}" for name in methods if name}
+    for name in filter(None, methods):
+        some = caption_figures(candidates[name], against, seed, with_meteor=False)
+        found |= {cider[name]: some["caption_micro_cider"]} if some else {}
+    for name in methods.keys() - {NEAREST} if NEAREST in methods else ():
+        if (more := cider_difference(candidates[name], candidates[NEAREST], seed)) is not None:
+            found[f"{cider[name]}_minus_{NEAREST}"] = more
     return found
 
 

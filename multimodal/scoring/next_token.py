@@ -1,14 +1,16 @@
-"""Next-token figures: the visual token of a coming clip at each horizon, against the most frequent one and a bigram table."""
+"""Next-token figures: the visual token of a coming clip at each horizon, by the model and by counted n-grams."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
+from multimodal.answers.counts import Counts
 from multimodal.answers.forecast import horizon_probabilities
+from multimodal.answers.plain import NGrams
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
-from multimodal.scoring.intervals import Figure, ScoredQuestions, sample_questions
+from multimodal.scoring.intervals import Figure, ScoredQuestions, compared, sample_questions
 from multimodal.segments import HORIZONS
 from vision.clips import CLIP_SECONDS
 
@@ -20,50 +22,35 @@ def figure_name(horizon: int) -> str:
     return "next_token" if horizon == 1 else f"next_token_at_{horizon * CLIP_SECONDS:g}_s"
 
 
-class BigramTable:
-    """The most frequent token ``ahead`` clips after each token in some videos; of equals the first that occurs.
-
-    A token that occurs in none of them is followed by ``default``.
-    """
-
-    def __init__(self, materials: Sequence[Material], ahead: int, default: int):
-        following: dict[int, Counter[int]] = {}
-        for m in materials:
-            tokens = m.tokens.tolist()
-            for a, b in zip(tokens, tokens[ahead:], strict=False):
-                following.setdefault(a, Counter())[b] += 1
-        self._likeliest = {a: counts.most_common(1)[0][0] for a, counts in following.items()}
-        self._default = default
-
-    def __call__(self, token: int) -> int:
-        return self._likeliest.get(token, self._default)
-
-
 def next_token_figures(
-    trained: Trained, train_videos: Sequence[Material], held_out: Sequence[Material], seed: int = 0
+    trained: Trained | None, counts: Counts, choices: int, asked: Sequence[Material], seed: int = 0
 ) -> dict[str, Figure]:
-    """``next_token…`` and ``next_token…_bigram_table``: accuracy of the likeliest token at each horizon.
+    """``next_token…``, ``…_counts`` and ``…_minus_counts``: accuracy of the likeliest of ``choices`` tokens at each horizon.
 
-    A question is a clip of a held-out video, with the clips up to it as the context, as in ``videobert next``. Chance is
-    the most frequent token of ``train_videos``. Of many clips a sample is asked.
+    A question is a clip of one of the ``asked`` videos, with the clips up to it as the context, as in ``videobert next``.
+    The n-grams leave out the video that is asked about. Chance is the most frequent token that was counted. Of many clips
+    a sample is asked. ``trained`` is ``None`` where the videos were learned from: then the counts alone are asked.
     """
-    frequent = Counter(int(t) for m in train_videos for t in m.tokens).most_common(1)
-    default = frequent[0][0] if frequent else -1
-    tables = {h: BigramTable(train_videos, h, default) for h in HORIZONS}
-    clips, note = sample_questions([(m, i) for m in held_out for i in range(1, len(m.tokens))], seed)
-    found: dict[str, ScoredQuestions] = {}
+    frequent = Counter(counts.clips.values.tolist()).most_common(1)
+    usual = frequent[0][0] if frequent else -1
+    ngrams = NGrams(counts, choices)
+    clips, note = sample_questions([(m, i) for m in asked for i in range(1, len(m.tokens))], seed)
+    model: dict[str, ScoredQuestions] = {}
+    plain: dict[str, ScoredQuestions] = {}
     for first in range(0, len(clips), BATCH):
         batch = clips[first : first + BATCH]
         contexts = [m.tokens[:i].tolist() for m, i in batch]
-        guesses = horizon_probabilities(trained, contexts).argmax(-1).tolist()
-        for (m, i), context, guess in zip(batch, contexts, guesses, strict=True):
-            for n, h in enumerate(HORIZONS):
-                if i + h > len(m.tokens):
-                    break
-                token, video = int(m.tokens[i + h - 1]), m.video.video
-                chance, name = token == default, figure_name(h)
-                found.setdefault(name, ScoredQuestions()).add(video, guess[n] == token, chance)
-                found.setdefault(f"{name}_bigram_table", ScoredQuestions()).add(
-                    video, tables[h](context[-1]) == token, chance
-                )
-    return {name: questions.figure(seed, note) for name, questions in found.items()}
+        guesses = None if trained is None else horizon_probabilities(trained, contexts).argmax(-1).tolist()
+        for n, ((m, i), context) in enumerate(zip(batch, contexts, strict=True)):
+            horizons = [h for h in HORIZONS if i + h <= len(m.tokens)]
+            counted = ngrams.probabilities(context, horizons, m.video.video).argmax(-1).tolist()
+            for place, h in enumerate(horizons):
+                token, video, name = int(m.tokens[i + h - 1]), m.video.video, figure_name(h)
+                plain.setdefault(name, ScoredQuestions()).add(video, counted[place] == token, token == usual)
+                if guesses is not None:
+                    answers = model.setdefault(name, ScoredQuestions())
+                    answers.add(video, guesses[n][place] == token, token == usual)
+    found: dict[str, Figure] = {}
+    for name, answers in plain.items():
+        found |= compared(name, model.get(name, ScoredQuestions()), answers, seed, note)
+    return found

@@ -112,11 +112,11 @@ class FigureChart:
 
 def figure_charts(figures: Mapping[str, Mapping]) -> list[FigureChart]:
     """Next-token accuracy over the horizons, and recall over the number of results, where there are two points at least."""
-    horizons = [(name, seconds) for name, seconds in HORIZON_FIGURES if name in figures]
+    horizons = [(n, seconds) for n, seconds in HORIZON_FIGURES if {n, f"{n}_counts"} <= figures.keys()]
     recalls = [(f"recall_at_{k}", f"first {k}") for k in RECALLS if f"search_recall_at_{k}" in figures]
     found = []
     if len(horizons) > 1:
-        drawn = (("the model", "first", ""), ("bigram table", "second", "_bigram_table"))
+        drawn = (("the model", "first", ""), ("table of transitions", "second", "_counts"))
         series = [(words, kind, [figures[f"{n}{end}"] for n, _ in horizons]) for words, kind, end in drawn]
         note = "How often the likeliest visual token is that of the clip so many seconds ahead."
         found.append(_figure_chart("Next clips, by horizon", note, [s for _, s in horizons], series))

@@ -31,6 +31,7 @@ class Task:
 _CLOZE_CHANCE = "Chance: always the most frequent one."
 _WITH_VIDEO = ("The video helps", "The video does harm")
 _AGAINST_TABLE = ("The model beats the table", "The table beats the model")
+_AGAINST_COUNTS = ("The model beats the counts", "The counts beat the model")
 _RANKS = (
     *((f"recall_at_{k}", "first" if k == 1 else f"in the first {k}") for k in RECALLS),
     ("median_rank", "median rank, 1 is the best"),
@@ -163,10 +164,26 @@ TASKS = (
         "Zero-shot classification: verbs and nouns",
         (
             Question(
+                "Tell the words that are said",
+                "A word that is said in a moment and one that is not: does the moment's picture rank the first above the "
+                "second? The words themselves are not read. Chance: one half.",
+                (("said_word", "the model"), ("said_word_counts", "counts of the learned videos")),
+                *_AGAINST_COUNTS,
+            ),
+            Question(
+                "Name the action or the thing",
+                "The two questions below together. Chance: a uniform guess.",
+                (
+                    ("verb_and_noun_zero_shot", "the model"),
+                    ("verb_and_noun_zero_shot_counts", "counts of the learned videos"),
+                ),
+                *_AGAINST_COUNTS,
+            ),
+            Question(
                 "Name the action",
                 "The likeliest of the known actions at the first blank of the template; the model was never trained on labels. "
                 "Chance: a uniform guess.",
-                _zero_shot("verb"),
+                (*_zero_shot("verb"), ("verb_zero_shot_counts", "counts of the learned videos")),
                 *_WITH_VIDEO,
             ),
             Question(
@@ -178,7 +195,7 @@ TASKS = (
             Question(
                 "Name the thing",
                 "The same for the known things at the second blank. Chance: a uniform guess.",
-                _zero_shot("noun"),
+                (*_zero_shot("noun"), ("noun_zero_shot_counts", "counts of the learned videos")),
                 *_WITH_VIDEO,
             ),
             Question(
@@ -196,10 +213,25 @@ TASKS = (
                 f"Predict the clip in {seconds}",
                 "Whether the likeliest visual token is that of the clip, from the clips up to now. Chance: always the most "
                 "frequent token.",
-                ((name, "the model"), (f"{name}_bigram_table", "a table of transitions")),
+                ((name, "the model"), (f"{name}_counts", "a table of transitions")),
                 *_AGAINST_TABLE,
             )
             for name, seconds in HORIZON_FIGURES
+        ),
+    ),
+    Task(
+        "Imagined clips",
+        (
+            Question(
+                "Imagine a clip of a sentence",
+                "Whether the first clip that a held-out sentence calls for is one that was shown while it was said. Chance: "
+                "always the most frequent one.",
+                (
+                    ("imagined_clip", "the model"),
+                    ("imagined_clip_counts", "the learned sentence most like it"),
+                ),
+                *_AGAINST_COUNTS,
+            ),
         ),
     ),
     Task(

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 from PIL import Image
 
 from multimodal.answers.display import html_environment
+from multimodal.answers.opened_store import OpenedStore
+from multimodal.answers.quality import Evaluation, Kind, Quality
 from multimodal.answers.session import open_index
 from multimodal.answers.token_names import read_token_names
 from multimodal.catalogue import Catalogue, Video
@@ -32,6 +35,13 @@ ATLAS_MOST = 256
 """Tokens in the atlas at most, the most frequent ones: more cannot be told apart on a page."""
 ATLAS_HEIGHT = 0.62
 """Of the atlas's width."""
+ANSWERS: dict[Kind, str] = {
+    "caption": "Captions",
+    "next": "Next clips",
+    "classify": "Verbs and nouns",
+    "imagine": "Imagined clips",
+}
+"""The kinds of answers whose quality stands at the top of the page."""
 THUMBNAIL_SIDE = 80
 THUMBNAIL_QUALITY = 70
 
@@ -60,9 +70,10 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
     report(1, stages, "captions")
     chosen = samples.choose_videos(used, held_out)
     materials = [read_material(store, trained.codebook, v) for v in chosen]
-    captions = samples.caption_samples(trained, materials)
+    opened = OpenedStore.of(store, catalogue, trained)
+    captions = samples.caption_samples(opened, materials)
     report(2, stages, "next clips")
-    forecasts = samples.forecast_samples(trained, materials)
+    forecasts = samples.forecast_samples(opened, materials)
     report(3, stages, "frames")
     times = [hit.frame for _, hits in searches for hit in hits] + [c.frame for c in captions]
     times += [t for f in forecasts for t in (f.now, *(h.frame for h in f.horizons)) if t]
@@ -71,15 +82,19 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
     )
     report(4, stages, "atlas of the visual tokens")
     tiles, hidden = atlas(store, trained)
-    expected = {t for f in forecasts for h in f.horizons for t, _ in h.horizon.tokens}
+    expected = {t.token for f in forecasts for h in f.horizons for t in h.horizon.tokens}
     thumbnails = {t: thumbnail(store, trained.codebook, t) for t in expected | {tile.token for tile in tiles}}
     report(5, stages, "page")
     figures = results.read_evaluation(store, catalogue)
+    qualities = {kind: opened.evaluation.quality(kind) for kind in ANSWERS}
     page = _environment().get_template(TEMPLATE).render(
         head=head(store, catalogue, trained, train_videos, held_out),
         results=results.results_by_task(figures or {}),
         figure_charts=charts.figure_charts(figures or {}),
         no_figures=results.reason_for_no_figures(figures, used, len(held_out)),
+        qualities=[(ANSWERS[kind], quality) for kind, quality in qualities.items()],
+        sure={kind: quality.above_chance for kind, quality in qualities.items()},
+        trust=what_to_trust(qualities, opened.evaluation),
         searches=searches,
         captions=captions,
         forecasts=forecasts,
@@ -99,6 +114,24 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
     path = write_whole(store.report, page.encode("utf-8", "replace"))
     report(stages, stages, str(path))
     return path
+
+
+def what_to_trust(qualities: Mapping[Kind, Quality], evaluation: Evaluation) -> str:
+    """How good the model is on this library, in plain sentences."""
+    better = [ANSWERS[kind].lower() for kind, quality in qualities.items() if quality.verdict == "better"]
+    others = [ANSWERS[kind].lower() for kind, quality in qualities.items() if quality.verdict != "better"]
+    if not better and all(quality.verdict == "unknown" for quality in qualities.values()):
+        why = evaluation.why_unknown
+        return (
+            f"Nothing says how good the model is: {why}. So words that were said and plain counts answer in its place; "
+            "no probability on this page is a confidence."
+        )
+    said = f"On the held-out videos the model is better than plain counting in: {', '.join(better)}." if better else (
+        "On the held-out videos the model is not shown to be better than plain counting in anything."
+    )  # fmt: skip
+    if others:
+        said += f" Elsewhere words that were said and plain counts answer in its place: {', '.join(others)}."
+    return f"{said} Do not rely on what is not above chance."
 
 
 def head(

@@ -101,10 +101,19 @@ def read_evaluation(store: Store, catalogue: Catalogue) -> dict[str, dict[str, f
 def names_by_task(figures: dict[str, dict]) -> list[tuple[str, list[str]]]:
     """The names of the figures that there are, task by task in reading order; those of no known task come last."""
     known = [
-        (task.title, [n for q in task.questions for n, _ in q.figures if n in figures]) for task in TASKS
+        (
+            task.title,
+            [some for q in task.questions for n, _ in q.figures for some in _with_differences(n, figures)],
+        )
+        for task in TASKS
     ]
     others = sorted(set(figures) - {n for _, names in known for n in names})
     return [(title, names) for title, names in [*known, (OTHERS, others)] if names]
+
+
+def _with_differences(name: str, figures: dict[str, dict]) -> list[str]:
+    """A figure and its differences from others, those that there are."""
+    return [n for n in figures if n == name] + [n for n in figures if n.startswith(f"{name}_minus_")]
 
 
 def results_by_task(figures: dict[str, dict]) -> list[tuple[str, list[QuestionResult]]]:
@@ -127,26 +136,38 @@ def _result(question: Question, figures: dict[str, dict]) -> QuestionResult | No
     notes = [f"{given}: {f['note']}" for _, given, f in there if f["value"] is None]
     notes += dict.fromkeys(figure.note for figure in computed if figure.note)
     return QuestionResult(
-        question.title, question.explained, computed, _comparison(question, computed), tuple(notes)
+        question.title, question.explained, computed, _comparison(question, computed, figures), tuple(notes)
     )
 
 
-def _comparison(question: Question, figures: Sequence[QuestionFigure]) -> str:
-    """Which of two figures is better, in words; empty where a question has no two to compare."""
-    if not question.better or len(figures) != 2:
+def _comparison(question: Question, computed: Sequence[QuestionFigure], figures: dict[str, dict]) -> str:
+    """Which of the first two figures is better, in words; empty where a question has no two to compare.
+
+    By the interval of their difference where the evaluation has it, else by whether their own intervals overlap.
+    """
+    if not question.better or len(computed) < 2:
         return ""
-    first, second = figures
+    first, second = computed[:2]
     difference = abs(first.value - second.value)
     share = is_share(first.name)
     size = f"{100 * difference:.1f} points" if share else f"{number(difference)} of perplexity"
-    better, worse = first.low > second.high, first.high < second.low
-    if lower_is_better(first.name):
-        better, worse = worse, better
+    paired = figures.get(f"{first.name}_minus_{second.name.removeprefix(first.name).strip('_')}")
+    if paired is not None:
+        better, worse = paired["low"] > 0, paired["high"] < 0
+        why = (
+            f"95 % interval of the difference {100 * paired['low']:.1f} to {100 * paired['high']:.1f} points"
+        )
+        overlap = why
+    else:
+        better, worse = first.low > second.high, first.high < second.low
+        if lower_is_better(first.name):
+            better, worse = worse, better
+        why, overlap = "the intervals do not overlap", "the intervals overlap"
     if better:
-        return f"{question.better}: {size} {'more' if share else 'less'}; the intervals do not overlap."
+        return f"{question.better}: {size} {'more' if share else 'less'}; {why}."
     if worse:
-        return f"{question.worse}: {size} {'less' if share else 'more'}; the intervals do not overlap."
-    return f"The difference is {size}, but the intervals overlap: these videos do not settle it."
+        return f"{question.worse}: {size} {'less' if share else 'more'}; {why}."
+    return f"The difference is {size}, but {overlap}: these videos do not settle it."
 
 
 def reason_for_no_figures(

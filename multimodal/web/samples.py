@@ -1,4 +1,4 @@
-"""Sample answers of the report: searches, captions and forecasts chosen by rule, and the frames beside them."""
+"""Sample answers of the report: searches, captions and forecasts chosen by rule, as the commands give them, and frames."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multimodal.answers.caption import Caption, caption
-from multimodal.answers.forecast import Horizon, forecast
+from multimodal.answers.caption import Caption
+from multimodal.answers.opened_store import OpenedStore
+from multimodal.answers.results import HorizonForecast
 from multimodal.answers.search import Hit, Index
 from multimodal.answers.token_names import STOP_WORDS
 from multimodal.catalogue import Video
-from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.pictures import FrameTime
 from multimodal.segments import HORIZONS
@@ -36,7 +36,7 @@ class SearchSample:
 
 @dataclasses.dataclass(frozen=True)
 class CaptionSample:
-    """The model's caption of a moment, and the speech in it (empty where nobody speaks)."""
+    """The caption of a moment as `videobert caption` gives it, and the speech in it (empty where nobody speaks)."""
 
     video: Video
     frame: FrameTime
@@ -48,7 +48,7 @@ class CaptionSample:
 class HorizonSample:
     """The forecast at a horizon, and the token and frame of the clip that follows; ``None`` past the end of the video."""
 
-    horizon: Horizon
+    horizon: HorizonForecast
     token: int | None
     frame: FrameTime | None
 
@@ -104,7 +104,7 @@ def sample_queries(sentences: Sequence[tuple[str, str]], count: int) -> list[str
     return found
 
 
-def caption_samples(trained: Trained, materials: Sequence[Material]) -> list[CaptionSample]:
+def caption_samples(opened: OpenedStore, materials: Sequence[Material]) -> list[CaptionSample]:
     """A caption of a moment of each video, of several where there are few videos; moments with speech are preferred."""
     found = []
     for material, wanted in zip(materials, _shares(len(materials), CAPTIONS), strict=True):
@@ -113,7 +113,7 @@ def caption_samples(trained: Trained, materials: Sequence[Material]) -> list[Cap
         places = np.unique(np.linspace(0, len(visible) - 1, wanted + 2)[1:-1].round().astype(int))
         for moment in (visible[i] for i in places):
             middle = (moment.start + moment.end) / 2
-            (made,) = caption(trained, material, at=middle)
+            (made,) = opened.caption(material.video.video, at=middle)
             found.append(
                 CaptionSample(material.video, FrameTime(material.video.video, middle), moment.text, made)
             )
@@ -125,19 +125,19 @@ def _shares(of: int, count: int) -> list[int]:
     return [count // of + (i < count % of) for i in range(of)] if of else []
 
 
-def forecast_samples(trained: Trained, materials: Sequence[Material]) -> list[ForecastSample]:
+def forecast_samples(opened: OpenedStore, materials: Sequence[Material]) -> list[ForecastSample]:
     """Forecasts in the first videos of two clips or more, from where the farthest horizon is still inside the video."""
     found = []
     for material in [m for m in materials if len(m.starts) > 1][:FORECASTS]:
         last = max(min(len(material.starts) // 2, len(material.starts) - 1 - max(HORIZONS)), 0)
         at = float(material.starts[last]) + CLIP_SECONDS
-        horizons = tuple(_horizon_sample(material, at, h) for h in forecast(trained, material, at))
+        horizons = tuple(_horizon_sample(material, at, h) for h in opened.next(material.video.video, at=at))
         now = FrameTime(material.video.video, at - CLIP_SECONDS / 2)
         found.append(ForecastSample(material.video, at, now, horizons))
     return found
 
 
-def _horizon_sample(material: Material, at: float, horizon: Horizon) -> HorizonSample:
+def _horizon_sample(material: Material, at: float, horizon: HorizonForecast) -> HorizonSample:
     off = np.abs(material.starts + CLIP_SECONDS - at - horizon.seconds)
     clip = int(off.argmin())
     if off[clip] >= CLIP_SECONDS / 2:

@@ -29,6 +29,7 @@ import study_table
 import torch
 
 from flows.sizes import QUICK
+from multimodal.answers.counts import Counts
 from multimodal.captioning.generation import describer, nearest_captions
 from multimodal.captioning.options import CaptionerOptions
 from multimodal.captioning.trained import TrainedCaptioner
@@ -145,7 +146,8 @@ def of_one_modality(trained: Trained, train_videos: list[Material], corpus: Corp
     """The figures of a model that was trained on words or on visual tokens alone."""
     spoken = [s for m in train_videos for s in m.spoken() if s.text]
     cloze = cloze_figures(trained, plain_tables.paired(corpus.held_out), spoken, corpus.truth)
-    return cloze | next_token_figures(trained, train_videos, corpus.held_out)
+    counts, choices = Counts.of(train_videos), trained.vocabulary.visual
+    return cloze | next_token_figures(trained, counts, choices, corpus.held_out)
 
 
 def captioned(corpus: Corpus, trained: Trained, train_videos: list[Material]) -> dict[str, Figure]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from multimodal.answers import answer_json, session
 from multimodal.answers.cache import update_cache
+from multimodal.answers.counts import update_counts
 from multimodal.answers.forecast import SamplingOptions
 from multimodal.answers.index import index
 from multimodal.answers.session import VideoTime, resolve
@@ -143,7 +144,7 @@ def test_a_captioner_that_is_gone(changed):
         with pytest.raises(InputError, match="captioner gone"):
             session.open_captioner(changed, catalogue, session.open_trained(changed, catalogue, "cpu"))
     with pytest.raises(InputError, match="captioner gone: .*videobert captioner"):
-        answer_json.caption(changed.root, "held-100")
+        answer_json.caption(changed.root, "held-100", by="model")
     assert answer_json.caption(changed.root, "held-100", template="we [MASK]")["captions"]
 
 
@@ -156,7 +157,7 @@ def test_the_clips_that_a_text_calls_for(store):
     for token in _examples(store):
         action, thing = divmod(token, 4)
         text = f"now {kitchen.joint_samples.ACTIONS[action]} the {kitchen.joint_samples.THINGS[thing]}."
-        clips = answer_json.imagine(store.root, text, clips=3)["clips"]
+        clips = answer_json.imagine(store.root, text, clips=3, by="model")["clips"]
         assert len(clips) == 3
         for clip in clips:
             shown = int(clip["token"][1:])
@@ -189,7 +190,7 @@ def test_only_tokens_that_the_codebook_uses(store):
     tokens = {
         int(clip["token"][1:])
         for text in ("slowly", "in a bowl", "!")
-        for clip in answer_json.imagine(store.root, text, clips=16)["clips"]
+        for clip in answer_json.imagine(store.root, text, clips=16, by="model")["clips"]
     }
     assert tokens <= set(_examples(store))
 
@@ -232,7 +233,7 @@ def test_what_cannot_be_imagined(store, tmp_path, text, options, words):
     if "out" in options:
         options = {"out": tmp_path / options["out"]}
     with pytest.raises(InputError, match=words):
-        answer_json.imagine(store.root, text, **options)
+        answer_json.imagine(store.root, text, by="model", **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -251,7 +252,7 @@ def test_captions_in_a_file(store, tmp_path):
 
 
 def test_what_comes_next_as_a_document(store):
-    plain = answer_json.forecast(store.root, "held-100@9")
+    plain = answer_json.forecast(store.root, "held-100@9", by="model")
     assert plain["at"] == 9 and [h["seconds"] for h in plain["horizons"]] == [1.5, 3, 6, 12]
     assert plain["heard"] is None and "rollout" not in plain
     heard = answer_json.forecast(store.root, "held-100@9", words=True)
@@ -268,11 +269,13 @@ def test_what_comes_next_as_a_document(store):
 
 
 def test_names_as_a_document(store):
-    found = answer_json.classify(store.root, "held-100", verbs=["cut", "wash"], nouns=["onion"])
-    assert len(found["moments"]) == 6
-    for moment in found["moments"]:
-        assert [set(n) for n in moment["verbs"]] == [{"name", "probability", "log_p", "aligned"}] * 2
-    assert json.dumps(found)
+    for by, given in (("model", "aligned"), ("plain", "seen")):
+        found = answer_json.classify(store.root, "held-100", verbs=["cut", "wash"], nouns=["onion"], by=by)
+        assert len(found["moments"]) == 6
+        for moment in found["moments"]:
+            assert {n["name"] for n in moment["verbs"]} == {"cut", "wash"}
+            assert all(n[given] is not None and 0 <= n["probability"] <= 1 for n in moment["verbs"])
+        assert json.dumps(found)
 
 
 # what a question imports
@@ -295,6 +298,7 @@ def test_a_question_imports_only_what_it_needs(changed, question, model, others)
         trained, videos = session.open_trained(changed, catalogue, "cpu"), usable(catalogue)
     index(changed, trained, videos, lambda *_: None)
     update_cache(changed, trained, videos, lambda *_: None)
+    update_counts(changed, trained, train_and_held_out(changed, videos, trained.codebook)[0])
     if not model:
         with contextlib.closing(sqlite3.connect(changed.catalogue)) as db, db:
             db.execute("DELETE FROM current WHERE kind = 'model'")

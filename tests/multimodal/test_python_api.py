@@ -273,7 +273,9 @@ def test_every_answer_shows_its_pictures_and_runs_nothing(opened):
         (opened.caption(HOSTILE), 2),
         (opened.next(f"{HOSTILE}@5", words=True, rollout=3), 1 + 4 * 3 + 2),
         (opened.classify(HOSTILE, verbs=["peel", "wash"], nouns=["egg"]), 2),
-        (opened.imagine("peel the onion"), 3),
+        (opened.imagine("peel the onion"), 2),
+        (opened.imagine("peel the onion", by="model"), 3),
+        (opened.classify(HOSTILE, verbs=["peel", "wash"], by="model"), 2),
     ):
         page = Page(answer._repr_html_())
         assert len(page.pictures()) >= least
@@ -285,10 +287,10 @@ def test_every_answer_shows_its_pictures_and_runs_nothing(opened):
 
 
 def test_a_long_answer_shows_its_first_items(opened):
-    captions = opened.caption("long")
+    captions = opened.caption("long", by="model")
     words = Page(captions._repr_html_()).words
     assert len(captions) > MOST_SHOWN and f"and {len(captions) - MOST_SHOWN} more" in words
-    assert words.count("template 0.") == MOST_SHOWN
+    assert words.count(", template") == MOST_SHOWN
 
 
 def test_a_video_that_moved_away_leaves_a_gap(tmp_path):

@@ -145,13 +145,12 @@ def test_every_video_has_its_outcome(page):
 
 def test_answers_come_with_frames_and_words(page):
     for words in (
-        "caption",
-        "Now let me show you how to",
+        "caption: the words heard",
         "followed by v0000",
-        "speech",
-        "% likely",
+        "What to trust Nothing says how good the model is",
     ):
         assert words in page.words
+    assert "% likely" not in page.words, "the model is not evaluated"
     assert "moved away" not in page.words
     assert page.words.count("✓ right") >= 1
     assert "a training video" in page.words
@@ -202,6 +201,25 @@ def test_figures_stand_side_by_side_with_chance_and_interval(store):
         assert words in page.words, words
     marks = [a["style"] for tag, a in page.tags if tag == "i" and a["class"] == "chance"]
     assert "left:12.50%" in marks
+
+
+def test_the_model_s_answers_are_shown_where_it_is_better(store):
+    """Its captions and probabilities appear, and the top says of which answers nothing is known."""
+    better = {"value": 0.3, "low": 0.2, "high": 0.4, "chance": 0.0, "n": 9, "note": ""}
+    given = {"value": 0.9, "low": 0.8, "high": 1.0, "chance": 0.2, "n": 9, "note": ""}
+    worse = given | {"value": 0.6, "low": 0.5, "high": 0.7}
+    figures = {"next_token": given, "next_token_counts": worse, "next_token_minus_counts": better,
+               "caption_micro_cider": given, "caption_micro_cider_of_nearest_neighbour": worse,
+               "caption_micro_cider_minus_nearest_neighbour": better}  # fmt: skip
+    path = store.evaluation("m.step-40.none.x")
+    path.parent.mkdir()
+    path.write_text(canonical_json(figures))
+    with Catalogue(store.catalogue) as catalogue:
+        catalogue.set_current("evaluation", path.name)
+    words = page_of(store).words
+    assert "% likely" in words and "by the cloze template" in words and "Now let me show you how to" in words
+    assert "better than plain counting in: captions, next clips. " in words
+    assert "30.0 points more; 95 % interval of the difference 20.0 to 40.0" in words
 
 
 def test_tokens_are_shown_by_number_and_name(store, page):
@@ -306,7 +324,15 @@ def test_every_figure_that_an_evaluation_can_make_is_known_by_its_task():
     names |= {f"{s}_{m}" for s in ("search", "moment_to_text", "reference_search", "reference_moment_to_text")
               for m in ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank")}  # fmt: skip
     names |= {f"cloze_perplexity_{kind}" for kind in PERPLEXITIES.values()} | set(PERPLEXITIES)
-    names |= {f"{figure_name(h)}{end}" for h in HORIZONS for end in ("", "_bigram_table")}
+    counted = [figure_name(h) for h in HORIZONS]
+    counted += [
+        "said_word",
+        "imagined_clip",
+        *(f"{kind}_zero_shot" for kind in ("verb", "noun", "verb_and_noun")),
+    ]
+    names |= {f"{name}{end}" for name in counted for end in ("", "_counts", "_minus_counts")}
+    names |= {"caption_micro_cider_of_template", "caption_micro_cider_of_nearest_neighbour"}
+    names |= {f"caption_micro_cider{of}_minus_nearest_neighbour" for of in ("", "_of_template")}
     by_task = results.names_by_task({name: number_of(1, 2) for name in names} | {"mine": number_of(1, 2)})
     assert by_task[-1] == (results.OTHERS, ["mine"])
     assert {name for _, task in by_task[:-1] for name in task} == names
@@ -367,11 +393,11 @@ def test_the_table_has_a_line_for_each_figure_under_its_task():
 
 def test_curves_are_drawn_where_there_are_two_places_at_least():
     assert charts.figure_charts({"next_token": number_of(0.5, 0.1)}) == []
-    ends = ("", "_bigram_table")
+    ends = ("", "_counts")
     given = {f"{figure_name(h)}{end}": number_of(1 / h, 0.1, 0.0, 1.0) for h in HORIZONS[:2] for end in ends}
     (curve,) = charts.figure_charts(given)
     assert [words for _, words in curve.x_ticks] == ["1.5 s", "3 s"]
-    assert [series.name for series in curve.series] == ["the model", "bigram table", "chance"]
+    assert [series.name for series in curve.series] == ["the model", "table of transitions", "chance"]
     model = curve.series[0]
     (x, low, high, y, words), (_, _, _, lower, _) = model.dots
     assert high < y < low or (high, low) == (charts.TOP, charts.HEIGHT - charts.BOTTOM)
