@@ -54,6 +54,10 @@ def load(name: str, weights: Path, device: str | torch.device = "cpu", precision
     layout = torch.channels_last if isinstance(network.trunk, PerFrame) else torch.channels_last_3d
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     network.trunk.eval().requires_grad_(False).to(device, dtype, memory_format=layout)
+    if (device.type, precision) == ("cpu", "fp32"):
+        from vision.winograd import replace_convolutions
+
+        replace_convolutions(network.trunk)
     # The head stays in float32: it works on pooled features, which are float32.
     network.head.eval().requires_grad_(False).to(device)
     recipe = {

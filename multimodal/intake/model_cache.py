@@ -1,4 +1,4 @@
-"""The models that a worker thread has loaded: Whisper and a backbone by name, from verified weights."""
+"""The models that are loaded: Whisper for each worker thread, and a backbone by name for all, from verified weights."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ assert tuple(BACKBONE_WEIGHTS) == backbones.BACKBONES
 
 
 class _ThreadModels(threading.local):
-    """Each thread has models of its own: Whisper's key-value cache hooks into the model while it decodes."""
+    """Each thread has a Whisper model of its own: its key-value cache hooks into the model while it decodes."""
 
     def __init__(self) -> None:
         self.by_key: dict[tuple[str, str, str], Any] = {}
 
 
 models = _ThreadModels()
+_backbones_lock = threading.Lock()
+backbones_by_name: dict[tuple[str, str], Backbone] = {}
 
 
 def whisper_identity(name: str) -> str:
@@ -72,9 +74,9 @@ def whisper(name: str, device: str) -> SpeechModel:
 
 
 def backbone(name: str, device: str) -> Backbone:
-    """The backbone of this thread. Raises :class:`InputError` where it cannot be had."""
-    key = ("backbone", name, device)
-    if key not in models.by_key:
-        weights = _fetched("--backbone", name, BACKBONE_WEIGHTS[name])
-        models.by_key[key] = backbones.load(name, weights, device)
-    return models.by_key[key]
+    """The backbone, one for all threads. Raises :class:`InputError` where it cannot be had."""
+    with _backbones_lock:
+        if (name, device) not in backbones_by_name:
+            weights = _fetched("--backbone", name, BACKBONE_WEIGHTS[name])
+            backbones_by_name[name, device] = backbones.load(name, weights, device)
+        return backbones_by_name[name, device]

@@ -121,7 +121,7 @@ def load_models(options: IngestOptions, network: Path | None) -> None:
     if network is None:
         model_cache.backbone(options.backbone, "cpu")
     else:
-        model_cache.models.by_key["backbone", options.backbone, "cpu"] = backbones.load(
+        model_cache.backbones_by_name[options.backbone, "cpu"] = backbones.load(
             options.backbone, network
         )
 

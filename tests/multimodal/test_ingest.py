@@ -65,14 +65,14 @@ def test_a_backbone_that_gives_no_numbers_is_told(tmp_path, weights_or_skip):
     """The real network, with its last numbers spoilt as by a broken processor: nothing of it is stored."""
     weights_or_skip("mobilenetv2-imagenet")
     video, store = silent_video(tmp_path), Store(tmp_path / "store")
-    model_cache.models.by_key.clear()
+    model_cache.backbones_by_name.clear()
     spoilt = model_cache.backbone("mobilenetv2", "cpu")
     with torch.no_grad():
         next(spoilt.network.trunk.parameters()).fill_(float("nan"))
     try:
         outcome = ingest.ingest(store, video, IngestOptions(backbone="mobilenetv2"), "cpu", threads=1)
     finally:
-        model_cache.models.by_key.clear()
+        model_cache.backbones_by_name.clear()
     assert outcome.state == "refused" and outcome.features is None
     assert "clip at 0 s" in outcome.reason and "mobilenetv2" in outcome.reason
     assert not list((store.root / "features").glob("*.safetensors"))
