@@ -1,14 +1,15 @@
-"""Backbones: CPU seconds a clip, against the same networks in eager fp32; and whether bf16 keeps the visual tokens.
+"""Backbones: CPU seconds a clip, against the same networks in eager fp32; and whether ours keep the visual tokens.
 
     python tests/benchmarks/features.py [i3d] [s3d] [mobilenetv2] [resnet50]
 
 The peer is eager fp32 with separate batch normalisations and PyTorch's default memory layout, one clip at a time:
 torchvision's network as it is; for I3D, which torchvision lacks, the same convolutions followed by normalisations that
 change nothing. Published weights are used where they can be fetched, else random ones.
-Then the visual tokens of real clips are compared, from fp32 features and from ours, with a codebook fitted to the fp32
-features (7^2 leaves for about 240 clips, by `shape_for`). One thread, rounds interleaved, medians.
+Then the visual tokens of real clips are compared, from the features of the direct convolutions in fp32 and from ours,
+with a codebook fitted to the former (7^2 leaves for about 240 clips, by `shape_for`). One thread, rounds interleaved, medians.
 """
 
+import resource
 import sys
 import tempfile
 import time
@@ -28,7 +29,7 @@ from vision.backbones import BACKBONES, has_fast_bf16, load  # noqa: E402
 from vision.codebook import Codebook, CodebookOptions, shape_for  # noqa: E402
 from vision.errors import MediaError  # noqa: E402
 from vision.features import Backbone  # noqa: E402
-from vision.networks import MaxPool3x3x3  # noqa: E402
+from vision.networks import BUILDERS, MaxPool3x3x3  # noqa: E402
 from vision.readers import read_clips  # noqa: E402
 
 ROUNDS = 7
@@ -47,9 +48,9 @@ class Plain(nn.Module):
         return self.norm(self.convolution(x))
 
 
-def plain_i3d(ours: Backbone) -> nn.Module:
-    """I3D from our fp32 network, with separate normalisations and the library's pools and layout."""
-    trunk = ours.network.trunk
+def plain_i3d(weights: Path) -> nn.Module:
+    """I3D with separate normalisations and the library's convolutions, pools and layout."""
+    trunk = BUILDERS["i3d"](weights).trunk
     for module in list(trunk.modules()):
         for name, part in list(module.named_children()):
             if isinstance(part, nn.Conv3d):
@@ -65,7 +66,7 @@ def plain(name: str, weights: Path) -> nn.Module:
     from torchvision.models.video import s3d
 
     if name == "i3d":
-        return plain_i3d(load(name, weights, precision="fp32"))
+        return plain_i3d(weights)
     network = {"s3d": s3d, "mobilenetv2": mobilenet_v2, "resnet50": resnet50}[name](weights=None)
     network.load_state_dict(torch.load(weights, weights_only=True))
     return network.eval()
@@ -118,11 +119,11 @@ def measure(name: str, folder: Path, clips: list[np.ndarray]) -> None:
     rounds = [(seconds(eager), seconds(lambda: ours(frames))) for _ in range(ROUNDS)][1:]
     theirs, mine = np.median(rounds, 0)
     print(f"{name:<12}{whose:<15}eager fp32 {theirs:6.3f}  ours ({ours.precision}) {mine:6.3f} CPU s a clip   x{theirs / mine:.2f}", flush=True)  # fmt: skip
+    print(f"{'':<12}peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB", flush=True)  # fmt: skip
     if clips:
-        exact, fast = (
-            load(name, weights, precision="fp32"),
-            np.concatenate([ours(clip[None]) for clip in clips]),
-        )
+        exact = Backbone(name, {}, ours.device, "fp32", BUILDERS[name](weights))
+        exact.network.trunk.eval()
+        fast = np.concatenate([ours(clip[None]) for clip in clips])
         slow = np.concatenate([exact(clip[None]) for clip in clips])
         k, depth = shape_for(len(clips))
         book = Codebook(CodebookOptions(k=k, depth=depth)).fit(slow)
