@@ -8,6 +8,7 @@ Shapes: N clips, C channels, O channels of the output, T frames, H x W positions
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -124,21 +125,42 @@ class _Rows:
     A row is longer than its values, since the same place of rows a power of two apart would lie in one set of a cache.
     """
 
-    def __init__(self, memory: torch.Tensor, products: int) -> None:
-        self.rows = memory.numpy()
-        self.by_product = memory[:, :-16].unflatten(1, (products, -1)).transpose(0, 1)
+    SPARE = 16
+
+    def __init__(self, memory: np.ndarray, products: int) -> None:
+        self.rows = memory
+        values = torch.from_numpy(memory)[:, : -self.SPARE]
+        self.by_product = values.unflatten(1, (products, -1)).transpose(0, 1)
 
 
-def _blocks(filters_FCO: torch.Tensor, tiles: int, rows_per_tile: int = 1) -> Iterator[tuple[int, _Rows, _Rows]]:
+_of_thread = threading.local()
+
+
+def _memory(size: int) -> np.ndarray:
+    """float32 [size], kept for the next call of this thread: fresh memory costs more than what is done in it."""
+    if len(getattr(_of_thread, "memory", ())) < size:
+        _of_thread.memory = np.empty(size, np.float32)
+    return _of_thread.memory[:size]
+
+
+def _blocks(
+    filters_FCO: torch.Tensor, tiles: int, rows_per_tile: int = 1
+) -> Iterator[tuple[int, _Rows, _Rows]]:
     """The first tile of each block, with memory for its transformed input and output."""
-    products, *widths = filters_FCO.shape
-    rows = max(LEAST_ROWS, BLOCK * widths[0] * widths[1] // sum(widths))
+    products, channels, outputs = filters_FCO.shape
+    rows = max(LEAST_ROWS, BLOCK * channels * outputs // (channels + outputs))
     count = -(-tiles * rows_per_tile // rows)  # blocks, and tiles of a block: about as many in each
     size = -(-tiles // count)
-    memory = [torch.empty(size * rows_per_tile, products * width + 16) for width in widths]
+    widths = [products * width + _Rows.SPARE for width in (channels, outputs)]
+    memory = _memory(size * rows_per_tile * sum(widths))
     for first in range(0, tiles, size):
         here = min(size, tiles - first) * rows_per_tile
-        yield first, *(_Rows(part[:here], products) for part in memory)
+        inputs, products_of_them = np.split(memory[: here * sum(widths)], [here * widths[0]])
+        yield (
+            first,
+            _Rows(inputs.reshape(here, -1), products),
+            _Rows(products_of_them.reshape(here, -1), products),
+        )
 
 
 def replace_convolutions(module: nn.Module) -> None:

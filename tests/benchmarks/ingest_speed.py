@@ -121,9 +121,7 @@ def load_models(options: IngestOptions, network: Path | None) -> None:
     if network is None:
         model_cache.backbone(options.backbone, "cpu")
     else:
-        model_cache.backbones_by_name[options.backbone, "cpu"] = backbones.load(
-            options.backbone, network
-        )
+        model_cache.backbones_by_name[options.backbone, "cpu"] = backbones.load(options.backbone, network)
 
 
 def ours(path: Path, options: IngestOptions) -> None:

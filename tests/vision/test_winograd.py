@@ -71,7 +71,9 @@ def test_the_first_convolution_is_pytorchs(size):
 
 def test_another_memory_layout_gives_the_same():
     for kind, kernel, stride in ((WinogradConv3d, 3, 1), (WinogradStem, 7, 2), (Pointwise, 1, 1)):
-        make = SameConv3d(3, 8, kernel, stride) if stride > 1 else nn.Conv3d(3, 8, kernel, padding=kernel // 2)
+        make = (
+            SameConv3d(3, 8, kernel, stride) if stride > 1 else nn.Conv3d(3, 8, kernel, padding=kernel // 2)
+        )
         ours, x = kind(frozen(make)), channels_last(1, 3, 8, 20, 20)
         torch.testing.assert_close(ours(x), ours(x.contiguous()), rtol=0, atol=0)
 
