@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ import torch
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.inference.cloze import known_ids, visual_probabilities
 from multimodal.inference.trained import Trained
-from multimodal.library import Material
 from multimodal.segments import SILENT_TOKENS
 from multimodal.store import InputError, Store
 from multimodal.tokens import PICTURE_SIDE, describe
@@ -28,8 +27,7 @@ GAP, GREY = 4, 128
 class Imagined:
     """A predicted clip: its visual token, the token's probability, and the real clip nearest to the token's centroid,
     ``video`` (a digest) from ``start`` to ``end`` s. ``video`` is empty for an imported token, which has no clip.
-
-    Plainly: a clip that was shown while the nearest sentence was said, without a probability.
+    By counts it has no probability.
     """
 
     token: int
@@ -58,9 +56,7 @@ def imagine(store: Store, trained: Trained, text: str, clips: int = CLIPS) -> li
         (p_V,) = visual_probabilities(trained, [words], [[*tokens, -1]], allowed=allowed)
         best, token = p_V.max(-1)
         tokens.append(int(token))
-        video, start = described["examples"].get(str(int(token)), ("", 0.0))
-        end = start + CLIP_SECONDS if video else start
-        found.append(Imagined(int(token), float(best), video, start, end))
+        found.append(_imagined(described["examples"], int(token), float(best)))
     return found
 
 
@@ -70,28 +66,19 @@ def check_clips(clips: int) -> None:
         raise InputError(f"--clips {clips}: from 1 to {SILENT_TOKENS}, the longest run that the model reads")
 
 
-def look_up(
-    read: Callable[[str], Material | None], table: WordsAndTokens, text: str, clips: int = CLIPS
+def count_clips(
+    store: Store, trained: Trained, table: WordsAndTokens, text: str, clips: int = CLIPS
 ) -> list[Imagined]:
-    """The first ``clips`` clips of the learned moment whose words are most like ``text``; empty where none shares a word.
-
-    ``read``: a video's digest -> its material, ``None`` where it was removed. Raises :class:`InputError` for ``clips`` out
-    of range.
-    """
+    """``clips`` visual tokens that are shown while the words of ``text`` are said, those that fit them best first; empty
+    where nobody says any. Raises :class:`InputError` for ``clips`` out of range."""
     check_clips(clips)
-    moment = table.saying(text)
-    if moment is None:
-        return []
-    video, start, _ = table.counts.source(moment)
-    material = read(video)
-    own = next((s for s in material.spoken() if s.start == start), None) if material is not None else None
-    if own is None:
-        return []
-    begin = [float(material.starts[clip]) for clip in own.clips]
-    return [
-        Imagined(token, None, video, at, at + CLIP_SECONDS)
-        for token, at in list(zip(own.tokens, begin, strict=True))[:clips]
-    ]
+    examples = describe(store, trained.codebook)["examples"]
+    return [_imagined(examples, token, None) for token in table.shown_with(text, clips)]
+
+
+def _imagined(examples: Mapping[str, tuple[str, float]], token: int, probability: float | None) -> Imagined:
+    video, start = examples.get(str(token), ("", 0.0))
+    return Imagined(token, probability, video, start, start + CLIP_SECONDS if video else start)
 
 
 def strip(paths: Sequence[Path | None]) -> bytes:

@@ -208,8 +208,8 @@ class OpenedStore(OpenedModel):
     def imagine(self, text: str, *, clips: int | None = None, by: By = "auto") -> ImagineAnswer:
         """The visual tokens that ``text`` calls for, one after the other, with the stored clip nearest to each.
 
-        ``clips``: how many clips of 1.5 s, where ``None`` 3. ``by``: ``model``; ``plain``, the clips of the learned moment
-        whose words are most alike; ``auto``, what is better on held-out videos, and the model where nobody says a word of it.
+        ``clips``: how many clips of 1.5 s, where ``None`` 3. ``by``: ``model``; ``plain``, what is shown while its words
+        are said; ``auto``, what is better on held-out videos, and the model where nobody says a word of it.
         """
         check_by(by)
         from multimodal.answers import imagine as images
@@ -217,7 +217,7 @@ class OpenedStore(OpenedModel):
         quality, count = self.evaluation.quality("imagine", by), images.CLIPS if clips is None else clips
         found: list[Imagined] = []
         if quality.method == "plain":
-            found = images.look_up(self._material_of, self.words_and_tokens, text, count)
+            found = images.count_clips(self.store, self.trained, self.words_and_tokens, text, count)
             if by == "auto" and not found:
                 quality = self.evaluation.quality("imagine", "model")
         if quality.method != "plain":
@@ -227,10 +227,6 @@ class OpenedStore(OpenedModel):
             tuple(ImaginedClip(self._token(c.token, c.probability), self._nearest(c)) for c in found),
             quality,
         )
-
-    def _material_of(self, digest: str) -> Material | None:
-        video = self.catalogue.get(digest)
-        return None if video is None else self._material(video)
 
     def _nearest(self, clip: Imagined) -> NearestClip | None:
         known = self.catalogue.get(clip.video)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multimodal.answers.counts import Counts, Rows, stems
+from multimodal.answers.counts import Counts, stems
 from multimodal.answers.token_names import content_words
 from multimodal.segments import CONTEXT
 
@@ -142,36 +142,44 @@ class WordsAndTokens:
         return bool(self._says(name).any())
 
     def alike(self, tokens: Sequence[int], without: str | None = None) -> int | None:
-        """The moment whose visual tokens are most like ``tokens``, ``None`` where none shares one of them."""
-        return self._nearest(self.counts.shown, self._shown_M, tokens, without)
+        """The moment with the largest cosine to ``tokens`` by tf-idf of its different tokens, of equals the first; ``None``
+        where none shares one of them."""
+        shown = self.counts.shown
+        shares = np.isin(shown.values, sorted(set(tokens))) & self._counted(without)[self._shown_M]
+        if not shares.any():
+            return None
+        # a token that all moments show has no weight, but is better than none
+        weight = np.log(self.moments / np.bincount(shown.values)[shown.values[shares]]) + 1e-6
+        score_M = np.bincount(self._shown_M[shares], weight, self.moments)
+        return int((score_M / np.sqrt(np.maximum(shown.lengths, 1))).argmax())
 
-    def saying(self, text: str, without: str | None = None) -> int | None:
-        """The moment whose words are most like those of ``text``, ``None`` where none shares one of them."""
-        return self._nearest(self.counts.said, self._said_M, self.counts.stems_of(text), without)
+    def shown_with(self, text: str, top: int) -> list[int]:
+        """The ``top`` visual tokens that fit the words of ``text`` best, of those that are shown while one of them is said."""
+        shown = self.counts.shown.values
+        usual_V = np.bincount(shown, minlength=self.choices) / max(len(shown), 1)
+        score_V, near_V = np.log(np.maximum(usual_V, 1e-12)), np.zeros(self.choices)
+        for stem in self.counts.stems_of(text):
+            count_V = np.bincount(shown[self._saying(stem)[self._shown_M]], minlength=self.choices)
+            near_V += count_V
+            share_V = (count_V + PRIOR * usual_V) / (count_V.sum() + PRIOR)
+            score_V += np.log(np.divide(share_V, usual_V, out=np.ones(self.choices), where=usual_V > 0))
+        order = np.argsort(-score_V, kind="stable")
+        return order[near_V[order] > 0][:top].tolist()
+
+    def _saying(self, stem: int) -> np.ndarray:
+        """bool [M]: the moments in which a word of this stem is said."""
+        said_M = np.zeros(self.moments, bool)
+        said_M[self._said_M[self.counts.said.values == stem]] = True
+        return said_M
 
     def _says(self, name: str) -> np.ndarray:
+        """bool [M]: the moments in which all words of a name are said."""
         wanted = self.counts.stems_of(name)
         said_M = np.full(self.moments, bool(wanted))
         for stem in wanted:
-            one_M = np.zeros(self.moments, bool)
-            one_M[self._said_M[self.counts.said.values == stem]] = True
-            said_M &= one_M
+            said_M &= self._saying(stem)
         return said_M
 
     def _counted(self, without: str | None) -> np.ndarray:
         """bool [M]: the moments of the other videos."""
         return self.counts.video_M != (-2 if without is None else self.counts.place(without))
-
-    def _nearest(
-        self, rows: Rows, row_of: np.ndarray, wanted: Sequence[int], without: str | None
-    ) -> int | None:
-        """The row with the largest cosine to ``wanted`` by tf-idf, of equals the first."""
-        counted_M = self._counted(without)
-        size_M = np.bincount(row_of, minlength=self.moments)
-        shares = np.isin(rows.values, [w for w in set(wanted) if w >= 0]) & counted_M[row_of]
-        if not shares.any():
-            return None
-        frequency = np.bincount(rows.values)
-        weight = np.log(self.moments / frequency[rows.values[shares]]) + 1e-6
-        score_M = np.bincount(row_of[shares], weight, self.moments) / np.sqrt(np.maximum(size_M, 1))
-        return int(score_M.argmax())

@@ -64,7 +64,7 @@ ASKED = {
 PLAIN = {
     "next": "table of transitions",
     "classify": "counts of words",
-    "imagine": "most alike sentence",
+    "imagine": "counts of words",
     "caption": "words that were said",
 }
 """The plain method of each kind, for people."""

@@ -25,7 +25,7 @@ from multimodal.store import Store, canonical_json, recipe, write_whole
 from multimodal.tokens import train_and_held_out
 from multimodal.vocabulary import TEMPLATE
 
-VERSION = 5
+VERSION = 6
 
 
 def evaluate_store(

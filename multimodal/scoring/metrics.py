@@ -56,7 +56,6 @@ def evaluate(
     """
     paired = [s for m in held_out for s in m.spoken() if s.text and s.tokens]
     train = [s for m in train_videos for s in m.spoken() if s.text]
-    shown = [s for s in train if s.tokens]
     counts, choices = Counts.of(train_videos), trained.vocabulary.visual
     stages: list[tuple[str, Callable[[], dict[str, Figure]]]] = [
         ("cloze", lambda: cloze_figures(trained, paired, train, truth, seed)),
@@ -64,7 +63,7 @@ def evaluate(
         ("next token", lambda: next_token_figures(trained, counts, choices, held_out, seed)),
         ("search", lambda: search_figures(trained, paired, truth, seed)),
         ("words said", lambda: said_word_figures(trained, counts, choices, paired, seed)),
-        ("clips called for", lambda: imagined_clip_figures(trained, counts, shown, paired, seed)),
+        ("clips called for", lambda: imagined_clip_figures(trained, counts, paired, seed)),
     ]
     if truth is not None:
         stages.append(("verbs and nouns", lambda: zero_shot_figures(trained, counts, held_out, truth, seed)))

@@ -74,13 +74,12 @@ def _blank_probabilities(
 
 
 def imagined_clip_figures(
-    trained: Trained, counts: Counts, learned: Sequence[Segment], paired: Sequence[Segment], seed: int = 0
+    trained: Trained, counts: Counts, paired: Sequence[Segment], seed: int = 0
 ) -> dict[str, Figure]:
     """``imagined_clip``, ``…_counts``, ``…_minus_counts``: is the first clip that `imagine` calls for one that was shown?
 
-    A question is a held-out sentence; right is a visual token of the clips that were shown while it was said. ``learned``:
-    the moments of ``counts``, in their order; the plain answer is the first clip of the one whose words are most alike.
-    Chance is the most frequent token that was learned.
+    A question is a held-out sentence; right is a visual token of the clips that were shown while it was said. The
+    counts' answer is the token that fits the words best by naive Bayes. Chance is the most frequent token that was learned.
     """
     choices = trained.vocabulary.visual
     asked, note = sample_questions(paired, seed, what="sentences")
@@ -94,7 +93,7 @@ def imagined_clip_figures(
     )  # fmt: skip
     model, plain = ScoredQuestions(), ScoredQuestions()
     for s, token in zip(asked, p_NV.argmax(-1).tolist(), strict=True):
-        nearest = table.saying(s.text)
+        counted = table.shown_with(s.text, 1)
         model.add(s.video, token in s.tokens, usual in s.tokens)
-        plain.add(s.video, nearest is not None and learned[nearest].tokens[0] in s.tokens, usual in s.tokens)
+        plain.add(s.video, bool({*counted} & {*s.tokens}), usual in s.tokens)
     return compared("imagined_clip", model, plain, seed, note)

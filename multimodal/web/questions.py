@@ -228,7 +228,7 @@ TASKS = (
                 "always the most frequent one.",
                 (
                     ("imagined_clip", "the model"),
-                    ("imagined_clip_counts", "the learned sentence most like it"),
+                    ("imagined_clip_counts", "counts of the learned videos"),
                 ),
                 *_AGAINST_COUNTS,
             ),

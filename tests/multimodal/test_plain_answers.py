@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from multimodal.answers.caption import plain_captions
 from multimodal.answers.classify import count_moments
 from multimodal.answers.counts import Counts, read_counts, remove_counts, stems, update_counts
-from multimodal.answers.imagine import look_up
 from multimodal.answers.plain import DISCOUNT, NGrams, WordsAndTokens
 from multimodal.catalogue import Catalogue
 from multimodal.library import read_material
@@ -95,13 +94,11 @@ def test_words_are_counted_where_it_looks_alike(table):
     assert (both.said, apart.said) == (1, 0), "a name is said where all its words are"
 
 
-def test_the_moment_that_looks_or_sounds_most_alike(table):
+def test_the_moment_that_looks_most_alike(table):
     counts = table.counts
     assert counts.source(table.alike([1, 1])) == ("a" * 64, 4.5, 9.0)
     assert counts.source(table.alike([0], "a" * 64)) == ("b" * 64, 0.0, 4.5)
     assert table.alike([9]) is None and table.alike([1], "a" * 64) is None
-    assert counts.source(table.saying("Stirring an onion!")) == ("b" * 64, 4.5, 9.0)
-    assert table.saying("the and") is None and table.saying("zebra") is None
 
 
 def test_a_name_that_is_said_in_the_moment_comes_first(table):
@@ -162,13 +159,9 @@ def test_a_caption_is_what_is_heard_or_was_heard_where_it_looks_alike(store):
     assert {(c.text, c.source) for c in plain_captions(found, catalogue, table, unlike)} == {("", None)}
 
 
-def test_clips_of_the_sentence_that_is_most_alike(table):
-    materials = {m.video.video: m for m in (
-        joint_samples.material("a" * 64, [CUT_ONION, CUT_CARROT]), joint_samples.material("b" * 64, [CUT_ONION, STIR_ONION]),
-    )}  # fmt: skip
-    clips = look_up(materials.get, table, "cut that carrot", 2)
-    assert [(c.token, c.video, c.start, c.probability) for c in clips] == [
-        (1, "a" * 64, 4.5, None),
-        (1, "a" * 64, 6.0, None),
-    ]
-    assert look_up(materials.get, table, "zebra") == look_up(lambda _: None, table, "cut") == []
+def test_clips_that_are_shown_while_words_are_said(table):
+    assert table.shown_with("Stirring an onion!", 5) == [4, 0], (
+        "stir is said while 4 is shown alone, onion with 0 too"
+    )
+    assert table.shown_with("cut that carrot", 1) == [1]
+    assert table.shown_with("the and", 3) == table.shown_with("zebra", 3) == []
