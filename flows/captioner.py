@@ -16,7 +16,7 @@ from multimodal.scoring.references import training_captions
 def learn(run: OpenedRun) -> str | None:
     """The name of the captioner; a run that was stopped goes on from its last checkpoint."""
     file = run.settings.references
-    with progress.stage("captioner") as report:
+    with progress.stage("captioner", "steps") as report:
         store, trained, videos = run.store, run.trained, run.videos
         captions = training_captions(file, store, trained.codebook, videos) if file else []
         return learn_captioner(store, trained, videos, run.settings.captioner, report, captions)

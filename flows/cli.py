@@ -39,6 +39,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PREFECTS_OWN_LOGGERS = ("EventsWorker", "APILogWorker")
 """Loggers that PREFECT_LOGGING_LEVEL does not reach; they warn when a machine is slow."""
 
+LOADING = "loading PyTorch and Prefect"
 NONE: tuple[Path, ...] = ()
 Videos = Annotated[
     tuple[Path, ...],
@@ -65,7 +66,8 @@ def run(
     """Everything: ingest, codebook, pretrain, captioner, index, evaluate, report. A second run does only what is left."""
     check_sources(videos, imports, settings.store)
     with open_run(settings) as run:
-        from flows.pipeline import pipeline
+        with progress.waiting(LOADING):
+            from flows.pipeline import pipeline
         from multimodal.web.results import read_evaluation
 
         report = run_flow(run.settings.store, pipeline, list(videos), run.settings, imports)
@@ -90,7 +92,8 @@ def ingest(
     """Transcripts and features of videos, or (--import) features, transcripts and tokens that were made elsewhere."""
     check_sources(videos, imports, settings.store)
     with open_run(settings) as run:
-        from flows.ingest import ingest_with_workers
+        with progress.waiting(LOADING):
+            from flows.ingest import ingest_with_workers
 
         run_flow(run.settings.store, ingest_with_workers, list(videos), run.settings, imports)
         print_status(run.catalogue, json_)
@@ -100,7 +103,8 @@ def ingest(
 def codebook(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
     with open_run(settings, create=False) as run:
-        from flows.codebook import make_tokens
+        with progress.waiting(LOADING):
+            from flows.codebook import make_tokens
         from multimodal.codebook_in_use import out_of_date, remedy
         from multimodal.tokens import codebook_figures, load_codebook, summary
 
@@ -119,7 +123,8 @@ def codebook(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
 def pretrain(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The joint model, from its last checkpoint where a run was stopped."""
     with open_run(settings, create=False) as run:
-        from flows.pretrain import pretrain_model
+        with progress.waiting(LOADING):
+            from flows.pretrain import pretrain_model
 
         model = run_flow(run.settings.store, pretrain_model, run.settings)
     if json_:
@@ -132,7 +137,8 @@ def pretrain(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
 def captioner(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The captioner, trained on the corpus' own sentences to write what the model sees."""
     with open_run(settings, create=False) as run:
-        from flows.captioner import make_captioner
+        with progress.waiting(LOADING):
+            from flows.captioner import make_captioner
 
         made = run_flow(run.settings.store, make_captioner, run.settings)
     if json_:
@@ -145,7 +151,8 @@ def captioner(*, settings: Settings = Settings(), json_: JsonOption = False) -> 
 def index(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The index of every moment of the store, which search reads."""
     with open_run(settings, create=False) as run:
-        from flows.index import index_videos
+        with progress.waiting(LOADING):
+            from flows.index import index_videos
 
         update = run_flow(run.settings.store, index_videos, run.settings)
     if json_:
@@ -160,7 +167,8 @@ def index(*, settings: Settings = Settings(), json_: JsonOption = False) -> None
 def evaluate(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The figures of the model on the held-out videos, each with its 95 % interval and chance; and the report."""
     with open_run(settings, create=False) as run:
-        from flows.evaluate import evaluate_model
+        with progress.waiting(LOADING):
+            from flows.evaluate import evaluate_model
         from multimodal.web.results import read_evaluation
 
         report = run_flow(run.settings.store, evaluate_model, run.settings)

@@ -28,7 +28,7 @@ def fit(run: OpenedRun) -> str:
 @task(name="encode", cache_policy=NO_CACHE, persist_result=False)
 def encode(run: OpenedRun, codebook: str) -> None:
     """The tokens of every video that has none yet."""
-    with progress.stage("tokens") as report:
+    with progress.stage("tokens", "videos") as report:
         encode_videos(run.store, codebook, run.videos, report)
 
 

@@ -18,7 +18,7 @@ from multimodal.web.report import write_report
 @task(name="figures", cache_policy=NO_CACHE, persist_result=False)
 def figures(run: OpenedRun) -> Path:
     """The file of the figures; made once for a model, its videos and a truth."""
-    with progress.stage("evaluate") as report:
+    with progress.stage("evaluate", "figures") as report:
         captioner = open_captioner(run.store, run.catalogue, run.trained)
         path = evaluate_store(
             run.store, run.trained, captioner, run.videos, report,
@@ -31,7 +31,7 @@ def figures(run: OpenedRun) -> Path:
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
 def report_page(run: OpenedRun) -> Path:
     """The path of the report: the contents of the store, the figures, sample answers."""
-    with progress.stage("report") as report:
+    with progress.stage("report", "parts") as report:
         return write_report(run.store, run.catalogue, run.trained, report)
 
 

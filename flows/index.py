@@ -29,7 +29,7 @@ class IndexUpdate:
 @task(name="index moments", cache_policy=NO_CACHE, persist_result=False)
 def index_moments(run: OpenedRun) -> IndexUpdate:
     """Adds what is new to the index, updates the caches that are searched, names the tokens, and counts for plain answers."""
-    with progress.stage("index") as report:
+    with progress.stage("index", "videos") as report:
         store, trained, videos = run.store, run.trained, run.videos
         encode_videos(store, trained.codebook, videos, report)
         new = index(store, trained, videos, report)

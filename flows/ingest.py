@@ -30,14 +30,14 @@ def ingest_video(video: Video, settings: Settings) -> Outcome:
         Store(settings.store), video, settings.ingest, settings.torch_device,
         # videos that are ingested side by side share the cores among themselves
         threads=1 if settings.max_workers > 1 else None,
-        hook=lambda share: progress.video_progress.put(video.video, video.name, share),
+        hook=lambda share, seconds: progress.video_progress.put(video.video, video.name, share, seconds),
     )  # fmt: skip
 
 
 @task(name="import", cache_policy=NO_CACHE, persist_result=False)
 def import_from_files(run: OpenedRun, imports: Imports) -> list[Video]:
     """The videos that imported files speak of, without a file of their own."""
-    with progress.stage("import") as report:
+    with progress.stage("import", "videos") as report:
         files = find_imports(imports.paths, imports.kind)
         ended = import_files(run.store, run.catalogue, files, imports.options, report)
         report(len(ended), len(ended), counts(ended))
@@ -64,11 +64,11 @@ def ingest_videos(
 
 def _ingest_files(run: OpenedRun, found: VideoFiles) -> list[Video]:
     """Every file found, as it ended."""
-    with progress.stage("ingest") as report:
+    with progress.stage("ingest", progress.video_progress.amount) as report:
         registered, unread = register(run.catalogue, found.files)
         left = [v for v in registered if not is_up_to_date(run.store, v, run.settings.ingest)]
         ended = [*unread, *(v for v in registered if v not in left)]
-        progress.video_progress.begin(report, len(left))
+        progress.video_progress.begin(report, {v.video: v.bytes for v in left})
         waiting = {ingest_video.submit(video, run.settings): video for video in left}
         for future in as_completed(list(waiting)):
             video = waiting[future]
@@ -78,7 +78,7 @@ def _ingest_files(run: OpenedRun, found: VideoFiles) -> list[Video]:
         words = counts(ended)
         if found.skipped:
             words += f"; skipped {', '.join(f'{n} {ending}' for ending, n in sorted(found.skipped.items()))}"
-        report(len(left), len(left), words)
+        report(1, 1, words)
     return ended
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows import progress
 from flows.captioner import make_captioner
 from flows.codebook import make_tokens
 from flows.evaluate import evaluate_model
@@ -24,7 +25,9 @@ def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Impor
     """Ingest, codebook, pretrain, captioner, index, evaluate; returns the report's path. Raises what its stages raise,
     and before they begin where the text checkpoint is not there."""
     with open_run(settings) as run:
-        text_start(run.settings.pretrain.text_start)
+        with progress.stage("weights") as report:
+            text_start(run.settings.pretrain.text_start)
+            report(1, 1, run.settings.pretrain.text_start)
         number = run.catalogue.begin_run("pipeline", dataclasses.asdict(run.settings))
         ingest_with_workers(videos, run.settings, imports)
         make_tokens(run.settings)

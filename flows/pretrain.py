@@ -16,7 +16,7 @@ from multimodal.training.pretraining import kept_after_removals, pretrain
 def train(run: OpenedRun, codebook: str) -> str:
     """The name of the trained model; a training that was stopped goes on from its last checkpoint."""
     name, removed, options = run.catalogue.current("model"), run.catalogue.forgotten(), run.settings.pretrain
-    with progress.stage("pretrain") as report:
+    with progress.stage("pretrain", "steps") as report:
         if name and kept_after_removals(run.store, name, codebook, run.videos, removed, options):
             report(
                 1, 1, "kept, though videos that it learned from were removed; --refit makes one without them"

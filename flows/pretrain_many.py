@@ -60,7 +60,7 @@ def pretrain_many(
         if isinstance(job, Exception):
             raise job if context.is_main else SystemExit(1)
         videos, codebook, options = job
-        with progress.stage("pretrain") if context.is_main else _silent() as report:
+        with progress.stage("pretrain", "steps") if context.is_main else _silent() as report:
             name, _ = pretrain(
                 store, videos, codebook, options, device, report, context, lambda line: progress.say(f"pretrain: {line}")
             )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flows import formatting
+from flows import formatting, progress
 from flows.formatting import Document
 from flows.options import CHOICE
 from flows.printing import JsonOption, print_json
@@ -202,7 +202,8 @@ def command(question: Question) -> Callable[..., None]:
 
     @functools.wraps(answer)
     def ask(*arguments: Any, json_: bool = False, **options: Any) -> None:
-        document = answer(*arguments, **options)
+        with progress.waiting("loading PyTorch and the model", lines=False):
+            document = answer(*arguments, **options)
         if json_:
             print_json(document)
             return

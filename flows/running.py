@@ -13,6 +13,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import progress
 from multimodal.store import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
     from flows.server import ensure_server
 
     global _under_way
-    ensure_server()
+    with progress.waiting("starting Prefect's server"):
+        ensure_server()
     tag, outcome = f"store {store.resolve()}", Future()
 
     def work() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
-from flows import options
+from flows import options, progress
 from flows.errors import FOR_PEOPLE
 from flows.options import (
     CHOICE,
@@ -195,8 +195,9 @@ class Settings:
                 f"--held-out {self.held_out:g}: a share from 0 to below 1; 0.1 keeps a tenth of the videos"
             )
         # The options classes know their ranges. Those that no setting touches are not made: they import torch.
-        for part in sorted(parts):
-            getattr(self, part)
+        with progress.waiting("loading PyTorch"):
+            for part in sorted(parts):
+                getattr(self, part)
 
     @contextlib.contextmanager
     def at(self, catalogue: Catalogue) -> Iterator[Settings]:

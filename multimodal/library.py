@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from safetensors import safe_open
 
 from multimodal.catalogue import Catalogue, Video
+from multimodal.progress import announce
 from multimodal.segments import Segment, moments, silent_segments, spoken_segments
 from multimodal.store import InputError, Store, file_digest
 from speech import sentences
@@ -91,7 +92,7 @@ def language_of(file: Path) -> str | None:
     return code if code in LANGUAGES else None
 
 
-def register(catalogue: Catalogue, files: Iterable[Path]) -> tuple[list[Video], list[Video]]:
+def register(catalogue: Catalogue, files: Sequence[Path]) -> tuple[list[Video], list[Video]]:
     """Records each file's content in the catalogue. Returns the videos, and those that cannot be read as refused.
 
     Several names of one content are one video. A file is read once, however many links lead to it.
@@ -99,7 +100,8 @@ def register(catalogue: Catalogue, files: Iterable[Path]) -> tuple[list[Video], 
     digests: dict[tuple[int, int, int, int], str] = {}
     videos: dict[str, Video] = {}
     unread: list[Video] = []
-    for file in files:
+    for read, file in enumerate(files):
+        announce("reading the files", f"{read} of {len(files)}")
         path, name = (os.fsencode(p).decode(errors="replace") for p in (file.absolute(), file.name))
         try:
             if path != str(file.absolute()):

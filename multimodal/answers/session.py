@@ -108,6 +108,8 @@ def material_of(store: Store, trained: Trained, video: Video) -> Material:
 
 def check_usable(video: Video) -> None:
     """Raises :class:`InputError` where the video was refused or not ingested."""
+    if video.state == "new":
+        raise InputError(f"video {video.name}: is not ingested yet; run `videobert run VIDEOS`")
     if video.state not in ("done", "partial"):
         raise InputError(
             f"video {video.name}: {video.state}{': ' + video.reason if video.reason else ''}; ask about another"

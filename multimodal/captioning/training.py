@@ -22,7 +22,7 @@ from multimodal.inference.trained import Trained
 from multimodal.joint.decoder import Decoder, DecoderShape
 from multimodal.library import Material, read_material
 from multimodal.objectives.captioning import CaptioningObjective
-from multimodal.progress import Report
+from multimodal.progress import Report, announce
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, canonical_json, recipe
 from multimodal.tokens import train_and_held_out
@@ -73,7 +73,7 @@ def learn_captioner(
         return name
     train_videos, _ = train_and_held_out(store, videos, trained.codebook)
     materials = [read_material(store, trained.codebook, video) for video in train_videos]
-    report(0, 1, f"encoding the moments of {len(materials)} videos")
+    announce(f"encoding the moments of {len(materials)} videos")
     corpus, referenced = gather(store, trained, materials, options, references)
     if corpus is None and referenced is None:
         return None

@@ -44,7 +44,11 @@ MOST_RESULTS = round(MAX_SECONDS / clips.CLIP_SECONDS)
 """The clips of the longest video that is admitted; a piece of audio is longer than a clip."""
 
 Hook = Callable[[float], None]
-"""Called with the share of the video that is done, 0 to 1."""
+"""Called with the share of the work that is done, 0 to 1."""
+VideoHook = Callable[[float, float], None]
+"""Called with the share of the video that is done, 0 to 1, and its length in seconds."""
+TRANSCRIPT_SHARE = 0.2
+"""Of the time that a video takes with the small models on a CPU; the features take the rest (docs/results.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +141,7 @@ def ingest(
     device: str,
     *,
     threads: int | None = None,
-    hook: Hook = lambda share: None,
+    hook: VideoHook = lambda share, seconds: None,
 ) -> Outcome:
     """Ingests one video. A file that cannot be read gives the outcome ``refused``, not an exception.
 
@@ -158,8 +162,12 @@ def ingest(
     except sandbox.SandboxError as error:
         return Outcome(video.video, "refused", str(error))
     work = _Ingestion(store, video, media, options, device)
-    transcript, sentences = work.transcript(lambda share: hook(share / 2))
-    found, count = work.features(lambda share: hook((1 + share) / 2))
+    seconds = min(media.duration, MAX_SECONDS)
+    hook(0.0, seconds)
+    transcript, sentences = work.transcript(lambda share: hook(TRANSCRIPT_SHARE * share, seconds))
+    found, count = work.features(
+        lambda share: hook(TRANSCRIPT_SHARE + (1 - TRANSCRIPT_SHARE) * share, seconds)
+    )
     state: State = "partial" if work.problems else "done"
     if not sentences and not count:
         state = "refused"

