@@ -48,7 +48,7 @@ Hook = Callable[[float], None]
 VideoHook = Callable[[float, float], None]
 """Called with the share of the video that is done, 0 to 1, and its length in seconds."""
 TRANSCRIPT_SHARE = 0.2
-"""Of the time that a video takes with the small models on a CPU; the features take the rest (docs/results.md)."""
+"""Of a video's work, as progress counts it; the features take the longer part with the small models on a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
