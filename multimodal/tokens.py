@@ -17,7 +17,7 @@ from multimodal import pictures
 from multimodal.catalogue import Catalogue, Video
 from multimodal.feature_rows import FeatureRows
 from multimodal.library import read_features, read_imported_tokens, tokens_table
-from multimodal.store import InputError, Store, canonical_json, is_published, publish_folder, write_whole
+from multimodal.store import FileBatch, InputError, Store, canonical_json, is_published, publish_folder
 from multimodal.vocabulary import visual_name
 from vision.clips import CLIP_SECONDS
 from vision.codebook import Codebook, CodebookOptions, shape_for
@@ -25,6 +25,7 @@ from vision.errors import ModelError
 
 Report = Callable[[int, int, str], None]
 PICTURE_SIDE = 160
+SYNCED_TOGETHER = 256
 """Shorter side of a token's picture in pixels."""
 VERSION = 5
 """Raise it when the same features and options would give another codebook: it is part of the address."""
@@ -255,12 +256,19 @@ def encode_videos(store: Store, digest: str, videos: Sequence[Video], report: Re
     """Writes the tokens of each video under a codebook, for those that have none yet."""
     pending = [v for v in videos if v.clips and not store.tokens(digest, v.video).exists()]
     codebook = load_codebook(store, digest) if pending else None
-    for done, video in enumerate(pending, 1):
-        starts, tokens = _tokens_of(store, codebook, video)
-        buffer = io.BytesIO()
-        pq.write_table(tokens_table(starts, tokens), buffer)
-        write_whole(store.tokens(digest, video.video), buffer.getvalue())
-        report(done, len(pending), video.name)
+    # Synced together: the sync of a small file by itself takes longer than its making.
+    batch = FileBatch()
+    try:
+        for done, video in enumerate(pending, 1):
+            starts, tokens = _tokens_of(store, codebook, video)
+            buffer = io.BytesIO()
+            pq.write_table(tokens_table(starts, tokens), buffer)
+            batch.write(store.tokens(digest, video.video), buffer.getvalue())
+            if done % SYNCED_TOGETHER == 0 or done == len(pending):
+                batch.publish()
+            report(done, len(pending), video.name)
+    finally:
+        batch.discard()
 
 
 def _tokens_of(store: Store, codebook: Codebook, video: Video) -> tuple[np.ndarray, np.ndarray]:

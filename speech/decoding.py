@@ -78,6 +78,14 @@ def check(model: SpeechModel, options: TranscribeOptions) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """The words of a chunk, and the probability that nobody speaks in it, as Whisper's first token has it."""
+
+    words: list[Word]
+    no_speech: float
+
+
 class Decoder:
     """Whisper over the chunks of one audio track. `language` is None until it is detected in the first batch."""
 
@@ -87,8 +95,8 @@ class Decoder:
         self.language = options.language or (None if model.is_multilingual else "en")
         self.dtype = torch.float16 if model.device.type == "cuda" else torch.float32
 
-    def transcribe(self, samples: np.ndarray, chunks: Sequence[Segment]) -> list[list[Word] | None]:
-        """The words of each chunk, or None where Whisper finds no speech in it.
+    def transcribe(self, samples: np.ndarray, chunks: Sequence[Segment]) -> list[Decoded | None]:
+        """Each chunk decoded, or None where Whisper finds no speech in it.
 
         `samples`: float32 [n] at 16 kHz. `chunks` and the words' times are in seconds from the first sample.
         """
@@ -103,7 +111,9 @@ class Decoder:
             task="transcribe",
         )
         return [
-            None if self._is_silence(result) else self._words(result, encoded, chunk, tokenizer)
+            None
+            if self._is_silence(result)
+            else Decoded(self._words(result, encoded, chunk, tokenizer), result.no_speech_prob)
             for result, encoded, chunk in zip(results, features, chunks, strict=True)
         ]
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import whisper
 
+from speech import silent_phrases
 from speech.audio import Audio
 from speech.decoding import Decoder, TranscribeOptions, check
 from speech.hallucination_loops import remove_loops
@@ -58,7 +59,7 @@ def transcribe(
         progress(transcribed.seconds, transcribed.seconds)
     return Transcript(
         decoder.language,
-        _source(model, options, transcribed.words),
+        _source(model, options, transcribed),
         sentences(transcribed.words, options.sentences),
         transcribed.notes(),
     )
@@ -70,6 +71,7 @@ class _Transcribed:
 
     `words`: with times on the container's timeline. `problems`: those of the audio. `seconds`: its length. `chunks`:
     how many were decoded. `silent`: how many of these held no words. `looped`: words dropped from hallucination loops.
+    `unspoken`: sentences dropped that nobody speaks.
     """
 
     words: list[Word] = field(default_factory=list)
@@ -78,9 +80,10 @@ class _Transcribed:
     chunks: int = 0
     silent: int = 0
     looped: int = 0
+    unspoken: list[str] = field(default_factory=list)
 
     def append(self, following: _Transcribed) -> None:
-        for name in ("words", "problems", "seconds", "chunks", "silent", "looped"):
+        for name in ("words", "problems", "seconds", "chunks", "silent", "looped", "unspoken"):
             setattr(self, name, getattr(self, name) + getattr(following, name))
 
     def notes(self) -> tuple[str, ...]:
@@ -94,6 +97,8 @@ class _Transcribed:
             notes.append(f"{self.silent} of {self.chunks} stretches that sound like speech held no words")
         if self.looped:
             notes.append(f"{self.looped} repeated words dropped")
+        if self.unspoken:
+            notes.append(silent_phrases.note(self.unspoken))
         return tuple(notes)
 
 
@@ -108,9 +113,12 @@ def _transcribe_window(
             batch = chunks[first : first + options.batch]
             for (start, end), found in zip(batch, decoder.transcribe(audio.samples, batch), strict=True):
                 result.silent += found is None
-                kept, dropped = remove_loops(found or [])
+                kept, dropped = remove_loops(found.words if found else [])
                 result.looped += dropped
                 within = [segment for segment in window.speech if segment[0] < end and segment[1] > start]
+                unsure = found is not None and found.no_speech > options.no_speech
+                kept, unspoken = silent_phrases.drop_unspoken(kept, within, unsure, options.sentences)
+                result.unspoken += unspoken
                 words += [_within_speech(word, within) for word in kept]
             progress(min(batch[-1][1], audio.seconds))
     progress(audio.seconds)
@@ -143,9 +151,13 @@ def _on_timeline(words: Sequence[Word], audio: Audio) -> list[Word]:
     return shifted
 
 
-def _source(model: SpeechModel, options: TranscribeOptions, words: Sequence[Word]) -> dict:
-    """What the transcript was made with; `confidence` is the mean probability of its words."""
-    return {
+def _source(model: SpeechModel, options: TranscribeOptions, transcribed: _Transcribed) -> dict:
+    """What the transcript was made with; `confidence` is the mean probability of its words.
+
+    `unspoken`: sentences that were dropped, as nobody speaks them; only where there are any.
+    """
+    words = transcribed.words
+    made = {
         "kind": "whisper",
         "model": model.name,
         "sha256": model.sha256,
@@ -153,3 +165,4 @@ def _source(model: SpeechModel, options: TranscribeOptions, words: Sequence[Word
         "version": whisper.__version__,
         "confidence": round(float(np.mean([word.probability for word in words])), 4) if words else None,
     }
+    return made | ({"unspoken": transcribed.unspoken} if transcribed.unspoken else {})

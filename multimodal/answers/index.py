@@ -62,6 +62,9 @@ def index(store: Store, trained: Trained, videos: Sequence[Video], report: Repor
     from multimodal.inference.embedding import embed_texts, embed_videos
 
     left = [v for v in videos if not _file(store, trained, v).exists()]
+    earlier: dict[str, list[Path]] = {}
+    for file in store.index(address(trained)).glob("*.parquet"):
+        earlier.setdefault(file.name.partition(".")[0], []).append(file)
     for done, video in enumerate(left, 1):
         moments = read_material(store, trained.codebook, video).moments()
         table = pa.table(
@@ -76,8 +79,8 @@ def index(store: Store, trained: Trained, videos: Sequence[Video], report: Repor
         ).replace_schema_metadata({MADE_BY: address(trained).encode()})
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
-        new = write_whole(_file(store, trained, video), buffer.getvalue())
-        for old in set(new.parent.glob(f"{video.video}.*")) - {new}:
+        write_whole(_file(store, trained, video), buffer.getvalue())
+        for old in earlier.get(video.video, []):
             old.unlink()
         report(done, len(left), video.name)
     return len(left)

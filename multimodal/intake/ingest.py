@@ -22,7 +22,7 @@ from multimodal.catalogue import State, Video
 from multimodal.intake import model_cache, sandbox
 from multimodal.intake.model_cache import BACKBONE_WEIGHTS, whisper_identity
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
-from speech import audio, captions, transcribe
+from speech import audio, captions, silent_phrases, transcribe
 from speech.audio import Audio
 from speech.checkpoints import CHECKPOINTS
 from speech.errors import SpeechError, SpeechModelError
@@ -38,6 +38,9 @@ from vision.timeline import needs_decoding
 TRANSCRIPT_VERSION = 2
 FEATURES_VERSION = 1
 """To be raised when the same options give another transcript, or other features."""
+UNSPOKEN_VERSION = 3
+"""The version of a transcript from which sentences were dropped that nobody speaks. Where none was, the transcript is that
+of version 2 and keeps its address, and so does all that was made of it."""
 BUDGET_PER_SECOND = 10.0
 """Timeout budget of a decoder in seconds, for each second that the file declares."""
 MOST_RESULTS = round(MAX_SECONDS / clips.CLIP_SECONDS)
@@ -123,7 +126,7 @@ def whole_recipe(video: Video, options: IngestOptions) -> str:
         "memory": 0,
     }
     return recipe(
-        version=[TRANSCRIPT_VERSION, FEATURES_VERSION],
+        version=[UNSPOKEN_VERSION, FEATURES_VERSION],
         options=chosen,
         captions=sidecar and file_digest(sidecar),
         libraries=[importlib.metadata.version(name) for name in ("openai-whisper", "av", "torch")],
@@ -171,7 +174,7 @@ def ingest(
     state: State = "partial" if work.problems else "done"
     if not sentences and not count:
         state = "refused"
-    notes = [*media.notes, *(["no speech found"] if transcript and not sentences else [])]
+    notes = [*media.notes, *(["no speech found"] if transcript and not sentences else []), *work.notes]
     return Outcome(
         video=video.video,
         state=state,
@@ -197,7 +200,7 @@ def decoding_limits(options: IngestOptions, media: Media) -> sandbox.Limits:
 
 
 class _Ingestion:
-    """The two parts of an ingestion, and the ``problems`` met so far.
+    """The two parts of an ingestion, the ``problems`` met so far, and ``notes`` for people.
 
     ``may_differ``: another try could end differently, as a decoder ran out of time or memory.
     """
@@ -207,6 +210,7 @@ class _Ingestion:
         self.options, self.device = options, device
         self.limits = decoding_limits(options, media)
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self.may_differ = False
 
     def _failed(self, part: str, error: Exception) -> None:
@@ -218,19 +222,24 @@ class _Ingestion:
         sidecar = _sidecar(self.video, self.options)
         spoken = transcribe.TranscribeOptions(language=self.options.language)
         if sidecar is not None:
-            made = recipe(version=TRANSCRIPT_VERSION, captions=file_digest(sidecar))
+            made = unspoken = recipe(version=TRANSCRIPT_VERSION, captions=file_digest(sidecar))
         elif self.media.audio is None:
             self.problems.append("no sound: nothing could be heard")
             return None, 0
         else:
-            made = recipe(
-                version=TRANSCRIPT_VERSION,
-                whisper=whisper_identity(self.options.whisper),
-                options=spoken,
-                library=importlib.metadata.version("openai-whisper"),
+            made, unspoken = (
+                recipe(
+                    version=version,
+                    whisper=whisper_identity(self.options.whisper),
+                    options=spoken,
+                    library=importlib.metadata.version("openai-whisper"),
+                )
+                for version in (TRANSCRIPT_VERSION, UNSPOKEN_VERSION)
             )
-        path = self.store.transcript(self.video.video, made)
-        if not path.exists():
+        path, with_drops = (self.store.transcript(self.video.video, r) for r in (made, unspoken))
+        if with_drops.exists():
+            made, path = unspoken, with_drops
+        elif not path.exists() or (sidecar is None and _holds_silent_phrases(path)):
             try:
                 made_new = self._captioned(sidecar) if sidecar else self._transcribed(spoken, hook)
             except SpeechModelError:
@@ -238,9 +247,14 @@ class _Ingestion:
             except (SpeechError, sandbox.SandboxError) as error:
                 self._failed("sound", error)
                 return None, 0
-            write_whole(path, canonical_json(made_new).encode())
+            if made_new["source"].get("unspoken"):
+                made, path = unspoken, with_drops
+            if not path.exists():
+                write_whole(path, canonical_json(made_new).encode())
         stored = json.loads(path.read_text(encoding="utf-8"))
         self.problems += stored["problems"]
+        if dropped := stored["source"].get("unspoken"):
+            self.notes.append(silent_phrases.note(dropped))
         return made, len(Transcript.from_dict(stored).sentences)
 
     def _captioned(self, sidecar: Path) -> dict:
@@ -300,6 +314,12 @@ class _Ingestion:
             _keeping_report(stream, reports), backbone, on_clip=lambda done: hook(min(1.0, done / expected))
         )
         return found, reports[0]
+
+
+def _holds_silent_phrases(path: Path) -> bool:
+    """True where a stored transcript may have been made before such sentences were dropped."""
+    sentences = json.loads(path.read_text(encoding="utf-8"))["sentences"]
+    return any(silent_phrases.is_silent_phrase(sentence["text"]) for sentence in sentences)
 
 
 def _collecting_problems(pieces: Iterable[Audio], problems: list[str]) -> Iterator[Audio]:

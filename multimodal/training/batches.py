@@ -17,7 +17,9 @@ T = TypeVar("T")
 HELD_OUT_EVALUATIONS = 40
 """Evaluations of the held-out loss in a training."""
 HELD_OUT_SHARE = 0.05
-"""Share of the training's time at most that they may take, all but the last."""
+"""Share of the training's time at most that they may take, all but the last; and that the last may take."""
+LAST_HELD_OUT = 2000
+"""Examples of the last evaluation at least, or all, whatever their share: a short training is judged well too."""
 FORWARD_COST = 1 / 3
 """The cost of a forward pass alone against forward and backward."""
 
@@ -69,10 +71,12 @@ def eval_batches(
     return [source.batch(context.shard(part)) for part in parts]
 
 
-def held_out_sample(held_out: Source, steps: int, examples_per_step: int, least: int) -> list[int]:
-    """The items whose loss is evaluated along the training: all, or a fixed sample that costs at most
-    :data:`HELD_OUT_SHARE` of its time; ``least`` items at least."""
-    affordable = HELD_OUT_SHARE / FORWARD_COST * steps * examples_per_step / min(steps, HELD_OUT_EVALUATIONS)
+def held_out_sample(
+    held_out: Source, steps: int, examples_per_step: int, least: int, evaluations: int = HELD_OUT_EVALUATIONS
+) -> list[int]:
+    """The items whose loss is evaluated: all, or a fixed sample, so that ``evaluations`` of it cost at most
+    :data:`HELD_OUT_SHARE` of the training's time; ``least`` items at least."""
+    affordable = HELD_OUT_SHARE / FORWARD_COST * steps * examples_per_step / min(steps, evaluations)
     count = max(least, int(affordable))
     return sorted(held_out.order(0)[:count].tolist())
 

@@ -142,11 +142,17 @@ def _steps(
             if spike is not None and now.step == at.step + 1:
                 line["went_back"] = {"because": str(spike), "skipped": list(at.skipped[-1])}
             if held_out and now.finished:
-                report(now.step, at.steps, f"loss of all {len(held_out)} held-out examples")
-                whole = batches.eval_batches(
-                    held_out, range(len(held_out)), options.examples_per_step, context
-                )
-                line["held_out"] = trainer.evaluate(whole)
+                least = max(batches.LAST_HELD_OUT, context.world_size)
+                chosen = batches.held_out_sample(held_out, at.steps, options.examples_per_step, least, 1)
+                last = batches.eval_batches(held_out, chosen, options.examples_per_step, context)
+
+                def evaluated(
+                    count: int, now: Progress = now, of: int = len(last), n: int = len(chosen)
+                ) -> None:
+                    words = f"loss of {n} of {len(held_out)} held-out examples, {count / of:.0%}"
+                    report(now.step, at.steps, words)
+
+                line["held_out"] = trainer.evaluate(last, evaluated)
             elif held_out and now.step % every == 0:
                 line["held_out"] = trainer.evaluate(sample)
             if options.spike is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -80,13 +80,18 @@ class Trainer:
         return o.learning_rate * schedule(at.step, at.steps, o.warmup, o.final)
 
     @torch.no_grad()
-    def evaluate(self, batches: Sequence[AnyBatch]) -> dict[str, float]:
-        """The loss's terms without dropout."""
+    def evaluate(
+        self, batches: Sequence[AnyBatch], done: Callable[[int], None] = lambda _: None
+    ) -> dict[str, float]:
+        """The loss's terms without dropout; ``done`` is told the number of batches so far."""
         self.objective.eval()
-        return self._forward(batches, None)[1]
+        return self._forward(batches, None, done)[1]
 
     def _forward(
-        self, micro_batches: Sequence[AnyBatch], at: Progress | None
+        self,
+        micro_batches: Sequence[AnyBatch],
+        at: Progress | None,
+        done: Callable[[int], None] = lambda _: None,
     ) -> tuple[float, dict[str, float]]:
         """The loss and its terms over all micro-batches and processes; with a place in the training, backward too."""
         device, context, objective = self.objective.device, self.context, self.objective
@@ -103,6 +108,7 @@ class Trainer:
                     # The processes average their gradients: what is wanted is the sum.
                     (loss * context.world_size).backward()
             sums_N += batch_sums_N
+            done(n + 1)
         # A term that saw the rows of all processes was summed by each of them.
         sums_N[objective.over_all_processes.to(device)] /= context.world_size
         terms = objective.means(context.all_reduce(sums_N), counts_N)

@@ -12,6 +12,7 @@ from multimodal.examples.packing import Batch
 from multimodal.examples.sampling import Examples
 from multimodal.joint.model import JointBert
 from multimodal.objectives.pretraining import PretrainingObjective
+from multimodal.training import batches
 from multimodal.training.batches import (
     FORWARD_COST,
     HELD_OUT_EVALUATIONS,
@@ -64,6 +65,18 @@ def test_the_sample_is_fixed_and_has_an_example_a_process():
         assert [batch.tokens > 0 for batch in batches] == [True], (
             "the last, shorter part joins the one before it"
         )
+
+
+def test_the_last_evaluation_is_bounded_too_and_shows_its_progress(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "LAST_HELD_OUT", 20)
+    held_out, said = Noted(HELD_OUT), []
+    options = joint_samples.training(examples_per_step=PER_STEP, least_steps=2, most_steps=2)
+    train(tmp_path, joint_samples.objective(), joint_samples.examples(1), held_out, options, device=torch.device("cpu"),
+          card={}, report=lambda *report: said.append(report))  # fmt: skip
+    last = [item for part in held_out.read for _, item in part][-20:]
+    assert len(HELD_OUT) > 20 and len(set(last)) == 20
+    of_it = [words for done, total, words in said if f"20 of {len(HELD_OUT)}" in words]
+    assert len(of_it) == 3 and all(done == total for done, total, words in said if words in of_it)
 
 
 @pytest.fixture(scope="module")
