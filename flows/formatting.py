@@ -103,7 +103,10 @@ def classify_lines(document: Document) -> list[str]:
 
 def _names(names: list[Document], quality: Document) -> str:
     if quality["method"] == "plain":
-        return ", ".join(f"{n['name']} ({_counted(n)})" for n in names[:3])
+        counted = [n for n in names[:3] if n["heard"] or n["said"]]
+        if not counted:
+            return f"none of these ({_counted(names[0])})"
+        return ", ".join(f"{n['name']} ({_counted(n)})" for n in counted)
     by_head = max(names, key=lambda n: n["aligned"])
     if not quality["above_chance"]:
         return f"{', '.join(n['name'] for n in names[:3])}  (alignment: {by_head['name']})"
