@@ -234,17 +234,17 @@ def _stop(number: int, _: object) -> NoReturn:
 
 
 def main() -> None:
-    """The command `videobert`. Exit status: 0 done, 2 bad input, 3 another process writes to the store, 130 and 143 signals."""
+    """The command `videobert`. Exit status: 0 done, 1 nothing found, 2 bad input, 3 another process writes to the store, 130 and 143 signals."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     for name in PREFECTS_OWN_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     for number in SIGNALS:
         signal.signal(number, _stop)
     try:
-        app(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value")
+        status = app(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
         _ignore_signals()
-        code = 0
+        code = status or 0
     except StoreLocked as error:
         code = _print_error(error, LOCKED)
     except FOR_PEOPLE as error:

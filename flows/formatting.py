@@ -5,42 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from multimodal.answers.results import clock
+from multimodal.answers.results import clock, evidence
 
 Document = dict[str, Any]
 
 
 def search_lines(document: Document) -> list[str]:
     return [
-        f"{n}. {hit['name']} {clock(hit['start'])}–{clock(hit['end'])}  {hit['score']:.4f} = {_score_parts(hit)}  "
-        f"{hit['text'] or '(nobody speaks)'}"
+        f"{n}. {hit['name']} {clock(hit['start'])}–{clock(hit['end'])}  {evidence(hit)}  {hit['text'] or '(nobody speaks)'}"
         for n, hit in enumerate(document["hits"], 1)
     ]
-
-
-def _score_parts(hit: Document) -> str:
-    """The parts of a hit's score, each with its evidence: the words that matched, the rank by sight and its cosine."""
-    parts = []
-    if hit["heard"]:
-        matched = f" ({', '.join(hit['words'])})" if hit["words"] else ""
-        parts.append(f"heard {hit['heard']:.4f}{matched}")
-    if hit["seen"]:
-        fits = "" if hit["alignment"] is None else f", fits {hit['alignment']:.2f}"
-        parts.append(
-            f"seen {hit['seen']:.4f} (no. {hit['sight_rank']} by sight, cosine {hit['cosine']:.2f}{fits})"
-        )
-    return " + ".join(parts)
-
-
-def search_notes(document: Document) -> list[str]:
-    notes = []
-    if document["by"] == "words":
-        notes.append("By words alone: the store has no model yet; `videobert run VIDEOS` makes one.")
-    if document["unknown"]:
-        notes.append(f"The model's vocabulary lacks: {', '.join(document['unknown'])}.")
-    if not document["hits"]:
-        notes.append("Nothing found.")
-    return notes
 
 
 def quality_notes(document: Document) -> list[str]:

@@ -20,7 +20,11 @@ from flows.formatting import Document
 from flows.options import CHOICE
 from flows.printing import JsonOption, print_json
 from flows.settings import DEFAULT_STORE, StoreOption
+from multimodal.answers.results import search_notes
 from multimodal.store import InputError
+
+NOTHING_FOUND = 1
+"""Exit status of a question that has no answer in the store."""
 
 
 def split_names(_: Any, tokens: Sequence[Any]) -> list[str]:
@@ -70,7 +74,8 @@ def search(
 ) -> Document:
     """The moments of all videos that fit a text or another moment, best first, and why each is there.
 
-    Before a model is trained, a text is looked up among the spoken words alone.
+    "A phrase" in quotes must be said or be in the name of the video, -word must not. Exit status 1: nothing found.
+    Before a model is trained, a text is looked up among the spoken words and the names alone.
     """
     from multimodal.answers import answer_json
 
@@ -176,11 +181,15 @@ def imagine(
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """``answer`` gives the JSON document; ``lines`` are the document for people; ``notes`` go to standard error."""
+    """``answer`` gives the JSON document; ``lines`` are the document for people; ``notes`` go to standard error.
+
+    ``found``: whether the document answers the question; where it does not, the exit status is :data:`NOTHING_FOUND`.
+    """
 
     answer: Callable[..., Document]
     lines: Callable[[Document], list[str]]
     notes: Callable[[Document], list[str]] = lambda _: []
+    found: Callable[[Document], bool] = lambda _: True
 
     @property
     def name(self) -> str:
@@ -188,7 +197,7 @@ class Question:
 
 
 QUESTIONS = (
-    Question(search, formatting.search_lines, formatting.search_notes),
+    Question(search, formatting.search_lines, search_notes, lambda document: bool(document["hits"])),
     Question(next_, formatting.next_lines, formatting.quality_notes),
     Question(caption, formatting.caption_lines, formatting.quality_notes),
     Question(classify, formatting.classify_lines, formatting.quality_notes),
@@ -196,24 +205,25 @@ QUESTIONS = (
 )
 
 
-def command(question: Question) -> Callable[..., None]:
-    """The question as a command: its parameters and ``--json``; prints the answer."""
+def command(question: Question) -> Callable[..., int]:
+    """The question as a command: its parameters and ``--json``; prints the answer and returns the exit status."""
     answer = question.answer
 
     @functools.wraps(answer)
-    def ask(*arguments: Any, json_: bool = False, **options: Any) -> None:
+    def ask(*arguments: Any, json_: bool = False, **options: Any) -> int:
         with progress.waiting("loading PyTorch and the model", lines=False):
             document = answer(*arguments, **options)
         if json_:
             print_json(document)
-            return
-        for note in question.notes(document):
-            print(note, file=sys.stderr)
-        for line in question.lines(document):
-            print(line)
+        else:
+            for note in question.notes(document):
+                print(note, file=sys.stderr)
+            for line in question.lines(document):
+                print(line)
+        return 0 if question.found(document) else NOTHING_FOUND
 
     signature = inspect.signature(answer)
     as_json = inspect.Parameter("json_", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
     ask.__signature__ = signature.replace(parameters=[*signature.parameters.values(), as_json])
-    ask.__annotations__ = answer.__annotations__ | {"json_": JsonOption, "return": None}
+    ask.__annotations__ = answer.__annotations__ | {"json_": JsonOption, "return": int}
     return ask

@@ -28,15 +28,23 @@ def search(
     top: int = 5,
     device: str = "cpu",
 ) -> Document:
-    """The answer of :meth:`OpenedStore.search`; ``like`` is in it only where it was asked for."""
+    """The answer of :meth:`OpenedStore.search`; ``like`` is in it only where it was asked for.
+
+    ``hits`` is empty and ``reason`` says why where nothing was found.
+    """
     check_search(text, like=like, texts=texts, top=top)
     with OpenedStore(folder, device) as store:
         answer = store.search(text, like=like, texts=texts, top=top)
-    document: Document = {"query": answer.query, "by": answer.by, "unknown": list(answer.unknown)}
+    document: Document = {
+        "query": answer.query, "by": answer.by, "unknown": list(answer.unknown), "ignored": list(answer.ignored),
+        "corrected": dict(answer.corrected), "unsaid": list(answer.unsaid), "suggestion": answer.suggestion,
+        "reason": answer.reason,
+    }  # fmt: skip
     if answer.like is not None:
         video = answer.like.video
         document["like"] = {"video": video.video, "name": video.name, "at": answer.like.at}
-    return document | {"hits": [dataclasses.asdict(hit) for hit in answer.hits]}
+    hits = [dataclasses.asdict(hit) | {"labels": hit.labels} for hit in answer.hits]
+    return document | {"hits": hits}
 
 
 def caption(

@@ -13,7 +13,8 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,9 @@ import numpy as np
 
 from multimodal.answers import moments
 from multimodal.answers.index import IndexedVideo, address, made_of, read
+from multimodal.answers.lexical import Words
 from multimodal.answers.moments import Moments
+from multimodal.answers.thresholds import Thresholds, question_vectors, threshold
 from multimodal.answers.vectors import EF_SEARCH, FLAT_UP_TO, IndexStats, Kind, VectorIndex
 from multimodal.catalogue import Video
 from multimodal.progress import Report
@@ -30,7 +33,7 @@ from multimodal.store import Store
 if TYPE_CHECKING:
     from multimodal.inference.trained import Trained
 
-VERSION = 2
+VERSION = 3
 TEXT, VIDEO = "said", "shown"
 """The two vectors of a moment: its words alone, its visual tokens alone."""
 MOST_DEAD = 0.25
@@ -50,6 +53,7 @@ class Cache:
     vectors: dict[str, VectorIndex]
     stats: dict[str, IndexStats]
     next: int
+    thresholds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def create(cls, folder: Path, model: str, width: int) -> Cache:
@@ -60,6 +64,7 @@ class Cache:
         db.execute("CREATE TABLE videos (made TEXT PRIMARY KEY, video TEXT, first INTEGER, moments INTEGER)")
         db.execute("CREATE TABLE vectors (kind TEXT PRIMARY KEY, digest TEXT, row_ids BLOB, stats TEXT)")
         db.execute("CREATE TABLE about (state TEXT NOT NULL)")
+        db.execute("CREATE TABLE random_questions (vectors BLOB NOT NULL)")
         return cls(folder, db, model, width, {k: VectorIndex.empty(width) for k in (TEXT, VIDEO)}, {}, 0)
 
     @classmethod
@@ -78,6 +83,7 @@ class Cache:
             state = json.loads(db.execute("SELECT state FROM about").fetchone()[0])
             if state["version"] == VERSION:
                 cache = cls(folder, db, state["model"], state["width"], {}, {}, state["next"])
+                cache.thresholds = {kind: state["thresholds"][kind] for kind in (TEXT, VIDEO)}
                 for row in db.execute("SELECT kind, digest, row_ids, stats FROM vectors").fetchall():
                     cache._read_vectors(*row)
                 db.execute("COMMIT")
@@ -110,10 +116,13 @@ class Cache:
         removed: Sequence[str],
         added: Iterable[tuple[str, str, IndexedVideo]],
         flat_up_to: int | None = None,
+        embed_questions: Callable[[Callable[[str], bool]], np.ndarray] | None = None,
     ) -> None:
         """Removes the files named ``removed`` and adds videos (file name, video, content): all of it or nothing.
 
         ``flat_up_to``: beyond so many vectors HNSW takes the place of the flat index; ``None`` keeps the kind.
+        ``embed_questions``: makes the vectors of random questions, given whether a word is said. ``None`` keeps those that
+        are there: where videos are only removed, what nobody says is still said by nobody.
         """
         held = self.held()
         self.db.execute("BEGIN IMMEDIATE")
@@ -130,6 +139,8 @@ class Cache:
             if flat_up_to is not None:
                 self._choose_kinds(flat_up_to)
             self._write_vectors()
+            if embed_questions is not None:
+                self._write_questions(embed_questions(Words(self.db).has))
             self._write_state()
             self.db.execute("COMMIT")
         except BaseException:
@@ -165,8 +176,17 @@ class Cache:
             row = (kind, digest, index.row_ids.tobytes(), json.dumps(dataclasses.asdict(self.stats[kind])))
             self.db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", row)
 
+    def _write_questions(self, vectors: np.ndarray) -> None:
+        self.db.execute("DELETE FROM random_questions")
+        self.db.execute("INSERT INTO random_questions VALUES (?)", (vectors.astype(np.float32).tobytes(),))
+
     def _write_state(self) -> None:
-        state = {"version": VERSION, "model": self.model, "width": self.width, "next": self.next}
+        """Writes what the cache is of, and the thresholds of the moments that it now holds."""
+        ((stored,),) = self.db.execute("SELECT vectors FROM random_questions")
+        questions = np.frombuffer(stored, np.float32).reshape(-1, self.width)
+        self.thresholds = {k: threshold(index.nearest(questions)) for k, index in self.vectors.items()}
+        state = {"version": VERSION, "model": self.model, "width": self.width, "next": self.next,
+                 "thresholds": self.thresholds}  # fmt: skip
         self.db.execute("DELETE FROM about")
         self.db.execute("INSERT INTO about VALUES (?)", (json.dumps(state),))
 
@@ -237,7 +257,12 @@ def update_cache(
             s.kind == ("flat" if s.vectors <= flat_up_to else "hnsw") for s in cache.stats.values()
         )
         if removed or added or not kinds_fit:
-            cache.change(removed, _contents(store, trained, added, report), flat_up_to)
+            cache.change(
+                removed,
+                _contents(store, trained, added, report),
+                flat_up_to,
+                partial(question_vectors, trained),
+            )
         cache.remove_old_files()
         return cache.stats
 
@@ -258,7 +283,7 @@ def _created(
     shutil.rmtree(part, ignore_errors=True)
     cache = Cache.create(part, address(trained), trained.model.options.hidden_size)
     with contextlib.closing(cache.db):
-        cache.change([], added, flat_up_to)
+        cache.change([], added, flat_up_to, partial(question_vectors, trained))
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     return cache.stats
@@ -280,8 +305,8 @@ def remove_video(store: Store, video: str) -> None:
 
 def open_cache(
     store: Store, trained: Trained, videos: Sequence[Video]
-) -> tuple[Moments, VectorIndex, VectorIndex] | None:
-    """The moments of ``videos``, the search over their text vectors and over their video vectors.
+) -> tuple[Moments, VectorIndex, VectorIndex, Thresholds] | None:
+    """The moments of ``videos``, the search over their text vectors and over their video vectors, and the thresholds.
 
     ``None`` where the cache lacks one of them, or there is none.
     """
@@ -294,4 +319,4 @@ def open_cache(
         return None
     count = sum(held[made][2] for made in wanted)
     found = Moments(cache.db, {v.video: v.name for v in videos}, count)
-    return found, *cache.only(wanted)
+    return found, *cache.only(wanted), Thresholds(cache.thresholds[TEXT], cache.thresholds[VIDEO])

@@ -6,11 +6,12 @@ that anybody may have made. Colours are those of the notebook's theme.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
@@ -23,12 +24,17 @@ from multimodal.answers.results import (
     SearchAnswer,
     TokenProbability,
     clock,
+    evidence,
+    search_notes,
 )
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
 from multimodal.pictures import FrameTime, data_url, read_frames
 from multimodal.store import Store
 from multimodal.tokens import describe
+
+if TYPE_CHECKING:
+    from multimodal.answers.search import Hit
 
 TEMPLATE = "notebook.html"
 MOST_SHOWN = 24
@@ -113,8 +119,17 @@ def html_environment(folder: Path) -> jinja2.Environment:
     )
 
 
+def hit_evidence(hit: Hit) -> str:
+    """How a moment was found, in words."""
+    return evidence(dataclasses.asdict(hit))
+
+
 @functools.cache
 def _template() -> jinja2.Template:
     environment = html_environment(Path(__file__).parent)
-    environment.filters |= {"clock": clock, "middle": middle, "token_picture": token_picture}
+    environment.filters |= {
+        "clock": clock, "middle": middle, "token_picture": token_picture,
+        "evidence": hit_evidence,
+        "search_notes": lambda answer: search_notes(vars(answer)),
+    }  # fmt: skip
     return environment.get_template(TEMPLATE)

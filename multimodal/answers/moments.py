@@ -1,31 +1,30 @@
-"""The table of moments in SQLite, and lexical search over their words by FTS5 and BM25."""
+"""The table of moments in SQLite, their words, and the titles of their videos."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from multimodal.answers.lexical import Forms, QueryMatch, Words
+from multimodal.answers.query import Query
 from multimodal.segments import Segment
 
-COMMON = 0.25
-"""A word in more than this share of the moments is looked up only where the text has no rarer one."""
 TOKEN = np.dtype("<i4")
 
 
 def create(db: sqlite3.Connection) -> None:
-    """The tables of a new database. Words are compared by their stems (Porter), letters without case and accents."""
+    """The tables of a new database."""
     db.execute(
         "CREATE TABLE moments (id INTEGER PRIMARY KEY, video TEXT NOT NULL, start REAL NOT NULL, end REAL NOT NULL, "
         "text TEXT NOT NULL, tokens BLOB NOT NULL)"
     )
     db.execute("CREATE INDEX by_time ON moments (video, start)")
-    db.execute(
-        "CREATE VIRTUAL TABLE words USING fts5(text, content='moments', content_rowid='id', tokenize='porter unicode61')"
-    )
+    Words.create(db)
 
 
 def add(db: sqlite3.Connection, first: int, moments: Iterable[Segment]) -> None:
@@ -35,16 +34,16 @@ def add(db: sqlite3.Connection, first: int, moments: Iterable[Segment]) -> None:
         "INSERT INTO moments VALUES (?, ?, ?, ?, ?, ?)",
         ((i, m.video, m.start, m.end, m.text, np.array(m.tokens, TOKEN).tobytes()) for i, m in numbered),
     )
-    db.executemany(
-        "INSERT INTO words (rowid, text) VALUES (?, ?)", ((i, m.text) for i, m in numbered if m.text)
-    )
+    Words(db).add((i, m.text) for i, m in numbered)
 
 
 def drop(db: sqlite3.Connection, ranges: Sequence[tuple[int, int]]) -> None:
     """Deletes the moments of each ``[first, after)`` and their words: no byte of either stays in the file."""
     db.execute("PRAGMA secure_delete = ON")
     db.executemany("DELETE FROM moments WHERE id >= ? AND id < ?", ranges)
-    db.execute("INSERT INTO words (words) VALUES ('rebuild')")
+    words = Words(db)
+    words.clear()
+    words.add(db.execute("SELECT id, text FROM moments ORDER BY id"))
 
 
 class Moments:
@@ -55,6 +54,10 @@ class Moments:
 
     def __init__(self, db: sqlite3.Connection, names: Mapping[str, str], count: int):
         self._db, self.names, self.count = db, dict(names), count
+        self.words = Words(db)
+        self._numbers = {video: number for number, video in enumerate(self.names)}
+        self.titles = Words.create(sqlite3.connect(":memory:", check_same_thread=False))
+        self.titles.add((i, title(name)) for i, name in enumerate(self.names.values()))
 
     @classmethod
     def of(cls, names: Mapping[str, str], moments: Sequence[Segment]) -> Moments:
@@ -84,45 +87,64 @@ class Moments:
         )
         return {row[0]: _segment(row[1:]) for row in rows}
 
-    def query_words(self, text: str) -> list[str]:
-        """The words of ``text`` that are looked up: those that few moments have, or all where each is common."""
-        counts = {word: self._moments_with(word) for word in dict.fromkeys(re.findall(r"\w+", text))}
-        rare = [word for word, count in counts.items() if 0 < count <= max(1, COMMON * self.count)]
-        return rare or [word for word, count in counts.items() if count]
+    def lookup(self, query: Query, is_spelled_right: Callable[[str], bool]) -> QueryMatch:
+        return QueryMatch.of(query, self.words, self.titles, is_spelled_right)
 
-    def lexical_ranking(self, words: Sequence[str], depth: int | None = None) -> np.ndarray:
-        """The ids int64 of the moments that have one of ``words`` by its stem, by BM25, ``depth`` at most."""
-        if not words:
-            return np.zeros(0, np.int64)
-        rows = self._db.execute(
-            "SELECT words.rowid, video FROM words JOIN moments ON moments.id = words.rowid WHERE words MATCH ? "
-            "ORDER BY words.rank, words.rowid LIMIT ?",
-            (" OR ".join(map(_phrase, words)), -1 if depth is None else depth),
-        )
-        return np.array([moment for moment, video in rows if video in self.names], np.int64)
+    def said(self, lookup: QueryMatch, depth: int | None = None) -> dict[int, float]:
+        """The ids of the moments in which the query's words are said, with their BM25, best first, ``depth`` at most."""
+        scores = self.words.search(lookup.query, lookup.said)
+        videos = self._videos(scores)
+        kept = (i for i in scores if videos.get(i) in self.names)
+        return {i: scores[i] for i in itertools.islice(kept, depth)}
 
-    def matched_words(self, words: Sequence[str], ids: Collection[int]) -> dict[int, tuple[str, ...]]:
-        """Of each of these moments, those of ``words`` that are said in it, by stem."""
-        wanted = json.dumps([int(i) for i in ids])
+    def titled(self, lookup: QueryMatch) -> dict[str, float]:
+        """The videos whose titles have the query's words, by digest, with their BM25, best first."""
+        scores = self.titles.search(lookup.query, lookup.titled)
+        videos = list(self.names)
+        return {videos[number]: score for number, score in scores.items()}
+
+    def without_excluded(self, query: Query, ids: Sequence[int]) -> list[int]:
+        """Those of ``ids`` in which nothing that the query excludes is said or in the title."""
+        if not query.excluded:
+            return list(ids)
+        said, titled = self.words.excluded(query), self.titles.excluded(query)
+        videos = self._videos(ids)
+        return [i for i in ids if i not in said and self._numbers.get(videos.get(i, "")) not in titled]
+
+    def matched(self, lookup: QueryMatch, ids: Collection[int]) -> dict[int, tuple[str, ...]]:
+        """Of each moment the words and phrases of the query that are said in it, a corrected one as it was looked up."""
+        return self._matched(self.words, lookup, lookup.said, ids)
+
+    def matched_titles(self, lookup: QueryMatch) -> dict[str, tuple[str, ...]]:
+        """The same for the title of each video."""
+        found = self._matched(self.titles, lookup, lookup.titled, self._numbers.values())
+        return {video: found[number] for video, number in self._numbers.items()}
+
+    @staticmethod
+    def _matched(
+        words: Words, lookup: QueryMatch, forms: Forms, ids: Collection[int]
+    ) -> dict[int, tuple[str, ...]]:
         found: dict[int, list[str]] = {int(i): [] for i in ids}
-        for word in words:
-            rows = self._db.execute(
-                "SELECT rowid FROM words WHERE words MATCH ? AND rowid IN (SELECT value FROM json_each(?))",
-                (_phrase(word), wanted),
-            )
-            for (moment,) in rows:
-                found[moment].append(word)
-        return {moment: tuple(matched) for moment, matched in found.items()}
+        ways = [(phrase, words.with_any([phrase], "spellings")) for phrase in lookup.query.phrases]
+        ways += [(lookup.corrected.get(word, word), words.with_any(of)) for word, of in forms.items()]
+        for word, having in ways:
+            for i in having & found.keys():
+                found[i].append(word)
+        return {i: tuple(matched) for i, matched in found.items()}
 
-    def _moments_with(self, word: str) -> int:
-        (count,) = self._db.execute(
-            "SELECT count(*) FROM words WHERE words MATCH ?", (_phrase(word),)
-        ).fetchone()
-        return count
+    def _videos(self, ids: Collection[int]) -> dict[int, str]:
+        """The video of each moment."""
+        rows = self._db.execute(
+            "SELECT id, video FROM moments WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps([int(i) for i in ids]),),
+        )
+        return dict(rows.fetchall())
 
 
-def _phrase(word: str) -> str:
-    return f'"{word}"'
+def title(name: str) -> str:
+    """The words of a video's name: without the ending of its file, and ``FlippingAPancake`` parted at its capitals."""
+    stem = re.sub(r"\.\w{1,4}$", "", name)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", stem)
 
 
 def _segment(row: tuple) -> Segment:

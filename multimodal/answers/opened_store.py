@@ -32,6 +32,7 @@ from multimodal.vocabulary import TEMPLATE
 if TYPE_CHECKING:
     from multimodal.answers.forecast import SamplingOptions
     from multimodal.answers.imagine import Imagined
+    from multimodal.answers.search import Hit
 
 # The parts of each answer are imported when it is asked for: a search by words alone needs neither torch nor a model.
 
@@ -73,7 +74,7 @@ class OpenedStore(OpenedModel):
     def search(
         self, text: str | None = None, *, like: str | None = None, texts: bool = False, top: int = 5
     ) -> SearchAnswer:
-        """The ``top`` moments nearest to ``text``, or to the moment ``like`` (VIDEO@S), best first.
+        """The ``top`` moments that ``text`` calls for, or nearest to the moment ``like`` (VIDEO@S), best first.
 
         ``texts``, with ``like``: the sentences of the store that fit the picture there. A store without a model is searched
         by words alone.
@@ -81,22 +82,34 @@ class OpenedStore(OpenedModel):
         check_search(text, like=like, texts=texts, top=top)
         moment = session.resolve(self.catalogue, like) if like is not None else None
         if moment is None:
-            index = self.lexical_index if self.catalogue.current("model") is None else self.index
-            hits = index.search(text or "", top)
-        elif moment.at is None:
+            return self._search_text(text or "", top)
+        if moment.at is None:
             raise InputError(f"--like {like}: names no second; write VIDEO@SECONDS, as in {like}@62.5")
-        else:
-            index = self.index
-            hits = (index.texts if texts else index.like)(moment.video, moment.at, top)
-        digests = dict.fromkeys([h.video for h in hits] + ([moment.video.video] if moment else []))
+        hits = (self.index.texts if texts else self.index.like)(moment.video, moment.at, top)
+        videos = self._videos_of(hits, moment.video.video)
+        return SearchAnswer(None, "model", (), moment, tuple(hits), videos)
+
+    def _search_text(self, text: str, top: int) -> SearchAnswer:
+        index = self.lexical_index if self.catalogue.current("model") is None else self.index
+        found = index.find(text, top)
+        lookup = found.lookup
         return SearchAnswer(
             text,
             "words" if index.trained is None else "model",
-            tuple(index.unknown_words(text or "")),
-            moment,
-            tuple(hits),
-            tuple(video for digest in digests if (video := self.catalogue.get(digest)) is not None),
+            tuple(index.unknown_words(lookup)),
+            None,
+            found.hits,
+            self._videos_of(found.hits),
+            lookup.query.ignored,
+            tuple(lookup.corrected.items()),
+            lookup.unsaid,
+            lookup.suggestion,
+            None if found.hits else lookup.why_nothing(index.trained is not None),
         )
+
+    def _videos_of(self, hits: Sequence[Hit], *more: str) -> tuple[Video, ...]:
+        digests = dict.fromkeys([*(h.video for h in hits), *more])
+        return tuple(video for digest in digests if (video := self.catalogue.get(digest)) is not None)
 
     def caption(
         self, video: str, *, at: float | None = None, template: str | None = None, by: By = "auto"

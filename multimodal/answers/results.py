@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -112,9 +112,12 @@ class Answer(Sequence):
 
 @dataclasses.dataclass(frozen=True)
 class SearchAnswer(Answer):
-    """Moments, best first, for the text ``query`` or for what is shown at ``like``.
+    """Moments, best first, for the text ``query`` or for what is shown at ``like``; none where nothing is found.
 
     ``by`` is ``words`` where the store has no model yet. ``unknown``: words of the query that the model's vocabulary lacks.
+    ``ignored``: its stop words. ``corrected``: words and the near spellings that were looked up in their place. ``unsaid``:
+    words that nobody says and no title has. ``suggestion``: a text that may have been meant. ``reason``: why nothing was
+    found; ``None`` where something was.
     """
 
     query: str | None
@@ -124,6 +127,11 @@ class SearchAnswer(Answer):
     hits: tuple[Hit, ...]
     videos: tuple[Video, ...] = dataclasses.field(repr=False)
     """The videos of the hits, and of ``like``."""
+    ignored: tuple[str, ...] = ()
+    corrected: tuple[tuple[str, str], ...] = ()
+    unsaid: tuple[str, ...] = ()
+    suggestion: str | None = None
+    reason: str | None = None
     items_field: ClassVar[str] = "hits"
 
 
@@ -174,3 +182,37 @@ def clock(seconds: float) -> str:
     """Seconds as a person reads them: ``75.25`` is ``1:15.2``."""
     minutes, rest = divmod(seconds, 60)
     return f"{int(minutes)}:{rest:04.1f}"
+
+
+def evidence(hit: Mapping[str, Any]) -> str:
+    """How a moment was found, from the fields of a :class:`~multimodal.answers.search.Hit`: words, cosines, its rank by sight."""
+    parts = []
+    if hit["heard"]:
+        parts.append(f"heard ({', '.join(hit['words'])})")
+    if hit["title"]:
+        parts.append(f"title ({', '.join(hit['title_words'])})")
+    if hit["near"]:
+        parts.append(f"near in meaning (cosine {hit['text_cosine']:.2f})")
+    if hit["seen"]:
+        fits = "" if hit["alignment"] is None else f", fits {hit['alignment']:.2f}"
+        parts.append(f"seen (no. {hit['sight_rank']} by sight, cosine {hit['cosine']:.2f}{fits})")
+    return " + ".join(parts)
+
+
+def search_notes(answer: Mapping[str, Any]) -> list[str]:
+    """What is to be said of a text search beside its hits, from the fields of a :class:`SearchAnswer`."""
+    corrected, suggestion, reason = answer["corrected"], answer["suggestion"], answer["reason"]
+    notes = []
+    if answer["by"] == "words":
+        notes.append("By words alone: the store has no model yet; `videobert run VIDEOS` makes one.")
+    if corrected:
+        notes.append(f"Did you mean: {suggestion}? That was looked up.")
+    elif suggestion and not answer["hits"]:
+        notes.append(f"Did you mean: {suggestion}?")
+    if answer["hits"] and answer["unsaid"]:
+        notes.append(f"Nobody says: {', '.join(answer['unsaid'])}.")
+    if answer["unknown"]:
+        notes.append(f"The model's vocabulary lacks: {', '.join(answer['unknown'])}.")
+    if not answer["hits"]:
+        notes.append(f"Nothing found: {reason}." if reason else "Nothing found.")
+    return notes

@@ -1,21 +1,26 @@
-"""Search: the moments nearest to a text or to another moment, and the sentences nearest to a moment's picture.
+"""Search: the moments that a text or another moment calls for, and the sentences nearest to a moment's picture.
 
-Three rankings of moments are fused by reciprocal rank: lexical (SQLite's BM25), by text embedding, and visual (by video
-embedding, its first 50 reranked with the alignment head).
+A text finds a moment in four ways, and each hit says by which: a word is *heard*, or in the *title* of the video (lexical
+ranking, BM25); its words are *near* in meaning (text embedding); it is *seen* (video embedding and alignment head). The
+rankings are fused by reciprocal rank. Near and seen count only above thresholds (:mod:`multimodal.answers.thresholds`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from multimodal.answers.cache import open_cache
 from multimodal.answers.index import check_indexed, read
+from multimodal.answers.lexical import QueryMatch
 from multimodal.answers.moments import Moments
+from multimodal.answers.query import Query, folded
+from multimodal.answers.thresholds import Thresholds, question_vectors, threshold
 from multimodal.answers.vectors import VectorIndex
 from multimodal.catalogue import Video
 from multimodal.library import read_transcript
@@ -32,15 +37,20 @@ LEXICAL_WEIGHT = 3
 """Weight of the lexical ranking: its first 30 moments come before all moments without a word of the text."""
 DEPTH = 1000
 """Moments of each ranking that are fused; a later one would add less than a thousandth."""
+LEAST_ALIGNMENT = 0.5
+"""The alignment head's probability from which on a picture belongs to a text."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Hit:
-    """A moment with its score, the sum of ``heard`` (lexical and text ranking) and ``seen`` (visual ranking).
+    """A moment with its score, the sum of its parts; a part is 0 where the moment was not found in that way.
 
-    ``words``: the words of the query that were looked up and are said in the moment, by stem. ``sight_rank``: its place in
-    the visual ranking, from 1. ``cosine``: the similarity of the embeddings. ``alignment``: the alignment head's
-    probability that picture and text belong together, for the first 50 of the visual ranking. ``None``: not computed.
+    ``heard``: a word of the query is said in it. ``title``: one is in the title of its video. ``near``: its words are near
+    in meaning. ``seen``: its picture fits.
+    ``words`` and ``title_words``: the words of the query that are said, and that are in the title. ``text_cosine``: the
+    similarity of the text embeddings, where ``near``. ``sight_rank``: its place in the visual ranking, from 1.
+    ``cosine``: the similarity of text and video embedding. ``alignment``: the alignment head's probability that picture
+    and text belong together. All three where ``seen``; ``None``: not computed.
     """
 
     video: str
@@ -50,11 +60,28 @@ class Hit:
     text: str
     score: float
     heard: float
+    title: float
+    near: float
     seen: float
     words: tuple[str, ...] = ()
+    title_words: tuple[str, ...] = ()
+    text_cosine: float | None = None
     sight_rank: int | None = None
     cosine: float | None = None
     alignment: float | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """How the moment was found: ``heard``, ``title``, ``near``, ``seen``."""
+        return tuple(label for label in ("heard", "title", "near", "seen") if getattr(self, label))
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The hits for a text, best first, and how its words were looked up."""
+
+    hits: tuple[Hit, ...]
+    lookup: QueryMatch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +93,9 @@ class Ranking:
     aligned: dict[int, float] = dataclasses.field(default_factory=dict)
 
 
+NOTHING = Ranking(np.zeros(0, np.int64))
+
+
 class Index:
     """The moments of some videos, opened for search. Without a model only the lexical ranking is there."""
 
@@ -75,9 +105,11 @@ class Index:
         moments: Moments,
         text_index: VectorIndex | None = None,
         video_index: VectorIndex | None = None,
+        thresholds: Thresholds | None = None,
     ):
         self.trained, self._moments = trained, moments
         self._text_index, self._video_index = text_index, video_index
+        self._stored_thresholds = thresholds
 
     @classmethod
     def of(
@@ -87,11 +119,12 @@ class Index:
         moments: Sequence[Segment],
         text_vectors: np.ndarray | None = None,
         video_vectors: np.ndarray | None = None,
+        thresholds: Thresholds | None = None,
     ) -> Index:
         """In memory; a moment's id is its place. ``names``: of its video. A vector [n, H] is zero where there is none."""
         name_of = {m.video: name for m, name in zip(moments, names, strict=True)}
         vectors = [None if v is None else VectorIndex.of(v) for v in (text_vectors, video_vectors)]
-        return cls(trained, Moments.of(name_of, moments), *vectors)
+        return cls(trained, Moments.of(name_of, moments), *vectors, thresholds)
 
     @classmethod
     def load(cls, store: Store, trained: Trained, videos: Sequence[Video]) -> Index:
@@ -120,38 +153,70 @@ class Index:
     def moments(self) -> list[Segment]:
         return self._moments.all()
 
+    @cached_property
+    def thresholds(self) -> Thresholds:
+        """The stored ones; computed where the index was not opened from the cache."""
+        if self._stored_thresholds is not None:
+            return self._stored_thresholds
+        questions = question_vectors(self.trained, self._moments.words.has)
+        return Thresholds(*(threshold(i.nearest(questions)) for i in (self._text_index, self._video_index)))
+
     def search(self, text: str, top: int = 10) -> list[Hit]:
-        """The moments that ``text`` calls for, best first.
+        """The hits of :meth:`find`, which raises the same."""
+        return list(self.find(text, top).hits)
 
-        Raises :class:`InputError` for a text without a word, and for one whose words the vocabulary lacks and nobody says.
+    def find(self, text: str, top: int = 10) -> Found:
+        """The moments that ``text`` calls for, and how its words were looked up.
+
+        Content words find a moment by their stem, else as a prefix, else by a near spelling; ``"a phrase"`` must be said or
+        be in the title, ``-word`` must not. Stop words alone find nothing. Raises :class:`InputError` for a text without a
+        word, and for one in which every word is excluded.
         """
-        words, depth = self._query_words(text), max(DEPTH, top)
-        known = self.trained is not None and any(
-            i != self.trained.vocabulary.unknown for i in self.trained.vocabulary.encode(text)
-        )
-        if not known and not words:
-            lacks = "nobody says a word of it" + (
-                ", and the model's vocabulary has none" if self.trained is not None else ""
-            )
-            raise InputError(f"TEXT {text!r}: {lacks}; use other words")
-        heard = [(LEXICAL_WEIGHT, self._moments.lexical_ranking(words, depth))]
-        seen = Ranking(np.zeros(0, np.int64))
-        if known:
-            vector = self._embed(text)
-            heard.append((1, self._text_index.search(vector, depth)[1]))
-            seen = self._visual_ranking(text, vector, depth)
-        return self._fuse(heard, seen, top, words)
+        query, depth = Query.of(text), max(DEPTH, top)
+        lookup = self._moments.lookup(query, self._is_spelled_right)
+        near = seen = NOTHING
+        # A moment without the phrase is no hit, however near.
+        known = len(query.words) - len(self.unknown_words(lookup))
+        if self.trained is not None and known and not query.phrases:
+            vector = self._embed(lookup.plain)
+            near = self._above(self._text_index, vector, depth, self.thresholds.near, query)
+            seen = self._above(self._video_index, vector, RERANKED, self.thresholds.seen, query)
+            seen = self._aligned(seen, lookup.plain)
+        lexical = self._lexical(lookup, depth, [*seen.order.tolist(), *near.order.tolist()])
+        return Found(tuple(self._fuse(seen, top, near, lexical, lookup)), lookup)
 
-    def unknown_words(self, text: str) -> list[str]:
-        """The words of ``text`` that the model's vocabulary lacks: they count only where somebody says them."""
+    def _above(
+        self, index: VectorIndex, vector: np.ndarray, depth: int, least: float, query: Query
+    ) -> Ranking:
+        """The moments whose cosine exceeds the threshold, without those that say what is excluded."""
+        near, order = index.search(vector, depth)
+        cosines = dict(zip(order[near > least].tolist(), near[near > least].tolist(), strict=True))
+        kept = self._moments.without_excluded(query, list(cosines))
+        return Ranking(np.array(kept, np.int64), cosines)
+
+    def _aligned(self, ranking: Ranking, text: str) -> Ranking:
+        """Those that the alignment head takes for the picture of the text, in the order of both."""
+        if not len(ranking.order):
+            return ranking
+        cosines = np.array([ranking.cosines[i] for i in ranking.order.tolist()], np.float32)
+        reranked = self._rerank(cosines, ranking.order, lambda m: (text, m.tokens))
+        order = [i for i in reranked.order.tolist() if reranked.aligned[i] >= LEAST_ALIGNMENT]
+        return dataclasses.replace(reranked, order=np.array(order, np.int64))
+
+    def unknown_words(self, lookup: QueryMatch) -> list[str]:
+        """The content words that the model's vocabulary lacks: they count only where somebody says them."""
         if self.trained is None:
             return []
         vocabulary = self.trained.vocabulary
-        return [
-            w
-            for w in dict.fromkeys(re.findall(r"\w+", text))
-            if set(vocabulary.encode(w)) == {vocabulary.unknown}
-        ]
+        words = (lookup.corrected.get(word, word) for word in lookup.query.words)
+        return [word for word in words if set(vocabulary.encode(word)) == {vocabulary.unknown}]
+
+    def _is_spelled_right(self, word: str) -> bool:
+        """Whether the model's vocabulary has the word, or one that begins with it, as "baked" with "bake"."""
+        if self.trained is None:
+            return False
+        wanted = folded(word)
+        return any(piece.lower().startswith(wanted) for piece in self.trained.vocabulary.words)
 
     def like(self, video: Video, at: float, top: int = 10) -> list[Hit]:
         """The moments that look like the one of ``video`` at second ``at``, best first; never that moment itself.
@@ -161,7 +226,7 @@ class Index:
         own, vector = self._moment_at(video, at)
         near, order = self._video_index.search(vector, max(DEPTH, top) + 1)
         cosines = dict(zip(order.tolist(), near.tolist(), strict=True))
-        return self._fuse([], Ranking(order[order != own], cosines), top, [])
+        return self._fuse(Ranking(order[order != own], cosines), top)
 
     def texts(self, video: Video, at: float, top: int = 10) -> list[Hit]:
         """The sentences of the store that fit the picture of ``video`` at second ``at``, best first, each once.
@@ -178,13 +243,9 @@ class Index:
             if i in found:
                 first_with_text.setdefault(found[i].text.casefold(), i)
         order = np.array(list(first_with_text.values()), np.int64)
-        return self._fuse([], Ranking(order, ranking.cosines, ranking.aligned), top, [])
+        return self._fuse(Ranking(order, ranking.cosines, ranking.aligned), top)
 
     # rankings
-
-    def lexical_ranking(self, text: str, depth: int | None = None) -> np.ndarray:
-        """The moments that share a word (by its stem) with the text, by BM25."""
-        return self._moments.lexical_ranking(self._query_words(text), depth)
 
     def text_ranking(self, text: str, depth: int | None = None) -> np.ndarray:
         """All moments with words, by the similarity of the text embeddings."""
@@ -224,33 +285,72 @@ class Index:
             dict(zip(first.tolist(), map(float, aligned), strict=True)),
         )
 
+    def _lexical(
+        self, lookup: QueryMatch, depth: int, others: Sequence[int]
+    ) -> dict[int, tuple[float, float]]:
+        """BM25 of speech and of title for each moment of the lexical ranking, best first by their sum.
+
+        A title counts for the moments of its video in which a word is heard, else for one alone: the first of ``others``,
+        the moments that were found by their vectors, else the video's first.
+        """
+        said, titled = self._moments.said(lookup, depth), self._moments.titled(lookup)
+        scores = {i: (score, 0.0) for i, score in said.items()}
+        for video, moments in self._of_videos(lookup.query, titled, said, others).items():
+            for i in moments:
+                scores[i] = (said.get(i, 0.0), titled[video])
+        return dict(sorted(scores.items(), key=lambda item: (-sum(item[1]), item[0])))
+
+    def _of_videos(
+        self, query: Query, videos: Collection[str], said: Collection[int], others: Sequence[int]
+    ) -> dict[str, list[int]]:
+        """The moments of each video that its title counts for."""
+        found = self._moments.get([*said, *others]) if videos else {}
+        heard, shown = {}, {}
+        for by_video, ids in ((heard, said), (shown, others)):
+            for i in filter(found.__contains__, ids):
+                by_video.setdefault(found[i].video, []).append(i)
+
+        def one(video: str) -> list[int]:
+            every = shown.get(video) or list(self._moments.of_video(video))
+            return self._moments.without_excluded(query, every)[:1]
+
+        return {v: heard.get(v) or one(v) for v in videos}
+
     def _fuse(
-        self, heard: Sequence[tuple[float, np.ndarray]], seen: Ranking, top: int, words: Sequence[str]
+        self,
+        seen: Ranking,
+        top: int,
+        near: Ranking = NOTHING,
+        lexical: Mapping[int, tuple[float, float]] = MappingProxyType({}),
+        lookup: QueryMatch | None = None,
     ) -> list[Hit]:
-        """Reciprocal rank fusion of weighted rankings ``heard`` and of ``seen``; equal sums are ordered by id."""
-        heard_score: dict[int, float] = {}
-        for weight, order in heard:
-            for rank, moment in enumerate(order.tolist(), 1):
-                heard_score[moment] = heard_score.get(moment, 0.0) + weight / (RANK_OFFSET + rank)
-        visual_rank = {moment: rank for rank, moment in enumerate(seen.order.tolist(), 1)}
-        seen_score = {moment: 1 / (RANK_OFFSET + rank) for moment, rank in visual_rank.items()}
-        parts = {
-            i: (heard_score.get(i, 0.0), seen_score.get(i, 0.0))
-            for i in heard_score.keys() | seen_score.keys()
-        }
+        """Weighted reciprocal rank fusion; equal sums are ordered by id. ``lexical``: BM25 of speech and title, best first."""
+        parts: dict[int, list[float]] = {}
+        for rank, (i, scores) in enumerate(lexical.items(), 1):
+            whole = LEXICAL_WEIGHT / (RANK_OFFSET + rank)
+            parts[i] = [whole * score / sum(scores) for score in scores] + [0.0, 0.0]
+        for part, ranking in ((2, near), (3, seen)):
+            for rank, i in enumerate(ranking.order.tolist(), 1):
+                parts.setdefault(i, [0.0] * 4)[part] = 1 / (RANK_OFFSET + rank)
         best = sorted(parts, key=lambda i: (-sum(parts[i]), i))[:top]
-        found, matched = self._moments.get(best), self._moments.matched_words(words, best)
+        found = self._moments.get(best)
+        words = self._moments.matched(lookup, best) if lookup else {}
+        titles = self._moments.matched_titles(lookup) if lookup else {}
+        visual_rank = {moment: rank for rank, moment in enumerate(seen.order.tolist(), 1)}
         return [
-            Hit(m.video, self._moments.names[m.video], m.start, m.end, m.text, sum(parts[i]), *parts[i],
-                matched[i], visual_rank.get(i), seen.cosines.get(i), seen.aligned.get(i))
+            Hit(
+                *(m.video, self._moments.names[m.video], m.start, m.end, m.text),
+                *(sum(parts[i]), *parts[i]),
+                words=words.get(i, ()) if parts[i][0] else (),
+                title_words=titles.get(m.video, ()) if parts[i][1] else (),
+                text_cosine=near.cosines[i] if parts[i][2] else None,
+                sight_rank=visual_rank.get(i),
+                cosine=seen.cosines.get(i) if parts[i][3] else None,
+                alignment=seen.aligned.get(i) if parts[i][3] else None,
+            )
             for i in best
             if (m := found.get(i)) is not None
-        ]  # fmt: skip
-
-    def _query_words(self, text: str) -> list[str]:
-        if not re.search(r"\w", text):
-            raise InputError(f"TEXT {text!r}: has no word in it; say what you look for")
-        return self._moments.query_words(text)
+        ]
 
     def _embed(self, text: str) -> np.ndarray:
         from multimodal.inference.embedding import embed_texts

@@ -143,6 +143,11 @@ class VectorIndex:
         order = np.lexsort((ids, -near))
         return near[order], ids[order]
 
+    def nearest(self, queries: np.ndarray) -> np.ndarray:
+        """The product of each query [Q, D] with its nearest vector, float32 [n]; those that find none are left out."""
+        near, rows = self._search(self._index, queries, 1)
+        return near[rows >= 0]
+
     def vector(self, moment: int) -> np.ndarray | None:
         """The vector [D] of a moment, ``None`` where it has none."""
         row = int(np.searchsorted(self.row_ids, moment))

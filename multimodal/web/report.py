@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from multimodal.answers.display import html_environment
+from multimodal.answers.display import hit_evidence, html_environment
 from multimodal.answers.opened_store import OpenedStore
 from multimodal.answers.quality import Evaluation, Kind, Quality
 from multimodal.answers.session import open_index
@@ -201,6 +201,7 @@ def _environment() -> jinja2.Environment:
     environment = html_environment(Path(__file__).parent)
     environment.filters |= {
         "clock": clock,
+        "evidence": hit_evidence,
         "spoken": spoken,
         "percent": "{:.1%}".format,
         "thousands": "{:,}".format,

@@ -32,7 +32,9 @@ def test_a_video_goes_and_comes_back_as_new(made, home, store, capsys):
     )
     assert (made.videos / "flower.mp4").read_bytes() == original
     hits = json.loads(
-        run_inside(capsys, "search", "season the banana", "--store", store, "--top", 99, "--json").stdout
+        run_inside(
+            capsys, "search", "season the banana flower", "--store", store, "--top", 99, "--json"
+        ).stdout
     )["hits"]
     assert hits and "flower.mp4" not in {h["name"] for h in hits}
     again = run_inside(capsys, "remove", "flower", "--store", store)
@@ -45,7 +47,9 @@ def test_a_video_goes_and_comes_back_as_new(made, home, store, capsys):
     models = {name: stamp for name, stamp in before.items() if name.startswith("models/")}
     assert {name: stamps(store)[name] for name in models} == models, "nothing was trained anew"
     hits = json.loads(
-        run_inside(capsys, "search", "season the banana", "--store", store, "--top", 99, "--json").stdout
+        run_inside(
+            capsys, "search", "season the banana flower", "--store", store, "--top", 99, "--json"
+        ).stdout
     )["hits"]
     assert "flower.mp4" in {h["name"] for h in hits}
 
@@ -78,6 +82,27 @@ def test_a_question_that_cannot_be_answered_is_one_line(store, capsys, arguments
     ended = run_inside(capsys, "search", *arguments, "--store", store)
     (line,) = ended.stderr.splitlines()
     assert (ended.returncode, ended.stdout) == (2, "") and says in line
+
+
+def test_nothing_found_is_an_answer(store, capsys):
+    with sqlite3.connect(store / "catalogue.sqlite") as db:
+        db.execute("DELETE FROM current WHERE kind IN ('model', 'model_codebook')")
+    db.close()
+    for text, says in (
+        ("xylophone", "xylophone"), ("the", '"the"'), ('"banana season"', '"banana season"'), ("banana -banana", "exclude"),
+    ):  # fmt: skip
+        ended = run_inside(capsys, "search", text, "--store", store)
+        assert (ended.returncode, ended.stdout) == (1, "") and says in ended.stderr.splitlines()[-1]
+        ended = run_inside(capsys, "search", text, "--store", store, "--json")
+        answer = json.loads(ended.stdout)
+        assert (ended.returncode, answer["hits"], ended.stderr) == (1, [], "") and says in answer["reason"]
+    ended = run_inside(capsys, "search", "bananna", "--store", store)
+    assert ended.returncode == 0 and "(banana)" in ended.stdout and "Did you mean: banana?" in ended.stderr
+    answer = json.loads(run_inside(capsys, "search", "the flowers", "--store", store, "--json").stdout)
+    assert [(h["name"], h["labels"], h["title_words"]) for h in answer["hits"]] == [
+        ("flower.mp4", ["title"], ["flowers"])
+    ]
+    assert (answer["ignored"], answer["reason"]) == (["the"], None)
 
 
 def test_before_a_model_it_answers_by_words_and_says_so(store, capsys):

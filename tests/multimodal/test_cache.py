@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import joint_samples
-import pyarrow.parquet as pq
 import pytest
 
 from multimodal.answers import moments, search
@@ -19,8 +18,7 @@ from multimodal.answers.search import Index
 from multimodal.answers.vectors import FLAT_UP_TO, IndexStats, VectorIndex
 from multimodal.catalogue import Video
 from multimodal.inference.trained import Trained
-from multimodal.library import Material, tokens_table
-from multimodal.store import InputError, Store, canonical_json, write_whole
+from multimodal.store import InputError, Store, write_whole
 
 QUERIES = ("cut the onion", "peel", "now stir the apple slowly")
 SMALL = 20
@@ -29,16 +27,6 @@ SMALL = 20
 
 def quiet(*_: object) -> None:
     pass
-
-
-def put(store: Store, material: Material) -> Video:
-    """The material in the store, as ingest and the codebook leave it."""
-    video = dataclasses.replace(material.video, transcript="t", features="f")
-    write_whole(store.transcript(video.video, "t"), canonical_json(material.transcript.to_dict()).encode())
-    path = store.tokens("codebook", video.video)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(tokens_table(material.starts, material.tokens), path)
-    return video
 
 
 @dataclasses.dataclass
@@ -94,7 +82,7 @@ class World:
 def indexed(tmp_path_factory) -> World:
     store = Store(tmp_path_factory.mktemp("store"))
     trained = joint_samples.trained(tmp_path_factory.mktemp("model"))
-    return World(store, trained, [put(store, m) for m in joint_samples.materials(8)])
+    return World(store, trained, [joint_samples.put(store, m) for m in joint_samples.materials(8)])
 
 
 @pytest.fixture
@@ -204,7 +192,7 @@ def test_a_cache_that_is_not_whole_is_not_opened_and_made_anew(world, harm):
         path.write_bytes(b"SQLite format 3\0" + bytes(5000))
     else:
         db = sqlite3.connect(path)
-        was, new = ('"version": 2', '"version": 0') if harm == "another version" else ("untrained", "other")
+        was, new = ('"version": 3', '"version": 2') if harm == "another version" else ("untrained", "other")
         db.execute("UPDATE about SET state = replace(state, ?, ?)", (was, new))
         db.commit()
         db.close()

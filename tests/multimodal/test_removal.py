@@ -38,7 +38,7 @@ class World:
     videos: list[Video]
     originals: Path
 
-    def found(self, word: str = "now") -> set[str]:
+    def found(self, word: str = '"now"') -> set[str]:
         with Catalogue(self.store.catalogue) as catalogue:
             left = usable(catalogue)
         return {h.name for h in Index.load(self.store, self.trained, left).search(word, 100)}

@@ -1,8 +1,10 @@
 """A small kitchen without videos: a vocabulary, segments whose words and visual tokens belong together, tiny models."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 
 from multimodal.catalogue import Video
@@ -11,10 +13,11 @@ from multimodal.examples.sampling import Examples
 from multimodal.inference.trained import Trained
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
-from multimodal.library import Material
+from multimodal.library import Material, tokens_table
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.objectives.weights import LossWeights
 from multimodal.segments import Segment
+from multimodal.store import Store, canonical_json, write_whole
 from multimodal.training.options import TrainingOptions
 from multimodal.vocabulary import Vocabulary
 from speech.sentences import Sentence, Transcript
@@ -81,6 +84,16 @@ def materials(videos: int = 8, steps: int = 6, seed: int = 0, kinds: int = VISUA
         material(f"{n:064x}", [every[i] for i in random.permutation(len(every))[:steps]])
         for n in range(1, videos + 1)
     ]
+
+
+def put(store: Store, material: Material) -> Video:
+    """The material in the store, as ingest and the codebook leave it."""
+    video = dataclasses.replace(material.video, transcript="t", features="f")
+    write_whole(store.transcript(video.video, "t"), canonical_json(material.transcript.to_dict()).encode())
+    path = store.tokens("codebook", video.video)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(tokens_table(material.starts, material.tokens), path)
+    return video
 
 
 def objective(begin=None, weights: LossWeights = LossWeights()):  # noqa: B008

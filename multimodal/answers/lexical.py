@@ -1,0 +1,190 @@
+"""Lexical search: words in FTS5 by stem (Porter), by prefix and by near spelling, ranked by BM25."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from multimodal.answers.query import (
+    Query,
+    folded,
+    is_stop_word,
+    most_edits,
+    near_spelling,
+    without_stop_words,
+)
+
+LEAST_PREFIX = 3
+"""Letters of a word that is looked up as a prefix, at least."""
+MOST_FORMS = 50
+"""Words that one prefix stands for at most, the most frequent ones."""
+MOST_RESPELLED = 10
+"""Words of one query whose near spellings are looked for: of a pasted page there may be thousands."""
+MOST_NAMED = 10
+"""Words of a query that a reason names."""
+Forms = Mapping[str, Sequence[str]]
+"""The words that stand for each word of a query; FTS5 finds each by its stem."""
+
+
+class Words:
+    """The words of numbered texts in FTS5: in the table ``words`` content words by stem, in ``spellings`` every word as it is
+    written, in ``terms`` each of these once."""
+
+    def __init__(self, db: sqlite3.Connection):
+        self._db = db
+
+    @classmethod
+    def create(cls, db: sqlite3.Connection) -> Words:
+        """New tables in a database."""
+        db.execute("CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='porter unicode61')")
+        db.execute("CREATE VIRTUAL TABLE spellings USING fts5(text, content='', tokenize='unicode61')")
+        db.execute("CREATE VIRTUAL TABLE terms USING fts5vocab(spellings, row)")
+        return cls(db)
+
+    def add(self, texts: Iterable[tuple[int, str]]) -> None:
+        rows = list(texts)
+        # By their stems stop words are like other words: "us" like "use", "can" like "cans".
+        content = ((i, without_stop_words(text)) for i, text in rows)
+        self._db.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", content)
+        self._db.executemany("INSERT INTO spellings (rowid, text) VALUES (?, ?)", rows)
+
+    def clear(self) -> None:
+        for table in ("words", "spellings"):
+            self._db.execute(f"INSERT INTO {table} ({table}) VALUES ('delete-all')")
+
+    def has(self, word: str) -> bool:
+        """Whether a text has the word, by stem."""
+        found = self._db.execute("SELECT 1 FROM words WHERE words MATCH ? LIMIT 1", (_phrase(word),))
+        return found.fetchone() is not None
+
+    def forms(self, word: str) -> tuple[str, ...]:
+        """The word itself where a text has it by its stem, else the words that begin with it."""
+        if self.has(word):
+            return (word,)
+        prefix = folded(word)
+        if len(prefix) < LEAST_PREFIX:
+            return ()
+        # The beginning of a whole word, not of a stem: some words have a stem of two or three letters.
+        rows = self._db.execute(
+            "SELECT term FROM terms WHERE term >= ? AND term < ? ORDER BY doc DESC, term LIMIT ?",
+            (prefix, _after(prefix), MOST_FORMS),
+        )
+        return tuple(term for (term,) in rows if not is_stop_word(term))
+
+    def near(self, word: str) -> list[tuple[str, int]]:
+        """The words of the same first letter and about the same length, with the number of texts that have each."""
+        word = folded(word)
+        lengths = (len(word) - most_edits(word), len(word) + most_edits(word))
+        rows = self._db.execute(
+            "SELECT term, doc FROM terms WHERE term >= ? AND term < ? AND length(term) BETWEEN ? AND ?",
+            (word[:1], _after(word[:1]), *lengths),
+        )
+        return [(term, count) for term, count in rows if not is_stop_word(term)]
+
+    def search(self, query: Query, forms: Forms, depth: int | None = None) -> dict[int, float]:
+        """BM25 of the texts that have every phrase or, without phrases, any word, and nothing that is excluded; best first.
+
+        The words count beside phrases too, for the order. ``depth``: texts at most.
+        """
+        words = any_of([form for of in forms.values() for form in of])
+        scores = self._scores("words", words) if words else {}
+        if query.phrases:
+            quoted = self._scores("spellings", " AND ".join(map(_phrase, query.phrases)))
+            scores = {i: score + scores.get(i, 0.0) for i, score in quoted.items()}
+        excluded = self.excluded(query)
+        ranked = sorted(scores.keys() - excluded, key=lambda i: (-scores[i], i))
+        return {i: scores[i] for i in ranked[:depth]}
+
+    def excluded(self, query: Query) -> set[int]:
+        """The texts that have what the query excludes: a content word by its stem, all else as it is written."""
+        stems = [text for text in query.excluded if " " not in text and not is_stop_word(text)]
+        verbatim = [text for text in query.excluded if text not in stems]
+        return self.with_any(stems) | self.with_any(verbatim, "spellings")
+
+    def with_any(self, texts: Sequence[str], table: str = "words") -> set[int]:
+        """The numbers of the texts that have one of ``texts``: by stem, or in ``spellings`` as it is written."""
+        return set(self._scores(table, any_of(texts))) if texts else set()
+
+    def _scores(self, table: str, expression: str) -> dict[int, float]:
+        rows = self._db.execute(
+            f"SELECT rowid, -rank FROM {table} WHERE {table} MATCH ? ORDER BY rowid", (expression,)
+        )
+        return dict(rows.fetchall())
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryMatch:
+    """A query and how its words were found: ``said`` among the spoken words, ``titled`` among the titles.
+
+    ``corrected``: the near spelling in whose place a word was looked up. ``unsaid``: words that nobody says and no title
+    has. ``suggested``: near spellings of some of these, which were not looked up: the word itself is spelled right.
+    """
+
+    query: Query
+    said: Forms
+    titled: Forms
+    corrected: Mapping[str, str]
+    unsaid: tuple[str, ...]
+    suggested: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls, query: Query, said: Words, titles: Words, is_spelled_right: Callable[[str], bool]
+    ) -> QueryMatch:
+        forms: tuple[dict[str, Sequence[str]], ...] = ({}, {})
+        corrected, suggested, unsaid = {}, {}, []
+        for word in query.words:
+            found = [table.forms(word) for table in (said, titles)]
+            if not any(found):
+                respelled = len(unsaid) + len(corrected) < MOST_RESPELLED
+                near = near_spelling(word, [*said.near(word), *titles.near(word)] if respelled else [])
+                if near is not None and not is_spelled_right(word):
+                    corrected[word] = near
+                    found = [table.forms(near) for table in (said, titles)]
+                else:
+                    unsaid.append(word)
+                    suggested |= {word: near} if near else {}
+            for of, to in zip(found, forms, strict=True):
+                if of:
+                    to[word] = of
+        return cls(query, *forms, corrected, tuple(unsaid), suggested)
+
+    @property
+    def plain(self) -> str:
+        """The text with the near spellings that were looked up."""
+        return self.query.with_words(self.corrected)
+
+    @property
+    def suggestion(self) -> str | None:
+        """A text that may have been meant, ``None`` for none."""
+        replaced = {**self.suggested, **self.corrected}
+        return self.query.with_words(replaced) if replaced else None
+
+    def why_nothing(self, with_model: bool) -> str:
+        """Why the query has no hit, in words."""
+        query = self.query
+        if not (query.words or query.phrases):
+            ignored = " ".join(query.ignored)
+            return f'stop words alone are not looked up; with quotes they are: "{ignored}"'
+        if query.phrases:
+            quoted = " and ".join(f'"{phrase}"' for phrase in query.phrases)
+            return f"nobody says {quoted}, and no title has it"
+        if self.said or self.titled:
+            return "what was found is excluded"
+        reason = f"nobody says {' or '.join(query.words[:MOST_NAMED])}, and no title has it"
+        return f"{reason}; nothing is nearer than random questions come" if with_model else reason
+
+
+def any_of(texts: Sequence[str]) -> str:
+    """FTS5's expression for one of several words or phrases."""
+    return " OR ".join(map(_phrase, texts))
+
+
+def _phrase(text: str) -> str:
+    return f'"{text}"'
+
+
+def _after(prefix: str) -> str:
+    """The least text above all that begin with ``prefix``, in the order of SQLite, by code points."""
+    return prefix + chr(0x10FFFF)
