@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tokenizers import AddedToken, BertWordPieceTokenizer, Tokenizer
 from tokenizers.processors import TemplateProcessing
 
@@ -182,6 +184,34 @@ class Vocabulary:
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": self.lowercase} | names
         config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class TrimmedVocabulary(Vocabulary):
+    """Some word pieces of a ``full`` vocabulary, with all its visual tokens: what a training reads and predicts.
+
+    ``kept`` are their ids in the full vocabulary, in order; the specials are among them. Text is cut into the pieces of the
+    full vocabulary; those that are not kept become ``[UNK]``.
+    """
+
+    full: Vocabulary | None = None
+    kept: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, full: Vocabulary, said: Iterable[int]) -> TrimmedVocabulary:
+        """The pieces ``said`` (ids of ``full``) and the specials."""
+        kept = tuple(sorted({*said, *(full.specials - {full.join})}))
+        words = tuple(full.words[i] for i in kept)
+        return cls(words, full.visual, full.lowercase, full.strip_accents, full, kept)
+
+    def encode(self, text: str) -> list[int]:
+        return self.trim(np.array(self.full.encode(text), np.int64)).tolist()
+
+    def trim(self, ids: np.ndarray) -> np.ndarray:
+        """The ids here of word pieces of the full vocabulary."""
+        place_W = np.full(len(self.full.words), self.unknown)
+        place_W[list(self.kept)] = np.arange(len(self.kept))
+        return place_W[ids]
 
 
 def _read_tokenizer(tokenizer: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:

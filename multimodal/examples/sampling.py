@@ -18,7 +18,7 @@ from multimodal.examples.packing import ALIGNED, MISALIGNED, Batch, Example, pac
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.segments import CONTEXT, HORIZONS, Segment, joined
 from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, PRETRAINING_TERMS, TEXT, VIDEO
-from multimodal.vocabulary import Vocabulary
+from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 
 CLS_POSITION = 0
 
@@ -77,6 +77,12 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self._spoken_items) + self._visits
+
+    def trim(self, vocabulary: TrimmedVocabulary) -> Examples:
+        """These examples, drawn in the ids of a trimmed vocabulary from now on."""
+        self.spoken.trim(vocabulary)
+        self.vocabulary = vocabulary
+        return self
 
     @cached_property
     def notice(self) -> str:

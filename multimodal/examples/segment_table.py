@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from multimodal.segments import Segment
-from multimodal.vocabulary import Vocabulary
+from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 
 
 class _Lists:
@@ -23,6 +23,14 @@ class _Lists:
 
     def lengths(self) -> np.ndarray:
         return np.diff(np.array(self._ends, np.int64))
+
+    def values(self) -> np.ndarray:
+        """The numbers of all lists, one after the other."""
+        return np.array(self._values, np.int32)
+
+    def replace(self, values: np.ndarray) -> None:
+        """Puts other numbers in the place of all of them; the lists keep their lengths."""
+        self._values = array("i", values.astype(np.int32).tobytes())
 
     def __getitem__(self, place: int) -> list[int]:
         return self._values[self._ends[place] : self._ends[place + 1]].tolist()
@@ -78,6 +86,15 @@ class SegmentTable(Sequence[Segment]):
     def token_counts(self) -> np.ndarray:
         """The number of visual tokens of each segment, int64 [n]."""
         return self._tokens.lengths()
+
+    def piece_counts(self) -> np.ndarray:
+        """How often each word piece of the vocabulary occurs, int64 [word pieces]."""
+        return np.bincount(self._words.values(), minlength=len(self._vocabulary.words))
+
+    def trim(self, vocabulary: TrimmedVocabulary) -> None:
+        """The word-piece ids become those of a trimmed vocabulary."""
+        self._words.replace(vocabulary.trim(self._words.values()))
+        self._vocabulary = vocabulary
 
     def word_ids(self, place: int) -> list[int]:
         """The word-piece ids of a segment's text."""

@@ -39,9 +39,9 @@ def load_tensors(model: nn.Module, options: ModelOptions, tensors: Mapping[str, 
     model.load_state_dict(state)
 
 
-def write_model(folder: Path, state: Mapping[str, torch.Tensor], options: ModelOptions) -> None:
-    """``model.safetensors`` and ``config.json`` as `transformers` reads them."""
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in export_tensors(state, options).items()}
+def write_model(folder: Path, exported: Mapping[str, torch.Tensor], options: ModelOptions) -> None:
+    """``model.safetensors`` and ``config.json`` as `transformers` reads them, from :func:`export_tensors`."""
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in exported.items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = {"architectures": ["BertForPreTraining"], "model_type": "bert", "hidden_act": "gelu"}
     (folder / CONFIG).write_text(json.dumps(config | dataclasses.asdict(options), indent=1))

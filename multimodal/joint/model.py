@@ -89,7 +89,7 @@ class JointBert(nn.Module):
 
     def save(self, folder: Path) -> None:
         """``model.safetensors`` and ``config.json`` as `transformers` reads them."""
-        layout.write_model(folder, self.state_dict(), self.options)
+        layout.write_model(folder, self.export_tensors(), self.options)
 
     @classmethod
     def load(cls, folder: Path) -> JointBert:

@@ -12,6 +12,7 @@ from torch import nn
 from multimodal.examples.packing import Batch
 from multimodal.joint import layout
 from multimodal.joint.model import JointBert
+from multimodal.joint.trimming import TrimmedRows
 from multimodal.objectives.cloze import Cloze
 from multimodal.objectives.contrast import Contrast
 from multimodal.objectives.objective import Objective, Reading
@@ -25,9 +26,16 @@ class PretrainingObjective(Objective):
 
     model: JointBert
 
-    def __init__(self, model: JointBert, vocabulary: Vocabulary, weights: LossWeights = LossWeights()):  # noqa: B008
+    def __init__(
+        self,
+        model: JointBert,
+        vocabulary: Vocabulary,
+        weights: LossWeights = LossWeights(),  # noqa: B008
+        trimmed: TrimmedRows | None = None,
+    ):
+        """``vocabulary`` is that of the stored model; ``trimmed`` says which of its rows ``model`` holds, ``None``: all."""
         super().__init__(model, (Cloze(), Alignment(), Contrast()), dataclasses.asdict(weights))
-        self.vocabulary = vocabulary
+        self.vocabulary, self.trimmed = vocabulary, trimmed
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -39,8 +47,13 @@ class PretrainingObjective(Objective):
 
     def save_model(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
         """The model folder of `transformers.BertForPreTraining` with its tokenizer."""
-        layout.write_model(folder, state, self.model.options)
+        options = self.model.options
+        tensors = layout.export_tensors(state, options)
+        if self.trimmed:
+            tensors, options = self.trimmed.restore(tensors, options), self.trimmed.whole_options(options)
+        layout.write_model(folder, tensors, options)
         self.vocabulary.write(folder)
 
     def load_model(self, folder: Path) -> None:
-        self.model.load_tensors(layout.read_tensors(folder))
+        tensors = layout.read_tensors(folder)
+        self.model.load_tensors(self.trimmed.trim(tensors) if self.trimmed else tensors)

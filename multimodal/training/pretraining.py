@@ -18,6 +18,7 @@ from multimodal.joint.bert_checkpoint import weights_file
 from multimodal.joint.initialization import from_checkpoint, from_scratch
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions, Shape
+from multimodal.joint.trimming import TrimmedRows
 from multimodal.library import Material, read_material
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.progress import Report
@@ -30,10 +31,12 @@ from multimodal.training.loop import train
 from multimodal.training.model_card import model_card
 from multimodal.training.options import NOTHING, TEXT_STARTS, PretrainOptions
 from multimodal.training.unfinished_runs import unfinished_runs
-from multimodal.vocabulary import Vocabulary
+from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 from multimodal.weights import fetching
 
-VERSION = 8
+VERSION = 9
+SAMPLE = 64
+"""Spoken segments whose predictions set the bias of the word pieces that the library does not say."""
 WORDS_FROM_SCRATCH = "minilm-l6"
 """A model trained from scratch still needs word pieces: BERT's own, 30,522 of them."""
 FROM_FOLDER = {"bert-base-uncased": "base", "bert-large-uncased": "paper"}
@@ -105,8 +108,9 @@ def pretrain(
         raise InputError(
             f"store {store.root}: nothing was said or seen in its {len(train_videos)} videos, so there is nothing to learn from"
         )
+    trimmed = trim(vocabulary, examples, held_out)
     card = {
-        "codebook": codebook, "learned": [v.video for v in train_videos], "held_out": [v.video for v in held_out_videos],
+        "codebook": codebook, "trained_word_pieces": len(trimmed.vocabulary.kept), "learned": [v.video for v in train_videos], "held_out": [v.video for v in held_out_videos],
         "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.runs),
     } | ({"notice": examples.notice} if examples.notice else {})  # fmt: skip
     if context.is_main:
@@ -115,18 +119,20 @@ def pretrain(
 
     def begin(checkpoint: Path | None) -> PretrainingObjective:
         if checkpoint is not None:
-            model = JointBert(ModelOptions.load(checkpoint))
+            model = JointBert(trimmed.trimmed_options(ModelOptions.load(checkpoint)))
         elif options.text_start == NOTHING:
             shape = options.shape or Shape()
-            model = from_scratch(shape, vocabulary, centroids_KD, training.seed, frozen=frozen)
+            whole = from_scratch(shape, vocabulary, centroids_KD, training.seed, frozen=frozen)
+            model = trimmed.begin(whole)
         else:
-            model = from_checkpoint(start, vocabulary, centroids_KD, training.seed, frozen=frozen)
+            whole = from_checkpoint(start, vocabulary, centroids_KD, training.seed, frozen=frozen)
+            model = trimmed.begin(whole)
         if model.options.max_position_embeddings < options.examples.longest:
             raise InputError(
                 f"--text-start {options.text_start}: has {model.options.max_position_embeddings} positions, examples have up "
                 f"to {options.examples.longest} tokens; start from a BERT with more"
             )
-        return PretrainingObjective(model, vocabulary, training.weights)
+        return PretrainingObjective(model, vocabulary, training.weights, trimmed)
 
     def describe(folder: Path, progress: Progress) -> None:
         shape, metrics = ModelOptions.load(folder), store.model(name) / METRICS
@@ -177,6 +183,21 @@ def gather(
         spoken.extend(s for s in material.spoken() if s.text)
         runs.extend(s for s in material.silent() if s.tokens)
     return Examples(vocabulary, spoken, runs, options, seed, active_terms, used)
+
+
+def trim(vocabulary: Vocabulary, examples: Examples, held_out: Examples) -> TrimmedRows:
+    """Trims both to the word pieces that ``examples`` say.
+
+    A piece that none says has the share of those that are said once (Good 1953, as Turing found): of all pieces of speech
+    so many are expected to be new.
+    """
+    counts_W = examples.spoken.piece_counts()
+    once, total = int((counts_W == 1).sum()), int(counts_W.sum())
+    kept = TrimmedVocabulary.of(vocabulary, counts_W.nonzero()[0].tolist())
+    for part in (examples, held_out):
+        part.trim(kept)
+    sample = examples.batch([(0, item) for item in range(min(SAMPLE, len(examples.spoken), len(examples)))])
+    return TrimmedRows(kept, (once + 1) / (total + 2), sample)
 
 
 def kept_after_removals(

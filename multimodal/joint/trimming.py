@@ -1,0 +1,91 @@
+"""Trimming: a joint BERT with the rows of some word pieces for training, and the whole table restored in what is stored.
+
+A training predicts the word pieces that its library says. The rows of all others keep the values of their initialization:
+no logit of theirs is computed, and no optimizer state is held for them.
+Shapes: W word pieces of the full vocabulary, R kept, V entries of the full vocabulary, M predicted positions, H hidden.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import torch
+
+from multimodal.examples.packing import Batch
+from multimodal.joint.bert_checkpoint import BIAS
+from multimodal.joint.layout import TABLE
+from multimodal.joint.model import JointBert
+from multimodal.joint.options import ModelOptions
+from multimodal.terms import JOINT, TEXT
+from multimodal.vocabulary import TrimmedVocabulary
+
+
+class TrimmedRows:
+    """The word rows of the full vocabulary, and how those that are not kept come back into a model's tensors.
+
+    ``unseen`` is the probability that a word piece of the library's speech is none of the kept ones, above 0 and below 1.
+    ``sample`` is a batch with cloze predictions of word pieces, whose states say how large the other rows' logits are.
+    """
+
+    def __init__(self, vocabulary: TrimmedVocabulary, unseen: float, sample: Batch):
+        self.vocabulary, self._unseen, self._sample = vocabulary, unseen, sample
+        self._kept_R = torch.tensor(vocabulary.kept)
+        self._word_WH = torch.zeros(0)
+
+    def begin(self, model: JointBert) -> JointBert:
+        """A model of the kept rows alone, from a whole one."""
+        trimmed = JointBert(self.trimmed_options(model.options))
+        trimmed.load_tensors(self.trim(model.export_tensors()))
+        return trimmed
+
+    def trimmed_options(self, options: ModelOptions) -> ModelOptions:
+        vocabulary = self.vocabulary
+        return dataclasses.replace(options, vocab_size=vocabulary.size, pad_token_id=vocabulary.pad)
+
+    def whole_options(self, options: ModelOptions) -> ModelOptions:
+        """The inverse of :meth:`trimmed_options`."""
+        whole = self.vocabulary.full
+        return dataclasses.replace(options, vocab_size=whole.size, pad_token_id=whole.pad)
+
+    def trim(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A whole model's exported tensors with the rows of the kept pieces alone. The other rows are kept here."""
+        words = len(self.vocabulary.full.words)
+        self._word_WH = tensors[TABLE][:words].clone()
+        of_kept = {
+            name: torch.cat([tensors[name][self._kept_R], tensors[name][words:]]) for name in (TABLE, BIAS)
+        }
+        return dict(tensors) | of_kept
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], options: ModelOptions) -> dict[str, torch.Tensor]:
+        """The inverse of :meth:`trim`; ``options`` are the trimmed model's. The other pieces share one bias."""
+        tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
+        kept = len(self._kept_R)
+        word_WH = self._word_WH.clone()
+        word_WH[self._kept_R] = tensors[TABLE][:kept]
+        bias_W = torch.full((len(word_WH),), self._bias_of_others(tensors, options))
+        bias_W[self._kept_R] = tensors[BIAS][:kept]
+        whole = {
+            TABLE: torch.cat([word_WH, tensors[TABLE][kept:]]),
+            BIAS: torch.cat([bias_W, tensors[BIAS][kept:]]),
+        }
+        return tensors | whole
+
+    @torch.no_grad()
+    def _bias_of_others(self, tensors: dict[str, torch.Tensor], options: ModelOptions) -> float:
+        """The bias at which the pieces that are not kept have the odds of ``unseen``, in the geometric mean of the sample."""
+        others_W = torch.ones(len(self._word_WH), dtype=torch.bool)
+        others_W[self._kept_R] = False
+        asked = [self._sample.asks[name] for name in (TEXT, JOINT) if name in self._sample.asks]
+        position_M = torch.cat(
+            [some[some[:, 1] < len(self._kept_R), 0] for some in asked] or [self._kept_R[:0]]
+        )
+        if not others_W.any() or not len(position_M):
+            return 0.0
+        model = JointBert(options).eval()
+        model.load_tensors(tensors)
+        x_MH = model.encode(self._sample)[position_M]
+        kept_M = model.cloze(x_MH).logsumexp(-1)
+        others_M = (model.cls["predictions"].transform(x_MH) @ self._word_WH[others_W].T).logsumexp(-1)
+        return float((kept_M - others_M).mean()) + math.log(self._unseen / (1 - self._unseen))
