@@ -30,7 +30,9 @@ class Sized:
 
 QUICK = (
     ExampleOptions(mask=0.2),
-    TrainingOptions(examples_per_step=80, epochs=20, least_steps=600, most_steps=20_000, learning_rate=6e-4),
+    TrainingOptions(
+        examples_per_step=56, epochs=24, least_steps=40, most_steps=20_000, learning_rate=1e-3, beta2=0.98
+    ),
 )
 BERTS = (
     ExampleOptions(),

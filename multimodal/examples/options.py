@@ -7,7 +7,7 @@ import dataclasses
 from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import InputError
 
-RUNS_PER_SPOKEN_SEGMENT = 4
+RUNS_PER_SPOKEN_SEGMENT = 6
 """Video-only examples for each spoken segment. They are short and cheap; with fewer of them forecasts were far worse after
 the same number of steps (docs/decisions.md)."""
 

@@ -65,7 +65,11 @@ def _data(made_from: dict[str, Any]) -> str:
     for key, words in (("learned", "learned from"), ("held_out", "held out")):
         if key in made_from:
             rows.append(f"- {words}: {len(made_from[key])} videos, digest `{digest_of(made_from[key])}`")
-    for key, words in (("spoken_segments", "spoken segments"), ("runs", "runs of visual tokens")):
+    for key, words in (
+        ("spoken_segments", "spoken segments"),
+        ("runs", "runs of visual tokens"),
+        ("trained_word_pieces", "word pieces were trained; the others are as in the start, with one bias"),
+    ):
         if key in made_from:
             rows.append(f"- {made_from[key]} {words}")
     rows += [f"- {made_from['notice']}"] if "notice" in made_from else []

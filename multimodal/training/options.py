@@ -23,6 +23,8 @@ class StepOptions:
     """AdamW as in BERT: weight decay 0.01 but not on LayerNorm and biases, gradient clipped to 1.0, linear warm-up over
     ``warmup`` of the steps, then linear decay to ``final`` of the peak (0 in the paper).
 
+    ``beta2`` is the decay of AdamW's second moment: 0.999 in BERT; 0.98 (RoBERTa, Liu et al. 2019) forgets the large gradients
+    of the first steps, which a short training cannot wait for.
     ``precision`` is ``auto`` (bf16 where the processor multiplies it fast), ``bf16`` or ``fp32``. ``spike``: a loss so many
     times the median of those before it is a loss spike (:class:`TrainingOptions`).
     Raises :class:`InputError` for a value out of its range.
@@ -32,6 +34,7 @@ class StepOptions:
     warmup: float = 0.1
     final: float = 0.0
     weight_decay: float = 0.01
+    beta2: float = 0.999
     clip: float = 1.0
     seed: int = 0
     precision: str = "auto"
@@ -51,6 +54,8 @@ class StepOptions:
             )
         if not 0 <= self.weight_decay < math.inf:
             raise InputError(f"weight_decay {self.weight_decay:g}: 0 or more; 0.01 is BERT's")
+        if not 0 <= self.beta2 < 1:
+            raise InputError(f"beta2 {self.beta2:g}: from 0 to below 1; 0.999 is BERT's")
         if not self.clip > 0:
             raise InputError(f"clip {self.clip:g}: more than 0; 1 is BERT's")
         if self.precision not in PRECISIONS:

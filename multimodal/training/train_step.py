@@ -46,7 +46,8 @@ class Trainer:
         self._wrapped: nn.Module = objective
 
     def _adamw(self) -> torch.optim.AdamW:
-        return adamw(self.objective.parameters(), self.options.learning_rate, self.options.weight_decay)
+        o = self.options
+        return adamw(self.objective.parameters(), o.learning_rate, o.weight_decay, o.beta2)
 
     def wrap(self) -> Trainer:
         """Joins the other processes; the optimizer's state goes along."""
