@@ -7,10 +7,6 @@ import dataclasses
 from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import InputError
 
-RUNS_PER_SPOKEN_SEGMENT = 6
-"""Video-only examples for each spoken segment. They are short and cheap; with fewer of them forecasts were far worse after
-the same number of steps (docs/decisions.md)."""
-
 
 @dataclasses.dataclass(frozen=True)
 class ExampleOptions:
@@ -29,7 +25,9 @@ class ExampleOptions:
     ``suffix_rate``: share of the video-only examples with suffix masking: the last tokens are masked together, as
     forecasting asks. ``longest``: tokens at most in a sequence, 16 at least. ``hard_negative_rate``: rate at which a
     segment's text and video embedding meet those of another segment of the same video: hard negatives for each other,
-    alike in place, light and subject (Sentence-BERT, Reimers and Gurevych 2019).
+    alike in place, light and subject (Sentence-BERT, Reimers and Gurevych 2019). ``runs_per_spoken_segment``: video-only
+    examples for each spoken segment. They are short and cheap; with fewer of them forecasts are worse after the same number
+    of steps (docs/decisions.md).
 
     Raises :class:`InputError` for a value out of its range.
     """
@@ -42,6 +40,7 @@ class ExampleOptions:
     in_video_negative_rate: float | None = None
     subsample: int = 1
     hard_negative_rate: float = 0.5
+    runs_per_spoken_segment: int = 4
 
     def __post_init__(self) -> None:
         assert self.longest >= CONTEXT + max(HORIZONS) + 3

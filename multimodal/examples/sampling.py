@@ -13,7 +13,7 @@ import numpy as np
 
 from multimodal.examples.corruption import mask_suffix, mask_tokens
 from multimodal.examples.negatives import NegativeSampler
-from multimodal.examples.options import RUNS_PER_SPOKEN_SEGMENT, ExampleOptions
+from multimodal.examples.options import ExampleOptions
 from multimodal.examples.packing import ALIGNED, MISALIGNED, Batch, Example, pack, sequence
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.segments import CONTEXT, HORIZONS, Segment, joined
@@ -29,7 +29,7 @@ class Examples:
     A spoken segment gives a text-only example and, where it has tokens, a dual-encoder pair (perhaps with that of another
     segment of its video), an aligned and a misaligned joint example. A run gives a video-only example, of a crop that is
     drawn anew each time. Runs are long and so few: each occurs as often in an epoch as makes them
-    :data:`RUNS_PER_SPOKEN_SEGMENT` times the spoken segments. Words or video may be absent.
+    ``runs_per_spoken_segment`` times the spoken segments. Words or video may be absent.
     ``active_terms``: only what these terms of the loss ask for is drawn. ``used``: the visual tokens that stand in for
     others, those that clips have (:func:`~multimodal.examples.corruption.mask_tokens`).
     """
@@ -56,7 +56,7 @@ class Examples:
             self._spoken_items = ()
         self._visits = 0
         if VIDEO in active_terms and self.runs:
-            wanted = RUNS_PER_SPOKEN_SEGMENT * len(self._spoken_items)
+            wanted = options.runs_per_spoken_segment * len(self._spoken_items)
             self._visits = max(1, round(wanted / len(self.runs))) * len(self.runs)
 
     @classmethod
