@@ -170,5 +170,5 @@ main()
 def test_a_server_that_does_not_answer_is_named(tmp_path, made):
     ended = Home(tmp_path, "http://127.0.0.1:9/api").run("index", "--store", made.store)
     assert ended.returncode == 2
-    (line,) = ended.stderr.splitlines()
+    line = ended.stderr.splitlines()[-1]  # on a slow machine others say what was waited for
     assert line.startswith("videobert: PREFECT_API_URL http://127.0.0.1:9/api: ")
