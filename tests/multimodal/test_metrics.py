@@ -335,7 +335,7 @@ def test_of_many_questions_a_sample_gives_the_figure_and_its_interval(many):
         if full.n <= MOST_QUESTIONS:
             assert figure == full, name
             continue
-        assert f"{MOST_QUESTIONS} of {words}" in figure.note, name
+        assert f"{MOST_QUESTIONS} of {full.n}" in figure.note, name
         width = full.high - full.low
         assert figure.value == pytest.approx(full.value, rel=0.03)
         assert width / 2 <= figure.high - figure.low <= 1.5 * width + 0.05 * full.value
