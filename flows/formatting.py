@@ -23,10 +23,7 @@ def quality_notes(document: Document) -> list[str]:
 
 
 def caption_lines(document: Document) -> list[str]:
-    found = [
-        f"{clock(c['start'])}–{clock(c['end'])}  {_route(document, c)}  {_caption(c)}"
-        for c in document["captions"]
-    ]
+    found = [f"{clock(c['start'])}–{clock(c['end'])}  {_caption(document, c)}" for c in document["captions"]]
     if "vtt" in document:
         found.append(f"WebVTT: {document['vtt']}")
     return found
@@ -42,10 +39,10 @@ def _route(document: Document, caption: Document) -> str:
     return f"{route} {caption['score']:.2f}"
 
 
-def _caption(caption: Document) -> str:
+def _caption(document: Document, caption: Document) -> str:
     if not caption["text"]:
         return "nothing: nobody speaks here, and no learned moment with words looks like it"
-    return caption["text"]
+    return f"{_route(document, caption)}  {caption['text']}"
 
 
 def next_lines(document: Document) -> list[str]:
