@@ -385,15 +385,15 @@ class Index:
 def without_model(store: Store, videos: Sequence[Video]) -> Index:
     """The sentences of some videos for lexical search: all that a store can answer before a model is trained.
 
-    Raises :class:`InputError` where nothing is said in any of them.
+    A video in which nobody speaks is one moment, which its title finds. Raises :class:`InputError` where all are such.
     """
-    named = [
-        (v.name, s)
-        for v in videos
-        for s in spoken_segments(v.video, read_transcript(store, v), np.zeros(0), np.zeros(0, np.int64))
-    ]
-    if not named:
+    named = []
+    for v in videos:
+        sentences = spoken_segments(v.video, read_transcript(store, v), np.zeros(0), np.zeros(0, np.int64))
+        whole = Segment(v.video, 0.0, v.seconds or 0.0, "", ())
+        named += [(v.name, segment) for segment in sentences or [whole]]
+    if not any(segment.text for _, segment in named):
         raise InputError(
             f"store {store.root}: has no model yet, and nobody speaks in its videos; run `videobert run VIDEOS`"
         )
-    return Index.of(None, [name for name, _ in named], [s for _, s in named])
+    return Index.of(None, [name for name, _ in named], [segment for _, segment in named])
