@@ -197,7 +197,7 @@ def test_only_tokens_that_the_codebook_uses(store):
 
 def test_the_strip_is_the_tokens_pictures_side_by_side(store, tmp_path):
     file = tmp_path / "strip.png"
-    document = answer_json.imagine(store.root, "now cut the onion.", clips=3, out=file)
+    document = answer_json.imagine(store.root, "now cut the onion.", clips=3, out=file, by="model")
     assert document["strip"] == str(file)
     with Image.open(file) as strip:
         assert (strip.format, strip.size) == ("PNG", (3 * 213 + 2 * 4, 160))

@@ -338,7 +338,7 @@ def test_of_many_questions_a_sample_gives_the_figure_and_its_interval(many):
         assert f"{MOST_QUESTIONS} of {full.n}" in figure.note, name
         width = full.high - full.low
         assert figure.value == pytest.approx(full.value, rel=0.03)
-        assert width / 2 <= figure.high - figure.low <= 1.5 * width + 0.05 * full.value
+        assert width / 2 <= figure.high - figure.low <= 1.5 * width + 0.08 * full.value
     assert sampled["text_cloze_with_video"].n == sampled["cloze_perplexity_text_only"].n == MOST_QUESTIONS
     assert sampled["action_and_thing_text_cloze_with_video"].n == 2 * len(paired), (
         "few enough to be all asked"
