@@ -87,6 +87,7 @@ def test_i3d_sees_a_pancake_flipped_and_not_everywhere(i3d, videos, kitchen):
     assert "flipping pancake" not in {i3d.labels[label] for label in i3d.classify(kitchen).argmax(1)}
 
 
+@pytest.mark.skipif(not has_fast_bf16(), reason="bfloat16 is emulated on this processor, which takes minutes")
 def test_i3d_in_bfloat16_is_near_float32(i3d_weights, kitchen):
     exact = load("i3d", i3d_weights, precision="fp32")(kitchen)
     fast = load("i3d", i3d_weights, precision="bf16")(kitchen)
@@ -131,7 +132,8 @@ def test_every_backbone_keeps_the_rules(backbone, name):
     assert all(str(part) in net.recipe["preprocessing"] for part in net.network.mean)
     found = extract((Clip(1.5 * i, clip, 0) for i, clip in enumerate(clips[:2])), net)
     assert found.values.shape == (2, net.features)
-    np.testing.assert_array_equal(found.values, together[:2].astype(np.float16))
+    # One thread has a clip of its own there; several add in another order.
+    np.testing.assert_allclose(found.values, together[:2].astype(np.float16), rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "resnet50"])
