@@ -25,6 +25,7 @@ class PretrainingObjective(Objective):
     """VideoBERT's objective (section 3.3), and ``contrast`` for search. A checkpoint opens in `transformers`."""
 
     model: JointBert
+    trimmed: TrimmedRows | None = None
 
     def __init__(
         self,
