@@ -54,7 +54,7 @@ def story(tmp_path_factory, weights_or_skip) -> dict[str, str]:
 
 def test_the_readme_names_the_commands_that_matter():
     assert {command[1] for command in commands()} == {
-        "run", "search", "caption", "next", "classify", "imagine", "status", "doctor",
+        "run", "search", "caption", "next", "classify", "imagine", "transcript", "status", "doctor",
     }  # fmt: skip
 
 
@@ -67,9 +67,9 @@ def test_run_tells_each_outcome_and_where_the_report_is(story):
 
 def test_answers_are_for_people(story):
     assert re.match(r"1\. kitchen-00[012]\.mp4 \d+:\d\d\.\d–\d+:\d\d\.\d", story["search"])
-    assert re.match(r"\d+:\d\d\.\d–\d+:\d\d\.\d  \d\.\d\d  \w+", story["caption"])
+    assert re.match(r"\d+:\d\d\.\d–\d+:\d\d\.\d  (heard|as in kitchen-\S+ \S+)  \w+", story["caption"])
     assert re.search(r"^ok +store .*: 3 videos, .*, 0 broken$", story["doctor"], re.MULTILINE)
-    assert len(re.findall(r"^\+ *(1\.5|3\.0|6\.0|12\.0) s  v\d{5} ", story["next"], re.MULTILINE)) == 12
+    assert len(re.findall(r"^\+ *(1\.5|3\.0|6\.0|12\.0) s  v\d{5}\b", story["next"], re.MULTILINE)) == 12
 
 
 def test_whisper_heard_what_is_said(story):
