@@ -46,12 +46,16 @@ def alone(capsys):
     return partial(run_inside, capsys)
 
 
+PROGRESS = ("weights", "ingest", "codebook", "loading", "starting", "waiting")
+"""How the lines of progress begin."""
+
+
 def complains(ended: subprocess.CompletedProcess, *says: str) -> None:
     """One line on standard error (after those of stages that were done), that says all of `says`; status 2."""
     assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
     assert "Traceback" not in ended.stderr
     *stages, line = ended.stderr.splitlines()
-    assert line.startswith("videobert: ") and all(s.split()[0] in ("ingest", "codebook") for s in stages)
+    assert line.startswith("videobert: ") and all(s.split()[0].rstrip(":") in PROGRESS for s in stages)
     for part in says:
         assert part in line, line
 
