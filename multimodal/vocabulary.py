@@ -207,11 +207,15 @@ class TrimmedVocabulary(Vocabulary):
     def encode(self, text: str) -> list[int]:
         return self.trim(np.array(self.full.encode(text), np.int64)).tolist()
 
-    def trim(self, ids: np.ndarray) -> np.ndarray:
-        """The ids here of word pieces of the full vocabulary."""
+    @cached_property
+    def _place_W(self) -> np.ndarray:
         place_W = np.full(len(self.full.words), self.unknown)
         place_W[list(self.kept)] = np.arange(len(self.kept))
-        return place_W[ids]
+        return place_W
+
+    def trim(self, ids: np.ndarray) -> np.ndarray:
+        """The ids here of word pieces of the full vocabulary."""
+        return self._place_W[ids]
 
 
 def _read_tokenizer(tokenizer: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:

@@ -85,16 +85,17 @@ class Batches:
     def publish_if_full(self) -> None:
         """Gives a full batch to the thread, after the batch before it has been recorded."""
         if self._filled.is_full:
-            self._record()
-            self._published = (self._filled, self._thread.submit(self._filled.files.publish))
-            self._filled = _Batch()
+            self._publish()
 
     def finish(self) -> None:
         """Publishes and records all that is left."""
+        self._publish()
+        self._record()
+
+    def _publish(self) -> None:
         self._record()
         self._published = (self._filled, self._thread.submit(self._filled.files.publish))
         self._filled = _Batch()
-        self._record()
 
     def _record(self) -> None:
         """Waits until the batch before is published, and records it."""
