@@ -22,7 +22,9 @@ _CHUNK = 96
 
 def _compiled(function: Callable) -> Callable:
     """Compiled at the first call, some seconds, and kept on disk where a folder can be written."""
-    options = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    # Products with 0 may vanish, but no sum is reordered or fused: with all of `fastmath` the code that a process compiles
+    # rounds otherwise than the code that it reads from the disk, and so a video's features would differ between runs.
+    options = {"nogil": True, "fastmath": {"nnan", "ninf", "nsz"}, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # neither this package nor the user has a folder for it
@@ -47,59 +49,31 @@ def cook_toom(points: Sequence[float], taps: int) -> tuple[np.ndarray, np.ndarra
 
 OUTPUT_6, FILTER_3, INPUT_6 = cook_toom((0, 1, -1, 2, -2), 3)
 OUTPUT_7, FILTER_4, INPUT_7 = cook_toom((0, 1, -1, 2, -2, 0.5), 4)
-# Numba takes these as constants, so that products with 0 and 1 vanish.
-_A6, _B6, _A7, _B7 = (m.round(9).astype(np.float32) for m in (OUTPUT_6, INPUT_6, OUTPUT_7, INPUT_7))
 
 
-# The four functions below multiply the middle axis of s [P, n, Q] by a matrix: d [P, m, Q].
+def _multiplication(matrix: np.ndarray) -> Callable[[np.ndarray, np.ndarray], None]:
+    """A compiled function of s [P, n, Q] and d [P, m, Q]: the middle axis of s times the matrix [m, n], into d."""
+    m, n = matrix.shape
+
+    @_compiled
+    def multiply(s, d):
+        for p in range(s.shape[0]):
+            sp, dp = s[p], d[p]
+            for q in range(s.shape[2]):
+                for i in range(m):
+                    total = np.float32(0)
+                    for k in range(n):
+                        total += matrix[i, k] * sp[k, q]
+                    dp[i, q] = total
+
+    return multiply
 
 
-@_compiled
-def _input_6(s, d):
-    for p in range(s.shape[0]):
-        sp, dp = s[p], d[p]
-        for q in range(s.shape[2]):
-            for i in range(6):
-                total = np.float32(0)
-                for k in range(6):
-                    total += _B6[i, k] * sp[k, q]
-                dp[i, q] = total
-
-
-@_compiled
-def _output_6(s, d):
-    for p in range(s.shape[0]):
-        sp, dp = s[p], d[p]
-        for q in range(s.shape[2]):
-            for i in range(4):
-                total = np.float32(0)
-                for k in range(6):
-                    total += _A6[i, k] * sp[k, q]
-                dp[i, q] = total
-
-
-@_compiled
-def _input_7(s, d):
-    for p in range(s.shape[0]):
-        sp, dp = s[p], d[p]
-        for q in range(s.shape[2]):
-            for i in range(7):
-                total = np.float32(0)
-                for k in range(7):
-                    total += _B7[i, k] * sp[k, q]
-                dp[i, q] = total
-
-
-@_compiled
-def _output_7(s, d):
-    for p in range(s.shape[0]):
-        sp, dp = s[p], d[p]
-        for q in range(s.shape[2]):
-            for i in range(4):
-                total = np.float32(0)
-                for k in range(7):
-                    total += _A7[i, k] * sp[k, q]
-                dp[i, q] = total
+_output_6, _input_6, _output_7, _input_7 = (
+    # Numba takes the matrix as a constant, so that products with 0 and 1 vanish.
+    _multiplication(matrix.round(9).astype(np.float32))
+    for matrix in (OUTPUT_6, INPUT_6, OUTPUT_7, INPUT_7)
+)
 
 
 @_compiled

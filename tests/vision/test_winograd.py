@@ -1,5 +1,10 @@
 """The convolutions of fewer products are PyTorch's, on sides that tiles fit and on sides that they do not."""
 
+import os
+import subprocess
+import sys
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +59,31 @@ def test_blocks_end_where_tiles_end(monkeypatch):
     direct = frozen(nn.Conv3d(5, 6, 3, padding=1))
     monkeypatch.setattr(winograd, "LEAST_ROWS", 5)
     assert difference(WinogradConv3d(direct), direct, channels_last(2, 5, 6, 15, 14)) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "name, taken, made", [("_input_6", 6, 6), ("_output_6", 6, 4), ("_input_7", 7, 7), ("_output_7", 7, 4)]
+)
+def test_compiled_code_rounds_as_python_does(name, taken, made):
+    """To the last bit: nothing is fused or reordered, so features do not depend on which process compiled the code."""
+    compiled = getattr(winograd_kernels, name)
+    rows = np.random.default_rng(0).standard_normal((3, taken, 37)).astype(np.float32)
+    got, expected = (np.empty((3, made, 37), np.float32) for _ in range(2))
+    compiled(rows, got)
+    compiled.py_func(rows, expected)
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_a_process_that_compiles_gives_the_bits_of_one_that_reads_the_compiled_code(tmp_path):
+    script = (
+        "import hashlib, torch; from torch import nn; from vision.winograd import WinogradConv3d;"
+        "torch.manual_seed(0); x = torch.rand(1, 64, 8, 14, 14).contiguous(memory_format=torch.channels_last_3d);"
+        "conv = WinogradConv3d(nn.Conv3d(64, 32, 3, padding=1).requires_grad_(False));"
+        "print(hashlib.sha256(conv(x).contiguous().numpy().tobytes()).hexdigest())"
+    )
+    run = partial(subprocess.run, [sys.executable, "-c", script], check=True, capture_output=True)
+    compiles, reads = (run(env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}) for _ in range(2))
+    assert list(tmp_path.rglob("*.nbc")) and compiles.stdout == reads.stdout
 
 
 def test_few_tiles_go_the_direct_way():
