@@ -11,15 +11,17 @@ from cyclopts import Group, Parameter
 
 from multimodal import names
 from multimodal.store import InputError
+from multimodal.systems import PARTS
 
 STORE_AND_SIZE = Parameter(group=Group("Store and size", sort_key=1))
 IMPORTED = Parameter(group=Group("Files of other programs", sort_key=2))
 SPEECH_AND_PICTURE = Parameter(group=Group("Speech and picture", sort_key=3))
 VISUAL_TOKENS = Parameter(group=Group("Visual tokens", sort_key=4))
 MODEL = Parameter(group=Group("Model", sort_key=5))
-TRAINING = Parameter(group=Group("Training", sort_key=6))
-EVALUATION = Parameter(group=Group("Evaluation", sort_key=7))
-MACHINE = Parameter(group=Group("Machine", sort_key=8))
+SYSTEM = Parameter(group=Group("System of pretraining", sort_key=6))
+TRAINING = Parameter(group=Group("Training", sort_key=7))
+EVALUATION = Parameter(group=Group("Evaluation", sort_key=8))
+MACHINE = Parameter(group=Group("Machine", sort_key=9))
 """The groups of a help text, in the order of their keys, after the arguments."""
 
 
@@ -53,6 +55,13 @@ def option(
     """A field of :class:`flows.settings.Settings`."""
     about = Option(sets or {}, least, remembered, is_path, choices)
     return dataclasses.field(default=default, metadata={"help": help_, "option": about})
+
+
+def system_part(name: str, help_: str) -> Any:
+    """The setting that overrides a part of the system of pretraining; its choices are in the table of systems."""
+    choices = PARTS[name].metadata["choices"]
+    about = f"{help_}: {names.either(choices)}; the system's own where not given."
+    return option(about, sets=to(f"parts.{name}"), choices=lambda: choices)
 
 
 def to(*places: str) -> dict[str, Callable[[Any], Any]]:

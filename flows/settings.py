@@ -24,14 +24,17 @@ from flows.options import (
     MODEL,
     SPEECH_AND_PICTURE,
     STORE_AND_SIZE,
+    SYSTEM,
     TRAINING,
     VISUAL_TOKENS,
     Option,
     option,
+    system_part,
     to,
 )
 from multimodal import names
 from multimodal.store import InputError
+from multimodal.systems import SYSTEMS, VIDEOBERT, System, system
 from multimodal.training.options import ROLLBACK_STEPS
 from vision.backbones import BACKBONES
 
@@ -105,6 +108,20 @@ class Settings:
     visual_rows: Annotated[Literal["trained", "frozen"] | None, MODEL, CHOICE] = option(
         "Whether the embeddings of the visual tokens are trained; trained where not given.",
         sets=to("pretrain.visual_rows"),
+    )
+    system: Annotated[str | None, SYSTEM] = option(
+        f"Pretraining method: {', '.join(SYSTEMS)}; videobert where not given. The other options of this group change a part "
+        "of it.",
+        sets=to("parts.name"),
+        choices=lambda: SYSTEMS,
+    )
+    mask_unit: Annotated[str | None, SYSTEM] = system_part("mask_unit", "What is hidden together")
+    masking: Annotated[str | None, SYSTEM] = system_part(
+        "masking", "Masks drawn anew in each epoch, or ten repeated drawings"
+    )
+    pair_task: Annotated[str | None, SYSTEM] = system_part("pair_task", "What is asked of two parts at [CLS]")
+    extra_terms: Annotated[str | None, SYSTEM] = system_part(
+        "extra_terms", "A term of the loss beside cloze, pair task and contrast"
     )
     weights: Annotated[str | None, TRAINING] = option(
         "Weights of the loss's terms: text=1,video=1,joint=1,alignment=1,contrast=1 where not given.",
@@ -190,6 +207,8 @@ class Settings:
                     f"--{name} {value}: at least {about.least}; leave it out to let the size choose"
                 )
             parts |= {place.split(".")[0] for place in about.sets}
+        if parts & {"training", "parts"}:
+            parts.add("pretrain")
         if self.held_out is not None and not 0 <= self.held_out < 1:
             raise InputError(
                 f"--held-out {self.held_out:g}: a share from 0 to below 1; 0.1 keeps a tenth of the videos"
@@ -276,10 +295,17 @@ class Settings:
         return self._chosen("training", self.sized.training)
 
     @property
+    def parts(self) -> System:
+        """The system of pretraining, with the parts that were chosen."""
+        return self._chosen("parts", system(self.system or VIDEOBERT))
+
+    @property
     def pretrain(self) -> PretrainOptions:
         from multimodal.training.options import NOTHING, PretrainOptions
 
-        base = PretrainOptions(self.sized.text_start, examples=self.examples, training=self.training)
+        base = PretrainOptions(
+            self.sized.text_start, examples=self.examples, training=self.training, system=self.parts
+        )
         chosen = self._chosen("pretrain", base)
         return dataclasses.replace(chosen, shape=self.sized.shape if chosen.text_start == NOTHING else None)
 

@@ -33,3 +33,5 @@ TITLES = {"loss": "weighted sum"} | {term.name: term.title for term in TERM_NAME
 """The titles of the columns of ``metrics.jsonl`` that hold losses, in the order in which they are shown."""
 PRETRAINING_TERMS = (TEXT, VIDEO, JOINT, ALIGNMENT, CONTRAST)
 """The terms of VideoBERT's objective, and ``contrast``, which is ours, for search."""
+DEFAULT_WEIGHTS = dict.fromkeys(PRETRAINING_TERMS, 1.0)
+"""The weight of each term that a system of pretraining may have, where ``--weights`` does not give it."""

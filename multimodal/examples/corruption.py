@@ -6,15 +6,35 @@ hidden tokens of one term of the loss. It draws from the generator that it is gi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from multimodal.examples.packing import Example
+from multimodal.examples.segment_table import SegmentTable
 from multimodal.vocabulary import Vocabulary
 
 MASKED, REPLACED = 0.8, 0.1
 """BERT's shares of the chosen tokens that become [MASK] and another token; the rest stay (Devlin et al. 2019, 3.1)."""
+
+
+class Corruption(Protocol):
+    """The signature of a corruption: ``share`` of a sequence's words and visual tokens is hidden, and asked by ``term``.
+
+    ``used``: the visual tokens that stand in for others; ``None``: all.
+    """
+
+    def __call__(
+        self,
+        vocabulary: Vocabulary,
+        ids: list[int],
+        types: list[int],
+        term: str,
+        random: np.random.Generator,
+        share: float,
+        used: Sequence[int] | None = None,
+    ) -> Example: ...
 
 
 def mask_tokens(
@@ -31,23 +51,40 @@ def mask_tokens(
     Specials and ``[>]`` are never chosen. A replacement comes from the same modality, is never a special, and where it is
     visual it is one of the ``used`` tokens (``None``: all are): a token that no clip has would tell that it stands in.
     """
-    used = used or range(vocabulary.visual)
     candidates = content_positions(vocabulary, ids)
     if not candidates:
         return Example(ids, types, {term: []})
     chosen = random.choice(candidates, size=max(1, round(share * len(candidates))), replace=False)
+    dice = random.random(len(chosen))
+    return hide(vocabulary, ids, types, term, chosen.tolist(), dice.tolist(), random, used)
+
+
+def hide(
+    vocabulary: Vocabulary,
+    ids: list[int],
+    types: list[int],
+    term: str,
+    chosen: Sequence[int],
+    dice: Sequence[float],
+    random: np.random.Generator,
+    used: Sequence[int] | None = None,
+) -> Example:
+    """The sequence with the tokens at the ``chosen`` positions hidden, which ``term`` is asked for.
+
+    A token whose number of ``dice`` (uniform, 0 to 1) is below :data:`MASKED` becomes [MASK], the next :data:`REPLACED`
+    another one of its modality; the rest stay.
+    """
+    used = used or range(vocabulary.visual)
     new_ids = list(ids)
-    for position, dice in zip(chosen.tolist(), random.random(len(chosen)).tolist(), strict=True):
-        if dice < MASKED:
+    for position, thrown in zip(chosen, dice, strict=True):
+        if thrown < MASKED:
             new_ids[position] = vocabulary.mask
-        elif dice < MASKED + REPLACED and ids[position] >= vocabulary.first_visual:
+        elif thrown < MASKED + REPLACED and ids[position] >= vocabulary.first_visual:
             new_ids[position] = vocabulary.first_visual + used[int(random.integers(len(used)))]
-        elif dice < MASKED + REPLACED:
+        elif thrown < MASKED + REPLACED:
             words = vocabulary.replaceable_words
             new_ids[position] = words[int(random.integers(len(words)))]
-    return Example(
-        new_ids, types, {term: [(position, ids[position]) for position in sorted(chosen.tolist())]}
-    )
+    return Example(new_ids, types, {term: [(position, ids[position]) for position in sorted(chosen)]})
 
 
 def mask_suffix(vocabulary: Vocabulary, ids: list[int], types: list[int], term: str, count: int) -> Example:
@@ -61,3 +98,9 @@ def mask_suffix(vocabulary: Vocabulary, ids: list[int], types: list[int], term: 
 def content_positions(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
     """The positions of words and visual tokens: all but ``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]``, ``[UNK]``, ``[>]``."""
     return [i for i, token in enumerate(ids) if token not in vocabulary.specials]
+
+
+CORRUPTIONS: dict[str, Callable[[SegmentTable, SegmentTable], Corruption]] = {
+    "tokens": lambda spoken, runs: mask_tokens,
+}
+"""By the ``mask_unit`` of a system: the corruption, made from the spoken segments and the runs that are learned from."""

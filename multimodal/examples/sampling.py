@@ -11,26 +11,29 @@ from functools import cached_property
 
 import numpy as np
 
-from multimodal.examples.corruption import mask_suffix, mask_tokens
+from multimodal.examples.corruption import CORRUPTIONS, mask_suffix
 from multimodal.examples.negatives import NegativeSampler
 from multimodal.examples.options import ExampleOptions
-from multimodal.examples.packing import ALIGNED, MISALIGNED, Batch, Example, pack, sequence
+from multimodal.examples.packing import Batch, Example, pack, sequence
+from multimodal.examples.pairs import CLS_POSITION, PAIRS, Spoken, subsampled
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.segments import CONTEXT, HORIZONS, Segment, joined
-from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, PRETRAINING_TERMS, TEXT, VIDEO
+from multimodal.systems import PAIR_TASKS, System
+from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, TEXT, VIDEO
 from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 
-CLS_POSITION = 0
+STATIC_DRAWINGS = 10
+"""Different drawings of an item under static masking (BERT's data in RoBERTa, Liu et al. 2019, section 4.1)."""
 
 
 class Examples:
     """Everything that can be learned from: each spoken segment, and each run of visual tokens.
 
     A spoken segment gives a text-only example and, where it has tokens, a dual-encoder pair (perhaps with that of another
-    segment of its video), an aligned and a misaligned joint example. A run gives a video-only example, of a crop that is
-    drawn anew each time. Runs are long and so few: each occurs as often in an epoch as makes them
+    segment of its video) and joint examples, those of the system's pair task. A run gives a video-only example, of a crop
+    that is drawn anew each time. Runs are long and so few: each occurs as often in an epoch as makes them
     ``runs_per_spoken_segment`` times the spoken segments. Words or video may be absent.
-    ``active_terms``: only what these terms of the loss ask for is drawn. ``used``: the visual tokens that stand in for
+    ``active_terms``: only what these terms of the loss ask for is drawn; ``None``: all of the system's. ``used``: the visual tokens that stand in for
     others, those that clips have (:func:`~multimodal.examples.corruption.mask_tokens`).
     """
 
@@ -41,17 +44,22 @@ class Examples:
         runs: SegmentTable,
         options: ExampleOptions,
         seed: int,
-        active_terms: frozenset[str] = frozenset(PRETRAINING_TERMS),
+        active_terms: frozenset[str] | None = None,
         used: Sequence[int] | None = None,
+        system: System = System(),  # noqa: B008
     ):
-        self.vocabulary, self.options, self.seed, self.active_terms = vocabulary, options, seed, active_terms
+        self.vocabulary, self.options, self.seed, self.system = vocabulary, options, seed, system
+        self.active_terms = active_terms = (
+            system.terms if active_terms is None else active_terms & system.terms
+        )
         self._used = used
         self.spoken, self.runs = spoken, runs
-        self._negatives = NegativeSampler(self.spoken)
+        self.negatives = NegativeSampler(self.spoken)
+        self._corrupt = CORRUPTIONS[system.mask_unit](spoken, runs)
         # Items are spoken segments (all, or those that show something), then visits to runs.
         self._spoken_items: Sequence[int] = range(len(spoken))
         if TEXT not in active_terms:
-            self._spoken_items = np.sort(self._negatives.with_tokens)
+            self._spoken_items = np.sort(self.negatives.with_tokens)
         if not active_terms - {VIDEO}:
             self._spoken_items = ()
         self._visits = 0
@@ -67,13 +75,14 @@ class Examples:
         runs: Iterable[Segment],
         options: ExampleOptions,
         seed: int,
-        active_terms: frozenset[str] = frozenset(PRETRAINING_TERMS),
+        active_terms: frozenset[str] | None = None,
         used: Sequence[int] | None = None,
+        system: System = System(),  # noqa: B008
     ) -> Examples:
         """The examples of segments; spoken ones without text and runs without tokens are left out."""
         with_text = SegmentTable((s for s in spoken if s.text), vocabulary)
         with_tokens = SegmentTable(s for s in runs if s.tokens)
-        return cls(vocabulary, with_text, with_tokens, options, seed, active_terms, used)
+        return cls(vocabulary, with_text, with_tokens, options, seed, active_terms, used, system)
 
     def __len__(self) -> int:
         return len(self._spoken_items) + self._visits
@@ -82,6 +91,8 @@ class Examples:
         """These examples, drawn in the ids of a trimmed vocabulary from now on."""
         self.spoken.trim(vocabulary)
         self.vocabulary = vocabulary
+        # What a corruption learned of the segments, it learned in the ids of before.
+        self._corrupt = CORRUPTIONS[self.system.mask_unit](self.spoken, self.runs)
         return self
 
     @cached_property
@@ -90,15 +101,15 @@ class Examples:
         if (
             ALIGNMENT not in self.active_terms
             or not self.options.misaligned_rate
-            or not len(self._negatives.with_tokens)
+            or not len(self.negatives.with_tokens)
         ):
             return ""
         random = np.random.default_rng(self.seed)
         negatives = (
-            self._negatives.misaligned(
+            self.negatives.misaligned(
                 self.spoken[place], None, self.spoken.__getitem__, lambda other: other.tokens, random
             )
-            for place in self._negatives.with_tokens
+            for place in self.negatives.with_tokens
         )
         if any(negatives):
             return ""
@@ -113,6 +124,8 @@ class Examples:
 
     def draw(self, epoch: int, item: int) -> list[Example]:
         """The examples of one item in one epoch, always the same for the same (seed, epoch, item)."""
+        if self.system.masking == "static":
+            epoch %= STATIC_DRAWINGS
         random = np.random.default_rng((self.seed, epoch, item, 1))
         if item < len(self._spoken_items):
             return self._of_spoken(int(self._spoken_items[item]), random)
@@ -124,19 +137,19 @@ class Examples:
         return pack([example for epoch, item in items for example in self.draw(epoch, item)])
 
     def _of_spoken(self, item: int, random: np.random.Generator) -> list[Example]:
-        neighbours = random.random() < self.options.join_neighbours and self._continues(item)
-        words, segment = self._read(item, neighbours)
-        examples = [self._masked(words, None, TEXT, random)] if TEXT in self.active_terms else []
+        neighbours = random.random() < self.options.join_neighbours and self.continues(item)
+        words, segment = self.read(item, neighbours)
+        examples = [self.masked(words, None, TEXT, random)] if TEXT in self.active_terms else []
         if segment.tokens and CONTRAST in self.active_terms:
             examples += self._dual_encoder_pair(words, segment)
             if random.random() < self.options.hard_negative_rate:
-                place = self._negatives.hard_negative(
-                    segment, lambda place: self._read(place, neighbours)[1], random
+                place = self.negatives.hard_negative(
+                    segment, lambda place: self.read(place, neighbours)[1], random
                 )
                 if place is not None:
-                    examples += self._dual_encoder_pair(*self._read(place, neighbours))
-        if segment.tokens and self.active_terms & {JOINT, ALIGNMENT}:
-            examples += self._joint(words, segment, neighbours, random)
+                    examples += self._dual_encoder_pair(*self.read(place, neighbours))
+        if self.active_terms & {JOINT, *PAIR_TASKS[self.system.pair_task]}:
+            examples += PAIRS[self.system.pair_task](self, Spoken(item, neighbours, words, segment), random)
         return examples
 
     def _dual_encoder_pair(self, words: list[int], segment: Segment) -> list[Example]:
@@ -147,47 +160,17 @@ class Examples:
             pair.append(Example(ids, types, {CONTRAST: [(CLS_POSITION, hash(tuple(ids)))]}))
         return pair
 
-    def _joint(
-        self, words: list[int], segment: Segment, neighbours: bool, random: np.random.Generator
-    ) -> list[Example]:
-        """The joint example of a segment and, by chance, its negative pair: the same words with a foreign video.
-
-        The foreign segment is read with its neighbour where the own one was and in the same steps, so that length does not
-        give it away.
-        """
-        step = self._step(random)
-        tokens = _every(step, segment.tokens, random)
-        joint = self._masked(words, tokens, JOINT, random)
-        asks = dict(joint.asks) if JOINT in self.active_terms else {}
-        if ALIGNMENT not in self.active_terms:
-            return [Example(joint.ids, joint.types, asks)]
-        asks[ALIGNMENT] = [(CLS_POSITION, ALIGNED)]
-        examples = [Example(joint.ids, joint.types, asks)]
-        if random.random() < self.options.misaligned_rate:
-            foreign_tokens = self._negatives.misaligned(
-                segment,
-                self.options.in_video_negative_rate,
-                lambda place: self._read(place, neighbours)[1],
-                lambda other: _every(step, other.tokens, random),
-                random,
-            )
-            if foreign_tokens:
-                negative = self._masked(words, foreign_tokens, JOINT, random)
-                misaligned = {ALIGNMENT: [(CLS_POSITION, MISALIGNED)]}
-                examples.append(Example(negative.ids, negative.types, misaligned))
-        return examples
-
-    def _read(self, item: int, neighbours: bool) -> tuple[list[int], Segment]:
+    def read(self, item: int, neighbours: bool) -> tuple[list[int], Segment]:
         """A segment and its word-piece ids, together with the one after it where ``neighbours`` and there is one."""
         words, segment = self.spoken.word_ids(item), self.spoken[item]
-        if neighbours and self._continues(item):
+        if neighbours and self.continues(item):
             return words + self.spoken.word_ids(item + 1), joined(segment, self.spoken[item + 1])
         return words, segment
 
-    def _continues(self, item: int) -> bool:
+    def continues(self, item: int) -> bool:
         return item + 1 < len(self.spoken) and self.spoken.video(item + 1) == self.spoken.video(item)
 
-    def _masked(
+    def masked(
         self,
         words: Sequence[int] | None,
         tokens: Sequence[int] | None,
@@ -195,9 +178,9 @@ class Examples:
         random: np.random.Generator,
     ) -> Example:
         ids, types = sequence(self.vocabulary, words, tokens, self.options.longest)
-        return mask_tokens(self.vocabulary, ids, types, term, random, self.options.mask, self._used)
+        return self._corrupt(self.vocabulary, ids, types, term, random, self.options.mask, self._used)
 
-    def _step(self, random: np.random.Generator) -> int:
+    def step(self, random: np.random.Generator) -> int:
         return int(random.integers(1, self.options.subsample + 1)) if self.options.subsample > 1 else 1
 
     def _of_run(self, run: Segment, random: np.random.Generator) -> Example:
@@ -206,7 +189,7 @@ class Examples:
             return self._forecast(tokens, random)
         first = int(random.integers(max(1, len(tokens) - 1)))
         crop = tokens[first : first + int(random.integers(2, max(2, len(tokens)) + 1))]
-        return self._masked(None, _every(self._step(random), crop, random), VIDEO, random)
+        return self.masked(None, subsampled(self.step(random), crop, random), VIDEO, random)
 
     def _forecast(self, tokens: tuple[int, ...], random: np.random.Generator) -> Example:
         """Suffix masking of up to one of the :data:`HORIZONS` after 1 to :data:`CONTEXT` tokens of a run."""
@@ -215,8 +198,3 @@ class Examples:
         first = max(0, now - 1 - int(random.integers(CONTEXT)))
         ids, types = sequence(self.vocabulary, None, tokens[first : now + horizon], self.options.longest)
         return mask_suffix(self.vocabulary, ids, types, VIDEO, horizon)
-
-
-def _every(step: int, tokens: tuple[int, ...], random: np.random.Generator) -> tuple[int, ...]:
-    """Each ``step``-th token from a random one of the first on, one at least."""
-    return tokens[int(random.integers(min(step, len(tokens)))) :: step] if step > 1 else tokens

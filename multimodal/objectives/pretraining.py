@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -15,14 +15,23 @@ from multimodal.joint.model import JointBert
 from multimodal.joint.trimming import TrimmedRows
 from multimodal.objectives.cloze import Cloze
 from multimodal.objectives.contrast import Contrast
-from multimodal.objectives.objective import Objective, Reading
+from multimodal.objectives.objective import Objective, Reading, Term
 from multimodal.objectives.pairs import Alignment
 from multimodal.objectives.weights import LossWeights
+from multimodal.systems import System
+from multimodal.terms import ALIGNMENT, CONTRAST, TEXT
 from multimodal.vocabulary import Vocabulary
+
+TERMS: dict[str, Callable[[JointBert], Term]] = {
+    TEXT: lambda model: Cloze(),
+    ALIGNMENT: lambda model: Alignment(),
+    CONTRAST: lambda model: Contrast(),
+}
+"""How each term is made for a model, by its first name, in the order in which they are added up."""
 
 
 class PretrainingObjective(Objective):
-    """VideoBERT's objective (section 3.3), and ``contrast`` for search. A checkpoint opens in `transformers`."""
+    """The terms of a system (VideoBERT, section 3.3, where none is given). A checkpoint opens in `transformers`."""
 
     model: JointBert
     trimmed: TrimmedRows | None = None
@@ -33,9 +42,11 @@ class PretrainingObjective(Objective):
         vocabulary: Vocabulary,
         weights: LossWeights = LossWeights(),  # noqa: B008
         trimmed: TrimmedRows | None = None,
+        system: System = System(),  # noqa: B008
     ):
         """``vocabulary`` is that of the stored model; ``trimmed`` says which of its rows ``model`` holds, ``None``: all."""
-        super().__init__(model, (Cloze(), Alignment(), Contrast()), dataclasses.asdict(weights))
+        terms = [make(model) for name, make in TERMS.items() if name in system.terms]
+        super().__init__(model, terms, dataclasses.asdict(weights))
         self.vocabulary, self.trimmed = vocabulary, trimmed
 
     @property

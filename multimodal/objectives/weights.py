@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from multimodal.store import InputError
-from multimodal.terms import PRETRAINING_TERMS
+from multimodal.terms import DEFAULT_WEIGHTS
 
 
 class _LossWeights:
@@ -16,12 +16,10 @@ class _LossWeights:
         for name, weight in dataclasses.asdict(self).items():
             if not 0 <= weight < math.inf:
                 raise InputError(f"--weights {name}={weight:g}: a number from 0 on; 0 turns the term off")
-        if not self.active_terms:
-            raise InputError("--weights: all are 0, so there is nothing to learn; give one of them a weight")
 
     @property
     def active_terms(self) -> frozenset[str]:
-        """The names of the terms whose weight is not 0."""
+        """The names of the terms whose weight is not 0; a system has some of them."""
         return frozenset(name for name, weight in dataclasses.asdict(self).items() if weight)
 
     @classmethod
@@ -34,17 +32,21 @@ class _LossWeights:
                 weights[name] = float(weight)
             except ValueError:
                 name = ""
-            if name not in PRETRAINING_TERMS:
+            if name not in DEFAULT_WEIGHTS:
                 raise InputError(
-                    f"--weights {part.strip()}: no weight of a term; NAME=NUMBER with the names {', '.join(PRETRAINING_TERMS)}"
+                    f"--weights {part.strip()}: no weight of a term; NAME=NUMBER with the names {', '.join(DEFAULT_WEIGHTS)}"
                 )
         return cls(**weights)
 
 
 LossWeights = dataclasses.make_dataclass(
-    "LossWeights", [(name, float, 1.0) for name in PRETRAINING_TERMS], bases=(_LossWeights,), frozen=True
+    "LossWeights",
+    [(name, float, weight) for name, weight in DEFAULT_WEIGHTS.items()],
+    bases=(_LossWeights,),
+    frozen=True,
 )
-"""The weights of the sum, each 1 where not given: the paper does not publish its own. A term of weight 0 is not drawn.
+"""The weights of the sum, for VideoBERT's terms 1 where not given: the paper does not publish its own. A term of weight 0
+is not drawn, nor is one that the system lacks.
 
-Raises :class:`InputError` for a weight below 0, and where all are 0."""
+Raises :class:`InputError` for a weight below 0."""
 LossWeights.__module__ = __name__

@@ -44,6 +44,7 @@ def model_card(
         f"{len(vocabulary.words):,} word pieces, `{JOIN}` (id {vocabulary.join}), and {vocabulary.visual:,} visual tokens from "
         f"id {vocabulary.first_visual} on, after VideoBERT (Sun et al., ICCV 2019). It reads `[CLS] words {JOIN} visual tokens "
         f"[SEP]`; token type 1 begins at `{JOIN}`. A visual token stands for {CLIP_SECONDS} s of video. After step {step} of {steps}.",
+        _system(options.get("system")),
         _data(made_from),
         _numbers(last, held_out),
         f"## Options\n\n```json\n{json.dumps(options, indent=1, sort_keys=True, default=str)}\n```"
@@ -58,6 +59,13 @@ def model_card(
 def _yaml(header: dict[str, Any]) -> str:
     """JSON values are YAML."""
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in header.items())
+
+
+def _system(parts: dict[str, Any] | None) -> str:
+    if not parts:
+        return ""
+    rows = [f"- {name.replace('_', ' ')}: {value}" for name, value in parts.items() if name != "name"]
+    return "\n".join([f"## Method\n\nPretrained as `{parts['name']}` (`docs/systems.md`):\n", *rows])
 
 
 def _data(made_from: dict[str, Any]) -> str:

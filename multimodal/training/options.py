@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from multimodal.examples.options import ExampleOptions
 from multimodal.joint.options import Shape
 from multimodal.objectives.weights import LossWeights
 from multimodal.store import InputError
+from multimodal.systems import System
 
 PRECISIONS = ("auto", "bf16", "fp32")
 TEXT_STARTS = ("minilm-l6",)
@@ -121,6 +122,9 @@ class PretrainOptions:
 
     ``visual_rows``: whether the rows of the visual tokens, which begin as their centroids, are trained. Frozen ones are
     frozen in the tied cloze head too (:class:`~multimodal.joint.options.ModelOptions`); ``[>]`` and the words are trained.
+    ``system``: what is hidden and asked, a row of :mod:`multimodal.systems` with its parts as they were chosen.
+
+    Raises :class:`InputError` where all terms of the system have the weight 0.
     """
 
     text_start: str = "minilm-l6"
@@ -128,3 +132,26 @@ class PretrainOptions:
     visual_rows: Literal["trained", "frozen"] = "trained"
     examples: ExampleOptions = ExampleOptions()
     training: TrainingOptions = TrainingOptions()
+    system: System = System()
+
+    def __post_init__(self) -> None:
+        if not self.active_terms:
+            raise InputError(
+                f"--weights: all terms of --system {self.system.name} are 0, so there is nothing to learn; give one of them a "
+                f"weight: {', '.join(sorted(self.system.terms))}"
+            )
+
+    @property
+    def active_terms(self) -> frozenset[str]:
+        """The terms of the system whose weight is not 0."""
+        return self.training.weights.active_terms & self.system.terms
+
+    def for_address(self) -> dict[str, Any]:
+        """What the address of a model counts: all of it but the weights of terms that the system lacks. A model of VideoBERT
+        has the address that it had when there was no other system."""
+        options = dataclasses.asdict(self)
+        weights = options["training"]["weights"]
+        options["training"]["weights"] = {n: w for n, w in weights.items() if n in self.system.terms}
+        if self.system == System():
+            del options["system"]
+        return options

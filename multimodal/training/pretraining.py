@@ -23,7 +23,7 @@ from multimodal.library import Material, read_material
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.progress import Report
 from multimodal.store import InputError, Store, file_digest, recipe
-from multimodal.terms import PRETRAINING_TERMS
+from multimodal.systems import System
 from multimodal.tokens import load_codebook, train_and_held_out
 from multimodal.training.checkpoints import METRICS, Progress, latest
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
@@ -55,7 +55,7 @@ def model_name(store: Store, videos: Sequence[Video], codebook: str, options: Pr
         version=VERSION,
         codebook=codebook,
         words=sorted(f"{v.video}.{v.transcript}" for v in train_videos),
-        options=dataclasses.replace(options, text_start=start),
+        options=dataclasses.replace(options, text_start=start).for_address(),
     )
 
 
@@ -99,8 +99,9 @@ def pretrain(
             (read_material(store, codebook, video) for video in part),
             options.examples,
             training.seed + n,
-            training.weights.active_terms,
+            options.active_terms,
             fitted.used_.nonzero()[0].tolist(),
+            options.system,
         )
         for n, part in enumerate((train_videos, held_out_videos))
     )
@@ -132,7 +133,7 @@ def pretrain(
                 f"--text-start {options.text_start}: has {model.options.max_position_embeddings} positions, examples have up "
                 f"to {options.examples.longest} tokens; start from a BERT with more"
             )
-        return PretrainingObjective(model, vocabulary, training.weights, trimmed)
+        return PretrainingObjective(model, vocabulary, training.weights, trimmed, options.system)
 
     def describe(folder: Path, progress: Progress) -> None:
         shape, metrics = ModelOptions.load(folder), store.model(name) / METRICS
@@ -174,15 +175,16 @@ def gather(
     materials: Iterable[Material],
     options: ExampleOptions,
     seed: int,
-    active_terms: frozenset[str] = frozenset(PRETRAINING_TERMS),
+    active_terms: frozenset[str] | None = None,
     used: Sequence[int] | None = None,
+    system: System = System(),  # noqa: B008
 ) -> Examples:
     """The examples of videos, read one video at a time (:class:`~multimodal.examples.sampling.Examples`)."""
     spoken, runs = SegmentTable(vocabulary=vocabulary), SegmentTable()
     for material in materials:
         spoken.extend(s for s in material.spoken() if s.text)
         runs.extend(s for s in material.silent() if s.tokens)
-    return Examples(vocabulary, spoken, runs, options, seed, active_terms, used)
+    return Examples(vocabulary, spoken, runs, options, seed, active_terms, used, system)
 
 
 def trim(vocabulary: Vocabulary, examples: Examples, held_out: Examples) -> TrimmedRows:

@@ -18,6 +18,7 @@ from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.objectives.weights import LossWeights
 from multimodal.segments import Segment
 from multimodal.store import Store, canonical_json, write_whole
+from multimodal.systems import System
 from multimodal.training.options import TrainingOptions
 from multimodal.vocabulary import Vocabulary
 from speech.sentences import Sentence, Transcript
@@ -96,17 +97,22 @@ def put(store: Store, material: Material) -> Video:
     return video
 
 
-def objective(begin=None, weights: LossWeights = LossWeights()):  # noqa: B008
+def objective(begin=None, weights: LossWeights = LossWeights(), system: System = System()):  # noqa: B008
     """What the training loop begins with: the pre-training objective over a model of `begin`, of this vocabulary."""
-    return lambda checkpoint: PretrainingObjective((begin or model)(), vocabulary(), weights)
+    return lambda checkpoint: PretrainingObjective((begin or model)(), vocabulary(), weights, system=system)
 
 
 def segments(found: list[Material]) -> tuple[list[Segment], list[Segment]]:
     return [s for m in found for s in m.spoken()], [s for m in found for s in m.silent()]
 
 
-def examples(seed: int = 0, wanted: ExampleOptions = ExampleOptions(), videos: int = 8) -> Examples:  # noqa: B008
-    return Examples.of(vocabulary(), *segments(materials(videos)), wanted, seed)
+def examples(
+    seed: int = 0,
+    wanted: ExampleOptions = ExampleOptions(),  # noqa: B008
+    videos: int = 8,
+    system: System = System(),  # noqa: B008
+) -> Examples:
+    return Examples.of(vocabulary(), *segments(materials(videos)), wanted, seed, system=system)
 
 
 def training(**wanted) -> TrainingOptions:

@@ -1,0 +1,85 @@
+"""Systems: the published pre-training methods as rows of one table. No PyTorch here.
+
+A row says what is hidden, which pairs of segments are told apart, how sequences are filled, what the network shares.
+Each part has an option of its own that overrides the row. docs/systems.md names the papers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from multimodal.names import did_you_mean
+from multimodal.store import InputError
+from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, TEXT, VIDEO
+
+NONE = "none"
+VIDEOBERT = "videobert"
+PAIR_TASKS: dict[str, frozenset[str]] = {
+    "alignment": frozenset({ALIGNMENT}),
+    NONE: frozenset(),
+}
+"""The terms of the loss of each pair task."""
+EXTRA_TERMS: dict[str, frozenset[str]] = {NONE: frozenset()}
+"""The terms of the loss that a system may add."""
+
+
+def _part(default: Any, option: str, *choices: str) -> Any:
+    """A part of a system, the option that overrides it, and the values that it may have; none given: any number."""
+    return dataclasses.field(default=default, metadata={"option": option, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """One row: the parts in which a system differs from VideoBERT, whose parts are the defaults.
+
+    ``mask_unit``: what is hidden together (:data:`multimodal.examples.corruption.CORRUPTIONS`). ``masking``: ``dynamic``
+    draws anew in each epoch, ``static`` repeats ten drawings. ``pair_task``: what is asked of two segments, or of words and
+    video. ``sequences``: one segment, or as many as fit (``full``). ``extra_terms``: what is asked beside cloze, pair task
+    and contrast.
+
+    Raises :class:`InputError` for a value that a part does not know, and for parts that cannot work together.
+    """
+
+    name: str = VIDEOBERT
+    mask_unit: str = _part("tokens", "--mask-unit", "tokens")
+    masking: str = _part("dynamic", "--masking", "dynamic", "static")
+    pair_task: str = _part("alignment", "--pair-task", *PAIR_TASKS)
+    extra_terms: str = _part(NONE, "--extra-terms", *EXTRA_TERMS)
+
+    def __post_init__(self) -> None:
+        for part in PARTS.values():
+            option, choices, value = (
+                part.metadata["option"],
+                part.metadata["choices"],
+                getattr(self, part.name),
+            )
+            if choices and value not in choices:
+                near = did_you_mean(str(value), choices)
+                raise InputError(f"{option} {value}: not known{near}; choose one of {', '.join(choices)}")
+        for one, its_values, other, allowed, why in NEEDS:
+            if getattr(self, one) in its_values and getattr(self, other) not in allowed:
+                said = [f"{PARTS[name].metadata['option']} {getattr(self, name)}" for name in (one, other)]
+                raise InputError(
+                    f"{said[0]} with {said[1]} (--system {self.name}): {why}; change one of the two"
+                )
+
+    @property
+    def terms(self) -> frozenset[str]:
+        """The names of the terms of its loss."""
+        cloze = frozenset({TEXT, VIDEO, JOINT})
+        return cloze | PAIR_TASKS[self.pair_task] | EXTRA_TERMS[self.extra_terms] | {CONTRAST}
+
+
+PARTS = {field.name: field for field in dataclasses.fields(System) if "option" in field.metadata}
+NEEDS: tuple[tuple[str, frozenset[str], str, frozenset[str], str], ...] = ()
+"""Parts that cannot work together: where the first has one of these values, the other needs one of those, and why."""
+SYSTEMS = {row.name: row for row in (System(),)}
+
+
+def system(name: str) -> System:
+    """The row of a name. Raises :class:`InputError` where there is none."""
+    if name not in SYSTEMS:
+        near = did_you_mean(name, SYSTEMS)
+        raise InputError(f"--system {name}: not known{near}; choose one of {', '.join(SYSTEMS)}")
+    return SYSTEMS[name]

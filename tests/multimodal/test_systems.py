@@ -1,0 +1,89 @@
+"""Systems: the table of rows and parts, what is refused, what is stored of them."""
+
+import dataclasses
+
+import joint_samples
+import pytest
+
+from flows.settings import Settings
+from multimodal.examples.corruption import CORRUPTIONS
+from multimodal.examples.pairs import PAIRS
+from multimodal.examples.sampling import STATIC_DRAWINGS
+from multimodal.objectives.pretraining import TERMS, PretrainingObjective
+from multimodal.objectives.weights import LossWeights
+from multimodal.store import InputError, canonical_json
+from multimodal.systems import EXTRA_TERMS, PAIR_TASKS, PARTS, SYSTEMS, System
+from multimodal.terms import DEFAULT_WEIGHTS, TITLES
+from multimodal.training.options import PretrainOptions, TrainingOptions
+
+V = joint_samples.vocabulary()
+
+
+def system(name="videobert", **parts):
+    return dataclasses.replace(SYSTEMS[name], **parts)
+
+
+def refused(make) -> str:
+    with pytest.raises(InputError) as error:
+        make()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_each_name_of_a_part_has_its_function():
+    assert set(PARTS["mask_unit"].metadata["choices"]) == set(CORRUPTIONS)
+    assert set(PAIR_TASKS) == set(PAIRS)
+    for terms in (*PAIR_TASKS.values(), *EXTRA_TERMS.values()):
+        assert terms <= set(DEFAULT_WEIGHTS) and terms <= set(TITLES)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_system_asks_its_terms_and_no_other(name):
+    found = PretrainingObjective(joint_samples.model(), V, system=SYSTEMS[name])
+    assert set(found.names) == SYSTEMS[name].terms
+    assert set(found.terms) <= set(TERMS)
+
+
+def test_a_row_and_its_parts_become_options_by_their_own_names():
+    assert Settings().pretrain.system == System()
+    found = Settings(system="VIDEO", masking="static", pair_task="none").pretrain.system
+    assert found == system(masking="static", pair_task="none")
+
+
+@pytest.mark.parametrize("option, value", [("system", "bart"), ("masking", "often"), ("pair_task", "both")])
+def test_a_value_that_is_not_known_is_refused_by_name(option, value):
+    said = refused(lambda: Settings(**{option: value}))
+    assert f"--{option.replace('_', '-')} {value}" in said
+
+
+def test_where_all_terms_of_the_system_have_no_weight_there_is_nothing_to_learn():
+    weights = "text=0,video=0,joint=0,contrast=0"
+    assert Settings(weights=weights).pretrain.active_terms == {"alignment"}
+    said = refused(lambda: Settings(weights=weights, pair_task="none"))
+    assert "--weights" in said and "--system videobert" in said
+
+
+def test_the_address_of_videobert_knows_no_system_and_each_part_changes_it():
+    weights = LossWeights(**dict.fromkeys(DEFAULT_WEIGHTS, 1.0))
+    plain = PretrainOptions(training=TrainingOptions(weights=weights))
+    assert "system" not in plain.for_address()
+    assert set(plain.for_address()["training"]["weights"]) == System().terms
+    others = [dataclasses.replace(plain, system=row) for row in SYSTEMS.values() if row != System()]
+    others += [dataclasses.replace(plain, system=system(masking="static"))]
+    addresses = {canonical_json(options.for_address()) for options in (plain, *others)}
+    assert len(addresses) == len(others) + 1
+
+
+def test_static_masks_come_back_and_dynamic_ones_do_not():
+    dynamic, static = (joint_samples.examples(0, system=system(masking=m)) for m in ("dynamic", "static"))
+    later = STATIC_DRAWINGS
+    assert static.draw(0, 3) == static.draw(later, 3) == dynamic.draw(0, 3)
+    assert static.draw(1, 3) == dynamic.draw(1, 3) != static.draw(0, 3)
+    assert dynamic.draw(later, 3) != dynamic.draw(0, 3)
+
+
+def test_without_a_pair_task_each_segment_has_one_joint_example():
+    examples = joint_samples.examples(0, system=system(pair_task="none"))
+    drawn = [example for item in range(len(examples.spoken)) for example in examples.draw(0, item)]
+    assert sum("joint" in e.asks for e in drawn) == len(examples.spoken)
+    assert not any("alignment" in e.asks for e in drawn)
