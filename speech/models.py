@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,13 @@ class _ReadableAttention(_FusedAttention):
 
 
 def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware. Elsewhere bfloat16 is slower than float32."""
+    """Whether this CPU multiplies bfloat16 in hardware. Elsewhere bfloat16 is slower than float32.
+
+    False also where PyTorch's variable ``ATEN_CPU_CAPABILITY`` is ``avx2`` or ``default``: so a processor without the
+    instructions can be tried on one that has them.
+    """
+    if os.environ.get("ATEN_CPU_CAPABILITY") in ("avx2", "default"):
+        return False
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 

@@ -8,6 +8,7 @@ for it.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,8 +72,14 @@ def load(name: str, weights: Path, device: str | torch.device = "cpu", precision
 
 
 def has_fast_bf16() -> bool:
-    """True where this CPU multiplies bfloat16 in hardware. Elsewhere bfloat16 is slower than float32."""
+    """Whether this CPU multiplies bfloat16 in hardware. Elsewhere bfloat16 is slower than float32.
+
+    False also where PyTorch's variable ``ATEN_CPU_CAPABILITY`` is ``avx2`` or ``default``: so a processor without the
+    instructions can be tried on one that has them.
+    """
     import torch
 
+    if os.environ.get("ATEN_CPU_CAPABILITY") in ("avx2", "default"):
+        return False
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
-
 import torch
+
+from vision.backbones import has_fast_bf16
 
 
 def fast_bf16(device: torch.device) -> bool:
     """True where bf16 matrix products are fast: a GPU of compute capability 8 or more, a CPU with the instructions."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
-    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _has_bf16_instructions()
-
-
-def _has_bf16_instructions() -> bool:
-    # oneDNN says that it supports bf16 where it only emulates it, many times slower than fp32.
-    with contextlib.suppress(OSError):
-        return any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_bf16"))
-    return False
+    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and has_fast_bf16()
 
 
 def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
