@@ -78,11 +78,12 @@ def _names(names: list[Document], quality: Document) -> str:
         if not counted:
             return f"none of these ({_counted(names[0])})"
         return ", ".join(f"{n['name']} ({_counted(n)})" for n in counted)
+    sure = quality["above_chance"]
+    best = ", ".join(f"{n['name']} {n['probability']:.2f}" if sure else n["name"] for n in names[:3])
+    if names[0]["aligned"] is None:
+        return best
     by_head = max(names, key=lambda n: n["aligned"])
-    if not quality["above_chance"]:
-        return f"{', '.join(n['name'] for n in names[:3])}  (alignment: {by_head['name']})"
-    best = ", ".join(f"{n['name']} {n['probability']:.2f}" for n in names[:3])
-    return f"{best}  (alignment: {by_head['name']} {by_head['aligned']:.2f})"
+    return f"{best}  (alignment: {by_head['name']}{' {:.2f}'.format(by_head['aligned']) if sure else ''})"
 
 
 def _counted(name: Document) -> str:

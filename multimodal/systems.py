@@ -11,12 +11,14 @@ from typing import Any
 
 from multimodal.names import did_you_mean
 from multimodal.store import InputError
-from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, TEXT, VIDEO
+from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, NEXT_SEGMENT, ORDER, TEXT, VIDEO
 
 NONE = "none"
 VIDEOBERT = "videobert"
 PAIR_TASKS: dict[str, frozenset[str]] = {
     "alignment": frozenset({ALIGNMENT}),
+    "next-segment": frozenset({NEXT_SEGMENT}),
+    "order": frozenset({ORDER}),
     NONE: frozenset(),
 }
 """The terms of the loss of each pair task."""
@@ -74,7 +76,13 @@ class System:
 PARTS = {field.name: field for field in dataclasses.fields(System) if "option" in field.metadata}
 NEEDS: tuple[tuple[str, frozenset[str], str, frozenset[str], str], ...] = ()
 """Parts that cannot work together: where the first has one of these values, the other needs one of those, and why."""
-SYSTEMS = {row.name: row for row in (System(),)}
+SYSTEMS = {
+    row.name: row
+    for row in (
+        System(),
+        System("bert", masking="static", pair_task="next-segment"),
+    )
+}
 
 
 def system(name: str) -> System:

@@ -13,11 +13,13 @@ class TermName:
     title: str
 
 
-TEXT, VIDEO, JOINT, ALIGNMENT, CONTRAST, CAPTION = (
+TEXT, VIDEO, JOINT, ALIGNMENT, NEXT_SEGMENT, ORDER, CONTRAST, CAPTION = (
     "text",
     "video",
     "joint",
     "alignment",
+    "next_segment",
+    "order",
     "contrast",
     "caption",
 )
@@ -26,6 +28,8 @@ TERM_NAMES = (
     TermName(VIDEO, "cloze, video alone"),
     TermName(JOINT, "cloze, both"),
     TermName(ALIGNMENT, "alignment of words and video"),
+    TermName(NEXT_SEGMENT, "segment that follows, or another"),
+    TermName(ORDER, "order of two segments"),
     TermName(CONTRAST, "contrast of text and video embeddings"),
     TermName(CAPTION, "next word piece of a caption"),
 )
@@ -33,5 +37,5 @@ TITLES = {"loss": "weighted sum"} | {term.name: term.title for term in TERM_NAME
 """The titles of the columns of ``metrics.jsonl`` that hold losses, in the order in which they are shown."""
 PRETRAINING_TERMS = (TEXT, VIDEO, JOINT, ALIGNMENT, CONTRAST)
 """The terms of VideoBERT's objective, and ``contrast``, which is ours, for search."""
-DEFAULT_WEIGHTS = dict.fromkeys(PRETRAINING_TERMS, 1.0)
+DEFAULT_WEIGHTS = dict.fromkeys((*PRETRAINING_TERMS, NEXT_SEGMENT, ORDER), 1.0)
 """The weight of each term that a system of pretraining may have, where ``--weights`` does not give it."""

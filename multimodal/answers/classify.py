@@ -27,7 +27,7 @@ WITHOUT_PARTNER = ("now let me show you how to {} it.", "now let me show you the
 class Named:
     """``probability``: of the name among those of its list, a softmax over ``log_p``: the mean log-probability of its
     pieces at the template's blank, or by counts Σ log p(token | name) − log p(token). ``aligned``: the alignment head's
-    probability of the sentence with this name, ``None`` by counts.
+    probability of the sentence with this name, ``None`` by counts, and of a model without one.
 
     By counts only: ``heard``, whether it is said in the moment itself; of ``seen`` moments of other videos that show one of
     the moment's visual tokens, it is said in ``said``.
@@ -126,8 +126,10 @@ def classify_moments(
         # A name is judged by the alignment head beside the likeliest names of the other list.
         verb_order = verb_log_p.argsort(descending=True, stable=True).tolist()
         noun_order = noun_log_p.argsort(descending=True, stable=True).tolist()
-        verb_aligned, _ = align(trained, run, verbs, [nouns[i] for i in noun_order[:PARTNERS]])
-        _, noun_aligned = align(trained, run, [verbs[i] for i in verb_order[:PARTNERS]], nouns)
+        verb_aligned = noun_aligned = None
+        if trained.has_alignment:
+            verb_aligned, _ = align(trained, run, verbs, [nouns[i] for i in noun_order[:PARTNERS]])
+            _, noun_aligned = align(trained, run, [verbs[i] for i in verb_order[:PARTNERS]], nouns)
         found.append(
             Classified(
                 _ranked(verbs, verb_order, verb_log_p, verb_aligned),
@@ -174,7 +176,8 @@ def count_moments(
 
 
 def _ranked(
-    names: Sequence[str], order: Sequence[int], log_p: torch.Tensor, aligned: np.ndarray
+    names: Sequence[str], order: Sequence[int], log_p: torch.Tensor, aligned: np.ndarray | None
 ) -> tuple[Named, ...]:
     share = torch.softmax(log_p, -1).tolist()
-    return tuple(Named(names[i], share[i], float(log_p[i]), float(aligned[i])) for i in order)
+    fits = [None] * len(names) if aligned is None else aligned.tolist()
+    return tuple(Named(names[i], share[i], float(log_p[i]), fits[i]) for i in order)

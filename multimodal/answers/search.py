@@ -195,8 +195,8 @@ class Index:
         return Ranking(np.array(kept, np.int64), cosines)
 
     def _aligned(self, ranking: Ranking, text: str) -> Ranking:
-        """Those that the alignment head takes for the picture of the text, in the order of both."""
-        if not len(ranking.order):
+        """Those that the alignment head takes for the picture of the text, in the order of both; all where there is no head."""
+        if not len(ranking.order) or not self.trained.has_alignment:
             return ranking
         cosines = np.array([ranking.cosines[i] for i in ranking.order.tolist()], np.float32)
         reranked = self._rerank(cosines, ranking.order, lambda m: (text, m.tokens))
@@ -265,10 +265,13 @@ class Index:
     def _rerank(
         self, near: np.ndarray, order: np.ndarray, pair: Callable[[Segment], tuple[str, Sequence[int]]]
     ) -> Ranking:
-        """The first 50 ordered by cosine and alignment of the ``pair`` (text, tokens) that each moment gives."""
+        """The first 50 ordered by cosine and alignment of the ``pair`` (text, tokens) that each moment gives; by cosine alone
+        where the model has no alignment head."""
         from multimodal.inference.embedding import alignment_probability, rerank_scores
 
         cosines = dict(zip(order.tolist(), near.tolist(), strict=True))
+        if not self.trained.has_alignment:
+            return Ranking(order, cosines)
         first = order[:RERANKED]
         found = self._moments.get(first)
         kept = np.array([int(i) in found for i in first], bool)
@@ -279,11 +282,8 @@ class Index:
             self.trained, [text for text, _ in pairs], [tokens for _, tokens in pairs], autocast=True
         )
         best_first = np.argsort(-rerank_scores(near, aligned), kind="stable")
-        return Ranking(
-            np.concatenate([first[best_first], order[RERANKED:]]),
-            cosines,
-            dict(zip(first.tolist(), map(float, aligned), strict=True)),
-        )
+        order = np.concatenate([first[best_first], order[RERANKED:]])
+        return Ranking(order, cosines, dict(zip(first.tolist(), aligned.tolist(), strict=True)))
 
     def _lexical(
         self, lookup: QueryMatch, depth: int, others: Sequence[int]

@@ -11,7 +11,9 @@ from multimodal.vocabulary import Vocabulary
 
 TEXT_TYPE, VIDEO_TYPE = 0, 1
 ALIGNED, MISALIGNED = 0, 1
-"""Labels of the alignment head, as in BERT's sentence-pair head: 0 means that the second part belongs to the first."""
+"""Labels of the sequence-pair head, as in BERT: 0 means that the second part belongs to the first."""
+Parts = tuple[Sequence[int], Sequence[int]]
+"""The word-piece ids and the visual tokens of a segment."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +94,19 @@ def sequence(
     if not video_part:
         types[-1] = TEXT_TYPE
     return ids, types
+
+
+def pair_sequence(
+    vocabulary: Vocabulary, first: Parts, second: Parts, longest: int = 128
+) -> tuple[list[int], list[int]]:
+    """``[CLS] text [>] video [SEP] text [>] video [SEP]``: two segments, each as in :func:`sequence`.
+
+    The types say the modality, as in all sequences; ``[SEP]`` parts the segments. The first takes half of ``longest`` at
+    most, the second what is left.
+    """
+    ids, types = sequence(vocabulary, *first, (longest + 1) // 2)
+    more_ids, more_types = sequence(vocabulary, *second, longest + 1 - len(ids))
+    return ids + more_ids[1:], types + more_types[1:]
 
 
 def pack(examples: Sequence[Example]) -> Batch:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multimodal.examples.packing import ALIGNED, MISALIGNED, Example
+from multimodal.examples.negatives import TRIES
+from multimodal.examples.packing import ALIGNED, MISALIGNED, Example, pair_sequence
 from multimodal.segments import Segment
-from multimodal.terms import ALIGNMENT, JOINT
+from multimodal.terms import ALIGNMENT, JOINT, NEXT_SEGMENT, ORDER, TEXT
 
 if TYPE_CHECKING:
     from multimodal.examples.sampling import Examples
@@ -28,8 +29,13 @@ class Spoken:
     segment: Segment
 
 
-Pairs = Callable[["Examples", Spoken, np.random.Generator], list[Example]]
-"""A pair task: the joint examples of a spoken segment."""
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """A pair task: ``draw`` gives the joint examples of a spoken segment, ``unlearnable`` says why the segments cannot teach
+    the task, or nothing where they can."""
+
+    draw: Callable[[Examples, Spoken, np.random.Generator], list[Example]]
+    unlearnable: Callable[[Examples], str] = lambda examples: ""
 
 
 def joint_alone(examples: Examples, spoken: Spoken, random: np.random.Generator) -> list[Example]:
@@ -76,5 +82,98 @@ def subsampled(step: int, tokens: tuple[int, ...], random: np.random.Generator) 
     return tokens[int(random.integers(min(step, len(tokens)))) :: step] if step > 1 else tokens
 
 
-PAIRS: dict[str, Pairs] = {"alignment": alignment, "none": joint_alone}
+def nothing_misaligned(examples: Examples) -> str:
+    places = examples.negatives.with_tokens
+    if not examples.options.misaligned_rate or not len(places):
+        return ""
+    random = np.random.default_rng(examples.seed)
+    spoken = examples.spoken
+    negatives = (
+        examples.negatives.misaligned(
+            spoken[place], None, spoken.__getitem__, lambda other: other.tokens, random
+        )
+        for place in places
+    )
+    if any(negatives):
+        return ""
+    return "alignment learns nothing: no spoken segment shows what another does not, so no pair can be misaligned"
+
+
+def next_segment(examples: Examples, spoken: Spoken, random: np.random.Generator) -> list[Example]:
+    """The joint example of a segment, and a pair: the segment that follows, or with probability 0.5 one of another video
+    (BERT, Devlin et al. 2019, section 3.1)."""
+    found = joint_alone(examples, spoken, random)
+    places = consecutive(examples, spoken.item)
+    if NEXT_SEGMENT not in examples.active_terms or places is None:
+        return found
+    first, second = places
+    other = foreign_place(examples, first, random) if random.random() < 0.5 else None
+    if other is not None:
+        second = other
+    return [*found, pair(examples, first, second, NEXT_SEGMENT, int(other is not None), random)]
+
+
+def order(examples: Examples, spoken: Spoken, random: np.random.Generator) -> list[Example]:
+    """The joint example of a segment, and a pair of two that follow each other, swapped with probability 0.5
+    (ALBERT, Lan et al. 2020, section 3.1)."""
+    found = joint_alone(examples, spoken, random)
+    places = consecutive(examples, spoken.item)
+    if ORDER not in examples.active_terms or places is None:
+        return found
+    swapped = bool(random.random() < 0.5)
+    first, second = places[::-1] if swapped else places
+    return [*found, pair(examples, first, second, ORDER, int(swapped), random)]
+
+
+def consecutive(examples: Examples, item: int) -> tuple[int, int] | None:
+    """The places of a segment and the one after it, or before it at a video's end; ``None`` where it is alone."""
+    if examples.continues(item):
+        return item, item + 1
+    return (item - 1, item) if item and examples.continues(item - 1) else None
+
+
+def foreign_place(examples: Examples, place: int, random: np.random.Generator) -> int | None:
+    """The place of a segment of another video, ``None`` where :data:`TRIES` draws found none."""
+    own = examples.spoken.video(place)
+    for _ in range(TRIES):
+        other = int(random.integers(len(examples.spoken)))
+        if examples.spoken.video(other) != own:
+            return other
+    return None
+
+
+def pair(
+    examples: Examples, first: int, second: int, term: str, label: int, random: np.random.Generator
+) -> Example:
+    """Two segments in a sequence under the system's corruption: cloze in both, and ``term`` at ``[CLS]``."""
+    step = examples.step(random)
+    parts = []
+    for words, segment in (examples.read(first, False), examples.read(second, False)):
+        parts.append((words, subsampled(step, segment.tokens, random)))
+    ids, types = pair_sequence(examples.vocabulary, *parts, examples.options.longest)
+    cloze = JOINT if any(tokens for _, tokens in parts) else TEXT
+    hidden = examples.hidden(ids, types, cloze, random)
+    asks = {name: asked for name, asked in hidden.asks.items() if name in examples.active_terms}
+    return Example(hidden.ids, hidden.types, asks | {term: [(CLS_POSITION, label)]})
+
+
+def nothing_follows(examples: Examples) -> str:
+    if not len(examples.spoken) or any(map(examples.continues, range(len(examples.spoken)))):
+        return ""
+    return f"{examples.system.pair_task} learns nothing: no video has two spoken segments, so none follows another"
+
+
+def nothing_foreign(examples: Examples) -> str:
+    why = nothing_follows(examples)
+    if why or len(set(examples.spoken.video_numbers().tolist())) != 1:
+        return why
+    return "next-segment learns nothing: there is one video, so every segment follows the one before it"
+
+
+PAIRS = {
+    "alignment": Pairs(alignment, nothing_misaligned),
+    "next-segment": Pairs(next_segment, nothing_foreign),
+    "order": Pairs(order, nothing_follows),
+    "none": Pairs(joint_alone),
+}
 """By the ``pair_task`` of a system."""

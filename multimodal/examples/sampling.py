@@ -19,7 +19,7 @@ from multimodal.examples.pairs import CLS_POSITION, PAIRS, Spoken, subsampled
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.segments import CONTEXT, HORIZONS, Segment, joined
 from multimodal.systems import PAIR_TASKS, System
-from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, TEXT, VIDEO
+from multimodal.terms import CONTRAST, JOINT, TEXT, VIDEO
 from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 
 STATIC_DRAWINGS = 10
@@ -98,25 +98,9 @@ class Examples:
     @cached_property
     def notice(self) -> str:
         """A line about an active term that these segments cannot teach; empty where all can be learned."""
-        if (
-            ALIGNMENT not in self.active_terms
-            or not self.options.misaligned_rate
-            or not len(self.negatives.with_tokens)
-        ):
-            return ""
-        random = np.random.default_rng(self.seed)
-        negatives = (
-            self.negatives.misaligned(
-                self.spoken[place], None, self.spoken.__getitem__, lambda other: other.tokens, random
-            )
-            for place in self.negatives.with_tokens
-        )
-        if any(negatives):
-            return ""
-        return (
-            "alignment learns nothing: no spoken segment shows what another does not, so no pair can be misaligned; "
-            "take in more videos, or say --weights alignment=0"
-        )
+        asked = self.active_terms & PAIR_TASKS[self.system.pair_task]
+        why = PAIRS[self.system.pair_task].unlearnable(self) if asked else ""
+        return f"{why}; take in more videos, or say --weights {min(asked)}=0" if why else ""
 
     def order(self, epoch: int) -> np.ndarray:
         """The epoch's permutation of the items: a function of (seed, epoch)."""
@@ -149,7 +133,9 @@ class Examples:
                 if place is not None:
                     examples += self._dual_encoder_pair(*self.read(place, neighbours))
         if self.active_terms & {JOINT, *PAIR_TASKS[self.system.pair_task]}:
-            examples += PAIRS[self.system.pair_task](self, Spoken(item, neighbours, words, segment), random)
+            examples += PAIRS[self.system.pair_task].draw(
+                self, Spoken(item, neighbours, words, segment), random
+            )
         return examples
 
     def _dual_encoder_pair(self, words: list[int], segment: Segment) -> list[Example]:
@@ -177,7 +163,10 @@ class Examples:
         term: str,
         random: np.random.Generator,
     ) -> Example:
-        ids, types = sequence(self.vocabulary, words, tokens, self.options.longest)
+        return self.hidden(*sequence(self.vocabulary, words, tokens, self.options.longest), term, random)
+
+    def hidden(self, ids: list[int], types: list[int], term: str, random: np.random.Generator) -> Example:
+        """A sequence under the system's corruption."""
         return self._corrupt(self.vocabulary, ids, types, term, random, self.options.mask, self._used)
 
     def step(self, random: np.random.Generator) -> int:

@@ -48,8 +48,10 @@ def alignment_probability(
 ) -> np.ndarray:
     """The alignment head's probability, float64 [n], that each text belongs to its visual tokens.
 
-    ``autocast``: in bfloat16 where the device multiplies it fast.
+    ``autocast``: in bfloat16 where the device multiplies it fast. Of a model that ``has_alignment``; another's head was asked
+    something else.
     """
+    assert trained.has_alignment
     sequences: list[TokenSequence] = [
         sequence(trained.vocabulary, trained.vocabulary.encode(text), run)
         for text, run in zip(texts, tokens, strict=True)

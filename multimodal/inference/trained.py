@@ -6,6 +6,7 @@ Everything that asks the model something goes through this package: sequences ar
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,13 +40,18 @@ TokenSequence = tuple[list[int], list[int]]
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A joint model with its vocabulary and the codebook whose tokens it knows."""
+    """A joint model with its vocabulary and the codebook whose tokens it knows.
+
+    ``has_alignment``: whether its sequence-pair head was trained to tell if words and video belong together. Systems with
+    another pair task, or none, have no such head (docs/systems.md).
+    """
 
     name: str
     folder: Path
     model: JointBert
     vocabulary: Vocabulary
     codebook: str
+    has_alignment: bool = True
 
 
 def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained:
@@ -57,7 +63,10 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     if folder is None:
         raise InputError(f"model {name}: not in store {store.root}; run `videobert pretrain`")
     check_opened(folder, OPENED)
-    return Trained(name, folder, JointBert.load(folder).to(device), Vocabulary.load(folder), codebook)
+    model, vocabulary = JointBert.load(folder).to(device), Vocabulary.load(folder)
+    parts = json.loads((folder / "card.json").read_text()).get("options", {}).get("system", {})
+    has_alignment = parts.get("pair_task", "alignment") == "alignment"
+    return Trained(name, folder, model, vocabulary, codebook, has_alignment)
 
 
 def training_steps(trained: Trained) -> tuple[int, int]:

@@ -1,4 +1,8 @@
-"""Alignment: whether words and video belong together, from the state of ``[CLS]`` (VideoBERT, section 3.3)."""
+"""Pair tasks: what two parts of a sequence are to each other, from the state of ``[CLS]``.
+
+Alignment of words and video (VideoBERT, section 3.3), the segment that follows (BERT, section 3.1), the order of two
+segments (ALBERT, section 3.1). All are read by the sequence-pair head of BERT, so a system has one of them.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,21 @@ import torch.nn.functional as F
 
 from multimodal.examples.packing import Batch
 from multimodal.objectives.objective import Gather, Reading, Term, predictions
-from multimodal.terms import ALIGNMENT
 
 IGNORED = -100
 """The label of a sequence that nothing is asked of."""
 
 
-class Alignment(Term):
-    """Cross entropy of the sequence-pair head of BERT. Asked at ``[CLS]``; labels are ``ALIGNED`` and ``MISALIGNED``."""
+class PairTask(Term):
+    """Cross entropy of the sequence-pair head of BERT. Asked at ``[CLS]``; label 0 means that the parts belong together as
+    they stand, 1 that they do not."""
 
-    names = (ALIGNMENT,)
+    def __init__(self, name: str):
+        super().__init__()
+        self.names = (name,)
 
     def forward(self, reading: Reading, batch: Batch, gather: Gather) -> torch.Tensor:
-        position_n, label_n = predictions(batch, ALIGNMENT).unbind(1)
+        position_n, label_n = predictions(batch, self.names[0]).unbind(1)
         # Two logits for each sequence, asked or not, cost nothing and keep the order of summation.
         label_S = torch.full_like(batch.lengths_S, IGNORED)
         label_S[batch.sequence_T[position_n]] = label_n

@@ -16,15 +16,17 @@ from multimodal.joint.trimming import TrimmedRows
 from multimodal.objectives.cloze import Cloze
 from multimodal.objectives.contrast import Contrast
 from multimodal.objectives.objective import Objective, Reading, Term
-from multimodal.objectives.pairs import Alignment
+from multimodal.objectives.pairs import PairTask
 from multimodal.objectives.weights import LossWeights
 from multimodal.systems import System
-from multimodal.terms import ALIGNMENT, CONTRAST, TEXT
+from multimodal.terms import ALIGNMENT, CONTRAST, NEXT_SEGMENT, ORDER, TEXT
 from multimodal.vocabulary import Vocabulary
 
 TERMS: dict[str, Callable[[JointBert], Term]] = {
     TEXT: lambda model: Cloze(),
-    ALIGNMENT: lambda model: Alignment(),
+    ALIGNMENT: lambda model: PairTask(ALIGNMENT),
+    NEXT_SEGMENT: lambda model: PairTask(NEXT_SEGMENT),
+    ORDER: lambda model: PairTask(ORDER),
     CONTRAST: lambda model: Contrast(),
 }
 """How each term is made for a model, by its first name, in the order in which they are added up."""

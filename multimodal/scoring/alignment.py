@@ -18,8 +18,11 @@ def alignment_figures(trained: Trained, paired: Sequence[Segment], seed: int = 0
     """``alignment_accuracy`` (threshold one half) and ``alignment_auc`` of positive and negative pairs.
 
     Each sentence is in two pairs: with its own tokens, and with those of another video's segment that shows other tokens,
-    drawn by the seed. Of many sentences a sample is asked, and the negatives are drawn from it.
+    drawn by the seed. Of many sentences a sample is asked, and the negatives are drawn from it. A model without an alignment
+    head has no such figures.
     """
+    if not trained.has_alignment:
+        return {}
     paired, note = sample_questions(paired, seed, MOST_QUESTIONS // 2, "sentences")
     random, accuracy = np.random.default_rng(seed), ScoredQuestions()
     pairs = []

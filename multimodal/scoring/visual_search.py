@@ -41,7 +41,7 @@ def visual_scores(
 
     As in the visual ranking of a search: cosines of text and video embedding over the temperature, to which for the nearest
     50 of a row the log-probability of the alignment head is added; these stay before all others. Equal texts and equal runs
-    of tokens get equal scores.
+    of tokens get equal scores. Without an alignment head they are the cosines alone.
     """
     asked_Q = np.arange(len(texts)) if asked_texts is None else np.array(asked_texts)
     asked_R = np.arange(len(tokens)) if asked_moments is None else np.array(asked_moments)
@@ -53,6 +53,8 @@ def visual_scores(
     )
     scaled_TM = cosines[np.ix_(text_of, run_of)] / TEMPERATURE
     scaled = scaled_TM[asked_Q], scaled_TM.T[asked_R]
+    if not trained.has_alignment:
+        return scaled
     # the alignment head reads a pair once for both directions
     first = [np.argsort(-scores, axis=1, kind="stable")[:, :RERANKED] for scores in scaled]
     wanted = {(text_of[t], run_of[m]) for t, row in zip(asked_Q, first[0], strict=True) for m in row.tolist()}

@@ -102,7 +102,7 @@ def test_loss_logits_and_gradients_of_a_random_model(tmp_path):
             parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())
         )
     found = drawn(ALIGNMENT)
-    assert {padding.alignment_label(example) for example in found} == {0, 1}
+    assert {padding.pair_label(example) for example in found} == {0, 1}
     check_the_same(model, theirs(model, tmp_path), found, V.pad)
 
 
@@ -134,7 +134,7 @@ def test_the_labels_of_the_alignment_head_are_those_of_bert():
         own = {V.first_visual + t for t in segment.tokens}
         for pair in (example for example in KITCHEN.draw(0, item) if ALIGNMENT in example.asks):
             belongs = {token for token in padding.read(pair) if token >= V.first_visual} <= own
-            label = str(padding.alignment_label(pair))
+            label = str(padding.pair_label(pair))
             assert meaning[label] == ("continuation" if belongs else "random")
             found[belongs] += 1
     assert min(found[True], found[False]) > 40

@@ -1,9 +1,13 @@
 """Systems: the table of rows and parts, what is refused, what is stored of them."""
 
 import dataclasses
+import signal
 
 import joint_samples
+import killed
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from flows.settings import Settings
 from multimodal.examples.corruption import CORRUPTIONS
@@ -16,6 +20,7 @@ from multimodal.systems import EXTRA_TERMS, PAIR_TASKS, PARTS, SYSTEMS, System
 from multimodal.terms import DEFAULT_WEIGHTS, TITLES
 from multimodal.training.options import PretrainOptions, TrainingOptions
 
+transformers = pytest.importorskip("transformers")
 V = joint_samples.vocabulary()
 
 
@@ -87,3 +92,36 @@ def test_without_a_pair_task_each_segment_has_one_joint_example():
     drawn = [example for item in range(len(examples.spoken)) for example in examples.draw(0, item)]
     assert sum("joint" in e.asks for e in drawn) == len(examples.spoken)
     assert not any("alignment" in e.asks for e in drawn)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_killed_in_the_middle_it_goes_on_to_the_same_weights(name, tmp_path):
+    """In the middle of the fifth update, after checkpoints of the first four, and once by the clock alone."""
+    steps = 6
+    whole = killed.run(tmp_path / "whole", steps, 1e9, name)
+    assert killed.forked(tmp_path / "cut", steps, "stepping", 5, 0.0, name) == -signal.SIGKILL
+    assert [folder.name for folder in (tmp_path / "cut").glob("step-*")] == ["step-4"]
+    again = killed.run(tmp_path / "cut", steps, 1e9, name)
+    files = sorted(file.name for file in whole.glob("*.safetensors"))
+    assert files == sorted(file.name for file in again.glob("*.safetensors"))
+    for file in files:
+        one, other = load_file(whole / file), load_file(again / file)
+        assert all(torch.equal(one[tensor], other[tensor]) for tensor in one)
+    lines = [(tmp_path / part / "metrics.jsonl").read_text() for part in ("whole", "cut")]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_model_of_it_opens_in_transformers(name, tmp_path):
+    folder = killed.run(tmp_path, 1, 1e9, name)
+    _, about = transformers.BertForPreTraining.from_pretrained(folder, output_loading_info=True)
+    assert not about["missing_keys"] and not about["unexpected_keys"] and not about["mismatched_keys"]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_draws_are_a_function_of_seed_epoch_and_item(name):
+    one, other = (joint_samples.examples(5, system=SYSTEMS[name]) for _ in range(2))
+    items = [(epoch, item) for epoch in (0, 1) for item in range(0, len(one), 3)]
+    assert [one.draw(*item) for item in items] == [other.draw(*item) for item in reversed(items)][::-1]
+    another_seed = joint_samples.examples(6, system=SYSTEMS[name])
+    assert [another_seed.draw(*item) for item in items] != [one.draw(*item) for item in items]

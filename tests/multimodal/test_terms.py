@@ -17,11 +17,11 @@ from multimodal.joint.model import JointBert
 from multimodal.objectives.cloze import Cloze
 from multimodal.objectives.contrast import Contrast
 from multimodal.objectives.objective import TERM_FILE, Gather, Objective, Reading, Term
-from multimodal.objectives.pairs import Alignment
+from multimodal.objectives.pairs import PairTask
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.objectives.weights import LossWeights
 from multimodal.store import changed_files
-from multimodal.terms import PRETRAINING_TERMS, TEXT
+from multimodal.terms import ALIGNMENT, PRETRAINING_TERMS, TEXT
 from multimodal.training import checkpoints
 from multimodal.training.checkpoints import OPTIMIZER
 from multimodal.training.loop import train
@@ -54,7 +54,7 @@ class WithModality(PretrainingObjective):
     """The pre-training objective with one term more."""
 
     def __init__(self, model: JointBert):
-        terms = (Cloze(), Alignment(), Contrast(), Modality(model.options.hidden_size))
+        terms = (Cloze(), PairTask(ALIGNMENT), Contrast(), Modality(model.options.hidden_size))
         Objective.__init__(self, model, terms, dataclasses.asdict(LossWeights()) | {MODALITY: 1.0})
         self.vocabulary = V
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import joint_samples
 import torch
 
+from multimodal.systems import SYSTEMS, VIDEOBERT
 from multimodal.training import checkpoints, loop
 from multimodal.training.train_step import Trainer
 
@@ -53,12 +54,13 @@ def at(moment: str, step: int) -> None:
         sys.addaudithook(watch)
 
 
-def run(root: Path, steps: int, checkpoint_seconds: float) -> Path:
+def run(root: Path, steps: int, checkpoint_seconds: float, system: str = VIDEOBERT) -> Path:
+    row = SYSTEMS[system]
     return loop.train(
         root,
-        joint_samples.objective(lambda: joint_samples.model(7)),
-        joint_samples.examples(1, videos=2),
-        joint_samples.examples(2, videos=1),
+        joint_samples.objective(lambda: joint_samples.model(7), system=row),
+        joint_samples.examples(1, videos=2, system=row),
+        joint_samples.examples(2, videos=1, system=row),
         joint_samples.training(
             examples_per_step=5,
             least_steps=steps,
@@ -72,14 +74,16 @@ def run(root: Path, steps: int, checkpoint_seconds: float) -> Path:
     )
 
 
-def forked(root: Path, steps: int, moment: str, step: int, checkpoint_seconds: float = 0.0) -> int:
+def forked(
+    root: Path, steps: int, moment: str, step: int, checkpoint_seconds: float = 0.0, system: str = VIDEOBERT
+) -> int:
     """The same in a copy of this process, which spares it the imports; how it ended, as `subprocess` says it."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     try:
         at(moment, step)
-        run(root, steps, checkpoint_seconds)
+        run(root, steps, checkpoint_seconds, system)
     finally:
         os._exit(0)
     raise AssertionError("not reached")

@@ -4,7 +4,7 @@ import torch
 
 from multimodal.examples.packing import Example
 from multimodal.objectives.pairs import IGNORED
-from multimodal.terms import ALIGNMENT, JOINT, TEXT, VIDEO
+from multimodal.terms import ALIGNMENT, JOINT, NEXT_SEGMENT, ORDER, TEXT, VIDEO
 
 
 def labels(example: Example) -> list[int]:
@@ -16,9 +16,10 @@ def labels(example: Example) -> list[int]:
     return found
 
 
-def alignment_label(example: Example) -> int:
-    """Whether words and video belong together; -100 where that is not asked."""
-    return example.asks[ALIGNMENT][0][-1] if ALIGNMENT in example.asks else IGNORED
+def pair_label(example: Example) -> int:
+    """Whether two parts belong together, of whichever pair task asks; -100 where none does."""
+    asked = [example.asks[name] for name in (ALIGNMENT, NEXT_SEGMENT, ORDER) if name in example.asks]
+    return asked[0][0][-1] if asked else IGNORED
 
 
 def read(example: Example) -> list[int]:
@@ -40,5 +41,5 @@ def padded(examples: list[Example], pad: int = 0) -> dict[str, torch.Tensor]:
         "token_type_ids": grid([example.types for example in examples], 0),
         "attention_mask": grid([[1] * len(example.ids) for example in examples], 0),
         "labels": grid([labels(example) for example in examples], IGNORED),
-        "next_sentence_label": torch.tensor([alignment_label(example) for example in examples]),
+        "next_sentence_label": torch.tensor([pair_label(example) for example in examples]),
     }
