@@ -22,7 +22,8 @@ def figures(run: OpenedRun) -> Path:
         captioner = open_captioner(run.store, run.catalogue, run.trained)
         path = evaluate_store(
             run.store, run.trained, captioner, run.videos, report,
-            truth_file=run.settings.truth, references_file=run.settings.references, say=progress.say,
+            truth_file=run.settings.truth, references_file=run.settings.references,
+            world_file=run.settings.world, say=progress.say,
         )  # fmt: skip
     run.catalogue.set_current("evaluation", path.name)
     return path

@@ -177,6 +177,10 @@ class Settings:
         "Sentences that people wrote (docs/references.md): captions and search are judged by them.",
         is_path=options.always,
     )
+    world: Annotated[Path | None, EVALUATION] = option(
+        "The file of a known world (docs/known_world.md): each figure is shown beside the best possible one.",
+        is_path=options.always,
+    )
     seed: Annotated[int | None, TRAINING] = option(
         "The same seed gives the same result; 0 where not given.",
         sets=to("tokens.seed", "training.seed", "captioner.seed"),
@@ -223,8 +227,9 @@ class Settings:
         """These settings, completed by those that the store was made with.
 
         The given ones are remembered, but not where the run cannot be done: a slip would return in later runs.
-        Raises :class:`InputError` for a truth file or references that cannot be read.
+        Raises :class:`InputError` for a truth file, references or a known world that cannot be read.
         """
+        from multimodal.known_world.corpus import read_world
         from multimodal.scoring.references import read_references
         from multimodal.scoring.truth import read_truth
 
@@ -232,6 +237,8 @@ class Settings:
             read_truth(self.truth)
         if self.references is not None:
             read_references(self.references)
+        if self.world is not None:
+            read_world(self.world)
         before = catalogue.current("settings") or "{}"
         kept = _current_names(json.loads(before)) | self._remembered()
         catalogue.set_current("settings", json.dumps(kept))

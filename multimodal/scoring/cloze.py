@@ -10,26 +10,73 @@ import numpy as np
 
 from multimodal.inference.cloze import Question, guess, questions
 from multimodal.inference.trained import Trained
+from multimodal.known_world.inference import BestAnswers
 from multimodal.scoring.intervals import Figure, ScoredQuestions, sample_questions
 from multimodal.scoring.ranking import perplexity_figure
 from multimodal.scoring.truth import Truth
 from multimodal.segments import Segment
+from multimodal.vocabulary import Vocabulary
 
 PERPLEXITIES = {"text_cloze_without_video": "text_only", "video_cloze_without_text": "video_only",
                 "text_cloze_with_video": "joint_words", "video_cloze_with_text": "joint_tokens"}  # fmt: skip
 """The end of a perplexity's name (``cloze_perplexity_…``) by the name of the accuracy of the same questions."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """A cloze question of a ``video``: what is given of a segment, and which of it is hidden.
+
+    ``text`` are word-piece ids, ``tokens`` visual tokens; both as the model reads them, empty where they are not given.
+    ``place`` is that of the hidden one in its part. ``asked`` is the same as the model's sequence.
+    """
+
+    video: str
+    text: tuple[int, ...]
+    tokens: tuple[int, ...]
+    visual: bool
+    place: int
+    asked: Question
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, video: str, asked: Question) -> Hidden:
+        ids, _, position = asked
+        # [CLS] text [>] video [SEP]; a sequence of text alone has no [>]
+        join = ids.index(vocabulary.join) if vocabulary.join in ids else len(ids) - 1
+        visual = position > join
+        return cls(
+            video,
+            tuple(ids[1:join]),
+            tuple(i - vocabulary.first_visual for i in ids[join + 1 : -1]),
+            visual,
+            position - (join + 1 if visual else 1),
+            asked,
+        )
+
+    @property
+    def right(self) -> int:
+        """The id of what is hidden."""
+        return self.asked[0][self.asked[2]]
+
+
+Answers = tuple[Sequence[int], Sequence[float]]
+"""For each question the likeliest id of its modality, and log p of the right one."""
+
+
 def cloze_figures(
-    trained: Trained, paired: Sequence[Segment], train: Sequence[Segment], truth: Truth | None, seed: int = 0
+    trained: Trained,
+    paired: Sequence[Segment],
+    train: Sequence[Segment],
+    truth: Truth | None,
+    seed: int = 0,
+    best: BestAnswers | None = None,
 ) -> dict[str, Figure]:
     """Accuracy and perplexity of the masked words and visual tokens of ``paired`` segments.
 
     The accuracy counts the likeliest id of the modality, the perplexity is over the whole vocabulary, as the loss is. The
     baselines know the ``train`` segments: chance is the accuracy of the most frequent id, and the perplexity of the
-    frequencies. With a truth also the accuracy over the words that name an action or a thing. A figure is over a sample of
-    the questions where there are many (:func:`multimodal.scoring.intervals.sample_questions`), the same with the other
-    modality as without it.
+    frequencies. With a truth also the accuracy over the words that name an action or a thing. With ``best`` answers each
+    figure has its limit, ``…_limit``. A figure is over a sample of the questions where there are many
+    (:func:`multimodal.scoring.intervals.sample_questions`), the same with the other modality as without it.
     """
     vocabulary = trained.vocabulary
     words = Counter(i for s in train for i in vocabulary.encode(s.text))
@@ -42,46 +89,86 @@ def cloze_figures(
     }
     figures: dict[str, Figure] = {}
     for other in ("with", "without"):
-        asked: list[Question] = []
-        videos: list[str] = []
-        for s in paired:
-            text = vocabulary.encode(s.text)
-            sequences = [(text, s.tokens)] if other == "with" else [(text, None), (None, s.tokens)]
-            for text_ids, visual_ids in sequences:
-                asked += questions(trained, text_ids, visual_ids)
-            videos += [s.video] * (len(asked) - len(videos))
-        right = [ids[place] for ids, _, place in asked]
+        asked = [hidden for s in paired for hidden in _hidden(trained, s, other == "with")]
         kinds = {
-            "text": [n for n, i in enumerate(right) if i < vocabulary.first_visual],
-            "video": [n for n, i in enumerate(right) if i >= vocabulary.first_visual],
-            "action_and_thing": [n for n, i in enumerate(right) if i in named],
+            "text": [n for n, q in enumerate(asked) if not q.visual],
+            "video": [n for n, q in enumerate(asked) if q.visual],
+            "action_and_thing": [n for n, q in enumerate(asked) if q.right in named],
         }
         samples = {kind: sample_questions(some, seed) for kind, some in kinds.items()}
         # a question that is in two samples is asked once
         numbers = sorted({n for sample, _ in samples.values() for n in sample})
-        likeliest, log_p = (
-            dict(zip(numbers, found, strict=True)) for found in guess(trained, [asked[n] for n in numbers])
-        )
+        some = [asked[n] for n in numbers]
+        methods: dict[str, Answers] = {"": guess(trained, [q.asked for q in some])}
+        if best is not None:
+            methods["_limit"] = _best(best, vocabulary, some)
+        of_number = {n: i for i, n in enumerate(numbers)}
         for kind, (sample, note) in samples.items():
             if not sample:
                 continue
-            baseline, of_videos = baselines[kind], [videos[n] for n in sample]
             name = f"video_cloze_{other}_text" if kind == "video" else f"text_cloze_{other}_video"
-            scored = ScoredQuestions(
-                [float(likeliest[n] == right[n]) for n in sample],
-                of_videos,
-                [float(right[n] == baseline.most_frequent) for n in sample],
-            )
-            accuracy = scored.figure(seed, note)
-            if kind == "action_and_thing":
-                figures[f"action_and_thing_{name}"] = accuracy
-                continue
-            figures[name] = accuracy
-            chance = [float(np.log(baseline.probability(right[n]))) for n in sample]
-            figures[f"cloze_perplexity_{PERPLEXITIES[name]}"] = perplexity_figure(
-                [log_p[n] for n in sample], chance, of_videos, baseline.choices, seed, note
-            )
+            places = [of_number[n] for n in sample]
+            for end, (likeliest, log_p) in methods.items():
+                found = _figures(
+                    [some[i] for i in places], [likeliest[i] for i in places], [log_p[i] for i in places],
+                    baselines[kind], seed, note,
+                )  # fmt: skip
+                if kind == "action_and_thing":
+                    figures[f"action_and_thing_{name}{end}"] = found[0]
+                    continue
+                figures[f"{name}{end}"] = found[0]
+                figures[f"cloze_perplexity_{PERPLEXITIES[name]}{end}"] = found[1]
     return figures
+
+
+def _hidden(trained: Trained, segment: Segment, with_other: bool) -> list[Hidden]:
+    """The questions about a segment: each of its words, then each of its visual tokens."""
+    text = trained.vocabulary.encode(segment.text)
+    sequences = [(text, segment.tokens)] if with_other else [(text, None), (None, segment.tokens)]
+    return [
+        Hidden.of(trained.vocabulary, segment.video, asked)
+        for text_ids, visual_ids in sequences
+        for asked in questions(trained, text_ids, visual_ids)
+    ]
+
+
+def _figures(
+    asked: Sequence[Hidden],
+    likeliest: Sequence[int],
+    log_p: Sequence[float],
+    baseline: _Baseline,
+    seed: int,
+    note: str,
+) -> tuple[Figure, Figure]:
+    """Accuracy and perplexity."""
+    right, videos = [q.right for q in asked], [q.video for q in asked]
+    scored = ScoredQuestions(
+        [float(found == wanted) for found, wanted in zip(likeliest, right, strict=True)],
+        videos,
+        [float(wanted == baseline.most_frequent) for wanted in right],
+    )
+    chance = [float(np.log(baseline.probability(wanted))) for wanted in right]
+    perplexity = perplexity_figure(log_p, chance, videos, baseline.choices, seed, note)
+    return scored.figure(seed, note), perplexity
+
+
+def _best(best: BestAnswers, vocabulary: Vocabulary, asked: Sequence[Hidden]) -> Answers:
+    """The best possible answers, where the videos are those of a known world."""
+    ids_W = [vocabulary.encode(word)[0] for word in best.words]
+    column = {i: n for n, i in enumerate(ids_W)}
+    likeliest, log_p = [], []
+    for q in asked:
+        words = [vocabulary.words[i] for i in q.text]
+        if q.visual:
+            p = best.hidden_token(q.tokens, q.place, words)
+            likeliest.append(vocabulary.first_visual + int(p.argmax()))
+            right = q.tokens[q.place]
+        else:
+            p = best.hidden_word(words, q.place, q.tokens)
+            likeliest.append(ids_W[int(p.argmax())])
+            right = column.get(q.right, -1)
+        log_p.append(float(np.log(p[right])) if right >= 0 and p[right] > 0 else -np.inf)
+    return likeliest, log_p
 
 
 @dataclasses.dataclass

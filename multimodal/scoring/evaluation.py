@@ -14,6 +14,8 @@ from multimodal.captioning.trained import TrainedCaptioner
 from multimodal.catalogue import Video
 from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
+from multimodal.known_world.corpus import read_world
+from multimodal.known_world.inference import BestAnswers
 from multimodal.library import Material, read_material
 from multimodal.progress import Report
 from multimodal.scoring.caption_tokenizer import METEOR_JAR, PTB_JAR, why_not_java
@@ -21,11 +23,11 @@ from multimodal.scoring.metrics import NEAREST, CaptionFunction, evaluate, plain
 from multimodal.scoring.references import ReferencedMoment, evaluation_moments
 from multimodal.scoring.truth import read_truth
 from multimodal.segments import Segment
-from multimodal.store import Store, canonical_json, recipe, write_whole
+from multimodal.store import Store, canonical_json, file_digest, recipe, write_whole
 from multimodal.tokens import train_and_held_out
 from multimodal.vocabulary import TEMPLATE
 
-VERSION = 6
+VERSION = 7
 
 
 def evaluate_store(
@@ -37,14 +39,16 @@ def evaluate_store(
     *,
     truth_file: Path | None = None,
     references_file: Path | None = None,
+    world_file: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """The file of the figures; computed once for a model, a captioner, a truth and references.
+    """The file of the figures; computed once for a model, a captioner, a truth, references and a known world.
 
     ``say`` is told which references are left out. Raises :class:`~multimodal.store.InputError` where the references name
-    no video of the store.
+    no video of the store, or a known world is not the one that made it.
     """
     truth = read_truth(truth_file) if truth_file else None
+    best = BestAnswers(read_world(world_file)) if world_file else None
     references: list[ReferencedMoment] = []
     if references_file is not None:
         references = evaluation_moments(references_file, store, trained.codebook, videos, say)
@@ -53,6 +57,7 @@ def evaluate_store(
         truth=truth and [truth.actions, truth.things, truth.steps],
         references=references,
         captioner=captioner and captioner.name,
+        world=world_file and file_digest(world_file),
         java=[why_not_java(PTB_JAR), why_not_java(METEOR_JAR)],
     )
     path = store.evaluation(evaluation_prefix(trained, captioner and captioner.name) + made)
@@ -73,7 +78,7 @@ def evaluate_store(
         first = next(iter(methods))
         figures = evaluate(
             trained, train, held_out, truth, report,
-            references=references, caption=methods.pop(first), other_captions=methods,
+            references=references, caption=methods.pop(first), other_captions=methods, best=best,
         )  # fmt: skip
     else:
         figures = plain_figures(train, trained.vocabulary.visual, nearest_captions(trained, train))

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from multimodal.answers.counts import Counts
 from multimodal.inference.trained import Trained
+from multimodal.known_world.inference import BestAnswers
 from multimodal.library import Material
 from multimodal.progress import Report
 from multimodal.scoring.alignment import alignment_figures
@@ -44,6 +45,7 @@ def evaluate(
     references: Sequence[ReferencedMoment] = (),
     caption: CaptionFunction | None = None,
     other_captions: Mapping[str, CaptionFunction] = MappingProxyType({}),
+    best: BestAnswers | None = None,
 ) -> dict[str, Figure]:
     """All figures on the held-out videos. ``train_videos`` are for the baselines alone, which count them.
 
@@ -51,17 +53,18 @@ def evaluate(
     are scored against these or, where there are none, against the speech of the held-out videos; of ``other_captions``, by
     name, only CIDEr is computed (``caption_micro_cider_of_NAME``), and what the others have more of it than
     :data:`NEAREST`, the plain one. Chance is a uniform guess; for cloze, next token and imagined clips the most frequent
-    answer, for captions the same captions shuffled. A figure is over at most
+    answer, for captions the same captions shuffled. ``best``: the best possible answers where the videos are those of a
+    known world; cloze, alignment, next token and search then have their limit, ``NAME_limit``. A figure is over at most
     :data:`multimodal.scoring.intervals.MOST_QUESTIONS` questions, a sample where there are more.
     """
     paired = [s for m in held_out for s in m.spoken() if s.text and s.tokens]
     train = [s for m in train_videos for s in m.spoken() if s.text]
     counts, choices = Counts.of(train_videos), trained.vocabulary.visual
     stages: list[tuple[str, Callable[[], dict[str, Figure]]]] = [
-        ("cloze", lambda: cloze_figures(trained, paired, train, truth, seed)),
-        ("alignment", lambda: alignment_figures(trained, paired, seed)),
-        ("next token", lambda: next_token_figures(trained, counts, choices, held_out, seed)),
-        ("search", lambda: search_figures(trained, paired, truth, seed)),
+        ("cloze", lambda: cloze_figures(trained, paired, train, truth, seed, best)),
+        ("alignment", lambda: alignment_figures(trained, paired, seed, best)),
+        ("next token", lambda: next_token_figures(trained, counts, choices, held_out, seed, best)),
+        ("search", lambda: search_figures(trained, paired, truth, seed, best)),
         ("words said", lambda: said_word_figures(trained, counts, choices, paired, seed)),
         ("clips called for", lambda: imagined_clip_figures(trained, counts, paired, seed)),
     ]

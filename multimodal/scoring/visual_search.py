@@ -16,6 +16,7 @@ from multimodal.inference.embedding import (
     embed_videos,
 )
 from multimodal.inference.trained import Trained
+from multimodal.known_world.inference import BestAnswers
 from multimodal.scoring.intervals import Figure, ScoredQuestions, sample_questions
 from multimodal.scoring.ranking import precision_at, retrieval_figures
 from multimodal.scoring.references import ReferencedMoment
@@ -88,12 +89,16 @@ def _reranked(scaled_NM: np.ndarray, aligned_NM: np.ndarray, first_NK: np.ndarra
 
 
 def search_figures(
-    trained: Trained, paired: Sequence[Segment], truth: Truth | None, seed: int = 0
+    trained: Trained,
+    paired: Sequence[Segment],
+    truth: Truth | None,
+    seed: int = 0,
+    best: BestAnswers | None = None,
 ) -> dict[str, Figure]:
     """``search_…`` ranks the moments for each sentence, ``moment_to_text_…`` the sentences for each moment.
 
     With a truth also the precision at 1 and at 10 of the moments that show the same action and thing as the sentence's
-    own. Chance is a random order.
+    own. With ``best`` answers both rankings have their limit, ``…_limit``. Chance is a random order.
     """
     if len(paired) < 2:
         return {}
@@ -104,6 +109,8 @@ def search_figures(
     own_QN, videos = np.eye(len(paired), dtype=bool)[asked], [paired[i].video for i in asked]
     figures = retrieval_figures("search", to_moments_QN, own_QN, videos, seed)
     figures |= retrieval_figures("moment_to_text", to_texts_QN, own_QN, videos, seed)
+    if best is not None:
+        figures |= _limits(best, paired, asked, own_QN, videos, seed)
     steps = [truth.at(s.video, s.start, s.end) if truth else None for s in paired]
     shows = [(s.action, s.thing) if s else None for s in steps]
     known = [q for q, i in enumerate(asked) if shows[i]]
@@ -114,6 +121,23 @@ def search_figures(
         name = "search_first_shows_the_same" if k == 1 else f"search_first_{k}_show_the_same"
         figures[name] = questions.figure(seed)
     return {name: dataclasses.replace(figure, note=note) for name, figure in figures.items()}
+
+
+def _limits(
+    best: BestAnswers,
+    paired: Sequence[Segment],
+    asked: Sequence[int],
+    own_QN: np.ndarray,
+    videos: Sequence[str],
+    seed: int,
+) -> dict[str, Figure]:
+    """The best possible rankings by pairs: by the likelihood of the query as that of the candidate's own moment."""
+    both_NN, text_N, run_N = best.log_likelihoods(
+        [s.text.split() for s in paired], [s.tokens for s in paired]
+    )
+    found = retrieval_figures("search", (both_NN - run_N)[asked], own_QN, videos, seed)
+    found |= retrieval_figures("moment_to_text", (both_NN.T - text_N)[asked], own_QN, videos, seed)
+    return {f"{name}_limit": figure for name, figure in found.items()}
 
 
 def reference_search_figures(

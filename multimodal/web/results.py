@@ -17,6 +17,8 @@ NUMBERS = ("perplexity", "median_rank", "cider")
 LOWER_IS_BETTER = ("perplexity", "median_rank")
 NAME_WIDTH = 44
 """Characters of a figure's name in the table on a terminal."""
+BESIDE = ("counts", "limit")
+"""Figures of the same questions by other methods, ``NAME_counts`` and ``NAME_limit``, shown beside ``NAME``."""
 
 
 def is_share(name: str) -> bool:
@@ -39,7 +41,11 @@ def number(value: float) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class QuestionFigure:
-    """One figure of a question. ``given``: what the model was given, for people. A share is from 0 to 1."""
+    """One figure of a question. ``given``: what the model was given, for people. A share is from 0 to 1.
+
+    ``counts`` and ``limit``: the values of plain counts and of the best possible answers, where the question has no figures
+    of their own for them.
+    """
 
     name: str
     given: str
@@ -49,6 +55,8 @@ class QuestionFigure:
     chance: float
     n: int
     note: str = ""
+    counts: float | None = None
+    limit: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -103,7 +111,11 @@ def names_by_task(figures: dict[str, dict]) -> list[tuple[str, list[str]]]:
     known = [
         (
             task.title,
-            [some for q in task.questions for n, _ in q.figures for some in _with_differences(n, figures)],
+            list(
+                dict.fromkeys(
+                    n for q in task.questions for name, _ in q.figures for n in _family(name, figures)
+                )
+            ),
         )
         for task in TASKS
     ]
@@ -111,9 +123,15 @@ def names_by_task(figures: dict[str, dict]) -> list[tuple[str, list[str]]]:
     return [(title, names) for title, names in [*known, (OTHERS, others)] if names]
 
 
-def _with_differences(name: str, figures: dict[str, dict]) -> list[str]:
-    """A figure and its differences from others, those that there are."""
-    return [n for n in figures if n == name] + [n for n in figures if n.startswith(f"{name}_minus_")]
+def _family(name: str, figures: dict[str, dict]) -> list[str]:
+    """A figure, the same questions by other methods, and its differences from others; those that there are."""
+    own = [n for n in (name, *(f"{name}_{end}" for end in BESIDE)) if n in figures]
+    return own + [n for n in figures if n.startswith(f"{name}_minus_")]
+
+
+def _beside(name: str, figures: dict[str, dict]) -> dict[str, float | None]:
+    """The values of ``NAME_counts`` and ``NAME_limit``, ``None`` where there is none."""
+    return {end: figures.get(f"{name}_{end}", {}).get("value") for end in BESIDE}
 
 
 def results_by_task(figures: dict[str, dict]) -> list[tuple[str, list[QuestionResult]]]:
@@ -132,7 +150,15 @@ def _result(question: Question, figures: dict[str, dict]) -> QuestionResult | No
     there = [(name, given, figures[name]) for name, given in question.figures if name in figures]
     if not there:
         return None
-    computed = tuple(QuestionFigure(name, given, **f) for name, given, f in there if f["value"] is not None)
+    own = {name for name, _ in question.figures}
+    computed = tuple(
+        QuestionFigure(
+            name, given, **f,
+            **{end: value for end, value in _beside(name, figures).items() if f"{name}_{end}" not in own},
+        )
+        for name, given, f in there
+        if f["value"] is not None
+    )  # fmt: skip
     notes = [f"{given}: {f['note']}" for _, given, f in there if f["value"] is None]
     notes += dict.fromkeys(figure.note for figure in computed if figure.note)
     return QuestionResult(
@@ -190,27 +216,35 @@ def reason_for_no_figures(
 def figures_table(figures: dict[str, dict]) -> list[str]:
     """The figures as lines for a terminal, task by task.
 
-    ↓ marks a figure of which less is better; × chance says how many times better than chance it is.
+    ↓ marks a figure of which less is better; × chance says how many times better than chance it is. Counts and the limit
+    stand in columns beside the model, where there are any.
     """
+    beside = {f"{name}_{end}": end for name in figures for end in BESIDE if f"{name}_{end}" in figures}
+    columns = [end for end in BESIDE if end in beside.values()]
     lines = [
-        f"{'On videos held out':<{NAME_WIDTH}}{'value':>7}  {'95 % interval':^15}{'chance':>7}{'× chance':>9}{'n':>6}"
+        f"{'On videos held out':<{NAME_WIDTH}}{'value':>7}  {'95 % interval':^15}{'chance':>7}"
+        f"{''.join(f'{end:>7}' for end in columns)}{'× chance':>9}{'n':>6}"
     ]
     for title, names in names_by_task(figures):
         lines += ["", title]
-        lines += [_line(name, figures[name]) for name in names]
+        lines += [_line(name, figures, columns) for name in names if name not in beside]
         computed = [figures[name] for name in names if figures[name]["value"] is not None]
         lines += [f"  ({note})" for note in dict.fromkeys(f["note"] for f in computed if f.get("note"))]
     return lines
 
 
-def _line(name: str, figure: dict) -> str:
+def _line(name: str, figures: dict[str, dict], columns: Sequence[str]) -> str:
+    figure, others = figures[name], _beside(name, figures)
     label = f"  {name.replace('_', ' ')}{' ↓' if lower_is_better(name) else ''}"
     if figure["value"] is None:
         return f"{label:<{NAME_WIDTH}}{'–':>7}  {figure['note']}"
     value, low, high, chance = (_short(figure[part]) for part in ("value", "low", "high", "chance"))
     ratio = times_chance(name, figure["value"], figure["chance"])
     times = f"{ratio:.1f}" if ratio is not None else "–"
-    return f"{label:<{NAME_WIDTH}}{value:>7}  {low:>6} – {high:<6}{chance:>7}{times:>9}{figure['n']:6d}"
+    there = "".join(f"{'–' if others[end] is None else _short(others[end]):>7}" for end in columns)
+    return (
+        f"{label:<{NAME_WIDTH}}{value:>7}  {low:>6} – {high:<6}{chance:>7}{there}{times:>9}{figure['n']:6d}"
+    )
 
 
 def _short(value: float) -> str:

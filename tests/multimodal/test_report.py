@@ -333,6 +333,9 @@ def test_every_figure_that_an_evaluation_can_make_is_known_by_its_task():
     names |= {f"{name}{end}" for name in counted for end in ("", "_counts", "_minus_counts")}
     names |= {"caption_micro_cider_of_template", "caption_micro_cider_of_nearest_neighbour"}
     names |= {f"caption_micro_cider{of}_minus_nearest_neighbour" for of in ("", "_of_template")}
+    names |= {
+        f"{name}_limit" for name in ("search_recall_at_1", "alignment_auc", "next_token", *PERPLEXITIES)
+    }
     by_task = results.names_by_task({name: number_of(1, 2) for name in names} | {"mine": number_of(1, 2)})
     assert by_task[-1] == (results.OTHERS, ["mine"])
     assert {name for _, task in by_task[:-1] for name in task} == names
@@ -389,6 +392,24 @@ def test_the_table_has_a_line_for_each_figure_under_its_task():
         "mine 1.000 0.000 – 9.000 0.500 2.0 8",
     ]
     assert len({len(line) for line in (lines[0], *lines[3::3])}) == 1, "columns stand below each other"
+
+
+def test_counts_and_limit_stand_beside_the_model():
+    given = {"next_token": number_of(0.5, 0.2), "next_token_counts": number_of(0.4, 0.2), "next_token_limit": number_of(0.7, 0.2),
+             "next_token_minus_counts": number_of(0.1, 0.0), "alignment_auc": number_of(0.8, 0.5)}  # fmt: skip
+    lines = [" ".join(line.split()) for line in results.figures_table(given) if line]
+    assert lines[0] == "On videos held out value 95 % interval chance counts limit × chance n"
+    assert lines[2] == "alignment auc 0.800 0.000 – 9.000 0.500 – – 1.6 8"
+    assert lines[4] == "next token 0.500 0.000 – 9.000 0.200 0.400 0.700 2.5 8"
+    assert [line.split()[:4] for line in lines[5:]] == [["next", "token", "minus", "counts"]]
+    shown = [f for _, some in results.results_by_task(given) for r in some for f in r.figures]
+    assert [(f.name, f.counts, f.limit) for f in shown] == [
+        ("alignment_auc", None, None),
+        ("next_token", None, 0.7),
+        ("next_token_counts", None, None),
+    ]
+    alone = results.figures_table({"next_token_counts": number_of(0.4, 0.2)})
+    assert alone[-1].split()[:4] == ["next", "token", "counts", "0.400"], "where the model has no figure"
 
 
 def test_curves_are_drawn_where_there_are_two_places_at_least():

@@ -1,0 +1,123 @@
+"""The known world: a corpus of a size, a small model trained on it, and its figures beside chance, counts and the limit.
+
+    python tests/benchmarks/known_world.py --videos 300 --signal 0.3
+
+Draws a world, writes and imports its corpus (``--keep FOLDER`` leaves it there), trains a joint BERT from random weights
+with the recipe of `--size small`, and prints the figures over the same 100 held-out videos at every size.
+``--write FOLDER`` writes the corpus alone, for `videobert ingest --import`.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from flows.settings import Settings
+from multimodal.catalogue import Catalogue
+from multimodal.inference.trained import load_trained
+from multimodal.intake.imports import import_files
+from multimodal.intake.options import ImportOptions
+from multimodal.joint.options import Shape
+from multimodal.known_world.corpus import TOKENS, TRANSCRIPTS, WORLD, read_world, write_corpus
+from multimodal.known_world.inference import BestAnswers
+from multimodal.known_world.process import WorldOptions, make_world
+from multimodal.library import read_material, split, usable
+from multimodal.scoring.intervals import Figure
+from multimodal.scoring.metrics import evaluate
+from multimodal.store import Store
+from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, train_and_held_out
+from multimodal.training.options import NOTHING, PretrainOptions
+from multimodal.training.pretraining import pretrain
+
+HELD_OUT = 100
+"""Videos that are held out, the first ones of every corpus."""
+NAMES = (
+    "text_cloze_with_video", "text_cloze_without_video", "video_cloze_with_text", "video_cloze_without_text",
+    "alignment_auc", "next_token", "next_token_at_3_s", "next_token_at_6_s", "next_token_at_12_s",
+    "search_recall_at_1", "moment_to_text_recall_at_1",
+)  # fmt: skip
+
+
+def quiet(*_: object) -> None:
+    pass
+
+
+def ingest(folder: Path, store: Store, catalogue: Catalogue) -> str:
+    """Imports the corpus of a folder; the digest of its codebook."""
+    import_files(store, catalogue, [folder / TOKENS, folder / TRANSCRIPTS], ImportOptions(), quiet)
+    videos = usable(catalogue)
+    held_out = frozenset(v.video for v in videos if int(v.name.removeprefix("v")) < HELD_OUT)
+    learned, held = split(videos, held_out)
+    codebook = fit_codebook(store, learned, held, TokenOptions(), quiet)
+    encode_videos(store, codebook, videos, quiet)
+    return codebook
+
+
+def options(given: argparse.Namespace) -> PretrainOptions:
+    settings = Settings(size="small", seed=given.seed)
+    training = dataclasses.replace(settings.training, most_steps=given.steps)
+    if given.epochs:
+        training = dataclasses.replace(training, epochs=given.epochs)
+    shape = Shape(given.layers, given.hidden, given.hidden // 32)
+    return PretrainOptions(NOTHING, shape=shape, examples=settings.examples, training=training)
+
+
+def line(name: str, figures: dict[str, Figure]) -> str:
+    """Chance, counts, the model with its interval, and the limit."""
+    model, counts, limit = (figures.get(n) for n in (name, f"{name}_counts", f"{name}_limit"))
+    counted = f"{counts.value:7.3f}" if counts else f"{'–':>7}"
+    way = (model.value - model.chance) / (limit.value - model.chance)
+    return (
+        f"{name:<28}{model.chance:7.3f}{counted}{model.value:7.3f}  {model.low:.3f} – {model.high:.3f}"
+        f"{limit.value:7.3f}{way:8.0%}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--videos", type=int, default=300, help="videos to learn from")
+    parser.add_argument("--signal", type=float, default=1.0)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=3000, help="training steps at most")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", type=Path)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    given = parser.parse_args()
+    world = make_world(WorldOptions(signal=given.signal))
+    if given.write:
+        write_corpus(world, given.videos + HELD_OUT, given.write, given.seed)
+        return
+    with contextlib.ExitStack() as stack:
+        folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        write_corpus(world, given.videos + HELD_OUT, folder / "corpus", given.seed)
+        store = Store(folder / "store")
+        catalogue = stack.enter_context(Catalogue(store.catalogue))
+        codebook, videos = ingest(folder / "corpus", store, catalogue), usable(catalogue)
+        began = time.process_time()
+        name, _ = pretrain(store, videos, codebook, options(given), "cpu", quiet)
+        trained_s = time.process_time() - began
+        learned, held_out = (
+            [read_material(store, codebook, v) for v in part]
+            for part in train_and_held_out(store, videos, codebook)
+        )
+        trained = load_trained(store, name, codebook, "cpu")
+        best = BestAnswers(read_world(folder / "corpus" / WORLD))
+        figures = evaluate(trained, learned, held_out, None, quiet, best=best)
+    print(
+        f"{given.videos} videos, signal {given.signal:g}, {given.layers} x {given.hidden}, {trained_s:.0f} CPU s"
+    )
+    print(f"{'':28}{'chance':>7}{'counts':>7}{'model':>7}  {'95 % interval':13}{'limit':>7}{'of way':>8}")
+    for figure in NAMES:
+        print(line(figure, figures))
+    if given.json:
+        given.json.write_text(json.dumps({n: dataclasses.asdict(f) for n, f in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()
