@@ -11,7 +11,18 @@ from typing import Any
 
 from multimodal.names import did_you_mean
 from multimodal.store import InputError
-from multimodal.terms import ALIGNMENT, CONTRAST, JOINT, NEXT_SEGMENT, ORDER, TEXT, VIDEO
+from multimodal.terms import (
+    ALIGNMENT,
+    BOUNDARY,
+    CONTRAST,
+    JOINT,
+    NEXT_SEGMENT,
+    ORDER,
+    REPLACED,
+    SHUFFLED,
+    TEXT,
+    VIDEO,
+)
 
 NONE = "none"
 VIDEOBERT = "videobert"
@@ -22,7 +33,9 @@ PAIR_TASKS: dict[str, frozenset[str]] = {
     NONE: frozenset(),
 }
 """The terms of the loss of each pair task."""
-EXTRA_TERMS: dict[str, frozenset[str]] = {NONE: frozenset()}
+EXTRA_TERMS: dict[str, frozenset[str]] = {NONE: frozenset()} | {
+    name: frozenset({name}) for name in (BOUNDARY, SHUFFLED, REPLACED)
+}
 """The terms of the loss that a system may add."""
 
 
@@ -35,7 +48,7 @@ def _part(default: Any, option: str, *choices: str) -> Any:
 class System:
     """One row: the parts in which a system differs from VideoBERT, whose parts are the defaults.
 
-    ``mask_unit``: what is hidden together (:data:`multimodal.examples.corruption.CORRUPTIONS`). ``masking``: ``dynamic``
+    ``mask_unit``: what is hidden together (:data:`multimodal.examples.corruptions.CORRUPTIONS`). ``masking``: ``dynamic``
     draws anew in each epoch, ``static`` repeats ten drawings. ``pair_task``: what is asked of two segments, or of words and
     video. ``sequences``: one segment, or as many as fit (``full``). ``extra_terms``: what is asked beside cloze, pair task
     and contrast.
@@ -44,7 +57,7 @@ class System:
     """
 
     name: str = VIDEOBERT
-    mask_unit: str = _part("tokens", "--mask-unit", "tokens")
+    mask_unit: str = _part("tokens", "--mask-unit", "tokens", "spans", "phrases")
     masking: str = _part("dynamic", "--masking", "dynamic", "static")
     pair_task: str = _part("alignment", "--pair-task", *PAIR_TASKS)
     extra_terms: str = _part(NONE, "--extra-terms", *EXTRA_TERMS)
@@ -81,6 +94,10 @@ SYSTEMS = {
     for row in (
         System(),
         System("bert", masking="static", pair_task="next-segment"),
+        System("spanbert", mask_unit="spans", extra_terms=BOUNDARY),
+        System("ernie", mask_unit="phrases"),
+        System("structbert", extra_terms=SHUFFLED),
+        System("electra", extra_terms=REPLACED),
     )
 }
 

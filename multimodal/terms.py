@@ -23,6 +23,7 @@ TEXT, VIDEO, JOINT, ALIGNMENT, NEXT_SEGMENT, ORDER, CONTRAST, CAPTION = (
     "contrast",
     "caption",
 )
+BOUNDARY, SHUFFLED, REPLACED = "boundary", "shuffled", "replaced"
 TERM_NAMES = (
     TermName(TEXT, "cloze, text alone"),
     TermName(VIDEO, "cloze, video alone"),
@@ -31,11 +32,16 @@ TERM_NAMES = (
     TermName(NEXT_SEGMENT, "segment that follows, or another"),
     TermName(ORDER, "order of two segments"),
     TermName(CONTRAST, "contrast of text and video embeddings"),
+    TermName(BOUNDARY, "tokens of a span from its boundaries"),
+    TermName(SHUFFLED, "shuffled trigrams put back in order"),
+    TermName(REPLACED, "replaced or original token"),
     TermName(CAPTION, "next word piece of a caption"),
 )
 TITLES = {"loss": "weighted sum"} | {term.name: term.title for term in TERM_NAMES}
 """The titles of the columns of ``metrics.jsonl`` that hold losses, in the order in which they are shown."""
 PRETRAINING_TERMS = (TEXT, VIDEO, JOINT, ALIGNMENT, CONTRAST)
 """The terms of VideoBERT's objective, and ``contrast``, which is ours, for search."""
-DEFAULT_WEIGHTS = dict.fromkeys((*PRETRAINING_TERMS, NEXT_SEGMENT, ORDER), 1.0)
+DEFAULT_WEIGHTS = dict.fromkeys((*PRETRAINING_TERMS, NEXT_SEGMENT, ORDER, BOUNDARY, SHUFFLED), 1.0) | {
+    REPLACED: 50.0
+}
 """The weight of each term that a system of pretraining may have, where ``--weights`` does not give it."""

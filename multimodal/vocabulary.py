@@ -129,6 +129,11 @@ class Vocabulary:
         )
 
     @cached_property
+    def continuing_pieces(self) -> frozenset[int]:
+        """The ids of the word pieces that continue a word: those that begin with ``##``."""
+        return frozenset(i for i, word in enumerate(self.words) if word.startswith("##"))
+
+    @cached_property
     def _pieces(self) -> BertWordPieceTokenizer:
         return BertWordPieceTokenizer(
             vocab=dict(self._ids), lowercase=self.lowercase, strip_accents=self.strip_accents

@@ -6,13 +6,12 @@ hidden tokens of one term of the loss. It draws from the generator that it is gi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from multimodal.examples.packing import Example
-from multimodal.examples.segment_table import SegmentTable
 from multimodal.vocabulary import Vocabulary
 
 MASKED, REPLACED = 0.8, 0.1
@@ -98,9 +97,3 @@ def mask_suffix(vocabulary: Vocabulary, ids: list[int], types: list[int], term: 
 def content_positions(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
     """The positions of words and visual tokens: all but ``[CLS]``, ``[SEP]``, ``[MASK]``, ``[PAD]``, ``[UNK]``, ``[>]``."""
     return [i for i, token in enumerate(ids) if token not in vocabulary.specials]
-
-
-CORRUPTIONS: dict[str, Callable[[SegmentTable, SegmentTable], Corruption]] = {
-    "tokens": lambda spoken, runs: mask_tokens,
-}
-"""By the ``mask_unit`` of a system: the corruption, made from the spoken segments and the runs that are learned from."""

@@ -11,14 +11,16 @@ from functools import cached_property
 
 import numpy as np
 
-from multimodal.examples.corruption import CORRUPTIONS, mask_suffix
+from multimodal.examples.corruption import Corruption, mask_suffix
+from multimodal.examples.corruptions import CORRUPTIONS
+from multimodal.examples.extra_terms import EXTRAS
 from multimodal.examples.negatives import NegativeSampler
 from multimodal.examples.options import ExampleOptions
 from multimodal.examples.packing import Batch, Example, pack, sequence
 from multimodal.examples.pairs import CLS_POSITION, PAIRS, Spoken, subsampled
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.segments import CONTEXT, HORIZONS, Segment, joined
-from multimodal.systems import PAIR_TASKS, System
+from multimodal.systems import EXTRA_TERMS, PAIR_TASKS, System
 from multimodal.terms import CONTRAST, JOINT, TEXT, VIDEO
 from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 
@@ -55,12 +57,11 @@ class Examples:
         self._used = used
         self.spoken, self.runs = spoken, runs
         self.negatives = NegativeSampler(self.spoken)
-        self._corrupt = CORRUPTIONS[system.mask_unit](spoken, runs)
         # Items are spoken segments (all, or those that show something), then visits to runs.
         self._spoken_items: Sequence[int] = range(len(spoken))
         if TEXT not in active_terms:
             self._spoken_items = np.sort(self.negatives.with_tokens)
-        if not active_terms - {VIDEO}:
+        if not active_terms - {VIDEO} - EXTRA_TERMS[system.extra_terms]:
             self._spoken_items = ()
         self._visits = 0
         if VIDEO in active_terms and self.runs:
@@ -92,8 +93,13 @@ class Examples:
         self.spoken.trim(vocabulary)
         self.vocabulary = vocabulary
         # What a corruption learned of the segments, it learned in the ids of before.
-        self._corrupt = CORRUPTIONS[self.system.mask_unit](self.spoken, self.runs)
+        self.__dict__.pop("corrupt", None)
         return self
+
+    @cached_property
+    def corrupt(self) -> Corruption:
+        """The corruption of the system, as the spoken segments make it."""
+        return CORRUPTIONS[self.system.mask_unit](self.vocabulary, self.spoken)
 
     @cached_property
     def notice(self) -> str:
@@ -166,8 +172,9 @@ class Examples:
         return self.hidden(*sequence(self.vocabulary, words, tokens, self.options.longest), term, random)
 
     def hidden(self, ids: list[int], types: list[int], term: str, random: np.random.Generator) -> Example:
-        """A sequence under the system's corruption."""
-        return self._corrupt(self.vocabulary, ids, types, term, random, self.options.mask, self._used)
+        """A sequence under the system's corruption, with what it asks beside."""
+        masked = self.corrupt(self.vocabulary, ids, types, term, random, self.options.mask, self._used)
+        return EXTRAS[self.system.extra_terms](self.vocabulary, masked, random)
 
     def step(self, random: np.random.Generator) -> int:
         return int(random.integers(1, self.options.subsample + 1)) if self.options.subsample > 1 else 1
@@ -186,4 +193,5 @@ class Examples:
         horizon = min(HORIZONS[int(random.integers(len(HORIZONS)))], len(tokens) - now)
         first = max(0, now - 1 - int(random.integers(CONTEXT)))
         ids, types = sequence(self.vocabulary, None, tokens[first : now + horizon], self.options.longest)
-        return mask_suffix(self.vocabulary, ids, types, VIDEO, horizon)
+        masked = mask_suffix(self.vocabulary, ids, types, VIDEO, horizon)
+        return EXTRAS[self.system.extra_terms](self.vocabulary, masked, random)

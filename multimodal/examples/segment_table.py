@@ -96,6 +96,10 @@ class SegmentTable(Sequence[Segment]):
         self._words.replace(vocabulary.trim(self._words.values()))
         self._vocabulary = vocabulary
 
+    def sentences(self) -> Iterator[list[int]]:
+        """The word-piece ids of each segment's text."""
+        return (self._words[place] for place in range(len(self)))
+
     def word_ids(self, place: int) -> list[int]:
         """The word-piece ids of a segment's text."""
         return self._words[place]

@@ -33,11 +33,11 @@ def masked_logits(
 
     ``of_type``: only the masks of this token type (text or video). ``columns``: the part of the vocabulary that is kept.
     """
-    for batch, x_TH in encode(trained, sequences, batch_size):
+    for batch, x_TH in encode(trained, sequences, batch_size, trained.cloze):
         asked_T = batch.ids_T == trained.vocabulary.mask
         if of_type is not None:
             asked_T &= batch.types_T == of_type
-        logits_MV = trained.model.cloze(x_TH[asked_T])[:, columns].float().cpu()
+        logits_MV = trained.cloze.cloze(x_TH[asked_T])[:, columns].float().cpu()
         yield logits_MV, torch.bincount(batch.sequence_T[asked_T], minlength=len(batch.lengths_S)).tolist()
 
 

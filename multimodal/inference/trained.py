@@ -11,9 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from multimodal.examples.packing import TEXT_TYPE, Batch, Example, pack, sequence
+from multimodal.joint.generator import Generator, GeneratorReader
 from multimodal.joint.model import JointBert
+from multimodal.joint.trimming import ClozeReader
+from multimodal.objectives.objective import TERM_FILE
+from multimodal.objectives.replaced import generator_of
 from multimodal.store import InputError, Store, changed_files
 from multimodal.training import checkpoints
 from multimodal.vocabulary import Vocabulary
@@ -29,7 +34,7 @@ __all__ = [
     "training_steps",
 ]
 
-OPENED = ("card.json", "config.json", "model.safetensors", "tokenizer.json")
+OPENED = ("card.json", "config.json", "model.safetensors", "tokenizer.json", TERM_FILE)
 """The files of a checkpoint that inference reads. The optimizer's state is not one of them."""
 BATCH = 64
 """Sequences encoded at once."""
@@ -52,6 +57,12 @@ class Trained:
     vocabulary: Vocabulary
     codebook: str
     has_alignment: bool = True
+    generator: Generator | None = None
+
+    @property
+    def cloze(self) -> ClozeReader:
+        """What fills blanks: the model, or the generator that it was trained with (ELECTRA)."""
+        return self.model if self.generator is None else GeneratorReader(self.model, self.generator)
 
 
 def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained:
@@ -66,7 +77,10 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     model, vocabulary = JointBert.load(folder).to(device), Vocabulary.load(folder)
     parts = json.loads((folder / "card.json").read_text()).get("options", {}).get("system", {})
     has_alignment = parts.get("pair_task", "alignment") == "alignment"
-    return Trained(name, folder, model, vocabulary, codebook, has_alignment)
+    terms = load_file(folder / TERM_FILE) if (folder / TERM_FILE).exists() else {}
+    generator = generator_of(model.options, terms)
+    generator = None if generator is None else generator.to(device)
+    return Trained(name, folder, model, vocabulary, codebook, has_alignment, generator)
 
 
 def training_steps(trained: Trained) -> tuple[int, int]:
@@ -85,10 +99,14 @@ def check_opened(folder: Path, files: Sequence[str] = OPENED) -> None:
 
 @torch.no_grad()
 def encode(
-    trained: Trained, sequences: Sequence[TokenSequence], batch_size: int = BATCH
+    trained: Trained,
+    sequences: Sequence[TokenSequence],
+    batch_size: int = BATCH,
+    reader: ClozeReader | None = None,
 ) -> Iterator[tuple[Batch, torch.Tensor]]:
-    """The encoder's outputs [T, H] for each packed batch of the sequences, in their order."""
+    """The encoder's outputs [T, H] for each packed batch of the sequences, in their order; or those of another ``reader``."""
+    reader = trained.model if reader is None else reader
     for first in range(0, len(sequences), batch_size):
         examples = [Example(ids, types) for ids, types in sequences[first : first + batch_size]]
         batch = pack(examples).to(trained.model.device)
-        yield batch, trained.model.encode(batch)
+        yield batch, reader.encode(batch)

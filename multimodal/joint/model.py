@@ -23,6 +23,16 @@ from multimodal.joint.layers import Layer
 from multimodal.joint.options import ModelOptions
 
 
+def init_weights(module: nn.Module, seed: int) -> None:
+    """BERT's initialization of all dense layers and embeddings in ``module``, a function of ``seed``."""
+    generator = torch.Generator().manual_seed(seed)
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            part.weight.data.normal_(0.0, 0.02, generator=generator)
+        if isinstance(part, nn.Linear):
+            part.bias.data.zero_()
+
+
 class JointBert(nn.Module):
     """BERT over one vocabulary of word pieces and visual tokens (VideoBERT, section 3.2; Devlin et al. 2019).
 
@@ -46,12 +56,7 @@ class JointBert(nn.Module):
 
     def init_weights(self, seed: int) -> JointBert:
         """BERT's initialization: normal of deviation 0.02, biases zero. A function of ``seed``."""
-        generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                module.weight.data.normal_(0.0, 0.02, generator=generator)
-            if isinstance(module, nn.Linear):
-                module.bias.data.zero_()
+        init_weights(self, seed)
         return self
 
     def encode(self, batch: Batch, rows_TH: torch.Tensor | None = None) -> torch.Tensor:
@@ -63,10 +68,14 @@ class JointBert(nn.Module):
             x_TH = layer(x_TH, buckets)
         return x_TH.index_select(0, buckets.inverse_order_T)
 
+    def transform(self, x_MH: torch.Tensor) -> torch.Tensor:
+        """The states [M, H] that the cloze head compares with the rows of the vocabulary."""
+        return self.cls["predictions"].transform(x_MH)
+
     def cloze(self, x_MH: torch.Tensor, table: torch.Tensor | None = None) -> torch.Tensor:
         """Logits over the vocabulary [M, V]; the output rows are tied to the embeddings."""
-        head = self.cls["predictions"]
-        return self.bert["embeddings"].tied_logits(head.transform(x_MH), head.bias, table)
+        bias_V = self.cls["predictions"].bias
+        return self.bert["embeddings"].tied_logits(self.transform(x_MH), bias_V, table)
 
     def alignment(self, x_TH: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Logits [S, 2] of ``ALIGNED`` and ``MISALIGNED`` from each sequence's ``[CLS]``."""

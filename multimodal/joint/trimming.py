@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 
@@ -20,6 +21,14 @@ from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
 from multimodal.terms import JOINT, TEXT
 from multimodal.vocabulary import TrimmedVocabulary
+
+
+class ClozeReader(Protocol):
+    """What reads a batch and fills its blanks: the joint BERT, or ELECTRA's generator beside it."""
+
+    def encode(self, batch: Batch) -> torch.Tensor: ...
+    def transform(self, x_M: torch.Tensor) -> torch.Tensor: ...
+    def cloze(self, x_M: torch.Tensor) -> torch.Tensor: ...
 
 
 class TrimmedRows:
@@ -53,10 +62,8 @@ class TrimmedRows:
         """A whole model's exported tensors with the rows of the kept pieces alone. The other rows are kept here."""
         words = len(self.vocabulary.full.words)
         self._word_WH = tensors[TABLE][:words].clone()
-        of_kept = {
-            name: torch.cat([tensors[name][self._kept_R], tensors[name][words:]]) for name in (TABLE, BIAS)
-        }
-        return dict(tensors) | of_kept
+        table = torch.cat([tensors[TABLE][self._kept_R], tensors[TABLE][words:]])
+        return dict(tensors) | {TABLE: table, BIAS: self.trim_bias(tensors[BIAS])}
 
     def restore(self, tensors: Mapping[str, torch.Tensor], options: ModelOptions) -> dict[str, torch.Tensor]:
         """The inverse of :meth:`trim`; ``options`` are the trimmed model's. The other pieces share one bias."""
@@ -64,16 +71,27 @@ class TrimmedRows:
         kept = len(self._kept_R)
         word_WH = self._word_WH.clone()
         word_WH[self._kept_R] = tensors[TABLE][:kept]
-        bias_W = torch.full((len(word_WH),), self._bias_of_others(tensors, options))
-        bias_W[self._kept_R] = tensors[BIAS][:kept]
+        model = JointBert(options).eval()
+        model.load_tensors(tensors)
         whole = {
             TABLE: torch.cat([word_WH, tensors[TABLE][kept:]]),
-            BIAS: torch.cat([bias_W, tensors[BIAS][kept:]]),
+            BIAS: self.restore_bias(tensors[BIAS], model),
         }
         return tensors | whole
 
+    def trim_bias(self, bias_V: torch.Tensor) -> torch.Tensor:
+        """A cloze head's bias for the kept pieces and the visual tokens, from that for all."""
+        return torch.cat([bias_V[self._kept_R], bias_V[len(self.vocabulary.full.words) :]])
+
+    def restore_bias(self, bias_V: torch.Tensor, reader: ClozeReader) -> torch.Tensor:
+        """The inverse of :meth:`trim_bias`; the other pieces share one bias. ``reader`` is on the CPU, without dropout."""
+        kept = len(self._kept_R)
+        bias_W = torch.full((len(self._word_WH),), self._bias_of_others(reader))
+        bias_W[self._kept_R] = bias_V[:kept]
+        return torch.cat([bias_W, bias_V[kept:]])
+
     @torch.no_grad()
-    def _bias_of_others(self, tensors: dict[str, torch.Tensor], options: ModelOptions) -> float:
+    def _bias_of_others(self, reader: ClozeReader) -> float:
         """The bias at which the pieces that are not kept have the odds of ``unseen``, in the geometric mean of the sample."""
         others_W = torch.ones(len(self._word_WH), dtype=torch.bool)
         others_W[self._kept_R] = False
@@ -83,9 +101,7 @@ class TrimmedRows:
         )
         if not others_W.any() or not len(position_M):
             return 0.0
-        model = JointBert(options).eval()
-        model.load_tensors(tensors)
-        x_MH = model.encode(self._sample)[position_M]
-        kept_M = model.cloze(x_MH).logsumexp(-1)
-        others_M = (model.cls["predictions"].transform(x_MH) @ self._word_WH[others_W].T).logsumexp(-1)
+        x_M = reader.encode(self._sample)[position_M]
+        kept_M = reader.cloze(x_M).logsumexp(-1)
+        others_M = (reader.transform(x_M) @ self._word_WH[others_W].T).logsumexp(-1)
         return float((kept_M - others_M).mean()) + math.log(self._unseen / (1 - self._unseen))

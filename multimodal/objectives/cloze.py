@@ -14,12 +14,14 @@ from multimodal.terms import JOINT, TEXT, VIDEO
 
 
 class Cloze(Term):
-    """The three cloze terms, from one product with the table: logits exist only at predicted positions.
+    """Cloze terms, from one product with the table: logits exist only at predicted positions.
 
     Shapes: M predicted positions, V vocabulary.
     """
 
-    names = (TEXT, VIDEO, JOINT)
+    def __init__(self, names: tuple[str, ...] = (TEXT, VIDEO, JOINT)):
+        super().__init__()
+        self.names = names
 
     def forward(self, reading: Reading, batch: Batch, gather: Gather) -> torch.Tensor:
         of_each = [predictions(batch, name) for name in self.names]
@@ -28,6 +30,5 @@ class Cloze(Term):
         # In the order of the batch, whatever the modality: the states are read front to back.
         by_position = predicted_M2[:, 0].argsort()
         position_M, label_M = predicted_M2[by_position].T.contiguous()
-        logits_MV = reading.model.cloze(reading.x_TH.index_select(0, position_M), reading.table)
-        loss_M = CrossEntropy.apply(logits_MV, label_M)
+        loss_M = CrossEntropy.apply(reading.cloze(position_M), label_M)
         return loss_M.new_zeros(len(self.names)).index_add(0, term_M[by_position], loss_M)

@@ -128,7 +128,7 @@ class Objective(nn.Module):
         terms = {name: t.detach().cpu().contiguous() for name, t in state.items() if name.startswith(TERMS)}
         self.save_model(folder, model)
         if terms:
-            save_file(terms, folder / TERM_FILE)
+            save_file(self.export_terms(terms, model), folder / TERM_FILE)
 
     def load(self, folder: Path) -> None:
         """The inverse of :meth:`save`. The model has its shape already.
@@ -143,7 +143,17 @@ class Objective(nn.Module):
             raise InputError(
                 f"checkpoint {folder}: its terms are not those of this objective ({other}); begin anew"
             )
-        self.load_state_dict(tensors, strict=False)
+        self.load_state_dict(self.import_terms(tensors), strict=False)
+
+    def export_terms(
+        self, terms: dict[str, torch.Tensor], model: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The terms' own parameters as they are stored, beside the ``model``'s."""
+        return terms
+
+    def import_terms(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The inverse of :meth:`export_terms`."""
+        return tensors
 
     def save_model(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
         """Writes the files of the model alone."""
@@ -161,3 +171,7 @@ class Reading:
     model: nn.Module
     x_TH: torch.Tensor
     table: torch.Tensor
+
+    def cloze(self, position_M: torch.Tensor) -> torch.Tensor:
+        """Logits over the vocabulary [M, V] at masked positions."""
+        return self.model.cloze(self.x_TH.index_select(0, position_M), self.table)

@@ -11,25 +11,42 @@ from torch import nn
 
 from multimodal.examples.packing import Batch
 from multimodal.joint import layout
-from multimodal.joint.model import JointBert
+from multimodal.joint.generator import GeneratorReader
+from multimodal.joint.model import JointBert, init_weights
+from multimodal.joint.options import ModelOptions
 from multimodal.joint.trimming import TrimmedRows
+from multimodal.objectives.boundary import Boundary
 from multimodal.objectives.cloze import Cloze
 from multimodal.objectives.contrast import Contrast
 from multimodal.objectives.objective import Objective, Reading, Term
 from multimodal.objectives.pairs import PairTask
+from multimodal.objectives.replaced import GENERATOR_BIAS, ReplacedTokens, generator_of
 from multimodal.objectives.weights import LossWeights
 from multimodal.systems import System
-from multimodal.terms import ALIGNMENT, CONTRAST, NEXT_SEGMENT, ORDER, TEXT
+from multimodal.terms import (
+    ALIGNMENT,
+    BOUNDARY,
+    CONTRAST,
+    NEXT_SEGMENT,
+    ORDER,
+    REPLACED,
+    SHUFFLED,
+    TEXT,
+)
 from multimodal.vocabulary import Vocabulary
 
-TERMS: dict[str, Callable[[JointBert], Term]] = {
-    TEXT: lambda model: Cloze(),
-    ALIGNMENT: lambda model: PairTask(ALIGNMENT),
-    NEXT_SEGMENT: lambda model: PairTask(NEXT_SEGMENT),
-    ORDER: lambda model: PairTask(ORDER),
-    CONTRAST: lambda model: Contrast(),
+TERMS: dict[str, Callable[[ModelOptions, Vocabulary], Term]] = {
+    TEXT: lambda options, vocabulary: Cloze(),
+    ALIGNMENT: lambda options, vocabulary: PairTask(ALIGNMENT),
+    NEXT_SEGMENT: lambda options, vocabulary: PairTask(NEXT_SEGMENT),
+    ORDER: lambda options, vocabulary: PairTask(ORDER),
+    CONTRAST: lambda options, vocabulary: Contrast(),
+    BOUNDARY: lambda options, vocabulary: Boundary(options),
+    SHUFFLED: lambda options, vocabulary: Cloze((SHUFFLED,)),
+    REPLACED: ReplacedTokens,
 }
-"""How each term is made for a model, by its first name, in the order in which they are added up."""
+"""How each term is made for a model and the vocabulary that it is trained with, by its first name, in the order in which they
+are added up."""
 
 
 class PretrainingObjective(Objective):
@@ -45,9 +62,16 @@ class PretrainingObjective(Objective):
         weights: LossWeights = LossWeights(),  # noqa: B008
         trimmed: TrimmedRows | None = None,
         system: System = System(),  # noqa: B008
+        seed: int = 0,
     ):
-        """``vocabulary`` is that of the stored model; ``trimmed`` says which of its rows ``model`` holds, ``None``: all."""
-        terms = [make(model) for name, make in TERMS.items() if name in system.terms]
+        """``vocabulary`` is that of the stored model; ``trimmed`` says which of its rows ``model`` holds, ``None``: all.
+        ``seed``: of the initialization of what the terms own."""
+        trained_vocabulary = trimmed.vocabulary if trimmed else vocabulary
+        terms = [
+            make(model.options, trained_vocabulary) for name, make in TERMS.items() if name in system.terms
+        ]
+        for term in terms:
+            init_weights(term, seed)
         super().__init__(model, terms, dataclasses.asdict(weights))
         self.vocabulary, self.trimmed = vocabulary, trimmed
 
@@ -56,6 +80,8 @@ class PretrainingObjective(Objective):
         return self.model.bert["encoder"]["layer"]
 
     def read(self, batch: Batch) -> Reading:
+        if REPLACED in self.terms:
+            return self.terms[REPLACED].read(self.model, batch)
         rows_TH, table = self.model.bert["embeddings"].embedding_lookup(batch.ids_T)
         return Reading(self.model, self.model.encode(batch, rows_TH), table)
 
@@ -67,6 +93,23 @@ class PretrainingObjective(Objective):
             tensors, options = self.trimmed.restore(tensors, options), self.trimmed.whole_options(options)
         layout.write_model(folder, tensors, options)
         self.vocabulary.write(folder)
+
+    def export_terms(
+        self, terms: dict[str, torch.Tensor], model: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """A generator answers cloze questions later, about the whole vocabulary."""
+        generator = generator_of(self.model.options, terms)
+        if not self.trimmed or generator is None:
+            return terms
+        shared = JointBert(self.model.options).eval()
+        shared.load_state_dict(model)
+        reader = GeneratorReader(shared, generator)
+        return terms | {GENERATOR_BIAS: self.trimmed.restore_bias(terms[GENERATOR_BIAS], reader)}
+
+    def import_terms(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if not self.trimmed or GENERATOR_BIAS not in tensors:
+            return tensors
+        return tensors | {GENERATOR_BIAS: self.trimmed.trim_bias(tensors[GENERATOR_BIAS])}
 
     def load_model(self, folder: Path) -> None:
         tensors = layout.read_tensors(folder)

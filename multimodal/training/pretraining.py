@@ -133,7 +133,9 @@ def pretrain(
                 f"--text-start {options.text_start}: has {model.options.max_position_embeddings} positions, examples have up "
                 f"to {options.examples.longest} tokens; start from a BERT with more"
             )
-        return PretrainingObjective(model, vocabulary, training.weights, trimmed, options.system)
+        return PretrainingObjective(
+            model, vocabulary, training.weights, trimmed, options.system, training.seed
+        )
 
     def describe(folder: Path, progress: Progress) -> None:
         shape, metrics = ModelOptions.load(folder), store.model(name) / METRICS
@@ -198,6 +200,8 @@ def trim(vocabulary: Vocabulary, examples: Examples, held_out: Examples) -> Trim
     kept = TrimmedVocabulary.of(vocabulary, counts_W.nonzero()[0].tolist())
     for part in (examples, held_out):
         part.trim(kept)
+    # What a corruption learns of the library it learns from the training videos alone.
+    held_out.corrupt = examples.corrupt
     sample = examples.batch([(0, item) for item in range(min(SAMPLE, len(examples.spoken), len(examples)))])
     return TrimmedRows(kept, (once + 1) / (total + 2), sample)
 

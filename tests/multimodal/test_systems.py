@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from flows.settings import Settings
-from multimodal.examples.corruption import CORRUPTIONS
+from multimodal.examples.corruptions import CORRUPTIONS
 from multimodal.examples.pairs import PAIRS
 from multimodal.examples.sampling import STATIC_DRAWINGS
 from multimodal.objectives.pretraining import TERMS, PretrainingObjective

@@ -1,0 +1,18 @@
+"""The corruptions by their names: what a system hides together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from multimodal.examples.collocations import collocations
+from multimodal.examples.corruption import Corruption, mask_tokens
+from multimodal.examples.segment_table import SegmentTable
+from multimodal.examples.units import PhraseMasking, mask_spans
+from multimodal.vocabulary import Vocabulary
+
+CORRUPTIONS: dict[str, Callable[[Vocabulary, SegmentTable], Corruption]] = {
+    "tokens": lambda vocabulary, spoken: mask_tokens,
+    "spans": lambda vocabulary, spoken: mask_spans,
+    "phrases": lambda vocabulary, spoken: PhraseMasking(collocations(vocabulary, spoken.sentences())),
+}
+"""By the ``mask_unit`` of a system: the corruption, made from the spoken segments that are learned from."""
