@@ -123,6 +123,9 @@ class Settings:
     extra_terms: Annotated[str | None, SYSTEM] = system_part(
         "extra_terms", "A term of the loss beside cloze, pair task and contrast"
     )
+    generator: Annotated[str | None, SYSTEM] = system_part(
+        "generator", "Width of ELECTRA's generator as a share of the model's"
+    )
     weights: Annotated[str | None, TRAINING] = option(
         "Weights of the loss's terms: text=1,video=1,joint=1,alignment=1,contrast=1 where not given.",
         sets={"training.weights": options.parse_weights},

@@ -16,6 +16,7 @@ from multimodal.terms import (
     BOUNDARY,
     CONTRAST,
     JOINT,
+    NEIGHBOUR,
     NEXT_SEGMENT,
     ORDER,
     REPLACED,
@@ -30,6 +31,7 @@ PAIR_TASKS: dict[str, frozenset[str]] = {
     "alignment": frozenset({ALIGNMENT}),
     "next-segment": frozenset({NEXT_SEGMENT}),
     "order": frozenset({ORDER}),
+    "neighbour": frozenset({NEIGHBOUR}),
     NONE: frozenset(),
 }
 """The terms of the loss of each pair task."""
@@ -51,7 +53,7 @@ class System:
     ``mask_unit``: what is hidden together (:data:`multimodal.examples.corruptions.CORRUPTIONS`). ``masking``: ``dynamic``
     draws anew in each epoch, ``static`` repeats ten drawings. ``pair_task``: what is asked of two segments, or of words and
     video. ``sequences``: one segment, or as many as fit (``full``). ``extra_terms``: what is asked beside cloze, pair task
-    and contrast.
+    and contrast. ``generator``: the width of ELECTRA's generator, as a share of the model's.
 
     Raises :class:`InputError` for a value that a part does not know, and for parts that cannot work together.
     """
@@ -61,6 +63,7 @@ class System:
     masking: str = _part("dynamic", "--masking", "dynamic", "static")
     pair_task: str = _part("alignment", "--pair-task", *PAIR_TASKS)
     extra_terms: str = _part(NONE, "--extra-terms", *EXTRA_TERMS)
+    generator: str = _part("1/4", "--generator", "1/4", "1/3", "1/2")
 
     def __post_init__(self) -> None:
         for part in PARTS.values():
@@ -87,7 +90,9 @@ class System:
 
 
 PARTS = {field.name: field for field in dataclasses.fields(System) if "option" in field.metadata}
-NEEDS: tuple[tuple[str, frozenset[str], str, frozenset[str], str], ...] = ()
+NEEDS: tuple[tuple[str, frozenset[str], str, frozenset[str], str], ...] = (
+    ("generator", frozenset({"1/3", "1/2"}), "extra_terms", frozenset({REPLACED}), "no generator is trained"),
+)
 """Parts that cannot work together: where the first has one of these values, the other needs one of those, and why."""
 SYSTEMS = {
     row.name: row
@@ -96,7 +101,7 @@ SYSTEMS = {
         System("bert", masking="static", pair_task="next-segment"),
         System("spanbert", mask_unit="spans", extra_terms=BOUNDARY),
         System("ernie", mask_unit="phrases"),
-        System("structbert", extra_terms=SHUFFLED),
+        System("structbert", pair_task="neighbour", extra_terms=SHUFFLED),
         System("electra", extra_terms=REPLACED),
     )
 }

@@ -13,13 +13,14 @@ class TermName:
     title: str
 
 
-TEXT, VIDEO, JOINT, ALIGNMENT, NEXT_SEGMENT, ORDER, CONTRAST, CAPTION = (
+TEXT, VIDEO, JOINT, ALIGNMENT, NEXT_SEGMENT, ORDER, NEIGHBOUR, CONTRAST, CAPTION = (
     "text",
     "video",
     "joint",
     "alignment",
     "next_segment",
     "order",
+    "neighbour",
     "contrast",
     "caption",
 )
@@ -31,6 +32,7 @@ TERM_NAMES = (
     TermName(ALIGNMENT, "alignment of words and video"),
     TermName(NEXT_SEGMENT, "segment that follows, or another"),
     TermName(ORDER, "order of two segments"),
+    TermName(NEIGHBOUR, "next, previous or other segment"),
     TermName(CONTRAST, "contrast of text and video embeddings"),
     TermName(BOUNDARY, "tokens of a span from its boundaries"),
     TermName(SHUFFLED, "shuffled trigrams put back in order"),
@@ -41,7 +43,7 @@ TITLES = {"loss": "weighted sum"} | {term.name: term.title for term in TERM_NAME
 """The titles of the columns of ``metrics.jsonl`` that hold losses, in the order in which they are shown."""
 PRETRAINING_TERMS = (TEXT, VIDEO, JOINT, ALIGNMENT, CONTRAST)
 """The terms of VideoBERT's objective, and ``contrast``, which is ours, for search."""
-DEFAULT_WEIGHTS = dict.fromkeys((*PRETRAINING_TERMS, NEXT_SEGMENT, ORDER, BOUNDARY, SHUFFLED), 1.0) | {
-    REPLACED: 50.0
-}
+DEFAULT_WEIGHTS = dict.fromkeys(
+    (*PRETRAINING_TERMS, NEXT_SEGMENT, ORDER, NEIGHBOUR, BOUNDARY, SHUFFLED), 1.0
+) | {REPLACED: 50.0}
 """The weight of each term that a system of pretraining may have, where ``--weights`` does not give it."""

@@ -11,12 +11,14 @@ import numpy as np
 from multimodal.examples.negatives import TRIES
 from multimodal.examples.packing import ALIGNED, MISALIGNED, Example, pair_sequence
 from multimodal.segments import Segment
-from multimodal.terms import ALIGNMENT, JOINT, NEXT_SEGMENT, ORDER, TEXT
+from multimodal.terms import ALIGNMENT, JOINT, NEIGHBOUR, NEXT_SEGMENT, ORDER, TEXT
 
 if TYPE_CHECKING:
     from multimodal.examples.sampling import Examples
 
 CLS_POSITION = 0
+NEXT, PREVIOUS, OTHER = 0, 1, 2
+"""Labels of a segment's neighbour."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +127,24 @@ def order(examples: Examples, spoken: Spoken, random: np.random.Generator) -> li
     return [*found, pair(examples, first, second, ORDER, int(swapped), random)]
 
 
+def neighbour(examples: Examples, spoken: Spoken, random: np.random.Generator) -> list[Example]:
+    """The joint example of a segment, and a pair of it with the next one, the previous one, or one of another video, each
+    with probability 1/3 (StructBERT, Wang et al. 2020, section 2.3)."""
+    found = joint_alone(examples, spoken, random)
+    places = consecutive(examples, spoken.item)
+    if NEIGHBOUR not in examples.active_terms or places is None:
+        return found
+    label = (NEXT, PREVIOUS, OTHER)[int(random.integers(3))]
+    other = foreign_place(examples, spoken.item, random) if label == OTHER else None
+    if other is not None:
+        first, second = spoken.item, other
+    else:
+        # In a library of one video there is no other one.
+        label = PREVIOUS if label == PREVIOUS else NEXT
+        first, second = places[::-1] if label == PREVIOUS else places
+    return [*found, pair(examples, first, second, NEIGHBOUR, label, random)]
+
+
 def consecutive(examples: Examples, item: int) -> tuple[int, int] | None:
     """The places of a segment and the one after it, or before it at a video's end; ``None`` where it is alone."""
     if examples.continues(item):
@@ -174,6 +194,7 @@ PAIRS = {
     "alignment": Pairs(alignment, nothing_misaligned),
     "next-segment": Pairs(next_segment, nothing_foreign),
     "order": Pairs(order, nothing_follows),
+    "neighbour": Pairs(neighbour, nothing_follows),
     "none": Pairs(joint_alone),
 }
 """By the ``pair_task`` of a system."""

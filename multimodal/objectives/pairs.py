@@ -1,16 +1,20 @@
 """Pair tasks: what two parts of a sequence are to each other, from the state of ``[CLS]``.
 
 Alignment of words and video (VideoBERT, section 3.3), the segment that follows (BERT, section 3.1), the order of two
-segments (ALBERT, section 3.1). All are read by the sequence-pair head of BERT, so a system has one of them.
+segments (ALBERT, section 3.1). All three are read by the sequence-pair head of BERT, so a system has one of them. Next,
+previous or other segment (StructBERT, section 2.3) has three labels and a head of its own.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from multimodal.examples.packing import Batch
+from multimodal.joint.options import ModelOptions
 from multimodal.objectives.objective import Gather, Reading, Term, predictions
+from multimodal.terms import NEIGHBOUR
 
 IGNORED = -100
 """The label of a sequence that nothing is asked of."""
@@ -31,3 +35,18 @@ class PairTask(Term):
         label_S[batch.sequence_T[position_n]] = label_n
         logits_S2 = reading.model.alignment(reading.x_TH, batch).float()
         return F.cross_entropy(logits_S2, label_S, ignore_index=IGNORED, reduction="sum")[None]
+
+
+class Neighbour(Term):
+    """Cross entropy of next, previous and other segment, from a head that it owns on the pooled state of ``[CLS]``."""
+
+    names = (NEIGHBOUR,)
+
+    def __init__(self, options: ModelOptions):
+        super().__init__()
+        self.classifier = nn.Linear(options.hidden_size, 3)
+
+    def forward(self, reading: Reading, batch: Batch, gather: Gather) -> torch.Tensor:
+        position_n, label_n = predictions(batch, NEIGHBOUR).unbind(1)
+        pooled_nH = torch.tanh(reading.model.bert["pooler"]["dense"](reading.x_TH[position_n]))
+        return F.cross_entropy(self.classifier(pooled_nH).float(), label_n, reduction="sum")[None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from multimodal.objectives.boundary import Boundary
 from multimodal.objectives.cloze import Cloze
 from multimodal.objectives.contrast import Contrast
 from multimodal.objectives.objective import Objective, Reading, Term
-from multimodal.objectives.pairs import PairTask
+from multimodal.objectives.pairs import Neighbour, PairTask
 from multimodal.objectives.replaced import GENERATOR_BIAS, ReplacedTokens, generator_of
 from multimodal.objectives.weights import LossWeights
 from multimodal.systems import System
@@ -27,6 +28,7 @@ from multimodal.terms import (
     ALIGNMENT,
     BOUNDARY,
     CONTRAST,
+    NEIGHBOUR,
     NEXT_SEGMENT,
     ORDER,
     REPLACED,
@@ -35,17 +37,20 @@ from multimodal.terms import (
 )
 from multimodal.vocabulary import Vocabulary
 
-TERMS: dict[str, Callable[[ModelOptions, Vocabulary], Term]] = {
-    TEXT: lambda options, vocabulary: Cloze(),
-    ALIGNMENT: lambda options, vocabulary: PairTask(ALIGNMENT),
-    NEXT_SEGMENT: lambda options, vocabulary: PairTask(NEXT_SEGMENT),
-    ORDER: lambda options, vocabulary: PairTask(ORDER),
-    CONTRAST: lambda options, vocabulary: Contrast(),
-    BOUNDARY: lambda options, vocabulary: Boundary(options),
-    SHUFFLED: lambda options, vocabulary: Cloze((SHUFFLED,)),
-    REPLACED: ReplacedTokens,
+TERMS: dict[str, Callable[[ModelOptions, Vocabulary, System], Term]] = {
+    TEXT: lambda options, vocabulary, system: Cloze(),
+    ALIGNMENT: lambda options, vocabulary, system: PairTask(ALIGNMENT),
+    NEXT_SEGMENT: lambda options, vocabulary, system: PairTask(NEXT_SEGMENT),
+    ORDER: lambda options, vocabulary, system: PairTask(ORDER),
+    NEIGHBOUR: lambda options, vocabulary, system: Neighbour(options),
+    CONTRAST: lambda options, vocabulary, system: Contrast(),
+    BOUNDARY: lambda options, vocabulary, system: Boundary(options),
+    SHUFFLED: lambda options, vocabulary, system: Cloze((SHUFFLED,)),
+    REPLACED: lambda options, vocabulary, system: ReplacedTokens(
+        options, vocabulary, Fraction(system.generator)
+    ),
 }
-"""How each term is made for a model and the vocabulary that it is trained with, by its first name, in the order in which they
+"""How each term is made for a model, the vocabulary that it is trained with and the system, by its first name, in the order in which they
 are added up."""
 
 
@@ -68,7 +73,9 @@ class PretrainingObjective(Objective):
         ``seed``: of the initialization of what the terms own."""
         trained_vocabulary = trimmed.vocabulary if trimmed else vocabulary
         terms = [
-            make(model.options, trained_vocabulary) for name, make in TERMS.items() if name in system.terms
+            make(model.options, trained_vocabulary, system)
+            for name, make in TERMS.items()
+            if name in system.terms
         ]
         for term in terms:
             init_weights(term, seed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +20,6 @@ from multimodal.joint.options import ModelOptions
 from multimodal.objectives.objective import TERMS, Gather, Reading, Term, predictions
 from multimodal.terms import REPLACED
 from multimodal.vocabulary import Vocabulary
-
-GENERATOR_SHARE = 0.25
-"""Width of the generator as a share of the model's (Clark et al. 2020, section 3.2: 1/4 to 1/2 is best)."""
 
 GENERATOR = f"{TERMS}{REPLACED}.generator."
 GENERATOR_BIAS = f"{GENERATOR}bias"
@@ -38,8 +36,9 @@ class ReplacedTokens(Term):
 
     names = (REPLACED,)
 
-    def __init__(self, options: ModelOptions, vocabulary: Vocabulary, share: float = GENERATOR_SHARE):
-        """``vocabulary`` is that of the model as it is trained; ``share``: the generator's width, in whole heads."""
+    def __init__(self, options: ModelOptions, vocabulary: Vocabulary, share: Fraction = Fraction(1, 4)):
+        """``vocabulary`` is that of the model as it is trained; ``share``: the generator's width, in whole
+        heads, as a share of the model's (Clark et al. 2020, section 3.2: 1/4 to 1/2 is best)."""
         super().__init__()
         self.generator = Generator(options, max(1, round(share * options.num_attention_heads)))
         self.dense = nn.Linear(options.hidden_size, options.hidden_size)

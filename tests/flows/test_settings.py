@@ -11,7 +11,8 @@ from flows.settings import OPTIONS, Settings
 from flows.sizes import SIZES
 from multimodal.catalogue import Catalogue
 from multimodal.objectives.weights import LossWeights
-from multimodal.store import InputError, Store
+from multimodal.store import InputError
+from multimodal.terms import DEFAULT_WEIGHTS, Store
 from multimodal.training.options import TEXT_STARTS, PretrainOptions
 from multimodal.training.pretraining import text_start
 
@@ -221,8 +222,7 @@ def test_what_is_learned_can_be_chosen():
     chosen = Settings(
         weights="joint=0, text=0.5", in_video_negative_rate=0.25, subsample=5, visual_rows="frozen"
     ).pretrain
-    assert dataclasses.asdict(chosen.training.weights) == {
-        "text": 0.5, "video": 1.0, "joint": 0.0, "alignment": 1.0, "contrast": 1.0}  # fmt: skip
+    assert dataclasses.asdict(chosen.training.weights) == DEFAULT_WEIGHTS | {"text": 0.5, "joint": 0.0}
     examples = chosen.examples
     assert (examples.in_video_negative_rate, examples.subsample) == (0.25, 5)
     assert chosen.visual_rows == "frozen"

@@ -9,11 +9,12 @@ import torch
 
 from multimodal.examples.options import ExampleOptions
 from multimodal.examples.packing import TEXT_TYPE, VIDEO_TYPE, Example, pack, pair_sequence
+from multimodal.examples.pairs import NEXT, OTHER, PREVIOUS
 from multimodal.examples.sampling import Examples
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.segments import Segment
 from multimodal.systems import System
-from multimodal.terms import JOINT, NEXT_SEGMENT, ORDER, TEXT
+from multimodal.terms import JOINT, NEIGHBOUR, NEXT_SEGMENT, ORDER, TEXT
 
 transformers = pytest.importorskip("transformers")
 V = joint_samples.vocabulary()
@@ -130,3 +131,46 @@ def test_loss_and_logits_are_those_of_transformers(task, tmp_path):
     asked = model.cloze(x_TH[batch.asks[JOINT][:, 0]])
     theirs = answer.prediction_logits[grid["labels"] != -100]
     torch.testing.assert_close(asked, theirs, atol=1e-5, rtol=1e-5)
+
+
+def neighbours(videos: int = 3, segments: int = 4, **options) -> tuple[list[Segment], list[Example]]:
+    found = corpus(videos, segments)
+    examples = examples_of("neighbour", found, **options)
+    drawn = [e for epoch in range(60) for item in range(len(examples)) for e in examples.draw(epoch, item)]
+    return found, [example for example in drawn if NEIGHBOUR in example.asks]
+
+
+@pytest.mark.parametrize("videos, kinds", [(3, {NEXT, PREVIOUS, OTHER}), (1, {NEXT, PREVIOUS})])
+def test_next_previous_or_other(videos, kinds):
+    """Each a third of the pairs; in a library of one video there is no other one."""
+    found, drawn = neighbours(videos)
+    labels = Counter()
+    for example in drawn:
+        first, second = places(example, found)
+        label = example.asks[NEIGHBOUR][0][-1]
+        labels[label] += 1
+        if label == OTHER:
+            assert found[first].video != found[second].video
+        else:
+            assert found[first].video == found[second].video
+            assert second - first == (1 if label == NEXT else -1)
+    assert set(labels) == kinds
+    if len(kinds) == 3:
+        assert all(abs(n / len(drawn) - 1 / 3) < 5 * (2 / 9 / len(drawn)) ** 0.5 for n in labels.values())
+
+
+def test_three_labels_have_the_loss_of_transformers(tmp_path):
+    """`BertForSequenceClassification`: a dense layer on the pooled state."""
+    model = joint_samples.model(3)
+    _, drawn = neighbours(mask=0.15)
+    found = PretrainingObjective(model, V, system=System(pair_task="neighbour"), seed=3).eval()
+    head = found.terms[NEIGHBOUR].classifier
+    head.weight.data.normal_()
+    model.save(tmp_path)
+    other = transformers.BertForSequenceClassification.from_pretrained(tmp_path, num_labels=3).eval()
+    other.classifier.load_state_dict(head.state_dict())
+    grid = padding.padded(drawn[:24], V.pad)
+    labels = torch.tensor([example.asks[NEIGHBOUR][0][-1] for example in drawn[:24]])
+    answer = other(grid["input_ids"], grid["attention_mask"], grid["token_type_ids"], labels=labels)
+    loss = found.losses(pack(drawn[:24]))[NEIGHBOUR]
+    assert loss.item() == pytest.approx(answer.loss.item(), rel=1e-5)
