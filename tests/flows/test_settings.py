@@ -11,8 +11,8 @@ from flows.settings import OPTIONS, Settings
 from flows.sizes import SIZES
 from multimodal.catalogue import Catalogue
 from multimodal.objectives.weights import LossWeights
-from multimodal.store import InputError
-from multimodal.terms import DEFAULT_WEIGHTS, Store
+from multimodal.store import InputError, Store
+from multimodal.terms import DEFAULT_WEIGHTS
 from multimodal.training.options import TEXT_STARTS, PretrainOptions
 from multimodal.training.pretraining import text_start
 
