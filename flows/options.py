@@ -10,6 +10,7 @@ from typing import Any, get_args
 from cyclopts import Group, Parameter
 
 from multimodal import names
+from multimodal.examples.options import NEAR_RATE
 from multimodal.store import InputError
 from multimodal.systems import PARTS
 
@@ -86,6 +87,10 @@ def parse_weights(text: str) -> Any:
     from multimodal.objectives.weights import LossWeights
 
     return LossWeights.parse(text)
+
+
+def near_rate_of(corrupt: str) -> float:
+    return NEAR_RATE if corrupt == "near" else 0.0
 
 
 def whisper_names() -> Iterable[str]:

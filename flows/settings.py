@@ -33,6 +33,7 @@ from flows.options import (
     to,
 )
 from multimodal import names
+from multimodal.examples.options import NEAR_RATE
 from multimodal.store import InputError
 from multimodal.systems import SYSTEMS, VIDEOBERT, System, system
 from multimodal.training.options import ROLLBACK_STEPS
@@ -133,6 +134,14 @@ class Settings:
     in_video_negative_rate: Annotated[float | None, TRAINING] = option(
         "Share of the misaligned pairs whose video is of the same file, far away; as it comes where not given.",
         sets=to("examples.in_video_negative_rate"),
+    )
+    corrupt: Annotated[Literal["none", "near"] | None, TRAINING, CHOICE] = option(
+        "Whether some of the visual tokens that are read are replaced by near ones of the codebook; none where not given.",
+        sets={"examples.near_rate": options.near_rate_of},
+    )
+    near_rate: Annotated[float | None, TRAINING] = option(
+        f"Share of them that --corrupt near replaces; {NEAR_RATE:g} where not given.",
+        sets=to("examples.near_rate"),
     )
     subsample: Annotated[int | None, TRAINING] = option(
         "Visual tokens are taken at a random step of 1 to this; 1 where not given.",

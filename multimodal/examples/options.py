@@ -7,6 +7,9 @@ import dataclasses
 from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import InputError
 
+NEAR_RATE = 0.3
+"""The ``near_rate`` that ``--corrupt near`` means where no other is given."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ExampleOptions:
@@ -28,6 +31,8 @@ class ExampleOptions:
     alike in place, light and subject (Sentence-BERT, Reimers and Gurevych 2019). ``runs_per_spoken_segment``: video-only
     examples for each spoken segment. They are short and cheap; with fewer of them forecasts are worse after the same number
     of steps (docs/decisions.md).
+    ``near_rate``: share of the visual tokens that are read and not asked for that are replaced by near ones of the codebook
+    (:class:`~multimodal.examples.near_tokens.NearTokens`), in training alone.
 
     Raises :class:`InputError` for a value out of its range.
     """
@@ -41,6 +46,7 @@ class ExampleOptions:
     subsample: int = 1
     hard_negative_rate: float = 0.5
     runs_per_spoken_segment: int = 4
+    near_rate: float = 0.0
 
     def __post_init__(self) -> None:
         assert self.longest >= CONTEXT + max(HORIZONS) + 3
@@ -48,6 +54,10 @@ class ExampleOptions:
         if rate is not None and not 0 <= rate <= 1:
             raise InputError(
                 f"--in-video-negative-rate {rate:g}: a share from 0 to 1; leave it out to take any segment"
+            )
+        if not 0 <= self.near_rate <= 1:
+            raise InputError(
+                f"--near-rate {self.near_rate:g}: a share from 0 to 1; 0 reads every visual token as it is"
             )
         if self.subsample < 1:
             raise InputError(

@@ -14,6 +14,7 @@ import numpy as np
 from multimodal.examples.corruption import Corruption, mask_suffix
 from multimodal.examples.corruptions import CORRUPTIONS
 from multimodal.examples.extra_terms import EXTRAS
+from multimodal.examples.near_tokens import NearTokens
 from multimodal.examples.negatives import NegativeSampler
 from multimodal.examples.options import ExampleOptions
 from multimodal.examples.packing import Batch, Example, pack, sequence
@@ -35,8 +36,9 @@ class Examples:
     segment of its video) and joint examples, those of the system's pair task. A run gives a video-only example, of a crop
     that is drawn anew each time. Runs are long and so few: each occurs as often in an epoch as makes them
     ``runs_per_spoken_segment`` times the spoken segments. Words or video may be absent.
-    ``active_terms``: only what these terms of the loss ask for is drawn; ``None``: all of the system's. ``used``: the visual tokens that stand in for
-    others, those that clips have (:func:`~multimodal.examples.corruption.mask_tokens`).
+    ``active_terms``: only what these terms of the loss ask for is drawn; ``None``: all of the system's. ``used``: the visual
+    tokens that stand in for others, those that clips have (:func:`~multimodal.examples.corruption.mask_tokens`).
+    ``near_tokens``: those that replace the ``near_rate`` of what is read; ``None``: all is read as it is.
     """
 
     def __init__(
@@ -49,12 +51,13 @@ class Examples:
         active_terms: frozenset[str] | None = None,
         used: Sequence[int] | None = None,
         system: System = System(),  # noqa: B008
+        near_tokens: NearTokens | None = None,
     ):
         self.vocabulary, self.options, self.seed, self.system = vocabulary, options, seed, system
         self.active_terms = active_terms = (
             system.terms if active_terms is None else active_terms & system.terms
         )
-        self._used = used
+        self._used, self._near_tokens = used, near_tokens
         self.spoken, self.runs = spoken, runs
         self.negatives = NegativeSampler(self.spoken)
         # Items are spoken segments (all, or those that show something), then visits to runs.
@@ -116,7 +119,17 @@ class Examples:
         """The examples of one item in one epoch, always the same for the same (seed, epoch, item)."""
         if self.system.masking == "static":
             epoch %= STATIC_DRAWINGS
-        random = np.random.default_rng((self.seed, epoch, item, 1))
+        drawn = self._draw(item, np.random.default_rng((self.seed, epoch, item, 1)))
+        if self._near_tokens is None:
+            return drawn
+        # Draws of its own: the masks are those of a training without near tokens.
+        random = np.random.default_rng((self.seed, epoch, item, 2))
+        return [
+            self._near_tokens.replace(self.vocabulary, example, random, self.options.near_rate)
+            for example in drawn
+        ]
+
+    def _draw(self, item: int, random: np.random.Generator) -> list[Example]:
         if item < len(self._spoken_items):
             return self._of_spoken(int(self._spoken_items[item]), random)
         visit = item - len(self._spoken_items)

@@ -11,6 +11,7 @@ from multimodal.joint.options import Shape
 from multimodal.objectives.weights import LossWeights
 from multimodal.store import InputError
 from multimodal.systems import System
+from multimodal.terms import REPLACED
 
 PRECISIONS = ("auto", "bf16", "fp32")
 TEXT_STARTS = ("minilm-l6",)
@@ -124,7 +125,8 @@ class PretrainOptions:
     frozen in the tied cloze head too (:class:`~multimodal.joint.options.ModelOptions`); ``[>]`` and the words are trained.
     ``system``: what is hidden and asked, a row of :mod:`multimodal.systems` with its parts as they were chosen.
 
-    Raises :class:`InputError` where all terms of the system have the weight 0.
+    Raises :class:`InputError` where all terms of the system have the weight 0, and for near tokens under a term that asks
+    for every token.
     """
 
     text_start: str = "minilm-l6"
@@ -140,6 +142,11 @@ class PretrainOptions:
                 f"--weights: all terms of --system {self.system.name} are 0, so there is nothing to learn; give one of them a "
                 f"weight: {', '.join(sorted(self.system.terms))}"
             )
+        if self.examples.near_rate and REPLACED in self.system.terms:
+            raise InputError(
+                f"--corrupt near with --extra-terms {self.system.extra_terms} (--system {self.system.name}): every token is "
+                "asked for, so none can be replaced; change one of the two"
+            )
 
     @property
     def active_terms(self) -> frozenset[str]:
@@ -154,4 +161,6 @@ class PretrainOptions:
         options["training"]["weights"] = {n: w for n, w in weights.items() if n in self.system.terms}
         if self.system == System():
             del options["system"]
+        if not self.examples.near_rate:
+            del options["examples"]["near_rate"]
         return options

@@ -11,6 +11,7 @@ import torch
 
 from multimodal import names
 from multimodal.catalogue import Video
+from multimodal.examples.near_tokens import NearTokens
 from multimodal.examples.options import ExampleOptions
 from multimodal.examples.sampling import Examples
 from multimodal.examples.segment_table import SegmentTable
@@ -90,6 +91,12 @@ def pretrain(
             f"--visual-rows frozen: the tokens of codebook {codebook} were made elsewhere, so there are no centroids to keep; "
             "leave it out, or say trained"
         )
+    if options.examples.near_rate and not fitted.has_centroids:
+        raise InputError(
+            f"--corrupt near: the tokens of codebook {codebook} were made elsewhere, so no centroid says which are near; "
+            "leave it out, or say none"
+        )
+    near_tokens = NearTokens.of_centroids(fitted.leaf_centroids()) if options.examples.near_rate else None
     centroids_KD = torch.from_numpy(fitted.leaf_centroids())
     vocabulary = Vocabulary.of_bert(start, len(centroids_KD))
     training = options.training
@@ -102,6 +109,7 @@ def pretrain(
             options.active_terms,
             fitted.used_.nonzero()[0].tolist(),
             options.system,
+            near_tokens if part is train_videos else None,
         )
         for n, part in enumerate((train_videos, held_out_videos))
     )
@@ -180,13 +188,14 @@ def gather(
     active_terms: frozenset[str] | None = None,
     used: Sequence[int] | None = None,
     system: System = System(),  # noqa: B008
+    near_tokens: NearTokens | None = None,
 ) -> Examples:
     """The examples of videos, read one video at a time (:class:`~multimodal.examples.sampling.Examples`)."""
     spoken, runs = SegmentTable(vocabulary=vocabulary), SegmentTable()
     for material in materials:
         spoken.extend(s for s in material.spoken() if s.text)
         runs.extend(s for s in material.silent() if s.tokens)
-    return Examples(vocabulary, spoken, runs, options, seed, active_terms, used, system)
+    return Examples(vocabulary, spoken, runs, options, seed, active_terms, used, system, near_tokens)
 
 
 def trim(vocabulary: Vocabulary, examples: Examples, held_out: Examples) -> TrimmedRows:

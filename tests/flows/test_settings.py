@@ -10,6 +10,7 @@ from flows.pipeline import pipeline
 from flows.settings import OPTIONS, Settings
 from flows.sizes import SIZES
 from multimodal.catalogue import Catalogue
+from multimodal.examples.options import NEAR_RATE
 from multimodal.objectives.weights import LossWeights
 from multimodal.store import InputError, Store
 from multimodal.terms import DEFAULT_WEIGHTS
@@ -253,3 +254,14 @@ def test_a_setting_remembered_under_its_former_name_is_found(tmp_path):
             assert settings.in_video_negative_rate == 0.25
             assert settings.pretrain.examples.in_video_negative_rate == 0.25
         assert "far" not in json.loads(catalogue.current("settings"))
+
+
+def test_near_tokens_and_their_share():
+    assert Settings().examples.near_rate == 0 == Settings(corrupt="none").examples.near_rate
+    assert Settings(corrupt="near").examples.near_rate == NEAR_RATE
+    assert Settings(corrupt="near", near_rate=0.5).examples.near_rate == 0.5
+    with pytest.raises(InputError, match="--near-rate 1.5"):
+        Settings(near_rate=1.5)
+    with pytest.raises(InputError, match="--corrupt near with --extra-terms replaced") as error:
+        Settings(corrupt="near", system="electra")
+    assert "\n" not in str(error.value)

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from multimodal.examples import collocations, extra_terms, units
 from multimodal.examples.corruption import content_positions, mask_tokens
 from multimodal.examples.near_tokens import NearTokens
+from multimodal.examples.options import ExampleOptions
 from multimodal.examples.packing import Example, pack, sequence
+from multimodal.examples.sampling import Examples
 from multimodal.terms import BOUNDARY, JOINT, REPLACED, SHUFFLED, TEXT, VIDEO
 
 V = joint_samples.vocabulary()
@@ -277,3 +279,22 @@ def test_near_tokens_replace_what_is_read_and_not_what_is_asked():
                 replaced += now != was
                 assert now == was or (now - was) % V.visual in (1, 2)
     assert replaced / read == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_training_with_near_tokens_has_the_masks_of_one_without():
+    """And the same draws for the same (seed, epoch, item); what is asked, and what the contrast compares, is the same."""
+    near = NearTokens(np.array([[(t + 1) % V.visual] for t in range(V.visual)]))
+    options = ExampleOptions(near_rate=0.5)
+    plain, one, same = (
+        Examples(V, p.spoken, p.runs, options, 0, near_tokens=n)
+        for p in [joint_samples.examples(0)]
+        for n in (None, near, near)
+    )
+    different = 0
+    for epoch, item in [(0, i) for i in range(0, len(plain), 3)]:
+        drawn = one.draw(epoch, item)
+        assert drawn == same.draw(epoch, item)
+        for found, before in zip(drawn, plain.draw(epoch, item), strict=True):
+            assert found.asks == before.asks and len(found.ids) == len(before.ids)
+            different += found.ids != before.ids
+    assert different > 20

@@ -182,6 +182,7 @@ def test_every_option_is_in_the_name(kitchen, bert, tmp_path):
         ExampleOptions(mask=0.2),
         ExampleOptions(in_video_negative_rate=0.5),
         ExampleOptions(subsample=5),
+        ExampleOptions(near_rate=0.3),
     )
     training = (
         TrainingOptions(weights=LossWeights(joint=0.0)),
@@ -244,7 +245,7 @@ def test_a_model_left_unfinished_is_told_where_other_options_begin_another(kitch
     assert told == [], "what cannot be read hinders no other model"
 
 
-def test_tokens_without_centroids_have_no_rows_to_freeze(bert, tmp_path):
+def test_tokens_without_centroids_have_no_rows_to_freeze_and_none_near(bert, tmp_path):
     store = Store(tmp_path / "store")
     videos = [put(store, n, imported=True) for n in range(2)]
     codebook = fit_codebook(store, videos, [], TokenOptions(), quiet)
@@ -252,6 +253,8 @@ def test_tokens_without_centroids_have_no_rows_to_freeze(bert, tmp_path):
     given = store, videos, codebook
     with pytest.raises(InputError, match=f"^--visual-rows frozen: .*{codebook}.* centroids"):
         made(given, text_start=str(bert), visual_rows="frozen")
+    with pytest.raises(InputError, match=f"^--corrupt near: .*{codebook}.* centroid"):
+        made(given, text_start=str(bert), examples=ExampleOptions(near_rate=0.3))
     assert made(given, text_start=str(bert)).is_dir()
 
 
