@@ -121,6 +121,11 @@ class Settings:
         "masking", "Masks drawn anew in each epoch, or ten repeated drawings"
     )
     pair_task: Annotated[str | None, SYSTEM] = system_part("pair_task", "What is asked of two parts at [CLS]")
+    share_layers: Annotated[str | None, SYSTEM] = system_part("share_layers", "What the layers share")
+    embedding_size: Annotated[int | None, SYSTEM] = option(
+        "Width of a factorised table of words, 0 for a whole one; the system's own where not given.",
+        sets=to("parts.embedding_size"),
+    )
     extra_terms: Annotated[str | None, SYSTEM] = system_part(
         "extra_terms", "A term of the loss beside cloze, pair task and contrast"
     )
@@ -323,7 +328,10 @@ class Settings:
         from multimodal.training.options import NOTHING, PretrainOptions
 
         base = PretrainOptions(
-            self.sized.text_start, examples=self.examples, training=self.training, system=self.parts
+            NOTHING if self.parts.shares else self.sized.text_start,
+            examples=self.examples,
+            training=self.training,
+            system=self.parts,
         )
         chosen = self._chosen("pretrain", base)
         return dataclasses.replace(chosen, shape=self.sized.shape if chosen.text_start == NOTHING else None)

@@ -52,16 +52,19 @@ class System:
 
     ``mask_unit``: what is hidden together (:data:`multimodal.examples.corruptions.CORRUPTIONS`). ``masking``: ``dynamic``
     draws anew in each epoch, ``static`` repeats ten drawings. ``pair_task``: what is asked of two segments, or of words and
-    video. ``sequences``: one segment, or as many as fit (``full``). ``extra_terms``: what is asked beside cloze, pair task
-    and contrast. ``generator``: the width of ELECTRA's generator, as a share of the model's.
+    video. ``share_layers`` and ``embedding_size``: what the network shares and factorises
+    (:class:`multimodal.joint.options.ModelOptions`). ``extra_terms``: what is asked beside cloze, pair task and contrast.
+    ``generator``: the width of ELECTRA's generator, as a share of the model's.
 
     Raises :class:`InputError` for a value that a part does not know, and for parts that cannot work together.
     """
 
     name: str = VIDEOBERT
-    mask_unit: str = _part("tokens", "--mask-unit", "tokens", "spans", "phrases")
+    mask_unit: str = _part("tokens", "--mask-unit", "tokens", "n-grams", "spans", "phrases")
     masking: str = _part("dynamic", "--masking", "dynamic", "static")
     pair_task: str = _part("alignment", "--pair-task", *PAIR_TASKS)
+    share_layers: str = _part(NONE, "--share-layers", NONE, "attention", "feed-forward", "all")
+    embedding_size: int = _part(0, "--embedding-size")
     extra_terms: str = _part(NONE, "--extra-terms", *EXTRA_TERMS)
     generator: str = _part("1/4", "--generator", "1/4", "1/3", "1/2")
 
@@ -75,12 +78,31 @@ class System:
             if choices and value not in choices:
                 near = did_you_mean(str(value), choices)
                 raise InputError(f"{option} {value}: not known{near}; choose one of {', '.join(choices)}")
+            if not choices and value < 0:
+                raise InputError(f"{option} {value}: 0 or more; 0 turns it off")
         for one, its_values, other, allowed, why in NEEDS:
             if getattr(self, one) in its_values and getattr(self, other) not in allowed:
                 said = [f"{PARTS[name].metadata['option']} {getattr(self, name)}" for name in (one, other)]
                 raise InputError(
                     f"{said[0]} with {said[1]} (--system {self.name}): {why}; change one of the two"
                 )
+
+    @property
+    def shares(self) -> bool:
+        """Whether layers are one, so that they cannot begin as those of a BERT."""
+        return self.share_layers != NONE
+
+    def check_width(self, hidden: int) -> None:
+        """Raises :class:`InputError` where a factorised table would be no smaller than the network is wide."""
+        if self.embedding_size >= hidden:
+            raise InputError(
+                f"--embedding-size {self.embedding_size}: below {hidden}, the width of the network; 0 leaves the table whole"
+            )
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What it sets of the options of a network."""
+        return {"share_layers": self.share_layers, "embedding_size": self.embedding_size}
 
     @property
     def terms(self) -> frozenset[str]:
@@ -99,6 +121,7 @@ SYSTEMS = {
     for row in (
         System(),
         System("bert", masking="static", pair_task="next-segment"),
+        System("albert", mask_unit="n-grams", pair_task="order", share_layers="all", embedding_size=128),
         System("spanbert", mask_unit="spans", extra_terms=BOUNDARY),
         System("ernie", mask_unit="phrases"),
         System("structbert", pair_task="neighbour", extra_terms=SHUFFLED),

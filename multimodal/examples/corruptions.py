@@ -7,11 +7,12 @@ from collections.abc import Callable
 from multimodal.examples.collocations import collocations
 from multimodal.examples.corruption import Corruption, mask_tokens
 from multimodal.examples.segment_table import SegmentTable
-from multimodal.examples.units import PhraseMasking, mask_spans
+from multimodal.examples.units import PhraseMasking, mask_ngrams, mask_spans
 from multimodal.vocabulary import Vocabulary
 
 CORRUPTIONS: dict[str, Callable[[Vocabulary, SegmentTable], Corruption]] = {
     "tokens": lambda vocabulary, spoken: mask_tokens,
+    "n-grams": lambda vocabulary, spoken: mask_ngrams,
     "spans": lambda vocabulary, spoken: mask_spans,
     "phrases": lambda vocabulary, spoken: PhraseMasking(collocations(vocabulary, spoken.sentences())),
 }

@@ -1,6 +1,6 @@
-"""Units of masking that are larger than a token: spans, and phrases with runs of alike clips.
+"""Units of masking that are larger than a token: n-grams, spans, and phrases with runs of alike clips.
 
-Sources: Joshi et al., SpanBERT (TACL 2020), section 3.1; Sun et al., ERNIE: Enhanced Representation through Knowledge
+Sources: Lan et al., ALBERT (ICLR 2020), section 4.1; Joshi et al., SpanBERT (TACL 2020), section 3.1; Sun et al., ERNIE: Enhanced Representation through Knowledge
 Integration (2019), sections 3.2.2 and 3.2.3. What a phrase is to words, a run of alike clips is to video: a hidden clip
 beside one that looks the same is copied, not understood.
 """
@@ -18,6 +18,10 @@ from multimodal.vocabulary import Vocabulary
 
 Phrase = tuple[int, ...]
 """The word-piece ids of words in a row."""
+LONGEST_NGRAM = 3
+NGRAM_SHARES = 1 / np.arange(1, LONGEST_NGRAM + 1)
+NGRAM_SHARES /= NGRAM_SHARES.sum()
+"""The probabilities of n from 1 on, proportional to 1/n."""
 SUCCESS = 0.2
 """The parameter of the geometric distribution of span lengths."""
 LONGEST_SPAN = 10
@@ -43,6 +47,41 @@ def whole_words(vocabulary: Vocabulary, ids: Sequence[int]) -> list[list[range]]
         else:
             runs.append([range(position, position + 1)])
     return runs
+
+
+def mask_ngrams(
+    vocabulary: Vocabulary,
+    ids: list[int],
+    types: list[int],
+    term: str,
+    random: np.random.Generator,
+    share: float,
+    used: Sequence[int] | None = None,
+) -> Example:
+    """N-gram masking of ``max(1, round(share · n))`` of the n word pieces and visual tokens; fewer where no word fits any more.
+
+    An n-gram is of whole words or of visual tokens, n drawn from :data:`NGRAM_SHARES`, and never crosses ``[>]`` or another
+    special. The last is cut to what is left; n-grams that would overlap are drawn anew. 80/10/10 is decided for each token.
+    """
+    runs = whole_words(vocabulary, ids)
+    units = [(run, place) for run in runs for place in range(len(run))]
+    budget = max(1, round(share * sum(len(word) for run in runs for word in run)))
+    chosen: list[int] = []
+    for number in random.permutation(len(units)).tolist():
+        if len(chosen) >= budget:
+            break
+        run, place = units[number]
+        words = run[place : place + 1 + int(random.choice(LONGEST_NGRAM, p=NGRAM_SHARES))]
+        while words and len(chosen) + words[-1].stop - words[0].start > budget:
+            words = words[:-1]
+        positions = [position for word in words for position in word]
+        if not set(positions) & set(chosen):
+            chosen += positions
+    if units and not chosen:
+        # Every word is longer than all that may be hidden: part of one is, else nothing would be asked.
+        chosen = list(runs[0][0])[:budget]
+    dice = random.random(len(chosen)).tolist()
+    return hide(vocabulary, ids, types, term, chosen, dice, random, used)
 
 
 def mask_spans(

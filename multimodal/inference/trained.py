@@ -75,7 +75,9 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
         raise InputError(f"model {name}: not in store {store.root}; run `videobert pretrain`")
     check_opened(folder, OPENED)
     model, vocabulary = JointBert.load(folder).to(device), Vocabulary.load(folder)
-    parts = json.loads((folder / "card.json").read_text()).get("options", {}).get("system", {})
+    card = json.loads((folder / "card.json").read_text()) if (folder / "card.json").exists() else {}
+    # Models of before there were systems are VideoBERT's.
+    parts = card.get("options", {}).get("system", {})
     has_alignment = parts.get("pair_task", "alignment") == "alignment"
     terms = load_file(folder / TERM_FILE) if (folder / TERM_FILE).exists() else {}
     generator = generator_of(model.options, terms)

@@ -37,3 +37,21 @@ class Layer(nn.Module):
     def forward(self, x_TH: torch.Tensor, buckets: LengthBuckets) -> torch.Tensor:
         x_TH = self.attention["output"](self.attention["self"](x_TH, buckets), x_TH)
         return self.output(F.gelu(self.intermediate["dense"](x_TH)), x_TH)
+
+
+SHARED: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "attention": ("attention",),
+    "feed-forward": ("intermediate", "output"),
+    "all": ("attention", "intermediate", "output"),
+}
+"""The parts of a layer that all layers share, by ``share_layers`` (ALBERT, Lan et al. 2020, section 3.1)."""
+
+
+def shared_layers(o: ModelOptions) -> nn.ModuleList:
+    """The layers of an encoder; of shared parts each layer holds the first one's own modules."""
+    layers = nn.ModuleList(Layer(o) for _ in range(o.num_hidden_layers))
+    for layer in layers[1:]:
+        for part in SHARED[o.share_layers]:
+            setattr(layer, part, getattr(layers[0], part))
+    return layers

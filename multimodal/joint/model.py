@@ -18,8 +18,9 @@ from multimodal.examples.packing import Batch
 from multimodal.joint import layout
 from multimodal.joint.attention import LengthBuckets
 from multimodal.joint.embeddings import Embeddings
+from multimodal.joint.factorised import FactorisedEmbeddings
 from multimodal.joint.heads import ClozeHead
-from multimodal.joint.layers import Layer
+from multimodal.joint.layers import shared_layers
 from multimodal.joint.options import ModelOptions
 
 
@@ -42,10 +43,10 @@ class JointBert(nn.Module):
     def __init__(self, options: ModelOptions):
         super().__init__()
         self.options = options
-        layers = nn.ModuleList(Layer(options) for _ in range(options.num_hidden_layers))
-        encoder = nn.ModuleDict({"layer": layers})
+        encoder = nn.ModuleDict({"layer": shared_layers(options)})
+        embeddings = (FactorisedEmbeddings if options.embedding_size else Embeddings)(options)
         pooler = nn.ModuleDict({"dense": nn.Linear(options.hidden_size, options.hidden_size)})
-        self.bert = nn.ModuleDict({"embeddings": Embeddings(options), "encoder": encoder, "pooler": pooler})
+        self.bert = nn.ModuleDict({"embeddings": embeddings, "encoder": encoder, "pooler": pooler})
         self.cls = nn.ModuleDict(
             {"predictions": ClozeHead(options), "seq_relationship": nn.Linear(options.hidden_size, 2)}
         )

@@ -6,6 +6,9 @@ import dataclasses
 import json
 from pathlib import Path
 
+TRAINED_AS = ("share_layers", "embedding_size", "visual_rows")
+"""The fields of :class:`ModelOptions` that no ``config.json`` holds."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
@@ -14,6 +17,11 @@ class ModelOptions:
     ``frozen_rows`` is the number of visual rows that keep the values of their initialization. The cloze head is tied
     to the table, so the output rows of these tokens are frozen too; their biases are trained.
     ``pad_token_id`` is the vocabulary's. Packed sequences hold no padding; `transformers` gives the row no gradient.
+
+    How the network is trained, which the files of a model do not say as they hold it written out (:attr:`written_out`):
+    ``share_layers``, the parts that all layers share (:func:`multimodal.joint.layers.shared_layers`); ``embedding_size``, the
+    width of a factorised table of words (0: it is whole), with ``visual_rows`` trained rows of visual tokens beside it
+    (:mod:`multimodal.joint.factorised`).
     """
 
     vocab_size: int
@@ -28,12 +36,20 @@ class ModelOptions:
     attention_probs_dropout_prob: float = 0.1
     frozen_rows: int = 0
     pad_token_id: int = 0
+    share_layers: str = "none"
+    embedding_size: int = 0
+    visual_rows: int = 0
+
+    @property
+    def written_out(self) -> ModelOptions:
+        """The shape of the same function as BERT has it, nothing shared and nothing factorised."""
+        return dataclasses.replace(self, share_layers="none", embedding_size=0, visual_rows=0)
 
     @classmethod
     def load(cls, folder: Path) -> ModelOptions:
         """Read from a folder's ``config.json``; keys that do not shape the model are ignored."""
         config = json.loads((folder / "config.json").read_text())
-        known = {f.name for f in dataclasses.fields(cls)}
+        known = {f.name for f in dataclasses.fields(cls)} - set(TRAINED_AS)
         return cls(**{key: value for key, value in config.items() if key in known})
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -43,9 +43,9 @@ class TrimmedRows:
         self._kept_R = torch.tensor(vocabulary.kept)
         self._word_WH = torch.zeros(0)
 
-    def begin(self, model: JointBert) -> JointBert:
-        """A model of the kept rows alone, from a whole one."""
-        trimmed = JointBert(self.trimmed_options(model.options))
+    def begin(self, model: JointBert, **trained_as: Any) -> JointBert:
+        """A model of the kept rows alone, from a whole one; ``trained_as`` are fields of the options that say how."""
+        trimmed = JointBert(dataclasses.replace(self.trimmed_options(model.options), **trained_as))
         trimmed.load_tensors(self.trim(model.export_tensors()))
         return trimmed
 
@@ -66,7 +66,7 @@ class TrimmedRows:
         return dict(tensors) | {TABLE: table, BIAS: self.trim_bias(tensors[BIAS])}
 
     def restore(self, tensors: Mapping[str, torch.Tensor], options: ModelOptions) -> dict[str, torch.Tensor]:
-        """The inverse of :meth:`trim`; ``options`` are the trimmed model's. The other pieces share one bias."""
+        """The inverse of :meth:`trim`; ``options`` are the trimmed model's, written out. The other pieces share one bias."""
         tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
         kept = len(self._kept_R)
         word_WH = self._word_WH.clone()

@@ -84,7 +84,9 @@ class PretrainingObjective(Objective):
 
     @property
     def layers(self) -> nn.ModuleList:
-        return self.model.bert["encoder"]["layer"]
+        """None where layers share parameters: FSDP shards these once, with the whole."""
+        shared = self.model.options.share_layers != "none"
+        return nn.ModuleList() if shared else self.model.bert["encoder"]["layer"]
 
     def read(self, batch: Batch) -> Reading:
         if REPLACED in self.terms:
@@ -96,6 +98,8 @@ class PretrainingObjective(Objective):
         """The model folder of `transformers.BertForPreTraining` with its tokenizer."""
         options = self.model.options
         tensors = layout.export_tensors(state, options)
+        layout.write_beside(folder, state, options)
+        options = options.written_out
         if self.trimmed:
             tensors, options = self.trimmed.restore(tensors, options), self.trimmed.whole_options(options)
         layout.write_model(folder, tensors, options)
@@ -120,4 +124,5 @@ class PretrainingObjective(Objective):
 
     def load_model(self, folder: Path) -> None:
         tensors = layout.read_tensors(folder)
-        self.model.load_tensors(self.trimmed.trim(tensors) if self.trimmed else tensors)
+        tensors = self.trimmed.trim(tensors) if self.trimmed else tensors
+        self.model.load_tensors(tensors | layout.read_beside(folder))

@@ -125,8 +125,8 @@ class PretrainOptions:
     frozen in the tied cloze head too (:class:`~multimodal.joint.options.ModelOptions`); ``[>]`` and the words are trained.
     ``system``: what is hidden and asked, a row of :mod:`multimodal.systems` with its parts as they were chosen.
 
-    Raises :class:`InputError` where all terms of the system have the weight 0, and for near tokens under a term that asks
-    for every token.
+    Raises :class:`InputError` where all terms of the system have the weight 0, for near tokens under a term that asks for
+    every token, where a factorised table would not be smaller, and where layers are to be shared that begin as a BERT's.
     """
 
     text_start: str = "minilm-l6"
@@ -147,6 +147,13 @@ class PretrainOptions:
                 f"--corrupt near with --extra-terms {self.system.extra_terms} (--system {self.system.name}): every token is "
                 "asked for, so none can be replaced; change one of the two"
             )
+        if self.shape is not None:
+            self.system.check_width(self.shape.hidden)
+        if self.system.shares and self.text_start != NOTHING:
+            raise InputError(
+                f"--text-start {self.text_start} with --share-layers {self.system.share_layers} (--system {self.system.name}): "
+                f"the layers of a BERT differ; say --text-start {NOTHING}, or --share-layers none"
+            )
 
     @property
     def active_terms(self) -> frozenset[str]:
@@ -154,12 +161,14 @@ class PretrainOptions:
         return self.training.weights.active_terms & self.system.terms
 
     def for_address(self) -> dict[str, Any]:
-        """What the address of a model counts: all of it but the weights of terms that the system lacks. A model of VideoBERT
-        has the address that it had when there was no other system."""
+        """What the address of a model counts: all of it but the parts that are VideoBERT's and the weights of terms that the
+        system lacks. So an address stays where systems, parts and terms are added that a model does not have."""
         options = dataclasses.asdict(self)
         weights = options["training"]["weights"]
         options["training"]["weights"] = {n: w for n, w in weights.items() if n in self.system.terms}
-        if self.system == System():
+        plain = dataclasses.asdict(System())
+        options["system"] = {n: part for n, part in options["system"].items() if part != plain[n]}
+        if not options["system"]:
             del options["system"]
         if not self.examples.near_rate:
             del options["examples"]["near_rate"]

@@ -126,16 +126,22 @@ def pretrain(
         for line in [*filter(None, [examples.notice]), *unfinished_runs(store, name, card)]:
             say(line)
 
+    trained_as = options.system.network
+    if trained_as["embedding_size"] and not frozen:
+        trained_as["visual_rows"] = vocabulary.visual
+
     def begin(checkpoint: Path | None) -> PretrainingObjective:
         if checkpoint is not None:
-            model = JointBert(trimmed.trimmed_options(ModelOptions.load(checkpoint)))
+            shape = dataclasses.replace(ModelOptions.load(checkpoint), **trained_as)
+            model = JointBert(trimmed.trimmed_options(shape))
         elif options.text_start == NOTHING:
             shape = options.shape or Shape()
             whole = from_scratch(shape, vocabulary, centroids_KD, training.seed, frozen=frozen)
-            model = trimmed.begin(whole)
+            model = trimmed.begin(whole, **trained_as)
         else:
             whole = from_checkpoint(start, vocabulary, centroids_KD, training.seed, frozen=frozen)
-            model = trimmed.begin(whole)
+            options.system.check_width(whole.options.hidden_size)
+            model = trimmed.begin(whole, **trained_as)
         if model.options.max_position_embeddings < options.examples.longest:
             raise InputError(
                 f"--text-start {options.text_start}: has {model.options.max_position_embeddings} positions, examples have up "

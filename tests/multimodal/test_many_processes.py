@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from multimodal.store import InputError
+from multimodal.systems import SYSTEMS
 from multimodal.training import checkpoints
 from multimodal.training.checkpoints import OPTIMIZER
 from multimodal.training.distributed import DistributedContext
@@ -69,6 +70,12 @@ def test_two_processes_give_the_weights_of_one(one, both, name):
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
     # Along the way the held-out sample has one example a process at least; at the end it is the whole.
     assert metrics(found)[-1]["held_out"] == pytest.approx(metrics(one)[-1]["held_out"], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_two_processes_train_shared_layers_and_factors_as_one_does(both, tmp_path, name):
+    alone = together.run(tmp_path, system=SYSTEMS["albert"])
+    assert apart(both / f"albert_{name}" / alone.name, alone) == []
 
 
 @pytest.mark.parametrize("name", ["ddp_to_one", "fsdp_to_one"])

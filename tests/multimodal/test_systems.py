@@ -70,7 +70,7 @@ def test_where_all_terms_of_the_system_have_no_weight_there_is_nothing_to_learn(
 
 def test_the_address_of_videobert_knows_no_system_and_each_part_changes_it():
     weights = LossWeights(**dict.fromkeys(DEFAULT_WEIGHTS, 1.0))
-    plain = PretrainOptions(training=TrainingOptions(weights=weights))
+    plain = PretrainOptions("none", training=TrainingOptions(weights=weights))
     assert "system" not in plain.for_address()
     assert set(plain.for_address()["training"]["weights"]) == System().terms
     others = [dataclasses.replace(plain, system=row) for row in SYSTEMS.values() if row != System()]

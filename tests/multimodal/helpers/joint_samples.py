@@ -49,6 +49,17 @@ def model(seed: int = 0, **shape: int) -> JointBert:
     return JointBert(options(**shape)).init_weights(seed).eval()
 
 
+def model_of(system: System, seed: int = 0, **shape: int) -> JointBert:
+    """A model as the system trains it; a factorised table is of 8 numbers."""
+    plain = model(seed, **shape)
+    network = system.network
+    if network["embedding_size"]:
+        network |= {"embedding_size": 8, "visual_rows": VISUAL}
+    trained = JointBert(dataclasses.replace(plain.options, **network))
+    trained.load_tensors(plain.export_tensors())
+    return trained.eval()
+
+
 def quick_model(seed: int = 0) -> JointBert:
     """A start from which so narrow a model learns within seconds: weights as large as its width wants, no dropout."""
     quick = model(seed, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)

@@ -58,7 +58,7 @@ def run(root: Path, steps: int, checkpoint_seconds: float, system: str = VIDEOBE
     row = SYSTEMS[system]
     return loop.train(
         root,
-        joint_samples.objective(lambda: joint_samples.model(7), system=row),
+        joint_samples.objective(lambda: joint_samples.model_of(row, 7), system=row),
         joint_samples.examples(1, videos=2, system=row),
         joint_samples.examples(2, videos=1, system=row),
         joint_samples.training(

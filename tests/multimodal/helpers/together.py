@@ -13,6 +13,7 @@ from multimodal.captioning.dataset import CaptionDataset, EncodedView
 from multimodal.joint.decoder import BLANK, CLIP, Decoder, DecoderShape
 from multimodal.objectives.captioning import CaptioningObjective
 from multimodal.objectives.weights import LossWeights
+from multimodal.systems import SYSTEMS, System
 from multimodal.training import loop
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext, distributed_context
 
@@ -27,6 +28,7 @@ def run(
     stop: int = STEPS,
     context: DistributedContext = SINGLE_PROCESS,
     weights: LossWeights = ALL,
+    system: System = System(),  # noqa: B008
     **options,
 ) -> Path:
     """A training of `steps` steps that ends after `stop` of them, in fp32 and without dropout."""
@@ -45,9 +47,9 @@ def run(
     try:
         return loop.train(
             root,
-            joint_samples.objective(lambda: joint_samples.model(7, **PLAIN), weights),
-            joint_samples.examples(1, videos=2),
-            joint_samples.examples(2, videos=1),
+            joint_samples.objective(lambda: joint_samples.model_of(system, 7, **PLAIN), weights, system),
+            joint_samples.examples(1, videos=2, system=system),
+            joint_samples.examples(2, videos=1, system=system),
             joint_samples.training(**wanted | options, weights=weights),
             device=torch.device("cpu"),
             card={},
@@ -94,6 +96,8 @@ def main(folder: Path) -> None:
         run(folder / "ddp_to_one", stop=HALF, context=ddp)
         run(folder / "fsdp_to_one", stop=HALF, context=fsdp)
         run(folder / "in_parts", context=fsdp, accumulate=3, weights=NO_CONTRAST)
+        for name, context in (("ddp", ddp), ("fsdp", fsdp)):
+            run(folder / f"albert_{name}", context=context, system=SYSTEMS["albert"])
         run_captioner(folder / "captioner_ddp", ddp)
         run_captioner(folder / "captioner_fsdp", fsdp)
 
