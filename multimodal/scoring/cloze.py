@@ -11,7 +11,8 @@ import numpy as np
 from multimodal.inference.cloze import Question, guess, questions
 from multimodal.inference.trained import Trained
 from multimodal.known_world.inference import BestAnswers
-from multimodal.scoring.intervals import Figure, ScoredQuestions, sample_questions
+from multimodal.scoring.cloze_counts import Row, cloze_by_counts
+from multimodal.scoring.intervals import Figure, ScoredQuestions, difference, sample_questions
 from multimodal.scoring.ranking import perplexity_figure
 from multimodal.scoring.truth import Truth
 from multimodal.segments import Segment
@@ -20,6 +21,15 @@ from multimodal.vocabulary import Vocabulary
 PERPLEXITIES = {"text_cloze_without_video": "text_only", "video_cloze_without_text": "video_only",
                 "text_cloze_with_video": "joint_words", "video_cloze_with_text": "joint_tokens"}  # fmt: skip
 """The end of a perplexity's name (``cloze_perplexity_…``) by the name of the accuracy of the same questions."""
+OTHER_MODALITY = tuple(
+    (f"{named}{kind}_cloze_with_{other}", f"{named}{kind}_cloze_without_{other}")
+    for named, kind, other in (
+        ("", "text", "video"),
+        ("action_and_thing_", "text", "video"),
+        ("", "video", "text"),
+    )
+)
+"""The figures with the other modality, and the same questions without it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,15 +78,20 @@ def cloze_figures(
     train: Sequence[Segment],
     truth: Truth | None,
     seed: int = 0,
+    *,
+    silent: Sequence[Segment] = (),
     best: BestAnswers | None = None,
 ) -> dict[str, Figure]:
     """Accuracy and perplexity of the masked words and visual tokens of ``paired`` segments.
 
     The accuracy counts the likeliest id of the modality, the perplexity is over the whole vocabulary, as the loss is. The
     baselines know the ``train`` segments: chance is the accuracy of the most frequent id, and the perplexity of the
-    frequencies. With a truth also the accuracy over the words that name an action or a thing. With ``best`` answers each
-    figure has its limit, ``…_limit``. A figure is over a sample of the questions where there are many
-    (:func:`multimodal.scoring.intervals.sample_questions`), the same with the other modality as without it.
+    frequencies. ``…_counts`` are the same questions by counts of ``train`` and of the ``silent`` moments
+    (:mod:`multimodal.scoring.cloze_counts`), ``…_minus_counts`` the difference of the accuracies; ``WITH_minus_WITHOUT`` is
+    that of a figure with the other modality from the one without it. With a truth also the accuracy over the words that
+    name an action or a thing. With ``best`` answers each figure has its limit, ``…_limit``. A figure is over a sample of the
+    questions where there are many (:func:`multimodal.scoring.intervals.sample_questions`), the same with the other modality
+    as without it.
     """
     vocabulary = trained.vocabulary
     words = Counter(i for s in train for i in vocabulary.encode(s.text))
@@ -87,7 +102,12 @@ def cloze_figures(
         "video": _Baseline(tokens, vocabulary.visual),
         "action_and_thing": _Baseline({i: n for i, n in words.items() if i in named}, len(vocabulary.words)),
     }
+    learned = {
+        False: [Row(s.video, tuple(vocabulary.encode(s.text)), s.tokens) for s in train],
+        True: [Row(s.video, s.tokens, tuple(vocabulary.encode(s.text))) for s in (*train, *silent)],
+    }
     figures: dict[str, Figure] = {}
+    of_model: dict[str, tuple[ScoredQuestions, str]] = {}
     for other in ("with", "without"):
         asked = [hidden for s in paired for hidden in _hidden(trained, s, other == "with")]
         kinds = {
@@ -99,7 +119,10 @@ def cloze_figures(
         # a question that is in two samples is asked once
         numbers = sorted({n for sample, _ in samples.values() for n in sample})
         some = [asked[n] for n in numbers]
-        methods: dict[str, Answers] = {"": guess(trained, [q.asked for q in some])}
+        methods: dict[str, Answers] = {
+            "": guess(trained, [q.asked for q in some]),
+            "_counts": _counted(learned, vocabulary, some, seed),
+        }
         if best is not None:
             methods["_limit"] = _best(best, vocabulary, some)
         of_number = {n: i for i, n in enumerate(numbers)}
@@ -108,16 +131,26 @@ def cloze_figures(
                 continue
             name = f"video_cloze_{other}_text" if kind == "video" else f"text_cloze_{other}_video"
             places = [of_number[n] for n in sample]
-            for end, (likeliest, log_p) in methods.items():
-                found = _figures(
-                    [some[i] for i in places], [likeliest[i] for i in places], [log_p[i] for i in places],
-                    baselines[kind], seed, note,
-                )  # fmt: skip
-                if kind == "action_and_thing":
-                    figures[f"action_and_thing_{name}{end}"] = found[0]
-                    continue
-                figures[f"{name}{end}"] = found[0]
-                figures[f"cloze_perplexity_{PERPLEXITIES[name]}{end}"] = found[1]
+            questions_, baseline = [some[i] for i in places], baselines[kind]
+            name, named_alone = (f"{kind}_{name}", True) if kind == "action_and_thing" else (name, False)
+            scored = {
+                end: _scored(questions_, [likeliest[i] for i in places], baseline)
+                for end, (likeliest, _) in methods.items()
+            }
+            of_model[name] = scored[""], note
+            figures |= {f"{name}{end}": answers.figure(seed, note) for end, answers in scored.items()}
+            figures[f"{name}_minus_counts"] = difference(scored[""], scored["_counts"], seed, note)
+            for end, (_, log_p) in methods.items() if not named_alone else ():
+                figures[f"cloze_perplexity_{PERPLEXITIES[name]}{end}"] = _perplexity(
+                    questions_, [log_p[i] for i in places], baseline, seed, note
+                )
+    for name, without in OTHER_MODALITY:
+        if name not in of_model or without not in of_model:
+            continue
+        (both, note), (alone, _) = of_model[name], of_model[without]
+        # a sequence of both may be cut where one of them alone is not
+        if both.videos == alone.videos:
+            figures[f"{name}_minus_{without}"] = difference(both, alone, seed, note)
     return figures
 
 
@@ -132,24 +165,40 @@ def _hidden(trained: Trained, segment: Segment, with_other: bool) -> list[Hidden
     ]
 
 
-def _figures(
-    asked: Sequence[Hidden],
-    likeliest: Sequence[int],
-    log_p: Sequence[float],
-    baseline: _Baseline,
-    seed: int,
-    note: str,
-) -> tuple[Figure, Figure]:
-    """Accuracy and perplexity."""
-    right, videos = [q.right for q in asked], [q.video for q in asked]
-    scored = ScoredQuestions(
-        [float(found == wanted) for found, wanted in zip(likeliest, right, strict=True)],
-        videos,
-        [float(wanted == baseline.most_frequent) for wanted in right],
+def _scored(asked: Sequence[Hidden], likeliest: Sequence[int], baseline: _Baseline) -> ScoredQuestions:
+    return ScoredQuestions(
+        [float(found == q.right) for found, q in zip(likeliest, asked, strict=True)],
+        [q.video for q in asked],
+        [float(q.right == baseline.most_frequent) for q in asked],
     )
-    chance = [float(np.log(baseline.probability(wanted))) for wanted in right]
-    perplexity = perplexity_figure(log_p, chance, videos, baseline.choices, seed, note)
-    return scored.figure(seed, note), perplexity
+
+
+def _perplexity(
+    asked: Sequence[Hidden], log_p: Sequence[float], baseline: _Baseline, seed: int, note: str
+) -> Figure:
+    chance = [float(np.log(baseline.probability(q.right))) for q in asked]
+    return perplexity_figure(log_p, chance, [q.video for q in asked], baseline.choices, seed, note)
+
+
+def _counted(
+    learned: Mapping[bool, Sequence[Row]], vocabulary: Vocabulary, asked: Sequence[Hidden], seed: int
+) -> Answers:
+    """The answers by counts. ``learned``: what is counted for visual questions (true) and for words."""
+    likeliest, log_p = [0] * len(asked), [0.0] * len(asked)
+    for visual, choices, first in (
+        (False, len(vocabulary.words), 0),
+        (True, vocabulary.visual, vocabulary.first_visual),
+    ):
+        numbers = [n for n, q in enumerate(asked) if q.visual == visual]
+        places = [
+            (Row(q.video, q.tokens, q.text) if visual else Row(q.video, q.text, q.tokens), q.place)
+            for q in (asked[n] for n in numbers)
+        ]
+        for n, symbol, p in zip(
+            numbers, *cloze_by_counts(learned[visual], places, choices, seed), strict=True
+        ):
+            likeliest[n], log_p[n] = first + symbol, p
+    return likeliest, log_p
 
 
 def _best(best: BestAnswers, vocabulary: Vocabulary, asked: Sequence[Hidden]) -> Answers:

@@ -27,7 +27,7 @@ from multimodal.store import Store, canonical_json, file_digest, recipe, write_w
 from multimodal.tokens import train_and_held_out
 from multimodal.vocabulary import TEMPLATE
 
-VERSION = 7
+VERSION = 8
 
 
 def evaluate_store(

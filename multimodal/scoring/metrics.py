@@ -59,10 +59,11 @@ def evaluate(
     """
     paired = [s for m in held_out for s in m.spoken() if s.text and s.tokens]
     train = [s for m in train_videos for s in m.spoken() if s.text]
+    silent = [s for m in train_videos for s in m.moments() if not s.text]
     counts, choices = Counts.of(train_videos), trained.vocabulary.visual
     stages: list[tuple[str, Callable[[], dict[str, Figure]]]] = [
-        ("cloze", lambda: cloze_figures(trained, paired, train, truth, seed, best)),
-        ("alignment", lambda: alignment_figures(trained, paired, seed, best)),
+        ("cloze", lambda: cloze_figures(trained, paired, train, truth, seed, silent=silent, best=best)),
+        ("alignment", lambda: alignment_figures(trained, paired, train, seed, best)),
         ("next token", lambda: next_token_figures(trained, counts, choices, held_out, seed, best)),
         ("search", lambda: search_figures(trained, paired, truth, seed, best)),
         ("words said", lambda: said_word_figures(trained, counts, choices, paired, seed)),

@@ -107,6 +107,33 @@ def roc_auc(
     if not len(positive_N) or not len(negative_M):
         return None
     bootstrap = VideoBootstrap([*videos_N, *videos_M], seed)
+    area, resampled_R = _areas(bootstrap, positive_N, negative_M)
+    return bootstrap.figure(area, resampled_R, 0.5, len(positive_N) + len(negative_M))
+
+
+def auc_difference(
+    first: tuple[np.ndarray, np.ndarray],
+    second: tuple[np.ndarray, np.ndarray],
+    videos_N: Sequence[str],
+    videos_M: Sequence[str],
+    seed: int = 0,
+) -> Figure | None:
+    """The area of the ``first`` scores (positive [N], negative [M]) less that of the ``second``; chance is 0.
+
+    The bootstrap draws videos for both at once. ``None`` where there is no positive or no negative.
+    """
+    if not len(videos_N) or not len(videos_M):
+        return None
+    bootstrap = VideoBootstrap([*videos_N, *videos_M], seed)
+    (one, one_R), (other, other_R) = (_areas(bootstrap, *scores) for scores in (first, second))
+    return bootstrap.figure(one - other, one_R - other_R, 0.0, len(videos_N) + len(videos_M), (-1.0, 1.0))
+
+
+def _areas(
+    bootstrap: VideoBootstrap, positive_N: np.ndarray, negative_M: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The area under the ROC curve, and that of each resample with a pair. ``bootstrap``: of the positives, then the
+    negatives."""
     count = bootstrap.count
     of_N, of_M = bootstrap.of_N[: len(positive_N)], bootstrap.of_N[len(positive_N) :]
     # wins and pairs of each (positive's video, negative's video): a resample weighs them by how often it drew the two
@@ -121,12 +148,7 @@ def roc_auc(
     pairs_R = np.einsum("rv,vw,rw->r", drawn_RV, pairs_VV, drawn_RV, optimize=True)
     wins_R = np.einsum("rv,vw,rw->r", drawn_RV, wins_VV, drawn_RV, optimize=True)
     with_pairs = pairs_R > 0
-    return bootstrap.figure(
-        wins_VV.sum() / pairs_VV.sum(),
-        wins_R[with_pairs] / pairs_R[with_pairs],
-        0.5,
-        len(positive_N) + len(negative_M),
-    )
+    return wins_VV.sum() / pairs_VV.sum(), wins_R[with_pairs] / pairs_R[with_pairs]
 
 
 def perplexity_figure(

@@ -90,6 +90,7 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
     page = _environment().get_template(TEMPLATE).render(
         head=head(store, catalogue, trained, train_videos, held_out),
         results=results.results_by_task(figures or {}),
+        worth=results.worth(figures or {}),
         figure_charts=charts.figure_charts(figures or {}),
         no_figures=results.reason_for_no_figures(figures, used, len(held_out)),
         qualities=[(ANSWERS[kind], quality) for kind, quality in qualities.items()],

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import LEAST_TO_SPLIT
 from multimodal.store import Store
-from multimodal.web.questions import TASKS, Question
+from multimodal.web.questions import HORIZON_FIGURES, TASKS, Question
 
 OTHERS = "Other figures"
 NUMBERS = ("perplexity", "median_rank", "cider")
@@ -230,7 +230,34 @@ def figures_table(figures: dict[str, dict]) -> list[str]:
         lines += [_line(name, figures, columns) for name in names if name not in beside]
         computed = [figures[name] for name in names if figures[name]["value"] is not None]
         lines += [f"  ({note})" for note in dict.fromkeys(f["note"] for f in computed if f.get("note"))]
-    return lines
+    return [*lines, "", told] if (told := worth(figures)) else lines
+
+
+WORTH = (
+    ("cloze", ("text_cloze_with_video", "text_cloze_without_video", "video_cloze_with_text", "video_cloze_without_text")),
+    ("alignment", ("alignment_auc",)),
+    ("next clip", tuple(name for name, _ in HORIZON_FIGURES)),
+)  # fmt: skip
+"""By task the figures by which a model is compared with counts."""
+
+
+def worth(figures: dict[str, dict]) -> str:
+    """In words: in which tasks the model is better than plain counts on this library; empty where nothing tells it.
+
+    Better is a figure whose difference from that of counts lies above 0 with its whole interval, worse one below 0.
+    """
+    found = []
+    for task, names in WORTH:
+        there = [figures[f"{n}_minus_counts"] for n in names if f"{n}_minus_counts" in figures]
+        better, worse = sum(f["low"] > 0 for f in there), sum(f["high"] < 0 for f in there)
+        if not there:
+            continue
+        of = f" in {better} of {len(there)}" if 0 < better < len(there) else ""
+        words = f"better{of}" if better else "not better"
+        if worse:
+            words += f", worse in {worse} of {len(there)}"
+        found.append(f"{task} {words}")
+    return f"The model against counts of the same videos: {'; '.join(found)}." if found else ""
 
 
 def _line(name: str, figures: dict[str, dict], columns: Sequence[str]) -> str:

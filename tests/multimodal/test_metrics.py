@@ -336,9 +336,10 @@ def test_of_many_questions_a_sample_gives_the_figure_and_its_interval(many):
             assert figure == full, name
             continue
         assert f"{MOST_QUESTIONS} of {full.n}" in figure.note, name
-        width = full.high - full.low
-        assert figure.value == pytest.approx(full.value, rel=0.03)
-        assert width / 2 <= figure.high - figure.low <= 1.5 * width + 0.08 * full.value
+        # a difference may lie near 0, and be the same in every video
+        width, least = full.high - full.low, 0.01 if "_minus_" in name else 0.0
+        assert figure.value == pytest.approx(full.value, rel=0.03, abs=least)
+        assert width / 2 <= figure.high - figure.low <= 1.5 * width + max(0.08 * full.value, 3 * least)
     assert sampled["text_cloze_with_video"].n == sampled["cloze_perplexity_text_only"].n == MOST_QUESTIONS
     assert sampled["action_and_thing_text_cloze_with_video"].n == 2 * len(paired), (
         "few enough to be all asked"
@@ -362,7 +363,7 @@ def test_every_kind_of_figure_asks_at_most_so_many_questions(learned, many, monk
     for name, figure in found.items():
         if figure.value is not None and not name.startswith("caption_paragraph") and "_minus_" not in name:
             assert "60 of" in figure.note or "30 of" in figure.note, name
-    assert alignment_figures(learned, paired)["alignment_auc"].n == 60
+    assert alignment_figures(learned, paired, paired)["alignment_auc"].n == 60
     assert next_token_figures(learned, Counts.of([]), 16, materials)["next_token"].n <= 60
 
 

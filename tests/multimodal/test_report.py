@@ -20,7 +20,7 @@ from multimodal.answers.token_names import FILE
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
 from multimodal.scoring.caption_figures import MODES
-from multimodal.scoring.cloze import PERPLEXITIES
+from multimodal.scoring.cloze import OTHER_MODALITY, PERPLEXITIES
 from multimodal.scoring.next_token import figure_name
 from multimodal.segments import HORIZONS
 from multimodal.store import InputError, Store, canonical_json, write_whole
@@ -326,11 +326,15 @@ def test_every_figure_that_an_evaluation_can_make_is_known_by_its_task():
     names |= {f"cloze_perplexity_{kind}" for kind in PERPLEXITIES.values()} | set(PERPLEXITIES)
     counted = [figure_name(h) for h in HORIZONS]
     counted += [
+        *PERPLEXITIES,
+        "alignment_auc",
         "said_word",
         "imagined_clip",
         *(f"{kind}_zero_shot" for kind in ("verb", "noun", "verb_and_noun")),
     ]
     names |= {f"{name}{end}" for name in counted for end in ("", "_counts", "_minus_counts")}
+    names |= {f"{name}_minus_{without}" for name, without in OTHER_MODALITY}
+    names |= {f"cloze_perplexity_{kind}_counts" for kind in PERPLEXITIES.values()}
     names |= {"caption_micro_cider_of_template", "caption_micro_cider_of_nearest_neighbour"}
     names |= {f"caption_micro_cider{of}_minus_nearest_neighbour" for of in ("", "_of_template")}
     names |= {
@@ -401,7 +405,7 @@ def test_counts_and_limit_stand_beside_the_model():
     assert lines[0] == "On videos held out value 95 % interval chance counts limit × chance n"
     assert lines[2] == "alignment auc 0.800 0.000 – 9.000 0.500 – – 1.6 8"
     assert lines[4] == "next token 0.500 0.000 – 9.000 0.200 0.400 0.700 2.5 8"
-    assert [line.split()[:4] for line in lines[5:]] == [["next", "token", "minus", "counts"]]
+    assert [line.split()[:4] for line in lines[5:-1]] == [["next", "token", "minus", "counts"]]
     shown = [f for _, some in results.results_by_task(given) for r in some for f in r.figures]
     assert [(f.name, f.counts, f.limit) for f in shown] == [
         ("alignment_auc", None, None),
@@ -410,6 +414,19 @@ def test_counts_and_limit_stand_beside_the_model():
     ]
     alone = results.figures_table({"next_token_counts": number_of(0.4, 0.2)})
     assert alone[-1].split()[:4] == ["next", "token", "counts", "0.400"], "where the model has no figure"
+
+
+def test_a_line_says_where_the_model_is_better_than_counts():
+    def minus(low: float, high: float) -> dict:
+        return number_of((low + high) / 2, 0.0, low, high)
+
+    better, equal, worse = minus(0.1, 0.2), minus(-0.1, 0.1), minus(-0.2, -0.1)
+    given = {"text_cloze_with_video_minus_counts": better, "video_cloze_with_text_minus_counts": worse,
+             "alignment_auc_minus_counts": equal, "next_token_minus_counts": better}  # fmt: skip
+    told = results.worth(given)
+    assert "cloze better in 1 of 2, worse in 1 of 2; alignment not better; next clip better." in told
+    assert results.figures_table(given)[-1] == told
+    assert results.worth({"next_token": number_of(0.5, 0.1)}) == ""
 
 
 def test_curves_are_drawn_where_there_are_two_places_at_least():
