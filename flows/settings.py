@@ -121,6 +121,9 @@ class Settings:
         "masking", "Masks drawn anew in each epoch, or ten repeated drawings"
     )
     pair_task: Annotated[str | None, SYSTEM] = system_part("pair_task", "What is asked of two parts at [CLS]")
+    sequences: Annotated[str | None, SYSTEM] = system_part(
+        "sequences", "What a sequence is filled with: a segment, or as many as fit"
+    )
     share_layers: Annotated[str | None, SYSTEM] = system_part("share_layers", "What the layers share")
     embedding_size: Annotated[int | None, SYSTEM] = option(
         "Width of a factorised table of words, 0 for a whole one; the system's own where not given.",

@@ -69,7 +69,7 @@ def joined(segment: Segment, after: Segment) -> Segment:
     new = [(t, c) for t, c in zip(after.tokens, after.clips, strict=True) if c not in segment.clips]
     return Segment(
         segment.video,
-        segment.start,
+        min(segment.start, after.start),
         max(segment.end, after.end),
         f"{segment.text} {after.text}",
         (*segment.tokens, *(t for t, _ in new)),

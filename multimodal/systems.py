@@ -52,7 +52,7 @@ class System:
 
     ``mask_unit``: what is hidden together (:data:`multimodal.examples.corruptions.CORRUPTIONS`). ``masking``: ``dynamic``
     draws anew in each epoch, ``static`` repeats ten drawings. ``pair_task``: what is asked of two segments, or of words and
-    video. ``share_layers`` and ``embedding_size``: what the network shares and factorises
+    video. ``sequences``: a segment, perhaps with its neighbour, or as many of a video as fit (``full``). ``share_layers`` and ``embedding_size``: what the network shares and factorises
     (:class:`multimodal.joint.options.ModelOptions`). ``extra_terms``: what is asked beside cloze, pair task and contrast.
     ``generator``: the width of ELECTRA's generator, as a share of the model's.
 
@@ -63,6 +63,7 @@ class System:
     mask_unit: str = _part("tokens", "--mask-unit", "tokens", "n-grams", "spans", "phrases")
     masking: str = _part("dynamic", "--masking", "dynamic", "static")
     pair_task: str = _part("alignment", "--pair-task", *PAIR_TASKS)
+    sequences: str = _part("segments", "--sequences", "segments", "full")
     share_layers: str = _part(NONE, "--share-layers", NONE, "attention", "feed-forward", "all")
     embedding_size: int = _part(0, "--embedding-size")
     extra_terms: str = _part(NONE, "--extra-terms", *EXTRA_TERMS)
@@ -113,6 +114,13 @@ class System:
 
 PARTS = {field.name: field for field in dataclasses.fields(System) if "option" in field.metadata}
 NEEDS: tuple[tuple[str, frozenset[str], str, frozenset[str], str], ...] = (
+    (
+        "sequences",
+        frozenset({"full"}),
+        "pair_task",
+        frozenset({"alignment", NONE}),
+        "a sequence that is filled with segments has no second one",
+    ),
     ("generator", frozenset({"1/3", "1/2"}), "extra_terms", frozenset({REPLACED}), "no generator is trained"),
 )
 """Parts that cannot work together: where the first has one of these values, the other needs one of those, and why."""
@@ -121,6 +129,7 @@ SYSTEMS = {
     for row in (
         System(),
         System("bert", masking="static", pair_task="next-segment"),
+        System("roberta", pair_task=NONE, sequences="full"),
         System("albert", mask_unit="n-grams", pair_task="order", share_layers="all", embedding_size=128),
         System("spanbert", mask_unit="spans", extra_terms=BOUNDARY),
         System("ernie", mask_unit="phrases"),

@@ -14,6 +14,7 @@ import numpy as np
 from multimodal.examples.corruption import Corruption, mask_suffix
 from multimodal.examples.corruptions import CORRUPTIONS
 from multimodal.examples.extra_terms import EXTRAS
+from multimodal.examples.filling import MARKS, SEQUENCES, Groups, following_tokens
 from multimodal.examples.near_tokens import NearTokens
 from multimodal.examples.negatives import NegativeSampler
 from multimodal.examples.options import ExampleOptions
@@ -35,7 +36,8 @@ class Examples:
     A spoken segment gives a text-only example and, where it has tokens, a dual-encoder pair (perhaps with that of another
     segment of its video) and joint examples, those of the system's pair task. A run gives a video-only example, of a crop
     that is drawn anew each time. Runs are long and so few: each occurs as often in an epoch as makes them
-    ``runs_per_spoken_segment`` times the spoken segments. Words or video may be absent.
+    ``runs_per_spoken_segment`` times the spoken segments. Words or video may be absent. A system with full sequences reads
+    several spoken segments, or runs, of a video as one (:mod:`multimodal.examples.filling`).
     ``active_terms``: only what these terms of the loss ask for is drawn; ``None``: all of the system's. ``used``: the visual
     tokens that stand in for others, those that clips have (:func:`~multimodal.examples.corruption.mask_tokens`).
     ``near_tokens``: those that replace the ``near_rate`` of what is read; ``None``: all is read as it is.
@@ -60,12 +62,11 @@ class Examples:
         self._used, self._near_tokens = used, near_tokens
         self.spoken, self.runs = spoken, runs
         self.negatives = NegativeSampler(self.spoken)
-        # Items are spoken segments (all, or those that show something), then visits to runs.
-        self._spoken_items: Sequence[int] = range(len(spoken))
-        if TEXT not in active_terms:
-            self._spoken_items = np.sort(self.negatives.with_tokens)
+        self._full = system.sequences == "full"
+        # Items are spoken segments (all, or those that show something) or groups of them, then visits to runs.
+        self._spoken_items = SEQUENCES[system.sequences](spoken, options.longest, TEXT not in active_terms)
         if not active_terms - {VIDEO} - EXTRA_TERMS[system.extra_terms]:
-            self._spoken_items = ()
+            self._spoken_items = Groups(())
         self._visits = 0
         if VIDEO in active_terms and self.runs:
             wanted = options.runs_per_spoken_segment * len(self._spoken_items)
@@ -131,30 +132,35 @@ class Examples:
 
     def _draw(self, item: int, random: np.random.Generator) -> list[Example]:
         if item < len(self._spoken_items):
-            return self._of_spoken(int(self._spoken_items[item]), random)
+            return self._of_spoken(self._spoken_items[item], random)
         visit = item - len(self._spoken_items)
-        return [self._of_run(self.runs[visit % len(self.runs)], random)]
+        return [self._of_run(visit % len(self.runs), random)]
 
     def batch(self, items: Sequence[tuple[int, int]]) -> Batch:
         """The packed examples of some (epoch, item)."""
         return pack([example for epoch, item in items for example in self.draw(epoch, item)])
 
-    def _of_spoken(self, item: int, random: np.random.Generator) -> list[Example]:
-        neighbours = random.random() < self.options.join_neighbours and self.continues(item)
-        words, segment = self.read(item, neighbours)
+    def _of_spoken(self, places: range, random: np.random.Generator) -> list[Example]:
+        """``places``: the spoken segments that are read together; where there is one, perhaps with its neighbour."""
+        item, count = places.start, len(places)
+        if not self._full:
+            count += random.random() < self.options.join_neighbours and self.continues(item)
+        words, segment = self.read(item, count)
         examples = [self.masked(words, None, TEXT, random)] if TEXT in self.active_terms else []
-        if segment.tokens and CONTRAST in self.active_terms:
+        if self._full and CONTRAST in self.active_terms:
+            # Search asks for one segment; those beside it are its hard negatives.
+            alone = [self.read(place, 1) for place in places]
+            examples += [e for pair in alone if pair[1].tokens for e in self._dual_encoder_pair(*pair)]
+        elif segment.tokens and CONTRAST in self.active_terms:
             examples += self._dual_encoder_pair(words, segment)
             if random.random() < self.options.hard_negative_rate:
                 place = self.negatives.hard_negative(
-                    segment, lambda place: self.read(place, neighbours)[1], random
+                    segment, lambda place: self.read(place, count)[1], random
                 )
                 if place is not None:
-                    examples += self._dual_encoder_pair(*self.read(place, neighbours))
+                    examples += self._dual_encoder_pair(*self.read(place, count))
         if self.active_terms & {JOINT, *PAIR_TASKS[self.system.pair_task]}:
-            examples += PAIRS[self.system.pair_task].draw(
-                self, Spoken(item, neighbours, words, segment), random
-            )
+            examples += PAIRS[self.system.pair_task].draw(self, Spoken(item, count, words, segment), random)
         return examples
 
     def _dual_encoder_pair(self, words: list[int], segment: Segment) -> list[Example]:
@@ -165,11 +171,13 @@ class Examples:
             pair.append(Example(ids, types, {CONTRAST: [(CLS_POSITION, hash(tuple(ids)))]}))
         return pair
 
-    def read(self, item: int, neighbours: bool) -> tuple[list[int], Segment]:
-        """A segment and its word-piece ids, together with the one after it where ``neighbours`` and there is one."""
+    def read(self, item: int, count: int) -> tuple[list[int], Segment]:
+        """``count`` segments in a row as one, and their word-piece ids; fewer where the video ends."""
         words, segment = self.spoken.word_ids(item), self.spoken[item]
-        if neighbours and self.continues(item):
-            return words + self.spoken.word_ids(item + 1), joined(segment, self.spoken[item + 1])
+        for place in range(item + 1, item + count):
+            if not self.continues(place - 1):
+                break
+            words, segment = words + self.spoken.word_ids(place), joined(segment, self.spoken[place])
         return words, segment
 
     def continues(self, item: int) -> bool:
@@ -192,10 +200,13 @@ class Examples:
     def step(self, random: np.random.Generator) -> int:
         return int(random.integers(1, self.options.subsample + 1)) if self.options.subsample > 1 else 1
 
-    def _of_run(self, run: Segment, random: np.random.Generator) -> Example:
-        tokens = run.tokens
+    def _of_run(self, place: int, random: np.random.Generator) -> Example:
+        tokens = self.runs[place].tokens
         if len(tokens) > 1 and random.random() < self.options.suffix_rate:
             return self._forecast(tokens, random)
+        if self._full:
+            tokens = following_tokens(self.runs, place, self.options.longest - MARKS)
+            return self.masked(None, subsampled(self.step(random), tokens, random), VIDEO, random)
         first = int(random.integers(max(1, len(tokens) - 1)))
         crop = tokens[first : first + int(random.integers(2, max(2, len(tokens)) + 1))]
         return self.masked(None, subsampled(self.step(random), crop, random), VIDEO, random)

@@ -87,6 +87,10 @@ class SegmentTable(Sequence[Segment]):
         """The number of visual tokens of each segment, int64 [n]."""
         return self._tokens.lengths()
 
+    def word_counts(self) -> np.ndarray:
+        """The number of word pieces of each segment, int64 [n]."""
+        return self._words.lengths()
+
     def piece_counts(self) -> np.ndarray:
         """How often each word piece of the vocabulary occurs, int64 [word pieces]."""
         return np.bincount(self._words.values(), minlength=len(self._vocabulary.words))
