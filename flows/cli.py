@@ -46,6 +46,11 @@ Videos = Annotated[
     Parameter(help="Video files, or folders that are searched through.", negative=(), show_default=False),
 ]
 
+Systems = Annotated[
+    tuple[str, ...],
+    Parameter(help="Systems by name (docs/systems.md); all where none is named.", negative=(), show_default=False),
+]
+
 app = App(
     name="videobert",
     help="Turns a folder of narrated videos into a joint model of speech and picture, and answers questions with it.",
@@ -178,6 +183,33 @@ def evaluate(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
     else:
         print_figures(figures)
         print(f"\nReport: {report}")
+
+
+@app.command(name="compare")
+def compare_(
+    systems: Systems = (),
+    *,
+    settings: Settings = Settings(),
+    seeds: Annotated[int, Parameter(help="Runs of each system, with as many seeds.")] = 3,
+    tokens: Annotated[int | None, Parameter(help="Budget of a run: the tokens that it reads.")] = None,
+    seconds: Annotated[float | None, Parameter(help="Budget of a run: the seconds of its steps.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Systems of pretraining on the videos of the store, at an equal budget: one table, and a page with a picture.
+
+    Without a budget each reads as many tokens as `pretrain` does. Runs that were made before are not made again."""
+    with open_run(settings, create=False) as run:
+        with progress.waiting(LOADING):
+            from flows.compare import compare_systems
+        from multimodal.comparison.table import lines
+
+        runs = run_flow(run.settings.store, compare_systems, list(systems), run.settings, seeds, tokens, seconds)
+        page = run.store.comparison_page
+    if json_:
+        print_json({"page": str(page), "runs": [dataclasses.asdict(run) for run in runs]})
+    else:
+        print("\n".join(lines(runs)))
+        print(f"\nPage: {page}")
 
 
 @app.command

@@ -268,6 +268,19 @@ class Store:
     def evaluation(self, address: str) -> Path:
         return self.root / "evaluations" / f"{address}.json"
 
+    def remove_model(self, name: str) -> None:
+        """Removes a model's folder, by one rename out of sight, so that a kill leaves no half of it under its name."""
+        aside = self.model(name).with_name(f".{name}.{os.getpid()}.part")
+        self.model(name).rename(aside)
+        shutil.rmtree(aside)
+
+    def comparison(self, address: str) -> Path:
+        return self.root / "comparisons" / f"{address}.json"
+
+    @property
+    def comparison_page(self) -> Path:
+        return self.root / "comparison.html"
+
     @property
     def report(self) -> Path:
         return self.root / "report.html"

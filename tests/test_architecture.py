@@ -11,7 +11,7 @@ FOLDERS = ("vision", "speech", "multimodal", "flows")
 ROOMS = [
     "store", "progress", "names", "terms", "systems", "catalogue", "vocabulary", "segments", "library", "tables", "weights", "intake",
     "pictures", "feature_rows", "tokens", "codebook_in_use", "examples", "joint", "objectives", "training", "inference", "captioning",
-    "answers", "known_world", "scoring", "web", "integrity", "removal",
+    "answers", "known_world", "scoring", "web", "comparison", "integrity", "removal",
 ]  # fmt: skip
 """The rooms of `multimodal`, bottom to top (docs/design.md): a room imports from itself and from those before it."""
 

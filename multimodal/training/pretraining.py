@@ -147,9 +147,11 @@ def pretrain(
                 f"--text-start {options.text_start}: has {model.options.max_position_embeddings} positions, examples have up "
                 f"to {options.examples.longest} tokens; start from a BERT with more"
             )
-        return PretrainingObjective(
+        objective = PretrainingObjective(
             model, vocabulary, training.weights, trimmed, options.system, training.seed
         )
+        card["trained_parameters"] = sum(p.numel() for p in objective.parameters())
+        return objective
 
     def describe(folder: Path, progress: Progress) -> None:
         shape, metrics = ModelOptions.load(folder), store.model(name) / METRICS

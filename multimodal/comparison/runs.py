@@ -1,0 +1,121 @@
+"""The runs of a comparison: each system with each seed trained at the budget and evaluated; what was done is not done again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multimodal.catalogue import Video
+from multimodal.comparison.budget import Budget, step_cost
+from multimodal.inference.trained import load_trained
+from multimodal.known_world.corpus import read_world
+from multimodal.known_world.inference import BestAnswers
+from multimodal.library import read_material
+from multimodal.progress import Report
+from multimodal.scoring.metrics import evaluate
+from multimodal.scoring.truth import read_truth
+from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
+from multimodal.systems import System
+from multimodal.tokens import train_and_held_out
+from multimodal.training.options import PretrainOptions
+from multimodal.training.pretraining import model_name, pretrain
+
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparedRun:
+    """A system trained with a seed. ``tokens``: read in all its ``steps``, which took ``seconds``. ``parameters``: trained.
+
+    ``figures``: those of an evaluation by name, each with value, low, high, chance and n.
+    """
+
+    system: str
+    seed: int
+    steps: int
+    tokens: int
+    seconds: float
+    parameters: int
+    figures: dict[str, dict[str, Any]]
+
+
+def compare(
+    store: Store,
+    videos: Sequence[Video],
+    codebook: str,
+    options: PretrainOptions,
+    systems: Sequence[System],
+    seeds: Sequence[int],
+    budget: Budget,
+    device: str,
+    report: Report,
+    *,
+    truth_file: Path | None = None,
+    world_file: Path | None = None,
+    keep: frozenset[str] = frozenset(),
+) -> list[ComparedRun]:
+    """All runs, system by system. ``options`` are those of all of them but for system, seed and steps.
+
+    A model is removed when its figures are stored, unless its name is in ``keep``. Raises :class:`InputError` where no video
+    is held out, and what :func:`~multimodal.training.pretraining.pretrain` raises.
+    """
+    learned, held_out = train_and_held_out(store, videos, codebook)
+    if not held_out:
+        raise InputError(
+            f"store {store.root}: no video is held out to judge by; give it ten videos, or --held-out before its codebook is made"
+        )
+    materials = [[read_material(store, codebook, v) for v in part] for part in (learned, held_out)]
+    truth = read_truth(truth_file) if truth_file else None
+    best = BestAnswers(read_world(world_file)) if world_file else None
+    found = []
+    for system in systems:
+        of_system = dataclasses.replace(options, system=system)
+        cost = step_cost(store, videos, codebook, of_system, device, budget.seconds is not None)
+        steps = budget.steps(cost)
+        for seed in seeds:
+            training = dataclasses.replace(options.training, seed=seed, least_steps=steps, most_steps=steps)
+            own = dataclasses.replace(of_system, training=training)
+            name = model_name(store, videos, codebook, own)
+            made_from = [file and file_digest(file) for file in (truth_file, world_file)]
+            path = store.comparison(recipe(version=VERSION, model=name, judged_by=made_from))
+            about, done, runs = f"{system.name}, seed {seed}", len(found), len(systems) * len(seeds)
+            if not path.exists():
+                ends: dict[int, float] = {}
+
+                def step(
+                    at: float, _: float, words: str,
+                    ends: dict[int, float] = ends, done: int = done, steps: int = steps, about: str = about,
+                ) -> None:  # fmt: skip
+                    ends.setdefault(int(at), time.monotonic())
+                    report(done + at / steps, runs, f"{about}: {words}")
+
+                _, folder = pretrain(store, videos, codebook, own, device, step)
+                trained = load_trained(store, name, codebook, device)
+                figures = evaluate(trained, *materials, truth, lambda *_: None, best=best)
+                run = ComparedRun(
+                    system.name,
+                    seed,
+                    steps,
+                    round(steps * cost.tokens),
+                    _seconds(ends, steps),
+                    json.loads((folder / "card.json").read_text())["trained_parameters"],
+                    {name: dataclasses.asdict(figure) for name, figure in figures.items()},
+                )
+                write_whole(path, canonical_json(run).encode())
+                if name not in keep:
+                    store.remove_model(name)
+            found.append(ComparedRun(**json.loads(path.read_text())))
+            report(done + 1, runs, about)
+    return found
+
+
+def _seconds(ends: dict[int, float], steps: int) -> float:
+    """The seconds of all steps, by those that this process made: the ends of each, but the last with its evaluation."""
+    made = sorted(ends)[:-1] if len(ends) > 2 else sorted(ends)
+    if len(made) < 2:
+        return 0.0
+    return (ends[made[-1]] - ends[made[0]]) / (made[-1] - made[0]) * steps
