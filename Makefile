@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STORE ?= demo-store
 SAMPLES := tests/samples
+WORLD ?= compared-world
 VIDEOBERT := $(BIN)/videobert
 FAISS ?= cpu
 
-.PHONY: demo test check faults story bench clean
+.PHONY: demo test check faults story bench compare clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -45,5 +46,12 @@ story: $(VENV)/ready  ## `make demo` and its figures, as a test
 bench: $(VENV)/ready  ## the figures of docs/results.md; after `make demo`
 	for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark || exit; done
 
+compare: $(VENV)/ready  ## systems of pretraining side by side, small: 100 videos of the known world, one seed
+	rm -rf $(WORLD)
+	$(BIN)/python tests/benchmarks/known_world.py --write $(WORLD)/corpus --videos 100
+	$(VIDEOBERT) ingest --import $(WORLD)/corpus/transcripts.csv $(WORLD)/corpus/tokens.csv --store $(WORLD)/store
+	$(VIDEOBERT) codebook --store $(WORLD)/store
+	$(VIDEOBERT) compare --store $(WORLD)/store --text-start none --world $(WORLD)/corpus/world.json --seeds 1 --tokens 200000
+
 clean:
-	rm -rf $(VENV) $(STORE)
+	rm -rf $(VENV) $(STORE) $(WORLD)

@@ -48,7 +48,9 @@ Videos = Annotated[
 
 Systems = Annotated[
     tuple[str, ...],
-    Parameter(help="Systems by name (docs/systems.md); all where none is named.", negative=(), show_default=False),
+    Parameter(
+        help="Systems by name (docs/systems.md); all where none is named.", negative=(), show_default=False
+    ),
 ]
 
 app = App(
@@ -203,7 +205,9 @@ def compare_(
             from flows.compare import compare_systems
         from multimodal.comparison.table import lines
 
-        runs = run_flow(run.settings.store, compare_systems, list(systems), run.settings, seeds, tokens, seconds)
+        runs = run_flow(
+            run.settings.store, compare_systems, list(systems), run.settings, seeds, tokens, seconds
+        )
         page = run.store.comparison_page
     if json_:
         print_json({"page": str(page), "runs": [dataclasses.asdict(run) for run in runs]})

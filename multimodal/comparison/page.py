@@ -63,9 +63,7 @@ def picture(rows: Sequence[table.Row], systems: Sequence[str]) -> Picture:
             y += ROW_HEIGHT
             if (cell := row.cells.get(system)) is not None:
                 label = f"{system}, {row.words}: {cell.value:.1%} ({cell.low:.1%} to {cell.high:.1%})"
-                dots.append(
-                    Dot(x(cell.low), x(cell.high), x(cell.value), y - ROW_HEIGHT / 2, number, label)
-                )
+                dots.append(Dot(x(cell.low), x(cell.high), x(cell.value), y - ROW_HEIGHT / 2, number, label))
         marks = tuple(
             (x(value), kind, f"{kind}: {value:.1%}")
             for kind, value in (("chance", row.chance), ("counts", row.counts), ("limit", row.limit))

@@ -71,7 +71,8 @@ def compare(
     materials = [[read_material(store, codebook, v) for v in part] for part in (learned, held_out)]
     truth = read_truth(truth_file) if truth_file else None
     best = BestAnswers(read_world(world_file)) if world_file else None
-    found = []
+    judged_by = [file and file_digest(file) for file in (truth_file, world_file)]
+    found: list[ComparedRun] = []
     for system in systems:
         of_system = dataclasses.replace(options, system=system)
         cost = step_cost(store, videos, codebook, of_system, device, budget.seconds is not None)
@@ -80,42 +81,43 @@ def compare(
             training = dataclasses.replace(options.training, seed=seed, least_steps=steps, most_steps=steps)
             own = dataclasses.replace(of_system, training=training)
             name = model_name(store, videos, codebook, own)
-            made_from = [file and file_digest(file) for file in (truth_file, world_file)]
-            path = store.comparison(recipe(version=VERSION, model=name, judged_by=made_from))
-            about, done, runs = f"{system.name}, seed {seed}", len(found), len(systems) * len(seeds)
+            path = store.comparison(recipe(version=VERSION, model=name, judged_by=judged_by))
+            progress = _Progress(report, f"{system.name}, seed {seed}", len(found), len(systems) * len(seeds))
             if not path.exists():
-                ends: dict[int, float] = {}
-
-                def step(
-                    at: float, _: float, words: str,
-                    ends: dict[int, float] = ends, done: int = done, steps: int = steps, about: str = about,
-                ) -> None:  # fmt: skip
-                    ends.setdefault(int(at), time.monotonic())
-                    report(done + at / steps, runs, f"{about}: {words}")
-
-                _, folder = pretrain(store, videos, codebook, own, device, step)
+                _, folder = pretrain(store, videos, codebook, own, device, progress.step)
                 trained = load_trained(store, name, codebook, device)
                 figures = evaluate(trained, *materials, truth, lambda *_: None, best=best)
+                parameters = json.loads((folder / "card.json").read_text())["trained_parameters"]
+                by_name = {name: dataclasses.asdict(figure) for name, figure in figures.items()}
+                tokens = round(steps * cost.tokens)
                 run = ComparedRun(
-                    system.name,
-                    seed,
-                    steps,
-                    round(steps * cost.tokens),
-                    _seconds(ends, steps),
-                    json.loads((folder / "card.json").read_text())["trained_parameters"],
-                    {name: dataclasses.asdict(figure) for name, figure in figures.items()},
+                    system.name, seed, steps, tokens, progress.seconds(steps), parameters, by_name
                 )
                 write_whole(path, canonical_json(run).encode())
                 if name not in keep:
                     store.remove_model(name)
             found.append(ComparedRun(**json.loads(path.read_text())))
-            report(done + 1, runs, about)
+            progress.done()
     return found
 
 
-def _seconds(ends: dict[int, float], steps: int) -> float:
-    """The seconds of all steps, by those that this process made: the ends of each, but the last with its evaluation."""
-    made = sorted(ends)[:-1] if len(ends) > 2 else sorted(ends)
-    if len(made) < 2:
-        return 0.0
-    return (ends[made[-1]] - ends[made[0]]) / (made[-1] - made[0]) * steps
+class _Progress:
+    """The part of a run in a comparison's progress, counted in runs; and when each of its steps ended."""
+
+    def __init__(self, report: Report, about: str, before: int, runs: int):
+        self._report, self._about, self._before, self._runs = report, about, before, runs
+        self._ends: dict[int, float] = {}
+
+    def step(self, step: float, steps: float, words: str) -> None:
+        self._ends.setdefault(int(step), time.monotonic())
+        self._report(self._before + step / steps, self._runs, f"{self._about}: {words}")
+
+    def done(self) -> None:
+        self._report(self._before + 1, self._runs, self._about)
+
+    def seconds(self, steps: int) -> float:
+        """The seconds of so many steps, by those that this process made; the last one ends with an evaluation."""
+        made = sorted(self._ends)[:-1] if len(self._ends) > 2 else sorted(self._ends)
+        if len(made) < 2:
+            return 0.0
+        return (self._ends[made[-1]] - self._ends[made[0]]) / (made[-1] - made[0]) * steps

@@ -123,9 +123,7 @@ def lines(runs: Sequence[ComparedRun]) -> list[str]:
     found = [f"{'':{QUESTION_WIDTH}}{head}" + "".join(f"{name:>{CELL_WIDTH}}" for name in systems)]
     for row in rows(runs):
         beside = "".join(f"{_share(value):>{NUMBER_WIDTH}}" for value in (row.chance, row.counts, row.limit))
-        cells = "".join(
-            f"{cell_words(row, row.cells.get(system)):>{CELL_WIDTH}}" for system in systems
-        )
+        cells = "".join(f"{cell_words(row, row.cells.get(system)):>{CELL_WIDTH}}" for system in systems)
         found.append(f"{row.words:{QUESTION_WIDTH}}{beside}{cells}")
     for words, key in (
         ("parameters trained", "parameters"),

@@ -49,9 +49,7 @@ def figures(store: Store, rate: float, seed: int) -> tuple[dict[str, float], flo
         for part in train_and_held_out(store, videos, codebook)
     ]
     trained = load_trained(store, name, codebook, "cpu")
-    truth = dataclasses.replace(
-        read_truth(TRUTH), held_out=frozenset(m.video.video for m in parts[1])
-    )
+    truth = dataclasses.replace(read_truth(TRUTH), held_out=frozenset(m.video.video for m in parts[1]))
     found = evaluate(trained, *parts, truth, lambda *_: None)
     return {figure: f.value for figure, f in found.items()}, spent
 

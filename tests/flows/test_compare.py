@@ -1,0 +1,60 @@
+"""`videobert compare`: a table, a page, JSON; and what is refused before any work begins."""
+
+import json
+
+import pytest
+from command import run_inside
+from tiny_store import add, finish, paint
+
+from flows.compare import named
+from multimodal.catalogue import Catalogue
+from multimodal.store import InputError, Store
+from multimodal.systems import SYSTEMS
+
+SAID = ["chop the carrot", "wash the egg"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    """Three videos, one of them held out."""
+    folder = tmp_path_factory.mktemp("store")
+    made = Store(folder / "store")
+    with Catalogue(made.catalogue) as catalogue:
+        for name, clips in (("a", [0, 1] * 3), ("b", [1, 2] * 3)):
+            add(made, catalogue, paint(folder / f"{name}.mp4", clips), clips, SAID)
+        kept = add(made, catalogue, paint(folder / "kept.mp4", [0, 2, 1, 3]), [0, 2, 1, 3], SAID)
+        finish(made, catalogue, [kept])
+        catalogue.set_current("codebook", catalogue.current("model_codebook"))
+    return made
+
+
+def test_a_comparison_from_the_command_line(home, store, weights_or_skip):
+    weights_or_skip("minilm-l6")
+    call = ("compare", "video", "spanbert", "--store", store.root, "--text-start", "none", "--seeds", 1)
+    first = home.run(*call, "--tokens", 400, "--json")
+    assert first.returncode == 0, first.stderr
+    document = json.loads(first.stdout)
+    assert [run["system"] for run in document["runs"]] == ["videobert", "spanbert"]
+    assert all(run["figures"]["next_token"]["n"] for run in document["runs"])
+    page = store.comparison_page.read_text()
+    assert document["page"] == str(store.comparison_page) and "spanbert" in page and "400 tokens" in page
+    again = home.run(*call, "--tokens", 400)
+    assert again.returncode == 0, again.stderr
+    (head, *lines, last) = again.stdout.splitlines()
+    assert head.split() == ["chance", "counts", "limit", "videobert", "spanbert"]
+    assert any(line.startswith("next clip") for line in lines) and last == f"Page: {store.comparison_page}"
+    with Catalogue(store.catalogue) as catalogue:
+        assert catalogue.current("model") == "m", "the model in use is another matter"
+    assert [folder.name for folder in (store.root / "models").iterdir()] == ["m"]
+
+
+def test_names_may_be_beginnings_and_none_means_all():
+    assert [row.name for row in named(["video", "STRUCT", "videobert"])] == ["videobert", "structbert"]
+    assert named([]) == list(SYSTEMS.values())
+    with pytest.raises(InputError, match="--system gpt"):
+        named(["gpt"])
+
+
+def test_a_store_that_is_not_there_is_refused(tmp_path, capsys):
+    ended = run_inside(capsys, "compare", "--store", tmp_path / "nothing")
+    assert ended.returncode == 2 and str(tmp_path / "nothing") in ended.stderr
