@@ -1,4 +1,4 @@
-"""Audio decoding: a file's audio track as mono samples at 16 kHz, on the container's own timeline."""
+"""Audio decoding: a file's audio track as mono samples at 16 kHz, by the file's own clock."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from av.codec.codec import UnknownCodecError
 from av.stream import Discard
 
+from speech.channels import HeardChannel
 from speech.errors import SpeechError
 from speech.resampling import LONGEST_AUDIO, SAMPLE_RATE, TimelineResampler
 
@@ -23,29 +24,55 @@ EARLY_END_TOLERANCE = 0.5
 # second or two.
 DEAD_SECONDS = 5.0
 PIECE_SECONDS = 60.0
+HOLE_EDGE = 1.0
+"""Seconds by which a track may end before a hole of the file and go on after it."""
 DURATION_TAG = re.compile(r"(\d{1,5}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 # Formats that hold their own data. Playlists and scripts that name other files or addresses are not among them.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,ogg,wav,w64,mp3,flac,aac,asf,aiff,caf,amr"
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,ogg,asf,mxf,dv,"
+    "wav,w64,mp3,flac,aac,ac3,eac3,aiff,caf,amr"
+)
 # Only these are decoded, as in `vision.media`. The decoders of pictures are not even opened.
 CODECS = frozenset(
-    """aac mp1 mp2 mp3 opus vorbis flac alac ac3 eac3 wmav1 wmav2 amr_nb amr_wb
-    pcm_s16le pcm_s16be pcm_s24le pcm_s32le pcm_f32le pcm_u8 pcm_alaw pcm_mulaw""".split()
+    """aac mp1 mp2 mp3 opus vorbis flac alac ac3 eac3 dts truehd mlp wmav1 wmav2 wmapro amr_nb amr_wb speex gsm gsm_ms
+    adpcm_ms adpcm_ima_wav adpcm_ima_qt s302m pcm_s16le pcm_s16be pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be
+    pcm_f64le pcm_u8 pcm_s8 pcm_alaw pcm_mulaw pcm_dvd pcm_bluray""".split()
 )
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How time stamps become seconds from the file's start: `vision.clock.Clock` for sound."""
+
+    origin: float = 0.0
+    leaps: tuple[tuple[int, float], ...] = ()
+    holes: tuple[tuple[float, float], ...] = ()
+    end: float | None = None
+
+    def correct(self, packet: av.Packet) -> None:
+        """Puts the packet's stamps onto the clock; so the frames that are decoded from it are on it too."""
+        leapt = [seconds for place, seconds in self.leaps if packet.pos is not None and packet.pos >= place]
+        shift = (leapt[-1] if leapt else 0.0) - self.origin
+        if shift and packet.time_base:
+            ticks = round(shift / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks
 
 
 @dataclass(frozen=True, eq=False)
 class Audio:
     """Mono audio.
 
-    `samples`: float32 [n] in [-1, 1) at 16 kHz. `start`: the time of the first sample, in seconds on the container's
-    timeline. `problems`: what is wrong with the file, one sentence each. `declared_seconds`: how long the file says
-    that the track is, None where it does not say.
+    `samples`: float32 [n] in [-1, 1) at 16 kHz. `start`: the time of the first sample, in seconds from the file's start.
+    `problems`: what is wrong with the file, one sentence each. `declared_seconds`: how long the file says that the track
+    is, None where it does not say. `notes`: what of the track is heard, where that is not all.
     """
 
     samples: np.ndarray
     start: float
     problems: tuple[str, ...] = ()
     declared_seconds: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -60,17 +87,21 @@ def read(path: str | Path, *, stream: int | None = None) -> Audio:
     """A whole audio track in memory; see `pieces`."""
     parts = list(pieces(path, stream=stream))
     samples = np.concatenate([part.samples for part in parts])
-    return Audio(samples, parts[0].start, parts[-1].problems, parts[-1].declared_seconds)
+    last = parts[-1]
+    return Audio(samples, parts[0].start, last.problems, last.declared_seconds, last.notes)
 
 
-def pieces(path: str | Path, *, stream: int | None = None, seconds: float = PIECE_SECONDS) -> Iterator[Audio]:
+def pieces(
+    path: str | Path, *, stream: int | None = None, seconds: float = PIECE_SECONDS, clock: Clock = Clock()
+) -> Iterator[Audio]:
     """Decodes one audio track, `seconds` at a time; each piece starts where the one before ends.
 
     `stream` is the track's index among all streams of the container; None takes the one that FFmpeg prefers. Samples
     are those of openai-whisper's own loader (16-bit mono from FFmpeg's resampler), but the track's start time is kept
-    and gaps between packets are filled with silence, so that a sample's time is `start + index / 16000`. Packets that
-    cannot be decoded are silence. The last piece holds the problems. Raises SpeechError where there is no such track or
-    nothing of it can be decoded.
+    and gaps between packets are filled with silence, so that a sample's time is `start + index / 16000`. Where its channels
+    cancel, or one is the centre of several, one is heard (`speech.channels`). Packets that cannot be decoded are silence.
+    `clock` turns time stamps into seconds from the file's start. The last piece holds problems and notes. Raises SpeechError
+    where there is no such track or nothing of it can be decoded.
     """
     path = Path(path)
     try:
@@ -97,7 +128,7 @@ def pieces(path: str | Path, *, stream: int | None = None, seconds: float = PIEC
         for other in container.streams:
             if other.index != track.index and _own_end(track) is not None:
                 other.discard = Discard.all
-        yield from _decode(container, track, path.name, round(seconds * SAMPLE_RATE))
+        yield from _decode(container, track, path.name, round(seconds * SAMPLE_RATE), clock)
 
 
 @cache
@@ -129,9 +160,12 @@ def _track(container, stream: int | None, name: str):
     return tracks[stream]
 
 
-def _decode(container, track, name: str, size: int) -> Iterator[Audio]:
-    resampler = TimelineResampler(_start_time(track), _declared_end(container, track))
-    problems = []
+def _decode(container, track, name: str, size: int, clock: Clock) -> Iterator[Audio]:
+    declared_end = clock.end
+    if declared_end is None and (declared_end := _declared_end(container, track)) is not None:
+        declared_end -= clock.origin
+    resampler = TimelineResampler(_start_time(track) - clock.origin, declared_end)
+    channel, problems = HeardChannel(), []
     damaged = packets = given = 0
     others_end = 0.0
 
@@ -140,10 +174,11 @@ def _decode(container, track, name: str, size: int) -> Iterator[Audio]:
         start = resampler.start + given / SAMPLE_RATE
         given += len(samples)
         declared = None if resampler.declared_end is None else resampler.declared_end - resampler.start
-        return Audio(samples, start, tuple(problems), declared)
+        return Audio(samples, start, tuple(problems), declared, tuple(filter(None, [channel.note])))
 
     try:
         for packet in container.demux():
+            clock.correct(packet)
             if packet.stream.index != track.index:
                 if packet.pts is not None:
                     end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -156,7 +191,7 @@ def _decode(container, track, name: str, size: int) -> Iterator[Audio]:
                 # The next frame's time stamp shows how much is missing; silence takes its place.
                 damaged += 1
                 continue
-            for frame in frames:
+            for frame in (ready for frame in frames for ready in channel.add(frame)):
                 resampler.add(frame)
             # The last piece carries the problems, so the newest samples wait until it is known whether more follow.
             while resampler.waiting > size:
@@ -166,6 +201,8 @@ def _decode(container, track, name: str, size: int) -> Iterator[Audio]:
                 break
     except av.error.FFmpegError as error:
         problems.append(f"the file breaks off at {resampler.end:.2f} s of its sound ({_reason(error)})")
+    for frame in channel.finish():
+        resampler.add(frame)
     resampler.finish()
     while resampler.waiting > size:
         yield piece(resampler.take(size))
@@ -175,15 +212,25 @@ def _decode(container, track, name: str, size: int) -> Iterator[Audio]:
     if damaged:
         problems.append(f"{damaged} of {packets} sound packets are damaged and are heard as silence")
     problems.extend(resampler.problems)
-    problems.extend(_missing(resampler, others_end))
+    problems.extend(_missing(resampler, others_end, clock.holes))
     yield piece(last, problems)
 
 
-def _missing(resampler: TimelineResampler, others_end: float) -> Iterator[str]:
-    """What of the track is missing, one sentence each. `others_end`: when the other streams end, in seconds, if read."""
-    if resampler.gaps:
-        first, total = resampler.gaps[0][0], sum(seconds for _, seconds in resampler.gaps)
-        places = f" ({len(resampler.gaps)} places)" if len(resampler.gaps) > 1 else ""
+def _missing(
+    resampler: TimelineResampler, others_end: float, holes: Sequence[tuple[float, float]]
+) -> Iterator[str]:
+    """What of the track is missing, one sentence each. `others_end`: when the other streams end, in seconds, if read.
+
+    `holes` of the whole file are known already.
+    """
+    gaps = [
+        (start, seconds)
+        for start, seconds in resampler.gaps
+        if not any(begin - HOLE_EDGE <= start and start + seconds <= end + HOLE_EDGE for begin, end in holes)
+    ]
+    if gaps:
+        first, total = gaps[0][0], sum(seconds for _, seconds in gaps)
+        places = f" ({len(gaps)} places)" if len(gaps) > 1 else ""
         yield f"{total:.1f} s of the sound are missing from {first:.2f} s on{places}: the file holds none there"
     end, declared = resampler.end, resampler.declared_end
     # Where only the file as a whole declares an end, that of its longest stream, a track that ends before the others is

@@ -1,4 +1,4 @@
-"""Resampling to 16 kHz mono on the container's timeline: each frame at its time stamp, silence in the gaps."""
+"""Resampling to 16 kHz mono from the file's start: each frame at its time stamp, silence in the gaps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ZeroRuns:
 class TimelineResampler:
     """Decoded frames as 16 kHz mono samples, each at the time of its stamp.
 
-    `start`: the time of the first sample, in seconds on the container's timeline. `declared_end`: when the file says
+    `start`: the time of the first sample, in seconds from the file's start. `declared_end`: when the file says
     that the track ends, None where it does not say. `gaps`: (time, length) in seconds of the silence that was put in
     where at least GAP_SECONDS were missing. `problems`: one sentence each. `waiting`: the number of samples that can be
     taken. `zero_runs`: of the samples taken.

@@ -34,7 +34,7 @@ def _in_order(items: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Word:
-    """`start` and `end` in seconds on the container's timeline, [start, end); `probability` None if unknown."""
+    """`start` and `end` in seconds from the file's start, [start, end); `probability` None if unknown."""
 
     start: Seconds
     end: Seconds
@@ -44,7 +44,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Neighbouring words. `start` of the first and `end` of the last, in seconds on the container's timeline."""
+    """Neighbouring words. `start` of the first and `end` of the last, in seconds from the file's start."""
 
     start: Seconds
     end: Seconds

@@ -34,7 +34,7 @@ def transcribe(
     progress: Callable[[float, float], None] | None = None,
     window: float = WINDOW_SECONDS,
 ) -> Transcript:
-    """The transcript of `audio`, whole or in pieces that follow each other, on the container's timeline.
+    """The transcript of `audio`, whole or in pieces that follow each other, from the file's start.
 
     The audio is read in windows of about `window` seconds, so that memory does not grow with its length, and cut at
     silences into chunks of at most 30 s. Each chunk is decoded without the text before it. `progress` is called with
@@ -69,7 +69,7 @@ def transcribe(
 class _Transcribed:
     """The result for the audio so far, or for one window.
 
-    `words`: with times on the container's timeline. `problems`: those of the audio. `seconds`: its length. `chunks`:
+    `words`: with times from the file's start. `problems`: those of the audio. `seconds`: its length. `chunks`:
     how many were decoded. `silent`: how many of these held no words. `looped`: words dropped from hallucination loops.
     `unspoken`: sentences dropped that nobody speaks.
     """
@@ -136,7 +136,7 @@ def _within_speech(word: Word, speech: Sequence[Segment]) -> Word:
 
 
 def _on_timeline(words: Sequence[Word], audio: Audio) -> list[Word]:
-    """Words in seconds from the first sample, shifted to the container's timeline and rounded to milliseconds.
+    """Words in seconds from the first sample, shifted to the file's clock and rounded to milliseconds.
 
     The times are within the audio and in order: cutting to speech segments may have moved a start before the end of the
     word before.

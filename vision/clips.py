@@ -34,7 +34,7 @@ TIME_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Clip:
-    """`frames`: uint8 [30, side, side, 3], RGB. `start`: seconds on the container's timeline.
+    """`frames`: uint8 [30, side, side, 3], RGB. `start`: seconds from the file's start.
 
     `repeated` of the frames stand in for frames that are past the end or cannot be decoded.
     """

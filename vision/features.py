@@ -92,7 +92,7 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Features:
-    """`values`: float16 [n, backbone.features], a row a clip. `starts`: float64 [n], seconds on the container's timeline."""
+    """`values`: float16 [n, backbone.features], a row a clip. `starts`: float64 [n], seconds from the file's start."""
 
     values: np.ndarray
     starts: np.ndarray

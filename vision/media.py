@@ -7,6 +7,7 @@ untrusted: FFmpeg is given no protocol but `file`, and no demuxer or decoder bes
 from __future__ import annotations
 
 import os
+import re
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,14 +19,20 @@ from av.codec.codec import UnknownCodecError
 from av.container import InputContainer
 from av.stream import Disposition
 
+from vision.clock import Clock, clock_of_header, clock_of_packets
 from vision.errors import MediaError
 
-CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "flv", "ogg", "asf"})
-SOUND_CONTAINERS = frozenset({"wav", "mp3", "flac", "aac"})
-_VIDEO = """h264 hevc av1 vp8 vp9 mpeg1video mpeg2video mpeg4 msmpeg4v3 h263 flv1 theora wmv2 wmv3 vc1
-    mjpeg prores"""
-_AUDIO = """aac mp1 mp2 mp3 opus vorbis flac alac ac3 eac3 wmav1 wmav2 amr_nb amr_wb
-    pcm_s16le pcm_s16be pcm_s24le pcm_s32le pcm_f32le pcm_u8 pcm_alaw pcm_mulaw"""
+# Admitted is what cameras, recorders, web sites and archives write, decoded by FFmpeg itself (AV1: by dav1d) from one file
+# without asking for another. Codecs of games and of single old programs are left out.
+CONTAINERS = frozenset(
+    {"mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "flv", "ogg", "asf", "mxf", "dv"}
+)
+SOUND_CONTAINERS = frozenset({"wav", "w64", "mp3", "flac", "aac", "ac3", "eac3", "aiff", "caf", "amr"})
+_VIDEO = """h264 hevc av1 vp8 vp9 mpeg1video mpeg2video mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4v3 h263 h263p flv1 theora wmv1 wmv2
+    wmv3 vc1 mjpeg prores ffv1 huffyuv ffvhuff dvvideo dnxhd jpeg2000 utvideo v210 rawvideo cinepak svq1 svq3 qtrle"""
+_AUDIO = """aac mp1 mp2 mp3 opus vorbis flac alac ac3 eac3 dts truehd mlp wmav1 wmav2 wmapro amr_nb amr_wb speex gsm gsm_ms
+    adpcm_ms adpcm_ima_wav adpcm_ima_qt s302m pcm_s16le pcm_s16be pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be
+    pcm_f64le pcm_u8 pcm_s8 pcm_alaw pcm_mulaw pcm_dvd pcm_bluray"""
 VIDEO_CODECS, AUDIO_CODECS = frozenset(_VIDEO.split()), frozenset(_AUDIO.split())
 MAX_BOXES = 1000
 """MP4 boxes that are read in search of the index; a hostile file could hold millions of empty ones."""
@@ -42,8 +49,8 @@ class VideoStream:
 
     `rotation`: degrees counter-clockwise by which a decoded frame is turned for display.
     `pixel_aspect`: width / height of a pixel.
-    `start` and `duration`: seconds on the container's timeline. The duration is the declared one, or the span of the
-    packets where the file declares none.
+    `start` and `duration`: seconds from the file's start. The duration is the declared one, or the span of the packets
+    where the file declares none.
     `streams`: the number of video streams in the file.
     """
 
@@ -69,27 +76,51 @@ class VideoStream:
 
 @dataclass(frozen=True)
 class AudioStream:
-    """The audio stream that is read. `start` and `duration`: seconds on the container's timeline. `rate`: Hz."""
+    """A sound track. `start` and `duration`: seconds from the file's start. `rate`: Hz.
+
+    `number`: its place among the file's sound tracks, from 1, as players count. `language`: the code in the file, empty
+    where there is none. `title`: the name in the file. `admitted`: whether its codec is decoded.
+    """
 
     index: int
+    number: int
     codec: str
     start: float
     duration: float
     rate: int
     channels: int
+    language: str = ""
+    title: str = ""
+    admitted: bool = True
+
+    def __str__(self) -> str:
+        about = ", ".join(part for part in (self.language, self.codec, self.title) if part)
+        return f"sound track {self.number} ({about})"
 
 
 @dataclass(frozen=True)
 class Media:
-    """An admitted file. `notes`: a sentence for each thing in it that is not used."""
+    """An admitted file. `notes`: a sentence for each thing in it that is not used.
+
+    `sounds`: the sound tracks, the one that players choose first; those of other programmes are left out.
+    `no_picture`: why its picture cannot be used, empty where it has none or it can. `clock`: how its time stamps become the
+    seconds that all times are in.
+    """
 
     path: Path
     container: str
     start: float
     duration: float
     video: VideoStream | None
-    audio: AudioStream | None
+    sounds: tuple[AudioStream, ...] = ()
     notes: tuple[str, ...] = ()
+    no_picture: str = ""
+    clock: Clock = Clock()
+
+    @property
+    def audio(self) -> AudioStream | None:
+        """The first sound track that can be decoded."""
+        return next((sound for sound in self.sounds if sound.admitted), None)
 
 
 def probe(path: Path | str) -> Media:
@@ -103,17 +134,63 @@ def probe(path: Path | str) -> Media:
     with open_container(path) as container:
         notes: list[str] = []
         pictures = [stream for stream in container.streams.video if not _is_attached(stream)]
-        start = 0.0 if container.start_time is None else container.start_time / av.time_base
-        declared = None if container.duration is None else container.duration / av.time_base
-        if declared is None or declared <= 0:
-            declared = _span(path) - start
+        shown = _shown(container, pictures)
+        tracks = _tracks(container, shown)
+        clock = clock_of_header(container, path)
+        if clock is None:
+            # Reading packets moves a container on: this is an opening of its own.
+            with open_container(path) as again:
+                read = [again.streams[stream.index] for stream in (shown, *tracks) if stream is not None]
+                clock = clock_of_packets(again, read)
+        start = 0.0 if container.start_time is None else container.start_time / av.time_base - clock.origin
+        start = 0.0 if clock.leaps else round(start, 6)
+        declared = clock.end - start if clock.end is not None else container.duration / av.time_base
         if not 0 <= declared <= MAX_SECONDS:
             raise MediaError(f"{path.name}: lasts {declared:.0f} s: at most {MAX_SECONDS:.0f} s are admitted")
-        audio = _audio(container, start, declared, notes)
-        video = _video(container, path, pictures, start, declared, notes) if pictures else None
-        if video is None and audio is None:
-            raise MediaError(f"{path.name}: {'; '.join(notes) or 'holds neither picture nor sound'}")
-        return Media(path, container.format.name, start, declared, video, audio, tuple(notes))
+        notes += [f"nothing was recorded from {begin:.1f} s to {end:.1f} s" for begin, end in clock.holes]
+        if clock.leaps:
+            notes.append(f"{len(clock.leaps) + 1} recordings one after the other: their times go on")
+        whole = _Span(start, start + declared, clock)
+        sounds = tuple(_sound(container, stream, whole) for stream in tracks)
+        video, no_picture = None, ""
+        try:
+            video = _video(container, path, shown, pictures, whole, notes) if shown else None
+        except MediaError as error:
+            # Its sound can be heard all the same.
+            no_picture = str(error).removeprefix(f"{path.name}: ")
+        if video is None and not any(sound.admitted for sound in sounds):
+            refused = [f"audio codec {sound.codec} is not admitted" for sound in sounds[:1]]
+            reasons = [*filter(None, [no_picture]), *refused]
+            raise MediaError(f"{path.name}: {'; '.join(reasons) or 'holds neither picture nor sound'}")
+        return Media(
+            path, container.format.name, start, declared, video, sounds, tuple(notes), no_picture, clock
+        )
+
+
+@dataclass(frozen=True)
+class _Span:
+    """When the file begins and ends, in seconds on its clock."""
+
+    start: float
+    end: float
+    clock: Clock
+
+    def of(self, stream: av.VideoStream | av.AudioStream) -> tuple[float, float]:
+        """When a stream begins, and its duration, by its header or, in Matroska, by a tag; else up to the file's end."""
+        if self.clock.leaps:  # a header is about one of the recordings
+            return self.start, self.end - self.start
+        known = stream.start_time is not None
+        start = float(stream.start_time * stream.time_base) - self.clock.origin if known else self.start
+        if self.clock.end is not None:
+            return start, max(self.end - start, 0.0)
+        if stream.duration is not None:
+            return start, float(stream.duration * stream.time_base)
+        tag = stream.metadata.get("DURATION", "").split(":", 2)  # the end as hours:minutes:seconds
+        try:
+            hours, minutes, seconds = int(tag[0]), int(tag[1]), float(tag[2])
+        except (ValueError, IndexError):
+            return start, max(self.end - start, 0.0)
+        return start, hours * 3600 + minutes * 60 + seconds - self.clock.origin - start
 
 
 def _is_attached(stream: av.VideoStream) -> bool:
@@ -122,18 +199,21 @@ def _is_attached(stream: av.VideoStream) -> bool:
     return bool(Disposition(stream.disposition) & attached)
 
 
+def _shown(container: InputContainer, pictures: list[av.VideoStream]) -> av.VideoStream | None:
+    """The picture that is shown by default."""
+    stream = container.streams.best("video")
+    return stream if stream in pictures else next(iter(pictures), None)
+
+
 def _video(
     container: InputContainer,
     path: Path,
+    stream: av.VideoStream,
     pictures: list[av.VideoStream],
-    start: float,
-    declared: float,
+    whole: _Span,
     notes: list[str],
 ) -> VideoStream:
-    """The picture that is shown by default. Raises MediaError where its codec, size or shape is not admitted."""
-    stream = container.streams.best("video")
-    if stream not in pictures:
-        stream = pictures[0]
+    """The picture `stream`. Raises MediaError where its codec, size or shape is not admitted."""
     if len(pictures) > 1:
         notes.append(f"{len(pictures)} video streams: stream {stream.index} is used")
     codec = _codec_name(stream)
@@ -150,7 +230,7 @@ def _video(
     frame = _first_frame(container, stream)
     if frame is None:
         notes.append(f"no picture in the first {MAX_PACKETS_TO_FIRST_FRAME} packets can be decoded")
-    own_start = start if stream.start_time is None else float(stream.start_time * stream.time_base)
+    own_start, duration = whole.of(stream)
     found = VideoStream(
         index=stream.index,
         codec=codec,
@@ -159,7 +239,7 @@ def _video(
         rotation=0 if frame is None else frame.rotation % 360,
         pixel_aspect=float(stream.sample_aspect_ratio or 1),
         start=own_start,
-        duration=_duration(stream, own_start, start + declared),
+        duration=duration,
         frames=stream.frames or None,
         average_rate=float(stream.average_rate) if stream.average_rate else None,
         pixel_format=str(context.pix_fmt),
@@ -174,42 +254,48 @@ def _video(
     return found
 
 
-def _audio(container: InputContainer, start: float, declared: float, notes: list[str]) -> AudioStream | None:
-    """The sound that is played by default, or None; a codec that is not admitted is noted, not an error."""
-    stream = container.streams.best("audio")
-    if stream is None:
-        return None
-    codec = _codec_name(stream)
-    if codec not in AUDIO_CODECS:
-        notes.append(f"audio codec {codec} is not admitted: the sound is left aside")
-        return None
-    if len(container.streams.audio) > 1:
-        notes.append(f"{len(container.streams.audio)} audio streams: stream {stream.index} is used")
-    own_start = start if stream.start_time is None else float(stream.start_time * stream.time_base)
+def _tracks(container: InputContainer, picture: av.VideoStream | None) -> list[av.AudioStream]:
+    """The sound tracks in the order in which they are to be tried.
+
+    The first is that which FFmpeg plays with the picture. Then follow those that the file calls its default, then the
+    others, and last those of comments and of descriptions for the blind. In a transport stream of several programmes
+    FFmpeg's choice alone is certain to belong to the picture.
+    """
+    played = container.streams.best("audio", related=picture) if picture else container.streams.best("audio")
+    if container.format.name == "mpegts" and len(container.streams.video) > 1 and played is not None:
+        return [played]
+
+    def rank(stream: av.AudioStream) -> tuple:
+        disposition = Disposition(stream.disposition)
+        aside = disposition & (Disposition.comment | Disposition.visual_impaired | Disposition.descriptions)
+        return bool(aside), stream != played, not disposition & Disposition.default, stream.index
+
+    return sorted(container.streams.audio, key=rank)
+
+
+def _sound(container: InputContainer, stream: av.AudioStream, whole: _Span) -> AudioStream:
+    codec, context, language = _codec_name(stream), stream.codec_context, stream.metadata.get("language", "")
     return AudioStream(
         stream.index,
+        container.streams.audio.index(stream) + 1,
         codec,
-        own_start,
-        _duration(stream, own_start, start + declared),
-        stream.codec_context.sample_rate,
-        stream.codec_context.channels,
+        *whole.of(stream),
+        rate=context.sample_rate if context else 0,
+        channels=context.channels if context else 0,
+        language="" if language == "und" else language,
+        title=_title(stream),
+        admitted=codec in AUDIO_CODECS,
     )
+
+
+def _title(stream: av.AudioStream) -> str:
+    """The name that the file gives a track; those that programs put in by themselves are none."""
+    title = stream.metadata.get("title") or stream.metadata.get("handler_name", "")
+    return "" if re.search(r"handler|handle|gpac|mainconcept|core media|apple|iso media", title, re.I) else title
 
 
 def _codec_name(stream: av.VideoStream | av.AudioStream) -> str:
     return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
-
-
-def _duration(stream: av.VideoStream | av.AudioStream, start: float, end: float) -> float:
-    """Seconds that the stream lasts by its header or, in Matroska, by a tag; else up to the container's end."""
-    if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
-    tag = stream.metadata.get("DURATION", "").split(":", 2)  # the end as hours:minutes:seconds
-    try:
-        hours, minutes, seconds = int(tag[0]), int(tag[1]), float(tag[2])
-    except (ValueError, IndexError):
-        return max(end - start, 0.0)
-    return hours * 3600 + minutes * 60 + seconds - start
 
 
 def _first_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
@@ -230,19 +316,6 @@ def _first_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoF
     except av.FFmpegError:
         return None
     return None
-
-
-def _span(path: Path) -> float:
-    """The second at which the last packet of any stream ends. Every packet is read, none is decoded."""
-    end = 0.0
-    with open_container(path) as container:
-        try:
-            for packet in container.demux(*container.streams.video, *container.streams.audio):
-                if packet.pts is not None:
-                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        except av.FFmpegError:
-            return end
-    return end
 
 
 def open_container(path: Path) -> InputContainer:

@@ -6,7 +6,7 @@ wait for them.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,8 @@ def read_clips(
     """Yields the clips of a video one by one, in constant memory, and returns a ReadReport.
 
     `reader` is one of READERS. PyAV takes over where decord cannot read a file; the report names the reader that did.
-    A clip of which more than half the frames cannot be decoded is left out and reported.
+    A clip of which more than half the frames cannot be decoded is left out and reported. A clip of which more than half
+    lies where nothing was recorded is left out.
     Raises MediaError for an unknown reader, and where there is no picture or none of it can be decoded.
     """
     from vision.frames import PyAVFrames, open_frames
@@ -54,6 +55,8 @@ def read_clips(
     starts = clip_starts(float(timeline.times[0]), timeline.end)
     # The frame on display at a time is the last one whose time stamp is not later.
     times_NT = frame_times(starts)
+    recorded_N = ~(_in_holes(times_NT, media.clock.holes).mean(1) > 0.5)
+    starts, times_NT = starts[recorded_N], times_NT[recorded_N]
     indices_NT = np.searchsorted(timeline.times, times_NT + TIME_TOLERANCE, side="right") - 1
     frames = open_frames(media, timeline, side, reader, indices_NT)
     skipped: list[float] = []
@@ -86,6 +89,12 @@ def read_clips(
         *_shortfall(media, timeline, end),
     )
     return ReadReport(clips, end - float(timeline.times[0]), media.video.duration, problems, frames.name)
+
+
+def _in_holes(times_NT: np.ndarray, holes: Sequence[tuple[float, float]]) -> np.ndarray:
+    """bool [N, T]: the instants at which nothing was recorded, so that no frame of before may stand in."""
+    inside = [(times_NT >= start) & (times_NT < end) for start, end in holes]
+    return np.any(inside, axis=0) if inside else np.zeros(times_NT.shape, bool)
 
 
 def _damage(seconds: list[float]) -> Iterator[str]:

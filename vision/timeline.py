@@ -1,6 +1,6 @@
 """Timelines: when each frame of a video is shown, by its packets' time stamps; and the decoding of frames in that order.
 
-Seconds are those of the container's own timeline.
+Seconds are from the file's start, by its clock.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
+from vision.clock import Clock
 from vision.errors import MediaError
 from vision.media import MAX_FRAMES, MAX_SECONDS, Media, VideoStream, open_container
 
@@ -23,7 +24,7 @@ GAP_SECONDS = 0.5
 class Timeline:
     """When each frame is shown.
 
-    `times`: float64 [n], ascending seconds on the container's timeline. `end`: the second at which the last frame ends.
+    `times`: float64 [n], ascending seconds from the file's start. `end`: the second at which the last frame ends.
     `file_end`: the second at which the last packet of any stream ends.
     `is_regular`: False where a reader that counts or skips packets would give other frames unnoticed: hidden packets,
     absent time stamps, a first packet that is no key frame, gaps.
@@ -52,6 +53,7 @@ def read_timeline(media: Media) -> Timeline:
             for packet in container.demux(picture, *container.streams.audio):
                 if packet.size == 0:  # the flush at the end
                     continue
+                media.clock.correct(packet)
                 if packet.pts is not None:
                     file_end = max(file_end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                 if packet.stream.index != picture.index:
@@ -81,7 +83,7 @@ def read_timeline(media: Media) -> Timeline:
         np.unique(ticks) * time_base,
         float(ticks[-1] * time_base + last_duration),
         file_end,
-        is_regular and not gaps.any(),
+        is_regular and not gaps.any() and media.clock == Clock(),
     )
     return _within_limits(media, timeline)
 
@@ -130,8 +132,9 @@ def decode(
         context = stream.codec_context
         # One thread: with more, frames come out later than their packets went in, and a damaged one cannot be placed.
         context.thread_count = 1
-        if start is not None:
-            container.seek(int(start / stream.time_base), stream=stream, backward=True)
+        # A time may occur twice where the clock leaps, so there is no seeking then.
+        if start is not None and not media.clock.leaps:
+            container.seek(int((start + media.clock.origin) / stream.time_base), stream=stream, backward=True)
         # Times came from the packets' integer stamps, so rounding gives these back exactly.
         stamps = None if wanted is None else {round(time / stream.time_base) for time in wanted}
         packets, shown = container.demux(stream), float("-inf")
@@ -142,6 +145,7 @@ def decode(
                 return
             if packet is None:
                 return
+            media.clock.correct(packet)
             if stamps is not None:
                 # NONREF skips the packet only where no other frame is predicted from it.
                 is_wanted = packet.pts is None or packet.pts in stamps
