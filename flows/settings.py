@@ -79,6 +79,10 @@ class Settings:
         sets=to("ingest.language"),
         choices=options.language_codes,
     )
+    audio_track: Annotated[str | None, SPEECH_AND_PICTURE] = option(
+        "Sound track that is heard, by its number from 1 on or its language, e.g. deu; the first with speech where not given.",
+        sets=to("ingest.audio_track"),
+    )
     captions: Annotated[bool | None, SPEECH_AND_PICTURE] = option(
         "Take a .vtt or .srt file beside a video in place of Whisper.", sets=to("ingest.captions")
     )

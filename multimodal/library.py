@@ -23,7 +23,8 @@ from speech.languages import LANGUAGES
 from speech.sentences import Transcript
 
 SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .ogv .3gp .mp3 .m4a .wav .flac .ogg".split()
+    """.mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .vob .ts .mts .m2ts .wmv .asf .flv .f4v .ogv .3gp .3g2 .mxf .dv
+    .mp3 .m4a .m4b .mka .wav .w64 .flac .ogg .opus .aac .ac3 .aif .aiff .caf .amr .wma""".split()
 )
 """Endings of video and sound files in a folder; a file that is named by itself is tried whatever its ending."""
 TRANSCRIPTS = (".vtt", ".srt", ".json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -49,14 +49,20 @@ class Clock:
     holes: tuple[tuple[float, float], ...] = ()
     end: float | None = None
 
-    def correct(self, packet: av.Packet) -> None:
-        """Puts the packet's stamps onto the clock; so the frames that are decoded from it are on it too."""
-        leapt = [seconds for place, seconds in self.leaps if packet.pos is not None and packet.pos >= place]
-        shift = (leapt[-1] if leapt else 0.0) - self.origin
-        if shift and packet.time_base:
-            ticks = round(shift / packet.time_base)
-            packet.pts = None if packet.pts is None else packet.pts + ticks
-            packet.dts = None if packet.dts is None else packet.dts + ticks
+    def corrected(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+        """The packets with stamps on this clock; so the frames that are decoded from them are on it too."""
+        positions: dict[int, int] = {}
+        for packet in packets:
+            # A packet that does not say where it lies follows the one before it in its stream.
+            if packet.pos is not None:
+                positions[packet.stream.index] = packet.pos
+            leapt = [s for place, s in self.leaps if positions.get(packet.stream.index, 0) >= place]
+            shift = (leapt[-1] if leapt else 0.0) - self.origin
+            if shift and packet.time_base:
+                ticks = round(shift / packet.time_base)
+                packet.pts = None if packet.pts is None else packet.pts + ticks
+                packet.dts = None if packet.dts is None else packet.dts + ticks
+            yield packet
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +89,9 @@ class Audio:
         return self.start + self.seconds
 
 
-def read(path: str | Path, *, stream: int | None = None) -> Audio:
+def read(path: str | Path, *, stream: int | None = None, clock: Clock = Clock()) -> Audio:
     """A whole audio track in memory; see `pieces`."""
-    parts = list(pieces(path, stream=stream))
+    parts = list(pieces(path, stream=stream, clock=clock))
     samples = np.concatenate([part.samples for part in parts])
     last = parts[-1]
     return Audio(samples, parts[0].start, last.problems, last.declared_seconds, last.notes)
@@ -177,8 +183,7 @@ def _decode(container, track, name: str, size: int, clock: Clock) -> Iterator[Au
         return Audio(samples, start, tuple(problems), declared, tuple(filter(None, [channel.note])))
 
     try:
-        for packet in container.demux():
-            clock.correct(packet)
+        for packet in clock.corrected(container.demux()):
             if packet.stream.index != track.index:
                 if packet.pts is not None:
                     end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -191,8 +196,9 @@ def _decode(container, track, name: str, size: int, clock: Clock) -> Iterator[Au
                 # The next frame's time stamp shows how much is missing; silence takes its place.
                 damaged += 1
                 continue
-            for frame in (ready for frame in frames for ready in channel.add(frame)):
-                resampler.add(frame)
+            for decoded in frames:
+                for frame in channel.add(decoded):
+                    resampler.add(frame)
             # The last piece carries the problems, so the newest samples wait until it is known whether more follow.
             while resampler.waiting > size:
                 yield piece(resampler.take(size))

@@ -58,7 +58,10 @@ class ChannelChooser:
         loudest = max(of_each)
         if len(of_each) == 2 and of_mean < CANCELS * loudest:
             channel = of_each.index(loudest)
-            return Choice(channel, f"the two channels of the sound cancel: the {('left', 'right')[channel]} one is heard")
+            return Choice(
+                channel,
+                f"the two channels of the sound cancel: the {('left', 'right')[channel]} one is heard",
+            )
         centre = next((n for n, name in enumerate(self._names) if name in CENTRES), None)
         if len(of_each) > 2 and centre is not None and of_each[centre] >= CENTRE_AUDIBLE * loudest:
             return Choice(centre, f"of the sound's {len(of_each)} channels the centre is heard")
@@ -70,7 +73,9 @@ def one_channel(frame: av.AudioFrame, channel: int) -> av.AudioFrame:
     values = frame.to_ndarray()
     if not frame.format.is_planar:
         values = values.reshape(-1, len(frame.layout.channels)).T
-    made = av.AudioFrame.from_ndarray(np.ascontiguousarray(values[channel : channel + 1]), frame.format.name, "mono")
+    made = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(values[channel : channel + 1]), frame.format.name, "mono"
+    )
     made.sample_rate, made.pts, made.time_base = frame.rate, frame.pts, frame.time_base
     return made
 

@@ -6,6 +6,7 @@ one after the other, and has holes where nothing was recorded.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,13 @@ GUESSED = frozenset({"mp3", "aac", "ac3", "eac3"})
 """Containers of sound whose length FFmpeg guesses from the bit rate, unless an MP3 has a header that says it."""
 MP3_HEADERS = (b"Xing", b"Info", b"VBRI")
 HEADER_BYTES = 1 << 16
-LEAST_ORIGIN = 0.1
-"""A file that begins at less than so many seconds begins at 0: encoders delay sound by some milliseconds."""
+RUNNING = frozenset({"mpegts", "mpeg"})
+"""Containers whose clock is that of the broadcast or of the encoder: they begin at any time, never at 0 by rule."""
+LEAST_ORIGIN = 10.0
+"""The other containers begin at 0, and their first track may begin later, up to so many seconds. A file that begins later
+than that, or before 0, was cut out of another one, whose clock it kept."""
+ENCODER_DELAY = 0.1
+"""Seconds by which the first packet of a sound track may lie before 0."""
 BACKWARDS = 1.0
 """A stamp so many seconds before that of the packet before it in its stream belongs to a clock that began anew."""
 HOLE = 3.0
@@ -43,18 +49,20 @@ class Clock:
     holes: tuple[tuple[float, float], ...] = ()
     end: float | None = None
 
-    def shift(self, position: int | None) -> float:
-        """The seconds that are added to the stamps of a packet at a byte position."""
-        added = [seconds for place, seconds in self.leaps if position is not None and position >= place]
-        return (added[-1] if added else 0.0) - self.origin
-
-    def correct(self, packet: av.Packet) -> None:
-        """Puts the packet's stamps onto the clock; so the frames that are decoded from it are on it too."""
-        shift = self.shift(packet.pos) if self.leaps else -self.origin
-        if shift and packet.time_base:
-            ticks = round(shift / packet.time_base)
-            packet.pts = None if packet.pts is None else packet.pts + ticks
-            packet.dts = None if packet.dts is None else packet.dts + ticks
+    def corrected(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+        """The packets with stamps on this clock; so the frames that are decoded from them are on it too."""
+        positions: dict[int, int] = {}
+        for packet in packets:
+            # A packet that does not say where it lies follows the one before it in its stream.
+            if packet.pos is not None:
+                positions[packet.stream.index] = packet.pos
+            leapt = [s for place, s in self.leaps if positions.get(packet.stream.index, 0) >= place]
+            shift = (leapt[-1] if leapt else 0.0) - self.origin
+            if shift and packet.time_base:
+                ticks = round(shift / packet.time_base)
+                packet.pts = None if packet.pts is None else packet.pts + ticks
+                packet.dts = None if packet.dts is None else packet.dts + ticks
+            yield packet
 
 
 def clock_of_header(container: InputContainer, path: Path) -> Clock | None:
@@ -64,37 +72,51 @@ def clock_of_header(container: InputContainer, path: Path) -> Clock | None:
     if kind in STREAMED or guessed or not container.duration or container.duration < 0:
         return None
     start = 0.0 if container.start_time is None else container.start_time / av.time_base
-    return Clock(start if abs(start) >= LEAST_ORIGIN else 0.0)
+    return Clock(_origin(start, kind))
+
+
+def _origin(start: float, kind: str) -> float:
+    """The stamp of the file's start, by that of its first packet. A delay of the encoder below 0 is none."""
+    return start if kind in RUNNING or start >= LEAST_ORIGIN or start <= -ENCODER_DELAY else 0.0
 
 
 def clock_of_packets(container: InputContainer, streams: list[av.stream.Stream]) -> Clock:
     """The clock by all packets of `streams`, of which none is decoded. The container is read to its end."""
-    leaps: list[tuple[int, float]] = []
-    spans: list[tuple[float, float]] = []
-    due: dict[int, float] = {}
-    shift = 0.0
+    found: list[tuple[int, int, float, float, float]] = []
+    positions: dict[int, int] = {}
     try:
         for packet in container.demux(streams):
             if packet.dts is None or not packet.size:
                 continue
-            time, length = float(packet.dts * packet.time_base) + shift, float((packet.duration or 0) * packet.time_base)
-            before = due.get(packet.stream.index)
-            if before is not None and not before - BACKWARDS <= time <= before + LONGEST_HOLE:
-                # Picture and sound leap together: both go on where the later of the two ended.
-                shift += max(due.values()) - time
-                time = max(due.values())
-                leaps.append((packet.pos or 0, shift))
-            due[packet.stream.index] = time + length
-            shown = time if packet.pts is None else float(packet.pts * packet.time_base) + shift
-            spans.append((shown, shown + length))
+            shown = packet.dts if packet.pts is None else packet.pts
+            times = (float(ticks * packet.time_base) for ticks in (packet.dts, shown, packet.duration or 0))
+            # A packet that does not say where it lies follows the one before it in its stream.
+            if packet.pos is not None:
+                positions[packet.stream.index] = packet.pos
+            found.append((positions.get(packet.stream.index, 0), packet.stream.index, *times))
     except av.FFmpegError:
         pass  # cut off here; what came before counts
+    # A packet is given when the next one of its stream begins, so the order of the file is that of the positions.
+    found.sort(key=lambda row: row[0])
+    leaps: list[tuple[int, float]] = []
+    spans: list[tuple[float, float]] = []
+    due: dict[int, float] = {}
+    shift = 0.0
+    for position, stream, decoded, shown, length in found:
+        time = decoded + shift
+        before = due.get(stream)
+        if before is not None and not before - BACKWARDS <= time <= before + LONGEST_HOLE:
+            # Picture and sound leap together: both go on where the later of the two ended.
+            shift += max(due.values()) - time
+            time = decoded + shift
+            leaps.append((position, shift))
+        due[stream] = time + length
+        spans.append((shown + shift, shown + shift + length))
     if not spans:
         return Clock()
     start_N, end_N = np.array(sorted(spans)).T
     end_N = np.maximum.accumulate(end_N)
-    first = float(start_N[0])
-    origin = first if abs(first) >= LEAST_ORIGIN else 0.0
+    origin = _origin(float(start_N[0]), container.format.name.split(",")[0])
     holes = np.flatnonzero(start_N[1:] - end_N[:-1] >= HOLE)
     return Clock(
         origin,
@@ -109,7 +131,11 @@ def _says_its_length(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(10)
         # A tag may lie before the first frame; its length is in four bytes of seven bits.
-        tag = 10 + sum((byte & 127) << 7 * (3 - n) for n, byte in enumerate(head[6:10])) if head[:3] == b"ID3" else 0
+        tag = (
+            10 + sum((byte & 127) << 7 * (3 - n) for n, byte in enumerate(head[6:10]))
+            if head[:3] == b"ID3"
+            else 0
+        )
         file.seek(tag)
         first_frame = file.read(HEADER_BYTES)
     return any(mark in first_frame for mark in MP3_HEADERS)

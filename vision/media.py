@@ -291,7 +291,9 @@ def _sound(container: InputContainer, stream: av.AudioStream, whole: _Span) -> A
 def _title(stream: av.AudioStream) -> str:
     """The name that the file gives a track; those that programs put in by themselves are none."""
     title = stream.metadata.get("title") or stream.metadata.get("handler_name", "")
-    return "" if re.search(r"handler|handle|gpac|mainconcept|core media|apple|iso media", title, re.I) else title
+    return (
+        "" if re.search(r"handler|handle|gpac|mainconcept|core media|apple|iso media", title, re.I) else title
+    )
 
 
 def _codec_name(stream: av.VideoStream | av.AudioStream) -> str:

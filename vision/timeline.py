@@ -50,10 +50,9 @@ def read_timeline(media: Media) -> Timeline:
         picture = container.streams[media.video.index]
         # A file that is cut off ends in an error: what came before it counts.
         with contextlib.suppress(av.FFmpegError):
-            for packet in container.demux(picture, *container.streams.audio):
+            for packet in media.clock.corrected(container.demux(picture, *container.streams.audio)):
                 if packet.size == 0:  # the flush at the end
                     continue
-                media.clock.correct(packet)
                 if packet.pts is not None:
                     file_end = max(file_end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                 if packet.stream.index != picture.index:
@@ -137,7 +136,7 @@ def decode(
             container.seek(int((start + media.clock.origin) / stream.time_base), stream=stream, backward=True)
         # Times came from the packets' integer stamps, so rounding gives these back exactly.
         stamps = None if wanted is None else {round(time / stream.time_base) for time in wanted}
-        packets, shown = container.demux(stream), float("-inf")
+        packets, shown = media.clock.corrected(container.demux(stream)), float("-inf")
         while True:
             try:
                 packet = next(packets, None)
@@ -145,7 +144,6 @@ def decode(
                 return
             if packet is None:
                 return
-            media.clock.correct(packet)
             if stamps is not None:
                 # NONREF skips the packet only where no other frame is predicted from it.
                 is_wanted = packet.pts is None or packet.pts in stamps

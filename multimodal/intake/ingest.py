@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from multimodal import names
 from multimodal.catalogue import State, Video
-from multimodal.intake import model_cache, sandbox
+from multimodal.intake import model_cache, sandbox, sound_tracks
 from multimodal.intake.model_cache import BACKBONE_WEIGHTS, whisper_identity
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
 from speech import audio, captions, silent_phrases, transcribe
@@ -30,6 +30,7 @@ from speech.languages import LANGUAGES
 from speech.sentences import Transcript
 from vision import clips, features, pixels, readers
 from vision.clips import Clip, ReadReport
+from vision.clock import Clock
 from vision.errors import MediaError
 from vision.media import MAX_SECONDS, AudioStream, Media, VideoStream, probe
 from vision.readers import READERS
@@ -41,6 +42,8 @@ FEATURES_VERSION = 1
 UNSPOKEN_VERSION = 3
 """The version of a transcript from which sentences were dropped that nobody speaks. Where none was, the transcript is that
 of version 2 and keeps its address, and so does all that was made of it."""
+CHANNELS_VERSION = CLOCK_VERSION = 1
+"""Of the choice of a channel where there are several, and of times from the file's start."""
 BUDGET_PER_SECOND = 10.0
 """Timeout budget of a decoder in seconds, for each second that the file declares."""
 MOST_RESULTS = round(MAX_SECONDS / clips.CLIP_SECONDS)
@@ -59,7 +62,8 @@ class IngestOptions:
     """Models, caption files and limits of an ingestion.
 
     ``whisper``: a published name or the path of a file; ``backbone`` and ``reader`` of frames: names. ``language``: a
-    code such as ``en``, or ``None`` to detect it. ``captions``: a ``.vtt`` or ``.srt`` beside a video stands in for
+    code such as ``en``, or ``None`` to detect it. ``audio_track``: the sound track that is heard, by its number from 1 on or
+    its language; ``None`` takes the first that holds speech (:mod:`multimodal.intake.sound_tracks`). ``captions``: a ``.vtt`` or ``.srt`` beside a video stands in for
     Whisper. ``seconds`` is the timeout of each result of a decoder, ``memory`` its bytes of address space. Raises
     :class:`InputError` for an unknown name.
     """
@@ -69,6 +73,7 @@ class IngestOptions:
     reader: str = READERS[0]
     language: str | None = None
     captions: bool = False
+    audio_track: str | None = None
     seconds: float = sandbox.DEADLINE_SECONDS
     memory: int = sandbox.MEMORY_BYTES
 
@@ -88,6 +93,11 @@ class IngestOptions:
         if self.language is not None and self.language not in LANGUAGES:
             raise InputError(
                 f"--language {self.language}: Whisper has no such language; give a code such as en or de"
+            )
+        if self.audio_track is not None and not sound_tracks.check_wanted(self.audio_track):
+            raise InputError(
+                f"--audio-track {self.audio_track}: neither a number nor a language; count the file's sound tracks from 1, or "
+                "give a code such as en or deu"
             )
 
 
@@ -157,7 +167,7 @@ def ingest(
         media = sandbox.call(
             probe,
             Path(video.path),
-            types=(Media, VideoStream, AudioStream, MediaError),
+            types=(Media, VideoStream, AudioStream, Clock, MediaError),
             limits=sandbox.Limits(options.seconds, options.memory),
         )
     except MediaError as error:
@@ -223,8 +233,11 @@ class _Ingestion:
         spoken = transcribe.TranscribeOptions(language=self.options.language)
         if sidecar is not None:
             made = unspoken = recipe(version=TRANSCRIPT_VERSION, captions=file_digest(sidecar))
-        elif self.media.audio is None:
-            self.problems.append("no sound: nothing could be heard")
+        elif (chosen := self._chosen_track()) is None:
+            tracks = ", ".join(map(str, self.media.sounds))
+            self.problems.append(
+                f"no sound that can be decoded: {tracks}" if tracks else "no sound: nothing could be heard"
+            )
             return None, 0
         else:
             made, unspoken = (
@@ -233,15 +246,19 @@ class _Ingestion:
                     whisper=whisper_identity(self.options.whisper),
                     options=spoken,
                     library=importlib.metadata.version("openai-whisper"),
+                    **self._unusual_sound(chosen),
                 )
                 for version in (TRANSCRIPT_VERSION, UNSPOKEN_VERSION)
             )
+            self.notes += chosen.notes
         path, with_drops = (self.store.transcript(self.video.video, r) for r in (made, unspoken))
         if with_drops.exists():
             made, path = unspoken, with_drops
         elif not path.exists() or (sidecar is None and _holds_silent_phrases(path)):
             try:
-                made_new = self._captioned(sidecar) if sidecar else self._transcribed(spoken, hook)
+                made_new = (
+                    self._captioned(sidecar) if sidecar else self._transcribed(chosen.track, spoken, hook)
+                )
             except SpeechModelError:
                 raise  # with such a model no video could be transcribed
             except (SpeechError, sandbox.SandboxError) as error:
@@ -253,6 +270,7 @@ class _Ingestion:
                 write_whole(path, canonical_json(made_new).encode())
         stored = json.loads(path.read_text(encoding="utf-8"))
         self.problems += stored["problems"]
+        self.notes += stored.get("heard", [])
         if dropped := stored["source"].get("unspoken"):
             self.notes.append(silent_phrases.note(dropped))
         return made, len(Transcript.from_dict(stored).sentences)
@@ -261,23 +279,51 @@ class _Ingestion:
         source = {"kind": "captions", "file": sidecar.name, "sha256": file_digest(sidecar)}
         return captions.transcript(captions.read(sidecar), source).to_dict() | {"problems": []}
 
-    def _transcribed(self, options: transcribe.TranscribeOptions, hook: Hook) -> dict:
-        pieces = sandbox.stream(
-            audio.pieces, Path(self.video.path), types=(Audio, SpeechError), limits=self.limits
-        )
+    def _chosen_track(self) -> sound_tracks.ChosenTrack | None:
+        return sound_tracks.choose(
+            self.media.sounds, self.options.audio_track, self.options.language,
+            lambda track: self._sound(track, sound_tracks.LISTENING_SECONDS),
+        )  # fmt: skip
+
+    def _sound(self, track: AudioStream, seconds: float = audio.PIECE_SECONDS) -> Iterator[Audio]:
+        """The sound of a track, decoded in the sandbox, ``seconds`` at a time."""
+        clock = audio.Clock(**vars(self.media.clock))
+        return sandbox.stream(
+            audio.pieces, Path(self.video.path), stream=track.index, seconds=seconds, clock=clock,
+            types=(Audio, SpeechError), limits=self.limits,
+        )  # fmt: skip
+
+    def _unusual_sound(self, chosen: sound_tracks.ChosenTrack) -> dict[str, object]:
+        """The parts of a transcript's recipe that the usual track of a usual file lacks: those keep their addresses."""
+        made: dict[str, object] = {}
+        if not chosen.usual:
+            made["track"] = chosen.track.index
+        if chosen.track.channels > 2:
+            made["channels"] = CHANNELS_VERSION
+        if self._own_clock() or (self.media.video is None and self.media.clock.end is not None):
+            made["clock"] = CLOCK_VERSION
+        return made
+
+    def _own_clock(self) -> bool:
+        """Whether the file's times were other ones before they counted from its start."""
+        clock = self.media.clock
+        return bool(clock.origin or clock.leaps or clock.holes)
+
+    def _transcribed(self, track: AudioStream, options: transcribe.TranscribeOptions, hook: Hook) -> dict:
         problems: list[str] = []
+        heard: list[str] = []
         transcript = transcribe.transcribe(
-            _collecting_problems(pieces, problems),
+            _collecting(self._sound(track), problems, heard),
             model_cache.whisper(self.options.whisper, self.device),
             options,
             progress=lambda done, total: hook(done / total if total else 1.0),
         )
-        return transcript.to_dict() | {"problems": problems}
+        return transcript.to_dict() | {"problems": problems} | ({"heard": heard} if heard else {})
 
     def features(self, hook: Hook) -> tuple[str | None, int]:
         """The recipe of the features and their number of clips; (``None``, 0) where there is no picture."""
         if self.media.video is None:
-            self.problems.append("no picture: nothing could be seen")
+            self.problems.append(f"no picture: {self.media.no_picture or 'nothing could be seen'}")
             return None, 0
         backbone = model_cache.backbone(self.options.backbone, self.device)
         made = recipe(
@@ -285,6 +331,7 @@ class _Ingestion:
             backbone=backbone.recipe,
             clips=[clips.FPS, clips.FRAMES_PER_CLIP],
             pixels=[self.options.reader, pixels.VERSION],
+            **({"clock": CLOCK_VERSION} if self._own_clock() else {}),
         )
         path = self.store.features(self.video.video, made)
         if not path.exists():
@@ -322,10 +369,11 @@ def _holds_silent_phrases(path: Path) -> bool:
     return any(silent_phrases.is_silent_phrase(sentence["text"]) for sentence in sentences)
 
 
-def _collecting_problems(pieces: Iterable[Audio], problems: list[str]) -> Iterator[Audio]:
-    """The pieces unchanged; each problem in them is added to ``problems`` once."""
+def _collecting(pieces: Iterable[Audio], problems: list[str], heard: list[str]) -> Iterator[Audio]:
+    """The pieces unchanged; each problem in them is added to ``problems`` once, each note to ``heard``."""
     for piece in pieces:
         problems += [problem for problem in piece.problems if problem not in problems]
+        heard += [note for note in piece.notes if note not in heard]
         yield piece
 
 

@@ -10,6 +10,7 @@ import pytest
 from speech import audio
 from speech.audio import SAMPLE_RATE
 from vision.clips import FPS
+from vision.media import probe
 from vision.readers import read_clips
 
 MOMENTS = (3.0, 4.5)
@@ -64,7 +65,7 @@ def flashes(path: Path) -> list[float]:
 
 
 def clicks(path: Path) -> list[float]:
-    sound = audio.read(path)
+    sound = audio.read(path, clock=audio.Clock(**vars(probe(path).clock)))
     loud = np.flatnonzero(np.abs(sound.samples) > 0.3)
     return [
         sound.start + n / SAMPLE_RATE for n in loud[np.diff(loud, prepend=-SAMPLE_RATE) > SAMPLE_RATE / 2]
