@@ -10,6 +10,7 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 VIDEOS = Path(__file__).parents[1].parent / "shared/videos"
+CASES = VIDEOS.parent / "cases"
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 
@@ -32,6 +33,14 @@ def videos() -> Path:
     if not VIDEOS.is_dir():
         absent("videos", f"no real videos at {VIDEOS.resolve()}")
     return VIDEOS
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small inputs on which the product was wrong."""
+    if not CASES.is_dir():
+        absent("cases", f"no small inputs at {CASES.resolve()}")
+    return CASES
 
 
 @pytest.fixture(scope="session")
