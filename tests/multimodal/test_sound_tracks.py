@@ -39,7 +39,9 @@ def write(path: Path, *tracks: tuple[np.ndarray, str, dict[str, str]]) -> Path:
             stream.metadata.update(metadata)
             streams.append(stream)
         for stream, (samples, _, _) in zip(streams, tracks, strict=True):
-            resampler = av.AudioResampler(stream.codec_context.format, "mono", RATE, stream.codec_context.frame_size or 1024)
+            resampler = av.AudioResampler(
+                stream.codec_context.format, "mono", RATE, stream.codec_context.frame_size or 1024
+            )
             frame = av.AudioFrame.from_ndarray(samples[None], "fltp", "mono")
             frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), 0
             for part in (*resampler.resample(frame), *resampler.resample(None)):
@@ -62,14 +64,18 @@ def choose(path: Path, wanted: str | None = None, language: str | None = None):
 
 @pytest.mark.parametrize("first", [noise, chord, lambda: np.zeros(SECONDS * RATE, np.float32)])
 def test_the_track_with_speech_is_heard(tmp_path, first):
-    path = write(tmp_path / "a.mka", (first(), "flac", {"title": "Desktop"}), (voice(), "flac", {"title": "Mic"}))
+    path = write(
+        tmp_path / "a.mka", (first(), "flac", {"title": "Desktop"}), (voice(), "flac", {"title": "Mic"})
+    )
     chosen, heard = choose(path)
     assert chosen.track.number == 2 and not chosen.usual and heard == [1, 2]
     assert any("Desktop" in note and "no speech" in note for note in chosen.notes)
 
 
 def test_the_first_of_two_with_speech_is_heard_and_the_other_is_told(tmp_path):
-    path = write(tmp_path / "a.mka", (voice(), "flac", {"language": "eng"}), (voice(), "flac", {"language": "ger"}))
+    path = write(
+        tmp_path / "a.mka", (voice(), "flac", {"language": "eng"}), (voice(), "flac", {"language": "ger"})
+    )
     chosen, heard = choose(path)
     assert chosen.track.number == 1 and chosen.usual and heard == [1]
     assert "--audio-track 2" in chosen.notes[-1]
@@ -77,13 +83,17 @@ def test_the_first_of_two_with_speech_is_heard_and_the_other_is_told(tmp_path):
 
 @pytest.mark.parametrize("wanted", ["2", "de", "deu", "ger", "de-CH"])
 def test_a_wanted_track_is_taken_by_its_number_or_language(tmp_path, wanted):
-    path = write(tmp_path / "a.mka", (voice(), "flac", {"language": "eng"}), (voice(), "flac", {"language": "ger"}))
+    path = write(
+        tmp_path / "a.mka", (voice(), "flac", {"language": "eng"}), (voice(), "flac", {"language": "ger"})
+    )
     chosen, heard = choose(path, wanted)
     assert chosen.track.number == 2 and heard == []
 
 
 def test_the_spoken_language_counts_among_tracks_with_speech(tmp_path):
-    path = write(tmp_path / "a.mka", (voice(), "flac", {"language": "eng"}), (voice(), "flac", {"language": "fre"}))
+    path = write(
+        tmp_path / "a.mka", (voice(), "flac", {"language": "eng"}), (voice(), "flac", {"language": "fre"})
+    )
     assert choose(path, language="fr")[0].track.number == 2
 
 
