@@ -19,6 +19,8 @@ class Cloze(Term):
     Shapes: M predicted positions, V vocabulary.
     """
 
+    heads = ("cls.predictions",)
+
     def __init__(self, names: tuple[str, ...] = (TEXT, VIDEO, JOINT)):
         super().__init__()
         self.names = names

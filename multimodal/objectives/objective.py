@@ -42,12 +42,16 @@ class Term(nn.Module):
     """One or several columns of the loss, computed together. A term owns the parameters that the model does not have.
 
     ``names`` are its columns in ``metrics.jsonl``, of :mod:`multimodal.terms`. ``minimum_count``: a mean is reported from so
-    many predictions on. ``over_all_processes``: the sum of each process covers the predictions of all.
+    many predictions on. ``over_all_processes``: the sum of each process covers the predictions of all. ``heads``: the model's
+    own heads that it reads, by the beginnings of their parameters' names. ``superseded_heads``: those that no term reads any
+    more where this one is.
     """
 
     names: tuple[str, ...]
     minimum_count = 1
     over_all_processes = False
+    heads: tuple[str, ...] = ()
+    superseded_heads: tuple[str, ...] = ()
 
     def counts(self, batch: Batch) -> list[int]:
         """The number of predictions of each name."""

@@ -24,6 +24,8 @@ class PairTask(Term):
     """Cross entropy of the sequence-pair head of BERT. Asked at ``[CLS]``; label 0 means that the parts belong together as
     they stand, 1 that they do not."""
 
+    heads = ("bert.pooler", "cls.seq_relationship")
+
     def __init__(self, name: str):
         super().__init__()
         self.names = (name,)
@@ -41,6 +43,7 @@ class Neighbour(Term):
     """Cross entropy of next, previous and other segment, from a head that it owns on the pooled state of ``[CLS]``."""
 
     names = (NEIGHBOUR,)
+    heads = ("bert.pooler",)
 
     def __init__(self, options: ModelOptions):
         super().__init__()

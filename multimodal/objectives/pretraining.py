@@ -53,6 +53,9 @@ TERMS: dict[str, Callable[[ModelOptions, Vocabulary, System], Term]] = {
 """How each term is made for a model, the vocabulary that it is trained with and the system, by its first name, in the order in which they
 are added up."""
 
+HEADS = ("bert.pooler.", "cls.")
+"""The beginnings of the names of the model's heads."""
+
 
 class PretrainingObjective(Objective):
     """The terms of a system (VideoBERT, section 3.3, where none is given). A checkpoint opens in `transformers`."""
@@ -79,6 +82,12 @@ class PretrainingObjective(Objective):
         ]
         for term in terms:
             init_weights(term, seed)
+        # A head that no term reads gets no gradient, which processes that train together must know beforehand.
+        heads = {head for term in terms for head in term.heads}
+        read = tuple(heads.difference(*(term.superseded_heads for term in terms)))
+        for name, parameter in model.named_parameters():
+            if name.startswith(HEADS):
+                parameter.requires_grad_(name.startswith(read))
         super().__init__(model, terms, dataclasses.asdict(weights))
         self.vocabulary, self.trimmed = vocabulary, trimmed
 

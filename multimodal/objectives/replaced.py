@@ -35,6 +35,7 @@ class ReplacedTokens(Term):
     """
 
     names = (REPLACED,)
+    superseded_heads = ("cls.predictions",)
 
     def __init__(self, options: ModelOptions, vocabulary: Vocabulary, share: Fraction = Fraction(1, 4)):
         """``vocabulary`` is that of the model as it is trained; ``share``: the generator's width, in whole

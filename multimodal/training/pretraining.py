@@ -150,7 +150,7 @@ def pretrain(
         objective = PretrainingObjective(
             model, vocabulary, training.weights, trimmed, options.system, training.seed
         )
-        card["trained_parameters"] = sum(p.numel() for p in objective.parameters())
+        card["trained_parameters"] = sum(p.numel() for p in objective.parameters() if p.requires_grad)
         return objective
 
     def describe(folder: Path, progress: Progress) -> None:

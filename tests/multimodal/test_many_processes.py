@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from multimodal.objectives.objective import TERM_FILE
 from multimodal.store import InputError
 from multimodal.systems import SYSTEMS
 from multimodal.training import checkpoints
@@ -45,7 +46,7 @@ def both(tmp_path_factory, request) -> Path:
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Weights, and the optimizer's state where the training has not ended."""
-    files = (folder / "model.safetensors", folder / OPTIMIZER)
+    files = (folder / "model.safetensors", folder / TERM_FILE, folder / OPTIMIZER)
     return {name: tensor for file in files if file.exists() for name, tensor in load_file(file).items()}
 
 
@@ -73,9 +74,19 @@ def test_two_processes_give_the_weights_of_one(one, both, name):
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp"])
-def test_two_processes_train_shared_layers_and_factors_as_one_does(both, tmp_path, name):
-    alone = together.run(tmp_path, system=SYSTEMS["albert"])
-    assert apart(both / f"albert_{name}" / alone.name, alone) == []
+@pytest.mark.parametrize("system", [s for s in together.OF_TWO if s != "electra"])
+def test_two_processes_train_other_systems_as_one_does(both, tmp_path, system, name):
+    """Shared layers and factors, heads that terms own, and heads of the model that no term reads."""
+    alone = together.run(tmp_path, system=SYSTEMS[system])
+    assert apart(both / f"{system}_{name}" / alone.name, alone) == []
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_two_processes_train_electra(both, name):
+    """Each process draws its own samples, so the weights are those of another draw, alike but not the same."""
+    folder = both / f"electra_{name}" / "step-4"
+    lines = metrics(folder)
+    assert len(lines) == 4 and all(0 < line["held_out"]["replaced"] < 1 for line in lines)
 
 
 @pytest.mark.parametrize("name", ["ddp_to_one", "fsdp_to_one"])

@@ -19,6 +19,8 @@ from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext, 
 
 STEPS, HALF = 4, 2
 ALL, NO_CONTRAST = LossWeights(), LossWeights(contrast=0.0)
+OF_TWO = ("albert", "spanbert", "structbert", "electra")
+"""Systems whose terms or layers are others than VideoBERT's."""
 PLAIN = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
@@ -97,7 +99,8 @@ def main(folder: Path) -> None:
         run(folder / "fsdp_to_one", stop=HALF, context=fsdp)
         run(folder / "in_parts", context=fsdp, accumulate=3, weights=NO_CONTRAST)
         for name, context in (("ddp", ddp), ("fsdp", fsdp)):
-            run(folder / f"albert_{name}", context=context, system=SYSTEMS["albert"])
+            for system in OF_TWO:
+                run(folder / f"{system}_{name}", context=context, system=SYSTEMS[system])
         run_captioner(folder / "captioner_ddp", ddp)
         run_captioner(folder / "captioner_fsdp", fsdp)
 
