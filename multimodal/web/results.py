@@ -25,14 +25,18 @@ def is_share(name: str) -> bool:
     return not any(part in name for part in NUMBERS)
 
 
+LEAST_DIVISOR = 0.0005
+"""A smaller figure is shown as 0, and how many times another one it is says nothing."""
+
+
 def lower_is_better(name: str) -> bool:
     return any(part in name for part in LOWER_IS_BETTER)
 
 
 def times_chance(name: str, value: float, chance: float) -> float | None:
-    """How many times better than chance; ``None`` where chance is never right."""
+    """How many times better than chance; ``None`` where chance is as good as never right."""
     better, worse = (chance, value) if lower_is_better(name) else (value, chance)
-    return better / worse if worse > 0 else None
+    return better / worse if worse >= LEAST_DIVISOR else None
 
 
 def number(value: float) -> str:
