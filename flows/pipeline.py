@@ -17,7 +17,7 @@ from flows.ingest import ingest_with_workers
 from flows.opened_run import open_run
 from flows.pretrain import pretrain_model
 from flows.settings import Settings
-from multimodal.training.pretraining import text_start
+from multimodal.training.pretraining import start_of
 
 
 @flow(name="pipeline")
@@ -26,7 +26,7 @@ def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Impor
     and before they begin where the text checkpoint is not there."""
     with open_run(settings) as run:
         with progress.stage("weights") as report:
-            text_start(run.settings.pretrain.text_start)
+            start_of(run.settings.pretrain)
             report(1, 1, run.settings.pretrain.text_start)
         number = run.catalogue.begin_run("pipeline", dataclasses.asdict(run.settings))
         ingest_with_workers(videos, run.settings, imports)

@@ -128,6 +128,7 @@ class Settings:
     sequences: Annotated[str | None, SYSTEM] = system_part(
         "sequences", "What a sequence is filled with: a segment, or as many as fit"
     )
+    tokenizer: Annotated[str | None, SYSTEM] = system_part("tokenizer", "What words are cut into")
     share_layers: Annotated[str | None, SYSTEM] = system_part("share_layers", "What the layers share")
     embedding_size: Annotated[int | None, SYSTEM] = option(
         "Width of a factorised table of words, 0 for a whole one; the system's own where not given.",
@@ -335,7 +336,7 @@ class Settings:
         from multimodal.training.options import NOTHING, PretrainOptions
 
         base = PretrainOptions(
-            NOTHING if self.parts.shares else self.sized.text_start,
+            self.sized.text_start if self.parts.fits_a_bert else NOTHING,
             examples=self.examples,
             training=self.training,
             system=self.parts,

@@ -27,6 +27,7 @@ from multimodal.terms import (
 
 NONE = "none"
 VIDEOBERT = "videobert"
+WORDPIECE, BYTE_BPE = "wordpiece", "byte-bpe"
 PAIR_TASKS: dict[str, frozenset[str]] = {
     "alignment": frozenset({ALIGNMENT}),
     "next-segment": frozenset({NEXT_SEGMENT}),
@@ -52,7 +53,7 @@ class System:
 
     ``mask_unit``: what is hidden together (:data:`multimodal.examples.corruptions.CORRUPTIONS`). ``masking``: ``dynamic``
     draws anew in each epoch, ``static`` repeats ten drawings. ``pair_task``: what is asked of two segments, or of words and
-    video. ``sequences``: a segment, perhaps with its neighbour, or as many of a video as fit (``full``). ``share_layers`` and ``embedding_size``: what the network shares and factorises
+    video. ``sequences``: a segment, perhaps with its neighbour, or as many of a video as fit (``full``). ``tokenizer``: what words are cut into. ``share_layers`` and ``embedding_size``: what the network shares and factorises
     (:class:`multimodal.joint.options.ModelOptions`). ``extra_terms``: what is asked beside cloze, pair task and contrast.
     ``generator``: the width of ELECTRA's generator, as a share of the model's.
 
@@ -64,6 +65,7 @@ class System:
     masking: str = _part("dynamic", "--masking", "dynamic", "static")
     pair_task: str = _part("alignment", "--pair-task", *PAIR_TASKS)
     sequences: str = _part("segments", "--sequences", "segments", "full")
+    tokenizer: str = _part(WORDPIECE, "--tokenizer", WORDPIECE, BYTE_BPE)
     share_layers: str = _part(NONE, "--share-layers", NONE, "attention", "feed-forward", "all")
     embedding_size: int = _part(0, "--embedding-size")
     extra_terms: str = _part(NONE, "--extra-terms", *EXTRA_TERMS)
@@ -92,6 +94,11 @@ class System:
     def shares(self) -> bool:
         """Whether layers are one, so that they cannot begin as those of a BERT."""
         return self.share_layers != NONE
+
+    @property
+    def fits_a_bert(self) -> bool:
+        """Whether it can begin with a BERT's layers and word pieces."""
+        return not self.shares and self.tokenizer == WORDPIECE
 
     def check_width(self, hidden: int) -> None:
         """Raises :class:`InputError` where a factorised table would be no smaller than the network is wide."""
@@ -129,7 +136,7 @@ SYSTEMS = {
     for row in (
         System(),
         System("bert", masking="static", pair_task="next-segment"),
-        System("roberta", pair_task=NONE, sequences="full"),
+        System("roberta", pair_task=NONE, sequences="full", tokenizer=BYTE_BPE),
         System("albert", mask_unit="n-grams", pair_task="order", share_layers="all", embedding_size=128),
         System("spanbert", mask_unit="spans", extra_terms=BOUNDARY),
         System("ernie", mask_unit="phrases"),

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tokenizers import AddedToken, BertWordPieceTokenizer, Tokenizer
@@ -41,6 +41,9 @@ class Vocabulary:
     visual: int
     lowercase: bool = True
     strip_accents: bool | None = None
+
+    SPACES_IN_PIECES: ClassVar[bool] = False
+    """Whether the space before a word is part of it, so that one before a visual token has to be taken away."""
 
     @classmethod
     def of_bert(cls, folder: Path, visual: int) -> Vocabulary:
@@ -134,15 +137,28 @@ class Vocabulary:
         return frozenset(i for i, word in enumerate(self.words) if word.startswith("##"))
 
     @cached_property
-    def _pieces(self) -> BertWordPieceTokenizer:
+    def spellings(self) -> tuple[str, ...]:
+        """The word that each word piece is by itself; of one that continues a word, its name."""
+        return self.words
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return self._make_tokenizer()
+
+    def _make_tokenizer(self) -> Tokenizer:
+        """The tokenizer of text alone, without ``[>]`` and visual tokens."""
         return BertWordPieceTokenizer(
             vocab=dict(self._ids), lowercase=self.lowercase, strip_accents=self.strip_accents
-        )
+        )._tokenizer
+
+    def _stored_tokenizer(self) -> Tokenizer:
+        """The same, as it is written for those who call it with a text as it stands."""
+        return self._make_tokenizer()
 
     def encode(self, text: str) -> list[int]:
         """The word-piece ids of ``text``: no special token is added, and none is recognised in the text."""
         # The parts of the tokenizer are called one by one: `encode` would recognise "[MASK]" in the text.
-        parts = self._pieces._tokenizer
+        parts = self._tokenizer
         normal = parts.normalizer.normalize_str(text.encode(errors="replace").decode())
         ids: list[int] = []
         for word, _ in parts.pre_tokenizer.pre_tokenize_str(normal):
@@ -171,12 +187,15 @@ class Vocabulary:
         Visual token *i* has the name :func:`visual_name` (*i*). A pair (words, visual tokens) becomes the sequence of
         the model, ``[CLS] words [>] visual tokens [SEP]``, with its token types.
         """
-        tokenizer: Tokenizer = BertWordPieceTokenizer(
-            vocab=dict(self._ids), lowercase=self.lowercase, strip_accents=self.strip_accents
-        )._tokenizer
-        tokenizer.add_special_tokens([AddedToken(JOIN, normalized=False)])
+        tokenizer, lstrip = self._stored_tokenizer(), self.SPACES_IN_PIECES
+        if lstrip:
+            tokenizer.add_special_tokens(
+                [AddedToken(s, normalized=False, lstrip=s == "[MASK]") for s in SPECIALS]
+            )
+        tokenizer.add_special_tokens([AddedToken(JOIN, normalized=False, lstrip=lstrip)])
+        visual_names = [visual_name(i) for i in range(self.visual)]
         tokenizer.add_tokens(
-            [AddedToken(visual_name(i), normalized=False, single_word=True) for i in range(self.visual)]
+            [AddedToken(n, normalized=False, single_word=True, lstrip=lstrip) for n in visual_names]
         )
         assert tokenizer.get_vocab_size() == self.size
         tokenizer.post_processor = TemplateProcessing(
@@ -211,6 +230,14 @@ class TrimmedVocabulary(Vocabulary):
 
     def encode(self, text: str) -> list[int]:
         return self.trim(np.array(self.full.encode(text), np.int64)).tolist()
+
+    @cached_property
+    def spellings(self) -> tuple[str, ...]:
+        return tuple(self.full.spellings[i] for i in self.kept)
+
+    @cached_property
+    def continuing_pieces(self) -> frozenset[int]:
+        return frozenset(n for n, i in enumerate(self.kept) if i in self.full.continuing_pieces)
 
     @cached_property
     def _place_W(self) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("vision", "speech", "multimodal", "flows")
 ROOMS = [
-    "store", "progress", "names", "terms", "systems", "catalogue", "vocabulary", "segments", "library", "tables", "weights", "intake",
+    "store", "progress", "names", "terms", "systems", "catalogue", "vocabulary", "byte_pairs", "segments", "library", "tables", "weights", "intake",
     "pictures", "feature_rows", "tokens", "codebook_in_use", "examples", "joint", "objectives", "training", "inference", "captioning",
     "answers", "known_world", "scoring", "web", "comparison", "integrity", "removal",
 ]  # fmt: skip

@@ -216,7 +216,7 @@ class Index:
         if self.trained is None:
             return False
         wanted = folded(word)
-        return any(piece.lower().startswith(wanted) for piece in self.trained.vocabulary.words)
+        return any(piece.lower().startswith(wanted) for piece in self.trained.vocabulary.spellings)
 
     def like(self, video: Video, at: float, top: int = 10) -> list[Hit]:
         """The moments that look like the one of ``video`` at second ``at``, best first; never that moment itself.

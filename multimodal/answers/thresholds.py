@@ -40,7 +40,7 @@ def random_questions(
     """Up to ``count`` questions of random words of the vocabulary that nobody says, by a fixed seed; no word comes twice."""
     words = [
         word
-        for word in vocabulary.words
+        for word in vocabulary.spellings
         if len(word) >= LEAST_LETTERS and word.isalpha() and not is_stop_word(word)
     ]
     drawn = (words[i] for i in np.random.default_rng(0).permutation(len(words)))

@@ -14,8 +14,7 @@ from multimodal.library import read_material
 from multimodal.store import InputError, Store, canonical_json, write_whole
 from multimodal.tokens import load_codebook, train_and_held_out
 from multimodal.training.options import PretrainOptions
-from multimodal.training.pretraining import gather, model_name, pretrain, text_start
-from multimodal.vocabulary import Vocabulary
+from multimodal.training.pretraining import gather, model_name, pretrain, vocabulary_of
 
 SAMPLE = 256
 """Items that are drawn to tell how many tokens a step reads."""
@@ -90,7 +89,7 @@ def token_cost(store: Store, videos: Sequence[Video], codebook: str, options: Pr
     train_videos, _ = train_and_held_out(store, videos, codebook)
     fitted = load_codebook(store, codebook)
     examples = gather(
-        Vocabulary.of_bert(text_start(options.text_start), len(fitted.used_)),
+        vocabulary_of(store, train_videos, options, len(fitted.used_)),
         (read_material(store, codebook, video) for video in train_videos),
         options.examples,
         options.training.seed,

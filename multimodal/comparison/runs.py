@@ -74,7 +74,7 @@ def compare(
     judged_by = [file and file_digest(file) for file in (truth_file, world_file)]
     found: list[ComparedRun] = []
     for system in systems:
-        of_system = dataclasses.replace(options, system=system)
+        of_system = options.with_system(system)
         cost = step_cost(store, videos, codebook, of_system, device, budget.seconds is not None)
         steps = budget.steps(cost)
         for seed in seeds:

@@ -70,7 +70,7 @@ def _words(vocabulary: Vocabulary, ids: Sequence[int]) -> list[list[Phrase]]:
     for run in whole_words(vocabulary, ids):
         runs.append([])
         for unit in run:
-            if vocabulary.words[ids[unit.start]].isalnum():
+            if vocabulary.spellings[ids[unit.start]].isalnum():
                 runs[-1].append(tuple(ids[unit.start : unit.stop]))
             else:
                 runs.append([])

@@ -105,7 +105,7 @@ def fill_blanks(trained: Trained, template: str, tokens: Sequence[int]) -> tuple
     """
     vocabulary = trained.vocabulary
     ids = template_ids(trained, template)
-    whole_V = torch.tensor([word[0] != "#" and word.isalpha() for word in vocabulary.words])
+    whole_V = torch.tensor([word.isalpha() for word in vocabulary.spellings])
     total, count = 0.0, ids.count(vocabulary.mask)
     for _ in range(count):
         (log_p,) = blank_log_probabilities(trained, [ids], [tokens])

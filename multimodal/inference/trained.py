@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from multimodal.byte_pairs import load_vocabulary
 from multimodal.examples.packing import TEXT_TYPE, Batch, Example, pack, sequence
 from multimodal.joint.generator import Generator, GeneratorReader
 from multimodal.joint.model import JointBert
@@ -74,7 +75,7 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     if folder is None:
         raise InputError(f"model {name}: not in store {store.root}; run `videobert pretrain`")
     check_opened(folder, OPENED)
-    model, vocabulary = JointBert.load(folder).to(device), Vocabulary.load(folder)
+    model, vocabulary = JointBert.load(folder).to(device), load_vocabulary(folder)
     card = json.loads((folder / "card.json").read_text()) if (folder / "card.json").exists() else {}
     # Models of before there were systems are VideoBERT's.
     parts = card.get("options", {}).get("system", {})

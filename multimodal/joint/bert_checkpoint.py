@@ -14,10 +14,13 @@ from safetensors.torch import load_file
 
 from multimodal.joint.layout import TABLE
 from multimodal.joint.options import ModelOptions
+from multimodal.joint.roberta_checkpoint import config_of_bert, weights_of_bert
 from multimodal.store import InputError
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 BIAS = "cls.predictions.bias"
+ROBERTA = "roberta"
+"""The ``model_type`` of a RoBERTa, which is read as the BERT that it is."""
 REQUIRED_CONFIG = {
     "model_type": "bert",
     "hidden_act": "gelu",
@@ -47,6 +50,8 @@ def read_bert(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        roberta = config if config.get("model_type") == ROBERTA else None
+        config = config_of_bert(config) if roberta else config
         shape = {f.name: config[f.name] for f in dataclasses.fields(ModelOptions) if f.name in config}
         missing = [key for key in SHAPE_KEYS if key not in shape]
     except (OSError, ValueError, TypeError) as error:
@@ -61,9 +66,19 @@ def read_bert(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     for own_key in ("frozen_rows", "pad_token_id"):
         shape.pop(own_key, None)
     _check_shape(folder, shape)
-    weights = {_standard_name(name): tensor.float() for name, tensor in _read_weights(folder).items()}
+    given = _read_weights(folder)
+    given = weights_of_bert(given, roberta) if roberta else given
+    weights = {_standard_name(name): tensor.float() for name, tensor in given.items()}
     _check_weights(folder, shape, weights)
     return shape, weights
+
+
+def is_roberta(folder: Path) -> bool:
+    """Whether a folder's ``config.json`` says that it is a RoBERTa."""
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") == ROBERTA
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _check_shape(folder: Path, shape: dict[str, Any]) -> None:

@@ -94,6 +94,8 @@ def cloze_figures(
     as without it.
     """
     vocabulary = trained.vocabulary
+    if best is not None and any(len(vocabulary.encode(word)) != 1 for word in best.words):
+        best = None  # The model is asked for pieces of words, the limit is about words.
     words = Counter(i for s in train for i in vocabulary.encode(s.text))
     tokens = Counter(vocabulary.first_visual + t for s in train for t in s.tokens)
     named = {vocabulary.encode(w)[0] for w in (*truth.actions, *truth.things)} if truth else set()
@@ -207,7 +209,7 @@ def _best(best: BestAnswers, vocabulary: Vocabulary, asked: Sequence[Hidden]) ->
     column = {i: n for n, i in enumerate(ids_W)}
     likeliest, log_p = [], []
     for q in asked:
-        words = [vocabulary.words[i] for i in q.text]
+        words = [vocabulary.spellings[i] for i in q.text]
         if q.visual:
             p = best.hidden_token(q.tokens, q.place, words)
             likeliest.append(vocabulary.first_visual + int(p.argmax()))

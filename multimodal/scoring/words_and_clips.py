@@ -33,7 +33,7 @@ def said_word_figures(
     template's blanks (the mean of the two), the counts by naive Bayes. Words of several pieces are left out. Chance is one
     half, and so is a method that knows no more than which words are frequent. ``trained``: as for the next token.
     """
-    known = None if trained is None else set(trained.vocabulary.words)
+    known = None if trained is None else set(trained.vocabulary.spellings)
     words = [[w for w in dict.fromkeys(content_words(s.text)) if not known or w in known] for s in paired]
     said = [(s, word) for s, some in zip(paired, words, strict=True) for word in some]
     stem = stems(word for _, word in said)

@@ -10,7 +10,7 @@ from multimodal.examples.options import ExampleOptions
 from multimodal.joint.options import Shape
 from multimodal.objectives.weights import LossWeights
 from multimodal.store import InputError
-from multimodal.systems import System
+from multimodal.systems import BYTE_BPE, WORDPIECE, System
 from multimodal.terms import REPLACED
 
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -126,7 +126,8 @@ class PretrainOptions:
     ``system``: what is hidden and asked, a row of :mod:`multimodal.systems` with its parts as they were chosen.
 
     Raises :class:`InputError` where all terms of the system have the weight 0, for near tokens under a term that asks for
-    every token, where a factorised table would not be smaller, and where layers are to be shared that begin as a BERT's.
+    every token, where a factorised table would not be smaller, where layers are to be shared that begin as a BERT's, and for
+    a BERT's word rows with other pieces.
     """
 
     text_start: str = "minilm-l6"
@@ -153,6 +154,24 @@ class PretrainOptions:
             raise InputError(
                 f"--text-start {self.text_start} with --share-layers {self.system.share_layers} (--system {self.system.name}): "
                 f"the layers of a BERT differ; say --text-start {NOTHING}, or --share-layers none"
+            )
+        if self.text_start in TEXT_STARTS:
+            self.check_tokenizer(roberta=False)
+
+    def with_system(self, system: System) -> PretrainOptions:
+        """The same of another system; one that cannot begin with a BERT begins at random."""
+        start = self.text_start if system.fits_a_bert else NOTHING
+        return dataclasses.replace(self, system=system, text_start=start)
+
+    def check_tokenizer(self, *, roberta: bool) -> None:
+        """Raises :class:`InputError` where the rows of the text start, a BERT or a ``roberta``, are not of these pieces."""
+        tokenizer = self.system.tokenizer
+        if roberta != (tokenizer == BYTE_BPE):
+            kind, other = ("RoBERTa", "BERT") if roberta else ("BERT", "RoBERTa")
+            raise InputError(
+                f"--text-start {self.text_start} with --tokenizer {tokenizer} (--system {self.system.name}): the rows of a {kind} "
+                f"are of other pieces; say --text-start {NOTHING} or the folder of a {other}, or --tokenizer "
+                f"{BYTE_BPE if roberta else WORDPIECE}"
             )
 
     @property

@@ -10,23 +10,24 @@ from pathlib import Path
 import torch
 
 from multimodal import names
+from multimodal.byte_pairs import BytePairVocabulary, load_vocabulary
 from multimodal.catalogue import Video
 from multimodal.examples.near_tokens import NearTokens
 from multimodal.examples.options import ExampleOptions
 from multimodal.examples.sampling import Examples
 from multimodal.examples.segment_table import SegmentTable
-from multimodal.joint.bert_checkpoint import weights_file
+from multimodal.joint.bert_checkpoint import is_roberta, weights_file
 from multimodal.joint.initialization import from_checkpoint, from_scratch
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions, Shape
 from multimodal.joint.trimming import TrimmedRows
-from multimodal.library import Material, read_material
+from multimodal.library import Material, read_material, read_transcript
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.progress import Report
 from multimodal.store import InputError, Store, file_digest, recipe
-from multimodal.systems import System
+from multimodal.systems import BYTE_BPE, System
 from multimodal.tokens import load_codebook, train_and_held_out
-from multimodal.training.checkpoints import METRICS, Progress, latest
+from multimodal.training.checkpoints import METRICS, Progress, check, latest
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
 from multimodal.training.model_card import model_card
@@ -42,7 +43,7 @@ WORDS_FROM_SCRATCH = "minilm-l6"
 """A model trained from scratch still needs word pieces: BERT's own, 30,522 of them."""
 FROM_FOLDER = {"bert-base-uncased": "base", "bert-large-uncased": "paper"}
 """BERTs that no place serves to us, and the size that begins with each: the user has to say where one lies."""
-VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
+VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "vocab.json", "merges.txt")
 
 
 def model_name(store: Store, videos: Sequence[Video], codebook: str, options: PretrainOptions) -> str:
@@ -51,7 +52,7 @@ def model_name(store: Store, videos: Sequence[Video], codebook: str, options: Pr
     A checkpoint to begin with counts by its content, wherever it lies.
     """
     train_videos, _ = train_and_held_out(store, videos, codebook)
-    start = NOTHING if options.text_start == NOTHING else _digest(text_start(options.text_start))
+    start = NOTHING if options.text_start == NOTHING else _digest(start_of(options))
     return recipe(
         version=VERSION,
         codebook=codebook,
@@ -84,7 +85,7 @@ def pretrain(
     """
     train_videos, held_out_videos = train_and_held_out(store, videos, codebook)
     name = model_name(store, videos, codebook, options)
-    start = text_start(options.text_start)
+    start = start_of(options)
     fitted, frozen = load_codebook(store, codebook), options.visual_rows == "frozen"
     if frozen and not fitted.has_centroids:
         raise InputError(
@@ -98,7 +99,13 @@ def pretrain(
         )
     near_tokens = NearTokens.of_centroids(fitted.leaf_centroids()) if options.examples.near_rate else None
     centroids_KD = torch.from_numpy(fitted.leaf_centroids())
-    vocabulary = Vocabulary.of_bert(start, len(centroids_KD))
+    last = context.broadcast([latest(store.model(name))])[0] if start is None else None
+    if last is None:
+        vocabulary = vocabulary_of(store, train_videos, options, len(centroids_KD))
+    else:
+        # A stopped training goes on with the pieces that it learned, whatever would be learned now.
+        check(last)
+        vocabulary = load_vocabulary(last)
     training = options.training
     examples, held_out = (
         gather(
@@ -163,6 +170,32 @@ def pretrain(
         card=card, report=report, describe=describe, context=context,
     )  # fmt: skip
     return name, folder
+
+
+def start_of(options: PretrainOptions) -> Path | None:
+    """The folder that a model takes its words from, and its first weights; ``None`` where words are learned from the library.
+
+    Raises what :func:`text_start` raises, and :class:`InputError` where the folder's pieces are not of the system's kind.
+    """
+    if options.text_start == NOTHING and options.system.tokenizer == BYTE_BPE:
+        return None
+    folder = text_start(options.text_start)
+    if options.text_start != NOTHING:
+        options.check_tokenizer(roberta=is_roberta(folder))
+    return folder
+
+
+def vocabulary_of(
+    store: Store, train_videos: Sequence[Video], options: PretrainOptions, visual: int
+) -> Vocabulary:
+    """The vocabulary that a new model is trained with: of the text start, or learned from what the training videos say."""
+    start = start_of(options)
+    if start is None:
+        said = (s.text for video in train_videos for s in read_transcript(store, video).sentences)
+        return BytePairVocabulary.learn(said, visual)
+    return (BytePairVocabulary.of_roberta if options.system.tokenizer == BYTE_BPE else Vocabulary.of_bert)(
+        start, visual
+    )
 
 
 def text_start(name: str) -> Path:
