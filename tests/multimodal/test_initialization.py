@@ -210,7 +210,8 @@ def with_another_tokenizer(folder: Path) -> None:
     ("change", "named"),
     [
         (configured(hidden_act="relu"), ("hidden_act", "relu")),
-        (configured(model_type="roberta"), ("model_type", "roberta")),
+        (configured(model_type="gpt2"), ("model_type", "gpt2")),
+        (configured(model_type="roberta"), ("word_embeddings",)),
         (configured(position_embedding_type="relative_key"), ("position_embedding_type", "relative_key")),
         (configured(type_vocab_size=1), ("type_vocab_size", "1")),
         (saying("num_attention_heads", 5), ("hidden_size", "32", "num_attention_heads", "5")),
