@@ -84,7 +84,7 @@ class Settings:
         sets=to("ingest.audio_track"),
     )
     captions: Annotated[bool | None, SPEECH_AND_PICTURE] = option(
-        "Take a .vtt or .srt file beside a video in place of Whisper.", sets=to("ingest.captions")
+        "Take captions beside a video or in it in place of Whisper.", sets=to("ingest.captions")
     )
     backbone: Annotated[str | None, SPEECH_AND_PICTURE] = option(
         f"CNN that turns clips into features: {', '.join(BACKBONES)}.",

@@ -18,8 +18,7 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.progress import announce
 from multimodal.segments import Segment, moments, silent_segments, spoken_segments
 from multimodal.store import InputError, Store, file_digest
-from speech import sentences
-from speech.languages import LANGUAGES
+from speech import caption_files, sentences, sidecars
 from speech.sentences import Transcript
 
 SUFFIXES = frozenset(
@@ -27,7 +26,7 @@ SUFFIXES = frozenset(
     .mp3 .m4a .m4b .mka .wav .w64 .flac .ogg .opus .aac .ac3 .aif .aiff .caf .amr .wma""".split()
 )
 """Endings of video and sound files in a folder; a file that is named by itself is tried whatever its ending."""
-TRANSCRIPTS = (".vtt", ".srt", ".json")
+TRANSCRIPTS = (*caption_files.SUFFIXES, ".json")
 
 LEAST_TO_SPLIT = 10
 LEAST_HELD_OUT = 2
@@ -79,18 +78,22 @@ def _unreadable(error: OSError) -> None:
 
 
 def label_of(file: Path) -> str:
-    """The label of a file's video: the name without its ending, and without a video's ending or a language before it."""
-    name = Path(file.name).stem
-    before, _, last = name.rpartition(".")
-    return before if before and (f".{last}".lower() in SUFFIXES or language_of(file)) else name
+    """The label of a file's video: the name without its ending, the tags of a transcript and a video's ending before it."""
+    return _label_and_tag(file)[0]
 
 
-def language_of(file: Path) -> str | None:
-    """The language in the name of a transcript, as in NAME.en.vtt or NAME.pt-BR.srt."""
-    code = Path(file.stem).suffix.removeprefix(".").split("-")[0]
-    if not code or file.suffix.lower() not in TRANSCRIPTS:
-        return None
-    return code if code in LANGUAGES else None
+def tags_of(file: Path) -> sidecars.Tags:
+    """What the name of a transcript says of it, as in NAME.en.vtt or NAME.pt-BR.forced.srt."""
+    return sidecars.tags_of(_label_and_tag(file)[1])
+
+
+def _label_and_tag(file: Path) -> tuple[str, str]:
+    label, tag = Path(file.name).stem, ""
+    if file.suffix.lower() in TRANSCRIPTS:
+        while (cut := label.rpartition("."))[0] and sidecars.tags_of(cut[2]) != sidecars.Tags():
+            label, tag = cut[0], f"{cut[2]}.{tag}"
+    before, _, last = label.rpartition(".")
+    return (before if before and f".{last}".lower() in SUFFIXES else label), tag.rstrip(".")
 
 
 def register(catalogue: Catalogue, files: Sequence[Path]) -> tuple[list[Video], list[Video]]:

@@ -1,29 +1,27 @@
-"""Captions: WebVTT and SRT files, and the transcript of their words."""
+"""Captions as a transcript: the words of the cues with their times, and the sentences that they make."""
 
 from __future__ import annotations
 
 import dataclasses
-import html
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
-from pathlib import Path
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
-from speech.errors import SpeechError
-from speech.sentences import OPENERS, Sentence, SentenceOptions, Transcript, Word, sentences, split_end_marks
-
-SIDECARS = (".vtt", ".en.vtt", ".srt", ".en.srt")
-LARGEST_FILE = 64 * 2**20
-
-CLOCK = r"(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})[.,](\d{3})"
-TIMING = re.compile(rf"\s*{CLOCK}\s*-->\s*{CLOCK}(?:[ \t]+\S.*)?\s*")
-INNER_TIME = re.compile(rf"<{CLOCK}>")
-TAG = re.compile(r"</?[A-Za-z][^<>]*>|<>|</>|\{\\[^{}]*\}")
-SRT_TAG = re.compile(r"</?(?:b|i|u|font)(?:\s[^<>]*)?>", re.IGNORECASE)
-OTHER_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
-NOT_SPEECH = re.compile(r"\[[^\[\]]*\]|[♪♫]+")
+from speech.cues import INNER_TIME, Cue, counted, plain, seconds_of
+from speech.sentences import (
+    CERTAIN_MARKS,
+    CLOSERS,
+    OPENERS,
+    UNSPACED,
+    Sentence,
+    SentenceOptions,
+    Transcript,
+    Word,
+    sentences,
+    split_end_marks,
+)
+from speech.sound_notes import Dropped, spoken, without_brackets
 
 # How long a spoken word lasts by its letters, where a caption gives only its start. What is left until the next word
 # is a pause. In captions without punctuation one of SHORTEST_PAUSE ends a sentence, unless the speaker makes so many
@@ -35,76 +33,21 @@ SHORTEST_PAUSE = 0.3
 WORDS_BETWEEN_PAUSES = 18
 
 
-@dataclass(frozen=True)
-class Cue:
-    """`start` and `end` in seconds, whole milliseconds. `text`: WebVTT markup, its lines joined by line feeds."""
-
-    start: float
-    end: float
-    text: str
-
-
-def sidecar(video_path: str | Path) -> Path | None:
-    """The caption file beside a video: NAME.vtt, NAME.en.vtt, NAME.srt or NAME.en.srt, the first that exists."""
-    video = Path(video_path)
-    beside = (video.with_name(video.stem + ending) for ending in SIDECARS)
-    return next((path for path in beside if path.is_file()), None)
-
-
-def read(text_or_path: str | Path) -> list[Cue]:
-    """The cues of a WebVTT or SRT file in the order of the file; a str with line breaks is the file's content.
-
-    Identifiers, settings, comments, style sheets and regions are ignored. Raises SpeechError that names file, line,
-    rule and remedy.
-    """
-    name, text = _content(text_or_path)
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    if not text.strip():
-        raise SpeechError(
-            f"{name}: is empty; a caption file begins with WEBVTT or with a cue's number and times"
-        )
-    return _read_vtt(lines, name) if re.match(r"WEBVTT(?:[ \t]|$)", lines[0]) else _read_srt(lines, name)
-
-
-def write_webvtt(cues: Iterable[Cue]) -> str:
-    """A WebVTT file of the cues. Raises ValueError for a text with an empty line or "-->", and for other times than
-    0 <= start <= end."""
-    parts = ["WEBVTT\n"]
-    for cue in cues:
-        if re.search(r"^\n|\n\n|\n$|-->|\r", cue.text):
-            raise ValueError(f"text={_shortened(cue.text)}: must hold no empty line and no '-->'")
-        if not 0 <= cue.start <= cue.end < math.inf:
-            raise ValueError(f"start={cue.start}, end={cue.end}: must be 0 <= start <= end")
-        parts.append(f"{_clock(cue.start)} --> {_clock(cue.end)}\n{cue.text}\n")
-    return "\n".join(parts)
-
-
-def cues_of(rows: Iterable[tuple[float, float, str]]) -> list[Cue]:
-    """Cues of plain texts from ``start`` to ``end`` seconds, in order of time, each on one line.
-
-    Times before 0, which no caption file can hold, become 0. A text that is then shown for no time is left out.
-    """
-    clamped = [(max(start, 0.0), max(end, 0.0), text) for start, end, text in rows]
-    clamped.sort(key=lambda row: row[:2])
-    return [
-        Cue(start, end, html.escape(" ".join(text.split()), quote=False))
-        for start, end, text in clamped
-        if end > start
-    ]
-
-
-def write_srt(cues: Iterable[Cue]) -> str:
-    """An SRT file of the cues, whose markup is left out."""
-    parts = []
-    for number, cue in enumerate(cues, start=1):
-        times = f"{_clock(cue.start)} --> {_clock(cue.end)}".replace(".", ",")
-        parts.append(f"{number}\n{times}\n{plain(cue.text).replace('-->', '->')}\n\n")
-    return "".join(parts)
-
-
-def plain(text: str) -> str:
-    """A cue's text without markup: tags and word times removed, entities resolved."""
-    return html.unescape(TAG.sub("", INNER_TIME.sub("", text)))
+# Captions of two speakers overlap now and then. Lines that YouTube's recogniser wrote overlap nearly always in some
+# programs' files, as each stays until the second one after it: they are spoken one after the other.
+OVERLAP_SECONDS = 1.0
+LEAST_SCROLLED = 5
+SHARE_SCROLLED = 0.6
+# In scripts without capitals the end of a cue ends a sentence, unless this share of the cues ends in some mark.
+SHARE_PUNCTUATED = 0.8
+# Where no space follows a mark that ends a sentence: "。" anywhere, "!" before a script without spaces.
+INNER_END = re.compile(
+    rf"(?<=[{re.escape(''.join(sorted(CERTAIN_MARKS - set('!?'))))}])(?![{re.escape(''.join(CERTAIN_MARKS) + CLOSERS)}])"
+    rf"|(?<=[!?…])(?={UNSPACED.pattern})(?![{re.escape(''.join(CERTAIN_MARKS) + CLOSERS)}])"
+)
+NO_WORD = re.compile(r"[-–—]+|>+")
+VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]+([^<>]+)>")
+LAST_MARK = re.compile(r"[^\w\s]\s*\Z")
 
 
 def transcript(
@@ -112,14 +55,18 @@ def transcript(
     source: dict,
     *,
     language: str | None = None,
+    seconds: float | None = None,
     options: SentenceOptions | None = None,
 ) -> Transcript:
     """The words of the cues as sentences. Words have no probability.
 
-    A word's time comes from its cue where the cue has word times, else the words share the cue's time. In roll-up
-    captions each line is taken once. Captions without punctuation are cut at pauses, and where some cues begin with a
-    capital letter.
+    `seconds`: the length of the video; cues that start later are left out. Cues are taken in the order of their start,
+    and the words of one that overlaps another stay together. A word's time comes from its cue where the cue has word
+    times, else the words share the cue's time. In roll-up captions each line is taken once. Captions without
+    punctuation are cut at pauses, and where some cues begin with a capital letter; in scripts without capitals also
+    where a cue ends.
     """
+    cues, notes = _of_video(cues, seconds)
     timed = any(INNER_TIME.search(cue.text) for cue in cues)
     rows, repeats = _new_lines(cues)
     # Roll-up captions show most lines again, or have word times as YouTube's do. Elsewhere a line that comes twice was
@@ -127,26 +74,87 @@ def transcript(
     rolls_up = timed or repeats * 2 >= len(cues) > 1
     if not rolls_up:
         rows = [(cue, cue.text.split("\n")) for cue in cues]
-    notes = ["lines that roll up are taken once"] if rolls_up and repeats else []
-    words, sounds = [], 0
-    openings: set[Word] = set()
-    for cue, lines in rows:
-        spoken, dropped = NOT_SPEECH.subn(" ", "\n".join(lines))
-        sounds += dropped
-        cue_words = _words(cue, spoken)
-        words += cue_words
-        openings |= set(cue_words[:1])
-    if sounds:
-        notes.append(f"{sounds} descriptions of sounds left out")
-    # Cues may overlap, as those of two speakers do.
-    words.sort(key=lambda word: word.start)
+    notes += ["lines that roll up are taken once"] if rolls_up and repeats else []
+    dropped = Dropped()
+    said = [(cue, _said(cue, "\n".join(lines), dropped)) for cue, lines in rows]
+    notes += dropped.notes()
+    if _scrolls(said):
+        ends = [min(cue.end, after.start) for (cue, _), (after, _) in pairwise(said)]
+        said = [
+            (dataclasses.replace(cue, end=max(end, cue.start)), text)
+            for (cue, text), end in zip(said, [*ends, said[-1][0].end], strict=True)
+        ]
+    of_cues = [(cue, words) for cue, text in said if (words := _words(cue, text))]
     options = options or SentenceOptions()
+    runs = _runs(of_cues, cut_at_ends=not rolls_up and _ends_at_cues([words for _, words in of_cues]))
+    words = [word for run in runs for word in run]
     if _has_marks(words, options):
-        found = sentences(words, options)
+        found = [sentence for run in runs for sentence in sentences(run, options)]
     else:
-        found = _unmarked_sentences(words, openings, options)
+        openings = {cue_words[0] for _, cue_words in of_cues}
+        found = _unmarked_sentences(runs, openings, options)
         notes += ["no punctuation: sentences are cut at pauses"] if words else []
-    return Transcript(language, dict(source), found, tuple(notes))
+    found.sort(key=lambda sentence: sentence.start)
+    return Transcript(language, dict(source), tuple(found), tuple(notes))
+
+
+def _of_video(cues: Sequence[Cue], seconds: float | None) -> tuple[list[Cue], list[str]]:
+    """The cues in order of their start, each once, without those past the end of the video; and notes."""
+    kept = list(dict.fromkeys(cues))
+    notes = []
+    if len(kept) < len(cues):
+        notes.append(f"{counted(len(cues) - len(kept), 'cue')} given twice: taken once")
+    if any(after.start < before.start for before, after in pairwise(kept)):
+        notes.append("cues were not in the order of their start")
+        kept.sort(key=lambda cue: cue.start)
+    if seconds is not None and (late := [cue for cue in kept if cue.start >= seconds]):
+        kept = kept[: len(kept) - len(late)]
+        notes.append(
+            f"{counted(len(late), 'cue')} past the video's end ({seconds:.1f} s) left out, the first at {late[0].start:.1f} s"
+        )
+    return kept, notes
+
+
+def _said(cue: Cue, text: str, dropped: Dropped) -> str:
+    """What is spoken of the new lines of a cue: plain text, but for the times of words where it has them."""
+    if not INNER_TIME.search(text):
+        return spoken(plain(text), dropped)
+    return without_brackets(text, dropped)
+
+
+def _scrolls(said: Sequence[tuple[Cue, str]]) -> bool:
+    """Whether nearly all cues overlap the next one and none is a sentence: lines that scroll past."""
+    pairs = list(pairwise(cue for cue, text in said if text.strip()))
+    if len(pairs) + 1 < LEAST_SCROLLED or any(split_end_marks(text.rstrip())[1] for _, text in said):
+        return False
+    overlaps = sum(before.start < after.start < before.end for before, after in pairs)
+    return overlaps >= SHARE_SCROLLED * len(pairs)
+
+
+def _ends_at_cues(of_cues: Sequence[Sequence[Word]]) -> bool:
+    """Whether the end of a cue ends a sentence: in scripts without capitals, where not nearly all cues end in a mark."""
+    letters = [letter for words in of_cues for word in words for letter in word.text if letter.isalpha()]
+    if sum(letter.upper() == letter.lower() for letter in letters) * 2 <= len(letters):
+        return False
+    punctuated = sum(bool(LAST_MARK.search(words[-1].text)) for words in of_cues)
+    return punctuated < SHARE_PUNCTUATED * len(of_cues)
+
+
+def _runs(of_cues: Sequence[tuple[Cue, list[Word]]], *, cut_at_ends: bool) -> list[list[Word]]:
+    """The words of the cues in runs that no sentence reaches across.
+
+    A cue that overlaps the one before begins one, and so does one with another voice.
+    """
+    runs: list[list[Word]] = []
+    end, voice = -math.inf, None
+    for cue, words in of_cues:
+        voices = VOICE.findall(cue.text)
+        overlaps = runs and (words[0].start < runs[-1][-1].start or end - cue.start > OVERLAP_SECONDS)
+        if not runs or cut_at_ends or overlaps or (voices and voices[0] != voice):
+            runs.append([])
+        runs[-1].extend(words)
+        end, voice = cue.end, voices[-1] if voices else None
+    return runs
 
 
 def spread(texts: Sequence[str], start: float, end: float, *, timed: bool) -> list[Word]:
@@ -155,7 +163,7 @@ def spread(texts: Sequence[str], start: float, end: float, *, timed: bool) -> li
     `timed`: the words are no slower than people speak, and what is left before `end` is a pause. Dashes and ">>", which
     mark a change of speaker, are no words.
     """
-    texts = [text for text in texts if text.strip(">-–—")]
+    texts = [text for text in texts if not NO_WORD.fullmatch(text)]
     if not texts:
         return []
     if timed:
@@ -195,138 +203,45 @@ def _has_marks(words: Sequence[Word], options: SentenceOptions) -> bool:
 
 
 def _unmarked_sentences(
-    words: Sequence[Word], openings: set[Word], options: SentenceOptions
-) -> tuple[Sentence, ...]:
+    runs: Sequence[Sequence[Word]], openings: set[Word], options: SentenceOptions
+) -> list[Sentence]:
     """Sentences of captions without punctuation. `openings`: the first word of each cue."""
     # A capital letter at the start of a cue begins a sentence, unless all cues start with one.
     capital = {word for word in openings if word.text.lstrip(OPENERS)[:1].isupper()}
     begins = capital if any(word.text[:1].islower() for word in openings) else set()
     # A fast speaker's pauses are short, a slow one's long: the share of pauses that end a sentence is bounded.
-    pauses = sorted(after.start - before.end for before, after in zip(words, words[1:], strict=False))
+    pauses = sorted(after.start - before.end for run in runs for before, after in pairwise(run))
     if pauses:
         usual = pauses[math.floor(len(pauses) * (1 - 1 / WORDS_BETWEEN_PAUSES))]
         options = dataclasses.replace(options, pause=max(SHORTEST_PAUSE, usual))
-    cuts = [0, *(n for n, word in enumerate(words) if n and word in begins), len(words)]
-    parts = [words[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
-    return tuple(sentence for part in parts for sentence in sentences(part, options))
+    found = []
+    for words in runs:
+        cuts = [0, *(n for n, word in enumerate(words) if n and word in begins), len(words)]
+        for start, end in pairwise(cuts):
+            found += sentences(words[start:end], options)
+    return found
 
 
 def _words(cue: Cue, text: str) -> list[Word]:
     """The words of `text`, the new lines of a cue. Those between two word times share the time between them."""
     # The split gives text, then the four numbers of a time, then text again, and so on.
     pieces = INNER_TIME.split(text)
+    if len(pieces) == 1:
+        return spread(_split_words(text), cue.start, cue.end, timed=False)
     texts = [pieces[0], *pieces[5::5]]
     times = [cue.start]
     for n in range(1, len(pieces), 5):
         # Times that run backwards or leave the cue are moved to the nearest that do not.
-        times.append(min(max(_seconds(pieces[n : n + 4]), times[-1]), cue.end))
+        times.append(min(max(seconds_of(pieces[n : n + 4]), times[-1]), cue.end))
     words = []
     for start, end, piece in zip(times, [*times[1:], cue.end], texts, strict=True):
-        words += spread(plain(piece).split(), start, end, timed=len(times) > 1)
+        words += spread(_split_words(plain(piece)), start, end, timed=True)
     return words
 
 
-def _content(text_or_path: str | Path) -> tuple[str, str]:
-    """A name for messages, and the text."""
-    if isinstance(text_or_path, str) and re.search(r"[\r\n]", text_or_path):
-        return "captions", text_or_path.removeprefix("\ufeff")
-    path = Path(text_or_path)
-    try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise SpeechError(
-                f"{path.name}: {size} bytes; a caption file has at most {LARGEST_FILE}; split it"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise SpeechError(f"{path.name}: cannot be read ({error.strerror})") from error
-    try:
-        return path.name, data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise SpeechError(f"{path.name}, line {line}: is not UTF-8 text; save the file as UTF-8") from error
-
-
-def _read_vtt(lines: Sequence[str], name: str) -> list[Cue]:
-    cues: list[Cue] = []
-    # The header reaches to the first empty line, unless a cue follows it at once.
-    n = 1
-    while n < len(lines) and lines[n] and "-->" not in lines[n]:
-        n += 1
-    while n < len(lines):
-        if not lines[n]:
-            n += 1
-            continue
-        first = n
-        while n < len(lines) and lines[n]:
-            n += 1
-        block = lines[first:n]
-        # A cue's times are on its first line, or on its second after an identifier.
-        at = next((k for k in (0, 1) if k < len(block) and "-->" in block[k]), None)
-        if at is not None:
-            cues.append(Cue(*_times(block[at], name, first + at + 1), "\n".join(block[at + 1 :])))
-        elif not OTHER_BLOCK.match(block[0]):
-            raise SpeechError(
-                f"{name}, line {first + 1}: {_shortened(block[0])} is no cue, NOTE, STYLE or REGION; "
-                "give its times on a line of their own, 00:01.000 --> 00:02.000"
-            )
-    return cues
-
-
-def _read_srt(lines: Sequence[str], name: str) -> list[Cue]:
-    """Cues begin at lines of times: empty lines within a text, as some programs write them, end no cue."""
-    timings = [n for n, line in enumerate(lines) if "-->" in line]
-    if not timings:
-        raise SpeechError(f"{name}, line 1: is neither WEBVTT nor an SRT cue; give a .vtt or .srt file")
-    heads = [n - 1 if n and re.fullmatch(r"\s*[0-9]+\s*", lines[n - 1]) else n for n in timings]
-    if any(line.strip() for line in lines[: heads[0]]):
-        raise SpeechError(
-            f"{name}, line 1: {_shortened(lines[0])} is before the first cue; an SRT file begins with a cue's number"
-        )
-    cues = []
-    for at, following in zip(timings, [*heads[1:], len(lines)], strict=True):
-        text = "\n".join(line for line in lines[at + 1 : following] if line.strip())
-        cues.append(Cue(*_times(lines[at], name, at + 1), _to_markup(text)))
-    return cues
-
-
-def _times(line: str, name: str, number: int) -> tuple[float, float]:
-    match = TIMING.fullmatch(line)
-    if not match:
-        raise SpeechError(
-            f"{name}, line {number}: {_shortened(line)} are no times; write 00:00:01.000 --> 00:00:02.000"
-        )
-    start, end = _seconds(match.groups()[:4]), _seconds(match.groups()[4:])
-    for part in (match[2], match[3], match[6], match[7]):
-        if int(part) > 59:
-            raise SpeechError(
-                f"{name}, line {number}: {_shortened(line)} has {part} minutes or seconds; 59 is the most"
-            )
-    if end < start:
-        raise SpeechError(
-            f"{name}, line {number}: {_shortened(line)} ends before it starts; exchange or correct them"
-        )
-    return start, end
-
-
-def _seconds(clock: Sequence[str | None]) -> float:
-    hours, minutes, seconds, milliseconds = (int(part or 0) for part in clock)
-    return ((hours * 60 + minutes) * 60_000 + seconds * 1000 + milliseconds) / 1000
-
-
-def _clock(seconds: float) -> str:
-    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}.{milliseconds % 1000:03}"
-
-
-def _to_markup(text: str) -> str:
-    """SRT text as WebVTT markup: SRT's few tags stay tags, every other < and & is a character."""
-    parts, end = [], 0
-    for tag in SRT_TAG.finditer(text):
-        parts += [html.escape(text[end : tag.start()], quote=False), tag[0]]
-        end = tag.end()
-    return "".join([*parts, html.escape(text[end:], quote=False)])
-
-
-def _shortened(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+def _split_words(text: str) -> list[str]:
+    """The words between spaces; one that holds the end of a sentence, in scripts without spaces, is parted there."""
+    words = text.split()
+    if text.isascii():
+        return words
+    return [part for word in words for part in INNER_END.split(word) if part]

@@ -160,10 +160,11 @@ class SentenceOptions:
             )
 
 
-END_MARKS = ".!?…。！？"
-CERTAIN_MARKS = frozenset("!?。！？")
+END_MARKS = ".!?…。｡！？؟۔।॥։።။៕"
+"""Among them Arabic's question mark, Urdu's full stop, the danda of Hindi, those of Armenian, Amharic, Burmese, Khmer."""
+CERTAIN_MARKS = frozenset(END_MARKS) - frozenset(".…")
 OPENERS = "\"'“‘«(["
-CLOSERS = "\"'”’»)]」』"
+CLOSERS = "\"'”’»)]」』）】》"
 # Abbreviations after which a sentence goes on, whatever follows.
 ABBREVIATIONS = re.compile(
     r"dr|mr|mrs|ms|prof|st|vs|e\.g|i\.e|cf|approx|dept|est|gen|capt|lt|rev|hon|ca|jan|feb|apr|aug|sept?|oct|nov|dec"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Literal, get_args
 
-from speech.captions import cues_of, write_srt, write_webvtt
+from speech.cues import cues_of, write_srt, write_webvtt
 from speech.sentences import Sentence, Transcript, Word, text_of, with_spaces
 
 Format = Literal["vtt", "srt", "txt", "json", "tsv"]

@@ -19,6 +19,7 @@ from av.codec.codec import UnknownCodecError
 from av.container import InputContainer
 from av.stream import Disposition
 
+from vision.caption_streams import CaptionStream, caption_stream
 from vision.clock import Clock, clock_of_header, clock_of_packets
 from vision.errors import MediaError
 
@@ -104,7 +105,7 @@ class Media:
 
     `sounds`: the sound tracks, the one that players choose first; those of other programmes are left out.
     `no_picture`: why its picture cannot be used, empty where it has none or it can. `clock`: how its time stamps become the
-    seconds that all times are in.
+    seconds that all times are in. `captions`: the streams of captions, of text or of pictures of it.
     """
 
     path: Path
@@ -116,6 +117,7 @@ class Media:
     notes: tuple[str, ...] = ()
     no_picture: str = ""
     clock: Clock = Clock()
+    captions: tuple[CaptionStream, ...] = ()
 
     @property
     def audio(self) -> AudioStream | None:
@@ -162,8 +164,18 @@ def probe(path: Path | str) -> Media:
             refused = [f"audio codec {sound.codec} is not admitted" for sound in sounds[:1]]
             reasons = [*filter(None, [no_picture]), *refused]
             raise MediaError(f"{path.name}: {'; '.join(reasons) or 'holds neither picture nor sound'}")
+        captions = tuple(map(caption_stream, container.streams.subtitles))
         return Media(
-            path, container.format.name, start, declared, video, sounds, tuple(notes), no_picture, clock
+            path,
+            container.format.name,
+            start,
+            declared,
+            video,
+            sounds,
+            tuple(notes),
+            no_picture,
+            clock,
+            captions,
         )
 
 

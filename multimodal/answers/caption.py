@@ -14,7 +14,7 @@ from multimodal.library import Material, read_transcript
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store
 from multimodal.vocabulary import TEMPLATE
-from speech.captions import cues_of, write_webvtt
+from speech.cues import cues_of, write_webvtt
 
 if TYPE_CHECKING:
     from multimodal.captioning.trained import TrainedCaptioner

@@ -16,10 +16,10 @@ import numpy as np
 from multimodal.intake.imported_arrays import ARRAYS, read_arrays
 from multimodal.intake.imported_clips import on_clips
 from multimodal.intake.options import Kind
-from multimodal.library import TRANSCRIPTS, label_of, language_of
+from multimodal.library import TRANSCRIPTS, label_of, tags_of
 from multimodal.store import InputError, canonical_json
 from multimodal.tables import COLUMNS, TABLES, VideoRows, read_table
-from speech import captions, imported
+from speech import caption_files, captions, imported
 from speech.errors import SpeechError
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
@@ -105,9 +105,16 @@ def _json_of(transcript: Transcript) -> bytes:
 def _transcript(file: Path, suffix: str) -> Transcript:
     if suffix == ".json":
         return imported.from_json(_text(file), {})
-    cues = captions.read(file)
-    imported.check_times([(c.start, c.end, f"cue {n}") for n, c in enumerate(cues, 1)])
-    return captions.transcript(cues, {}, language=language_of(file))
+    tags = tags_of(file)
+    if tags.never:
+        raise InputError(f"is {tags.never} by its name; leave it out")
+    read = caption_files.read(file, tags.language)
+    if read.kind != "speech":
+        raise InputError(f"holds {len(read.cues)} {read.kind}, no speech; leave it out")
+    times = sorted((cue.start, cue.end) for cue in read.cues)
+    imported.check_times([(start, end, f"cue {n}") for n, (start, end) in enumerate(times, 1)])
+    transcript = captions.transcript(read.cues, {}, language=tags.language)
+    return dataclasses.replace(transcript, notes=(*read.problems, *read.notes, *transcript.notes))
 
 
 def _text(file: Path) -> str:

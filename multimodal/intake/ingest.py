@@ -19,16 +19,17 @@ from safetensors import safe_open
 
 from multimodal import names
 from multimodal.catalogue import State, Video
-from multimodal.intake import model_cache, sandbox, sound_tracks
+from multimodal.intake import caption_choice, model_cache, sandbox, sound_tracks
 from multimodal.intake.model_cache import BACKBONE_WEIGHTS, whisper_identity
-from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
-from speech import audio, captions, silent_phrases, transcribe
+from multimodal.store import InputError, Store, canonical_json, recipe, write_whole
+from speech import audio, silent_phrases, transcribe
 from speech.audio import Audio
 from speech.checkpoints import CHECKPOINTS
 from speech.errors import SpeechError, SpeechModelError
 from speech.languages import LANGUAGES
 from speech.sentences import Transcript
 from vision import clips, features, pixels, readers
+from vision.caption_streams import CaptionStream
 from vision.clips import Clip, ReadReport
 from vision.clock import Clock
 from vision.errors import MediaError
@@ -63,8 +64,9 @@ class IngestOptions:
 
     ``whisper``: a published name or the path of a file; ``backbone`` and ``reader`` of frames: names. ``language``: a
     code such as ``en``, or ``None`` to detect it. ``audio_track``: the sound track that is heard, by its number from 1 on or
-    its language; ``None`` takes the first that holds speech (:mod:`multimodal.intake.sound_tracks`). ``captions``: a ``.vtt`` or ``.srt`` beside a video stands in for
-    Whisper. ``seconds`` is the timeout of each result of a decoder, ``memory`` its bytes of address space. Raises
+    its language; ``None`` takes the first that holds speech (:mod:`multimodal.intake.sound_tracks`). ``captions``: those
+    beside a video or in it stand in for Whisper (:mod:`multimodal.intake.caption_choice`). ``seconds`` is the timeout of each
+    result of a decoder, ``memory`` its bytes of address space. Raises
     :class:`InputError` for an unknown name.
     """
 
@@ -129,7 +131,6 @@ def is_up_to_date(store: Store, video: Video, options: IngestOptions) -> bool:
 
 def whole_recipe(video: Video, options: IngestOptions) -> str:
     """The recipe of the whole ingestion; the limits of time and memory are no part of it."""
-    sidecar = _sidecar(video, options)
     chosen = dataclasses.asdict(options) | {
         "whisper": whisper_identity(options.whisper),
         "seconds": 0,
@@ -138,13 +139,9 @@ def whole_recipe(video: Video, options: IngestOptions) -> str:
     return recipe(
         version=[UNSPOKEN_VERSION, FEATURES_VERSION],
         options=chosen,
-        captions=sidecar and file_digest(sidecar),
+        captions=caption_choice.identity(Path(video.path), options.captions),
         libraries=[importlib.metadata.version(name) for name in ("openai-whisper", "av", "torch")],
     )
-
-
-def _sidecar(video: Video, options: IngestOptions) -> Path | None:
-    return captions.sidecar(Path(video.path)) if options.captions else None
 
 
 def ingest(
@@ -167,7 +164,7 @@ def ingest(
         media = sandbox.call(
             probe,
             Path(video.path),
-            types=(Media, VideoStream, AudioStream, Clock, MediaError),
+            types=(Media, VideoStream, AudioStream, CaptionStream, Clock, MediaError),
             limits=sandbox.Limits(options.seconds, options.memory),
         )
     except MediaError as error:
@@ -229,36 +226,33 @@ class _Ingestion:
 
     def transcript(self, hook: Hook) -> tuple[str | None, int]:
         """The recipe of the transcript and its number of sentences; (``None``, 0) where there is no sound."""
-        sidecar = _sidecar(self.video, self.options)
+        if (captioned := self._captioned()) is not None:
+            return captioned
         spoken = transcribe.TranscribeOptions(language=self.options.language)
-        if sidecar is not None:
-            made = unspoken = recipe(version=TRANSCRIPT_VERSION, captions=file_digest(sidecar))
-        elif (chosen := self._chosen_track()) is None:
+        chosen = self._chosen_track()
+        if chosen is None:
             tracks = ", ".join(map(str, self.media.sounds))
             self.problems.append(
                 f"no sound that can be decoded: {tracks}" if tracks else "no sound: nothing could be heard"
             )
             return None, 0
-        else:
-            made, unspoken = (
-                recipe(
-                    version=version,
-                    whisper=whisper_identity(self.options.whisper),
-                    options=spoken,
-                    library=importlib.metadata.version("openai-whisper"),
-                    **self._unusual_sound(chosen),
-                )
-                for version in (TRANSCRIPT_VERSION, UNSPOKEN_VERSION)
+        made, unspoken = (
+            recipe(
+                version=version,
+                whisper=whisper_identity(self.options.whisper),
+                options=spoken,
+                library=importlib.metadata.version("openai-whisper"),
+                **self._unusual_sound(chosen),
             )
-            self.notes += chosen.notes
+            for version in (TRANSCRIPT_VERSION, UNSPOKEN_VERSION)
+        )
+        self.notes += chosen.notes
         path, with_drops = (self.store.transcript(self.video.video, r) for r in (made, unspoken))
         if with_drops.exists():
             made, path = unspoken, with_drops
-        elif not path.exists() or (sidecar is None and _holds_silent_phrases(path)):
+        elif not path.exists() or _holds_silent_phrases(path):
             try:
-                made_new = (
-                    self._captioned(sidecar) if sidecar else self._transcribed(chosen.track, spoken, hook)
-                )
+                made_new = self._transcribed(chosen.track, spoken, hook)
             except SpeechModelError:
                 raise  # with such a model no video could be transcribed
             except (SpeechError, sandbox.SandboxError) as error:
@@ -275,9 +269,26 @@ class _Ingestion:
             self.notes.append(silent_phrases.note(dropped))
         return made, len(Transcript.from_dict(stored).sentences)
 
-    def _captioned(self, sidecar: Path) -> dict:
-        source = {"kind": "captions", "file": sidecar.name, "sha256": file_digest(sidecar)}
-        return captions.transcript(captions.read(sidecar), source).to_dict() | {"problems": []}
+    def _captioned(self) -> tuple[str, int] | None:
+        """The same of captions beside the video or in it, or ``None`` where the sound is to be transcribed."""
+        path = Path(self.video.path)
+        if not self.options.captions:
+            self.notes += caption_choice.not_taken(path, self.media)
+            return None
+        choice = caption_choice.choose(
+            path,
+            self.media,
+            language=self.options.language,
+            track=self.options.audio_track,
+            english=self.options.whisper.endswith(".en"),
+            limits=self.limits,
+        )
+        self.problems += choice.problems
+        self.notes += choice.notes
+        if choice.transcript is None:
+            return None
+        made = caption_choice.store_transcript(self.store, self.video, choice)
+        return made, len(choice.transcript["sentences"])
 
     def _chosen_track(self) -> sound_tracks.ChosenTrack | None:
         return sound_tracks.choose(

@@ -21,7 +21,8 @@ from multimodal.segments import Segment, spoken_segments
 from multimodal.store import InputError, Store
 from multimodal.tables import COLUMNS, read_table
 from multimodal.tokens import train_and_held_out
-from speech import captions
+from speech import caption_files
+from speech.cues import plain
 from speech.errors import SpeechError
 from speech.imported import LONGEST_SECONDS
 from speech.sentences import Sentence, Transcript
@@ -160,8 +161,8 @@ def _rows(path: Path) -> Iterator[Row]:
     if size > LARGEST:
         raise InputError(f"{size} bytes; at most {LARGEST} are read; split it")
     if suffix in CAPTIONS:
-        for n, cue in enumerate(captions.read(path), 1):
-            text = captions.plain(cue.text)
+        for n, cue in enumerate(caption_files.read(path).cues, 1):
+            text = plain(cue.text)
             if text.strip():
                 yield f"cue {n}", label_of(path), cue.start, cue.end, text, ""
     elif suffix in TABLES:

@@ -20,7 +20,8 @@ from multimodal.catalogue import Catalogue
 from multimodal.intake.imports import find_imports, import_files
 from multimodal.intake.options import ImportOptions
 from multimodal.store import Store
-from speech import captions
+from speech import caption_files
+from speech.cues import write_webvtt
 from vision.clips import CLIP_SECONDS
 
 SECONDS_A_VIDEO, SECONDS_A_SENTENCE, WORDS_A_SENTENCE, TOKENS = 300, 4, 10, 1728
@@ -70,8 +71,8 @@ def rewrite(files: list[Path], folder: Path) -> None:
         if file.suffix == ".npy":
             np.save(folder / file.name, np.load(file))
         else:
-            cues = captions.read(file)
-            (folder / file.name).write_text(captions.write_webvtt(cues), encoding="utf-8")
+            cues = caption_files.read(file).cues
+            (folder / file.name).write_text(write_webvtt(cues), encoding="utf-8")
 
 
 def cpu_seconds() -> float:

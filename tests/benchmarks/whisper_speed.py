@@ -22,7 +22,7 @@ import whisper
 from whisper.normalizers import EnglishTextNormalizer
 
 from multimodal.weights import fetching
-from speech import audio, captions, transcribe
+from speech import audio, caption_files, captions, transcribe
 
 NARRATED = Path(__file__).parents[2].parent / "shared/videos/narrated"
 GRID = (
@@ -41,8 +41,10 @@ def reference(video: Path) -> str | None:
     if video.stem.startswith("grid_"):
         code = video.stem.removeprefix("grid_")
         return " ".join(words.get(letter, letter) for words, letter in zip(GRID, code, strict=True))
-    beside = captions.sidecar(video)
-    return None if beside is None else text_of(captions.transcript(captions.read(beside), {}))
+    beside = video.with_suffix(".en.vtt")
+    if not beside.exists():
+        return None
+    return text_of(captions.transcript(caption_files.read(beside).cues, {}))
 
 
 def text_of(transcript) -> str:

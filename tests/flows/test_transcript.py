@@ -7,7 +7,7 @@ from command import run_inside
 
 from multimodal.catalogue import Catalogue, Video
 from multimodal.store import Store, write_whole
-from speech import captions
+from speech import caption_files
 from speech.sentences import Sentence, Transcript, Word
 
 
@@ -41,7 +41,7 @@ def store(tmp_path):
 def written(folder) -> dict[str, str]:
     """What the caption files of a folder say, by name."""
     return {
-        path.name: " ".join(cue.text for cue in captions.read(path))
+        path.name: " ".join(cue.text for cue in caption_files.read(path).cues)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }

@@ -1,11 +1,21 @@
 """Short files cut out of the samples by copying packets: with speech, without speech, and without a sound track."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
+ASS_HEADER = b"""[Script Info]
+ScriptType: v4.00+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize
+Style: Default,Arial,16
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 
@@ -48,4 +58,53 @@ def speechless(path: Path, sample: str = "kitchen-001.mp4", seconds: float = 3.0
             frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), first
             target.mux(sound.encode(frame))
         target.mux(sound.encode(None))
+    return path
+
+
+def captioned(path: Path, *tracks: tuple[str, dict[str, str], Disposition], seconds: float = 3.0) -> Path:
+    """A silent picture with streams of captions: the text of an SRT file, its metadata and its dispositions."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    srt = path.with_name(f"{path.stem}-track.txt")
+    with av.open(str(SAMPLES / "kitchen-001.mp4")) as source, av.open(str(path), "w") as target:
+        picture = target.add_stream_from_template(source.streams.video[0])
+        waiting = []
+        for packet in source.demux(video=0):
+            if packet.dts is not None and packet.dts * packet.time_base < seconds:
+                waiting.append((float(packet.dts * packet.time_base), packet, picture))
+        for text, metadata, disposition in tracks:
+            srt.write_text(text, encoding="utf-8")
+            with av.open(str(srt), format="srt") as captions:
+                stream = target.add_stream_from_template(captions.streams.subtitles[0])
+                stream.metadata.update(metadata)
+                stream.disposition = disposition
+                for packet in captions.demux():
+                    if packet.dts is not None:
+                        waiting.append((float(packet.dts * packet.time_base), packet, stream))
+        for _, packet, stream in sorted(waiting, key=lambda item: item[0]):
+            packet.stream = stream
+            target.mux(packet)
+    srt.unlink(missing_ok=True)
+    return path
+
+
+def with_mov_text(path: Path, cues: Sequence[tuple[float, float, str]], seconds: float = 3.0) -> Path:
+    """A silent picture in MP4 with the cues as its text track; MP4 ends a text by an empty one."""
+    with av.open(str(SAMPLES / "kitchen-001.mp4")) as source, av.open(str(path), "w") as target:
+        picture = target.add_stream_from_template(source.streams.video[0])
+        text = target.add_stream("mov_text")
+        text.time_base = Fraction(1, 1000)
+        text.codec_context.subtitle_header = ASS_HEADER
+        waiting = []
+        for packet in source.demux(video=0):
+            if packet.dts is not None and packet.dts * packet.time_base < seconds:
+                waiting.append((float(packet.dts * packet.time_base), packet, picture))
+        for start, end, said in cues:
+            packet = av.Packet(len(said.encode()).to_bytes(2, "big") + said.encode())
+            packet.time_base = Fraction(1, 1000)
+            packet.pts = packet.dts = round(start * 1000)
+            packet.duration = round((end - start) * 1000)
+            waiting.append((start, packet, text))
+        for _, packet, stream in sorted(waiting, key=lambda item: item[0]):
+            packet.stream = stream
+            target.mux(packet)
     return path

@@ -26,7 +26,8 @@ from multimodal.joint.decoder import Decoder, DecoderShape, EncoderMemory
 from multimodal.library import read_material, usable
 from multimodal.store import InputError, Store, file_digest
 from multimodal.training import checkpoints
-from speech.captions import plain, read
+from speech.caption_files import read
+from speech.cues import plain
 from speech.sentences import Sentence, Transcript
 
 QUICK = CaptionerOptions(least_steps=100, epochs=1, learning_rate=4e-3, dropout=0.0, checkpoint_seconds=1e9, precision="fp32")  # fmt: skip
@@ -352,7 +353,7 @@ def test_captions_as_webvtt_are_what_a_player_reads(world, tmp_path):
     for (start, length, text), c in zip(shown, expected, strict=True):
         assert start == pytest.approx(max(c.start, 0)) and start + length == pytest.approx(c.end)
         assert plain(text) == c.text
-    assert [plain(cue.text) for cue in read(file)] == [c.text for c in expected]
+    assert [plain(cue.text) for cue in read(file).cues] == [c.text for c in expected]
 
 
 def test_a_captioner_of_the_first_version_still_writes(world, tmp_path):

@@ -32,7 +32,7 @@ from multimodal.training import checkpoints
 from multimodal.training.checkpoints import Progress
 from multimodal.vocabulary import SPECIALS, Vocabulary
 from multimodal.web.report import write_report
-from speech.captions import Cue, write_webvtt
+from speech.cues import Cue, write_webvtt
 from vision.clips import CLIP_SECONDS
 
 WORDS = "now let me show you how to peel chop the carrot onion and stir it . a".split()

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from whisper.normalizers import EnglishTextNormalizer
 
-from speech import audio, captions, transcribe
+from speech import audio, caption_files, captions, transcribe
+from speech.cues import Cue
 from speech.sentences import Transcript, Word
 
 MOST_WRONG = {"var": 0.13, "congress": 0.10, "dating": 0.03}
@@ -26,7 +27,7 @@ TIMED_BY_SPEECH = ("var", "dating")
 @dataclasses.dataclass(frozen=True)
 class Case:
     name: str
-    cues: list[captions.Cue]
+    cues: tuple[Cue, ...]
     written: Transcript
     transcript: Transcript
     start: float
@@ -36,7 +37,7 @@ class Case:
 @pytest.fixture(scope="module", params=MOST_WRONG)
 def case(request, videos, tiny_en) -> Case:
     video = videos / f"narrated/ds4200_{request.param}_screencast.mp4"
-    cues = captions.read(captions.sidecar(video))
+    cues = caption_files.read(video.with_suffix(".en.vtt")).cues
     steps = []
     sound = audio.read(video)
     transcript = transcribe.transcribe(
@@ -87,7 +88,7 @@ def apart(case: Case) -> np.ndarray:
 def within_captions(case: Case) -> list[bool]:
     """For each sentence whether it lies within its captions, widened by a second."""
 
-    def shown(word: Word) -> captions.Cue:
+    def shown(word: Word) -> Cue:
         return next(cue for cue in reversed(case.cues) if cue.start <= word.start <= cue.end)
 
     return [

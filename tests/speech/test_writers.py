@@ -9,7 +9,7 @@ import av
 import pytest
 from whisper.utils import get_writer
 
-from speech import captions
+from speech import caption_files
 from speech.imported import from_json
 from speech.sentences import Sentence, Transcript, Word
 from speech.writers import FORMATS, write
@@ -117,6 +117,6 @@ def test_times_are_those_that_a_caption_file_can_hold():
     spoken = transcript(
         (-2.0, -1.0, "before"), (-0.5, 0.5, "across"), (1.0, 1.0, "no time"), (2.0, 3.0, "last")
     )
-    cues = captions.read(write(spoken, "vtt"))
+    cues = caption_files.read(write(spoken, "vtt")).cues
     assert [(c.start, c.end, c.text) for c in cues] == [(0.0, 0.5, "across"), (2.0, 3.0, "last")]
     assert write(spoken, "tsv").splitlines()[1] == "-2000\t-1000\tbefore", "a table can hold them"

@@ -1,0 +1,256 @@
+"""The captions of a video: those beside it and in it, which are taken for its words, and what is said of the others.
+
+The rule is that of :mod:`speech.sidecars`; a file beside the video comes before an equal stream in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from multimodal.catalogue import Video
+from multimodal.intake import sandbox
+from multimodal.library import SUFFIXES as MEDIA
+from multimodal.store import Store, canonical_json, file_digest, recipe, write_whole
+from speech import audio, caption_files, captions, embedded_captions, sidecars
+from speech.caption_files import CaptionFile
+from speech.cues import Cue, counted
+from speech.errors import SpeechError
+from speech.languages import language_code
+from speech.sentences import Transcript
+from speech.sidecars import UNREADABLE, Sidecar, Tags
+from vision.caption_streams import CaptionStream
+from vision.media import Media
+
+VERSION = 3
+"""To be raised when the same captions give another transcript; transcripts by Whisper have had 2."""
+MOST_CUES = 100_000
+NAMED = 5
+"""Captions that are named in a video's reason; more are counted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The ``transcript`` of the captions that were taken, as it is stored, or ``None`` where none were.
+
+    ``made_of``: what the transcript's address is made of beside the version. ``problems`` and ``notes``: sentences for
+    the video's reason.
+    """
+
+    transcript: dict | None = None
+    made_of: object = None
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass
+class _Candidate:
+    """Captions that could be taken: a ``sidecar`` or a ``stream``. ``refused``: why they are not, where that is known."""
+
+    name: str
+    tags: Tags
+    sidecar: Sidecar | None = None
+    stream: CaptionStream | None = None
+    file: CaptionFile | None = None
+    refused: str = ""
+    unreadable: bool = False
+
+    def place(self, spoken: str | None, certain: bool) -> tuple[int, ...]:
+        automatic = self.tags.automatic or (self.file is not None and self.file.automatic)
+        return sidecars.order(
+            self.tags,
+            self.sidecar.path.suffix.lower() if self.sidecar else "",
+            spoken=spoken,
+            certain=certain,
+            automatic=automatic,
+            untagged=self.sidecar is not None and not self.sidecar.tag,
+        )
+
+
+REASONS = ("another language", "a recogniser's", "for the hard of hearing", "another format", "another file")
+"""Why captions come behind those that were taken, by the part of their place that differs."""
+
+
+def identity(video: Path, taken: bool) -> object:
+    """What of the captions beside a video decides its ingestion, as JSON; ``None`` where there are none to speak of."""
+    found = sidecars.beside(video, MEDIA)
+    names = [s.path.name for s in sidecars.beside(video, MEDIA, UNREADABLE)]
+    if not taken:
+        return [s.path.name for s in found] + names or None
+    return [VERSION, [[s.path.name, file_digest(s.path)] for s in found], names]
+
+
+def not_taken(video: Path, media: Media) -> list[str]:
+    """A note on the captions beside and in a video that is transcribed all the same."""
+    found = [s.path.name for s in sidecars.beside(video, MEDIA) if not s.tags.never]
+    found += [f"stream {s.index}" for s in media.captions if s.codec in embedded_captions.CODECS]
+    if not found:
+        return []
+    return [f"captions are there and were not taken: {_listed(found)} (--captions takes them)"]
+
+
+def choose(
+    video: Path,
+    media: Media,
+    *,
+    language: str | None,
+    track: str | None = None,
+    english: bool,
+    limits: sandbox.Limits,
+) -> Choice:
+    """The captions of a video that are taken for its words.
+
+    ``language``: what is spoken, where it was said. ``track``: the sound track that would be heard, as it was asked for;
+    the language of that track, or of the first, is else taken for the spoken one. ``english``: whether the recogniser
+    that would listen instead knows English alone. Streams are decoded in the sandbox.
+    """
+    found = _candidates(video, media, language)
+    open_ = [c for c in found if not c.refused]
+    tracks = [track or "", media.audio.language if media.audio else ""]
+    spoken, certain = _spoken(open_, language or next(filter(None, map(_language_of, tracks)), None), english)
+    for candidate in open_:
+        if language and candidate.tags.language not in (None, language):
+            candidate.refused = f"another language than --language {language}"
+    open_ = sorted((c for c in open_ if not c.refused), key=lambda c: (c.place(spoken, certain), c.name))
+    taken = None
+    problems: list[str] = []
+    for candidate in open_:
+        if taken is not None:
+            parts = zip(REASONS, candidate.place(spoken, certain), taken.place(spoken, certain), strict=True)
+            candidate.refused = next((why for why, own, best in parts if own != best), "another file")
+            continue
+        try:
+            transcript = _transcript(candidate, video, media, limits)
+        except (SpeechError, sandbox.SandboxError) as error:
+            candidate.refused, candidate.unreadable = _without(str(error), candidate.name), True
+            continue
+        if transcript.sentences:
+            taken, said = candidate, transcript
+        else:
+            candidate.refused = "; ".join(["no words", *transcript.notes])
+    # Captions that cannot be read are a problem where nothing stands in for them.
+    passed = [f"{c.name} ({c.refused})" for c in found if c.refused and (taken or not c.unreadable)]
+    notes = [f"captions passed over: {_listed(passed)}"] if passed else []
+    if taken is None:
+        return Choice(
+            problems=tuple(f"captions {c.name}: {c.refused}" for c in found if c.unreadable),
+            notes=tuple(notes),
+        )
+    made_of: object = {"stream": taken.stream.index} if taken.stream else said.source["sha256"]
+    problems += [f"captions: {problem}" for problem in taken.file.problems]
+    return Choice(
+        said.to_dict() | {"problems": problems},
+        made_of,
+        tuple(problems),
+        (f"captions taken from {taken.name}", *taken.file.notes, *said.notes, *notes),
+    )
+
+
+def _candidates(video: Path, media: Media, language: str | None) -> list[_Candidate]:
+    """All captions of a video; of those that will not be taken it is known why."""
+    found = []
+    for sidecar in sidecars.beside(video, MEDIA):
+        candidate = _Candidate(sidecar.path.name, sidecar.tags, sidecar, refused=sidecar.tags.never)
+        found.append(candidate)
+        if candidate.refused:
+            continue
+        try:
+            candidate.file = caption_files.read(sidecar.path, sidecar.tags.language or language)
+        except SpeechError as error:
+            candidate.refused, candidate.unreadable = _without(str(error), candidate.name), True
+            continue
+        if candidate.file.kind != "speech":
+            candidate.refused = f"{len(candidate.file.cues)} {candidate.file.kind}, no speech"
+        elif candidate.tags.language is None and candidate.file.language:
+            own = _language_of(candidate.file.language)
+            candidate.tags = dataclasses.replace(candidate.tags, language=own)
+    for sidecar in sidecars.beside(video, MEDIA, UNREADABLE):
+        refused = "in a format that is not read: convert it to .vtt"
+        found.append(_Candidate(sidecar.path.name, sidecar.tags, sidecar, refused=refused))
+    for stream in media.captions:
+        tags = _tags_of(stream)
+        if stream.codec not in embedded_captions.CODECS:
+            tags = dataclasses.replace(tags, never=f"{stream.codec}, no text")
+        found.append(_Candidate(f"stream {stream.index}", tags, stream=stream, refused=tags.never))
+    return found
+
+
+def _tags_of(stream: CaptionStream) -> Tags:
+    tags = sidecars.tags_of(stream.title)
+    never = next((sidecars.NEVER[flag] for flag in stream.dispositions if flag in sidecars.NEVER), tags.never)
+    return dataclasses.replace(
+        tags,
+        language=_language_of(stream.language) or tags.language,
+        hard_of_hearing=tags.hard_of_hearing or "hearing_impaired" in stream.dispositions,
+        never=never,
+    )
+
+
+def _language_of(tag: str) -> str | None:
+    """The code of a language as files and people write it: `deu`, `pt-BR`."""
+    return language_code(tag.replace("_", "-").split("-")[0])
+
+
+def _spoken(candidates: Sequence[_Candidate], language: str | None, english: bool) -> tuple[str | None, bool]:
+    """The spoken language as far as is known, and whether it was said rather than guessed."""
+    if language:
+        return language, True
+    original = next((c.tags.language for c in candidates if c.tags.original and c.tags.language), None)
+    if original:
+        return original, True
+    named = {c.tags.language for c in candidates if c.tags.language}
+    if len(named) > 1 and english and "en" in named:
+        return "en", False
+    return (sorted(named)[0] if named else None), False
+
+
+def _transcript(candidate: _Candidate, video: Path, media: Media, limits: sandbox.Limits) -> Transcript:
+    """The candidate's words. Raises SpeechError and SandboxError where a stream cannot be decoded."""
+    if candidate.stream is not None:
+        work = sandbox.stream(
+            embedded_captions.read_stream,
+            video,
+            candidate.stream.index,
+            audio.Clock(**vars(media.clock)),
+            types=(Cue, SpeechError),
+            limits=dataclasses.replace(limits, results=MOST_CUES),
+        )
+        candidate.file = caption_files.of_cues(list(work))
+        source: dict = {"kind": "captions", "stream": candidate.stream.index}
+        if candidate.file.kind != "speech":
+            raise SpeechError(f"{len(candidate.file.cues)} {candidate.file.kind}, no speech")
+    else:
+        path = candidate.sidecar.path
+        source = {"kind": "captions", "file": path.name, "sha256": file_digest(path)}
+    return captions.transcript(
+        candidate.file.cues, source, language=candidate.tags.language, seconds=media.duration
+    )
+
+
+def _without(message: str, name: str) -> str:
+    """The message without the name of the file at its front."""
+    return message.removeprefix(name).lstrip(":, ")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {counted(len(names) - NAMED, 'other')}" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def store_transcript(store: Store, video: Video, choice: Choice) -> str:
+    """Stores the transcript of a choice and returns its recipe.
+
+    Where an earlier version stored the same sentences, its recipe is kept, and so is all that was made of it.
+    """
+    before, made = (recipe(version=version, captions=choice.made_of) for version in (VERSION - 1, VERSION))
+    path = store.transcript(video.video, before)
+    if path.exists():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if canonical_json(stored["sentences"]) == canonical_json(choice.transcript["sentences"]):
+            return before
+    path = store.transcript(video.video, made)
+    if not path.exists():
+        write_whole(path, canonical_json(choice.transcript).encode())
+    return made
