@@ -187,4 +187,5 @@ def _suits_decord(media: Media, timeline: Timeline) -> bool:
         and timeline.is_regular
         and media.video.streams == 1
         and media.video.codec not in _DECORD_UNSUPPORTED
+        and not media.video.hdr
     )

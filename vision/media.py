@@ -22,6 +22,7 @@ from av.stream import Disposition
 from vision.caption_streams import CaptionStream, caption_stream
 from vision.clock import Clock, clock_of_header, clock_of_packets
 from vision.errors import MediaError
+from vision.hdr import TRANSFERS
 
 # Admitted is what cameras, recorders, web sites and archives write, decoded by FFmpeg itself (AV1: by dav1d) from one file
 # without asking for another. Codecs of games and of single old programs are left out.
@@ -52,7 +53,7 @@ class VideoStream:
     `pixel_aspect`: width / height of a pixel.
     `start` and `duration`: seconds from the file's start. The duration is the declared one, or the span of the packets
     where the file declares none.
-    `streams`: the number of video streams in the file.
+    `streams`: the number of video streams in the file. `hdr`: the curve of an HDR picture, PQ or HLG, else empty.
     """
 
     index: int
@@ -67,6 +68,7 @@ class VideoStream:
     average_rate: float | None
     pixel_format: str
     streams: int = 1
+    hdr: str = ""
 
     @property
     def display_size(self) -> tuple[float, float]:
@@ -256,7 +258,10 @@ def _video(
         average_rate=float(stream.average_rate) if stream.average_rate else None,
         pixel_format=str(context.pix_fmt),
         streams=len(container.streams.video),
+        hdr=TRANSFERS.get(context.color_trc, ""),
     )
+    if found.hdr:
+        notes.append(f"HDR ({found.hdr}) is shown as SDR")
     width, height = found.display_size
     if not 1 / MAX_ASPECT <= width / height <= MAX_ASPECT:
         raise MediaError(

@@ -6,6 +6,7 @@ converted at the small size only. Scaling halves the size by means of 2 x 2 pixe
 than 3/2, is linear, or a mean over areas where it would be larger.
 
 Colours follow the stream's own matrix and range. A stream that names no matrix has BT.601's, as in FFmpeg and decord.
+HDR becomes SDR (`vision.hdr`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 
 from vision.clips import SIDE
+from vision.hdr import to_sdr
 from vision.media import VideoStream
 
 VERSION = 1
@@ -45,7 +47,11 @@ def to_display_orientation(frame: av.VideoFrame, video: VideoStream, short_side:
     width, height = scaled_size(video, short_side)
     if video.rotation % 180:  # scaled as it is coded, then rotated
         width, height = height, width
-    scaled = frame.reformat(width, height, format="rgb24", interpolation="BILINEAR").to_ndarray()
+    if video.hdr:
+        deep = frame.reformat(width, height, format="rgb48le", interpolation="BILINEAR").to_ndarray()
+        scaled = to_sdr(deep.astype(np.float32) / 65535, video.hdr)
+    else:
+        scaled = frame.reformat(width, height, format="rgb24", interpolation="BILINEAR").to_ndarray()
     return np.rot90(scaled, video.rotation // 90)
 
 
@@ -64,8 +70,12 @@ def center_crop(frame: av.VideoFrame, video: VideoStream, side: int) -> np.ndarr
             for plane in frame.planes[:3]
         ]
         full_range = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
-        square = cv2.transform(cv2.merge(planes), _yuv_to_rgb(frame.colorspace, full_range, bits))
-        if bits > 8:  # 16-bit arrays, which cv2.transform does not clip at 255
+        merged, matrix = cv2.merge(planes), _yuv_to_rgb(frame.colorspace, full_range, bits)
+        if video.hdr:
+            square = to_sdr(cv2.transform(merged.astype(np.float32), matrix) / 255, video.hdr)
+        else:
+            square = cv2.transform(merged, matrix)
+        if bits > 8 and not video.hdr:  # 16-bit arrays, which cv2.transform does not clip at 255
             square = np.minimum(square, 255).astype(np.uint8)
     return np.ascontiguousarray(np.rot90(square, video.rotation // 90))
 

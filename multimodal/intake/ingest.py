@@ -43,8 +43,8 @@ FEATURES_VERSION = 1
 UNSPOKEN_VERSION = 3
 """The version of a transcript from which sentences were dropped that nobody speaks. Where none was, the transcript is that
 of version 2 and keeps its address, and so does all that was made of it."""
-CHANNELS_VERSION = CLOCK_VERSION = 1
-"""Of the choice of a channel where there are several, and of times from the file's start."""
+CHANNELS_VERSION = CLOCK_VERSION = HDR_VERSION = 1
+"""Of the choice of a channel where there are several, of times from the file's start, and of HDR shown as SDR."""
 BUDGET_PER_SECOND = 10.0
 """Timeout budget of a decoder in seconds, for each second that the file declares."""
 MOST_RESULTS = round(MAX_SECONDS / clips.CLIP_SECONDS)
@@ -343,6 +343,7 @@ class _Ingestion:
             clips=[clips.FPS, clips.FRAMES_PER_CLIP],
             pixels=[self.options.reader, pixels.VERSION],
             **({"clock": CLOCK_VERSION} if self._own_clock() else {}),
+            **({"hdr": HDR_VERSION} if self.media.video.hdr else {}),
         )
         path = self.store.features(self.video.video, made)
         if not path.exists():
