@@ -59,6 +59,11 @@ class CaptionFile:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def counted(self) -> str:
+        """What the file holds, such as `2 chapters`."""
+        nouns = {"speech": "cue", "chapters": "chapter", "thumbnails": "thumbnail", "metadata": "data cue"}
+        return counted(len(self.cues), nouns[self.kind])
+
 
 def read(text_or_path: str | Path, language: str | None = None) -> CaptionFile:
     """The cues of a caption file; a str with line breaks is the content of a WebVTT or SRT file.
@@ -143,7 +148,7 @@ def _spoken(parsed: Parsed) -> list[Cue]:
         else:
             kept.append(cue)
     parsed.notes += [f"{counted(pictures, 'thumbnail')} left out"] if pictures else []
-    parsed.notes += [f"{counted(data, 'cue')} of data left out"] if data else []
+    parsed.notes += [f"{counted(data, 'data cue')} left out"] if data else []
     return kept
 
 

@@ -117,15 +117,19 @@ class _Whisper(BaseModel):
     segments: Annotated[list[_Segment], FailFast()]
 
 
-def from_json(text: str, source: dict) -> Transcript:
+def load(text: str) -> Any:
+    """The content of a JSON file. Raises SpeechError."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SpeechError(f"is not JSON ({str(error)[:80] or 'nested too deep'})") from error
+
+
+def from_json(data: Any, source: dict) -> Transcript:
     """The transcript of Whisper's JSON (or of a program with its format), or of our own. Raises SpeechError.
 
     The words of all segments are cut into sentences anew. Where a segment's words have no times, they share its own.
     """
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SpeechError(f"is not JSON ({str(error)[:80] or 'nested too deep'})") from error
     if not isinstance(data, dict) or not isinstance(data.get("segments", data.get("sentences")), list):
         raise SpeechError('holds no list "segments"; give what Whisper writes with --output_format json')
     if "segments" not in data:

@@ -162,7 +162,7 @@ def _candidates(video: Path, media: Media, language: str | None) -> list[_Candid
             candidate.refused, candidate.unreadable = _without(str(error), candidate.name), True
             continue
         if candidate.file.kind != "speech":
-            candidate.refused = f"{len(candidate.file.cues)} {candidate.file.kind}, no speech"
+            candidate.refused = f"{candidate.file.counted()}, no speech"
         elif candidate.tags.language is None and candidate.file.language:
             own = _language_of(candidate.file.language)
             candidate.tags = dataclasses.replace(candidate.tags, language=own)
@@ -220,7 +220,7 @@ def _transcript(candidate: _Candidate, video: Path, media: Media, limits: sandbo
         candidate.file = caption_files.of_cues(list(work))
         source: dict = {"kind": "captions", "stream": candidate.stream.index}
         if candidate.file.kind != "speech":
-            raise SpeechError(f"{len(candidate.file.cues)} {candidate.file.kind}, no speech")
+            raise SpeechError(f"{candidate.file.counted()}, no speech")
     else:
         path = candidate.sidecar.path
         source = {"kind": "captions", "file": path.name, "sha256": file_digest(path)}

@@ -1,7 +1,7 @@
 """Imported files: features, transcripts and visual tokens of other programs, read video by video in the sandbox.
 
-Features are .npy, .npz, .safetensors (one video a file, named after it) or Parquet; transcripts are .vtt, .srt,
-Whisper's JSON or a table; visual tokens are a table. A table is CSV, TSV or Parquet and may hold many videos.
+Features are .npy, .npz, .safetensors (one video a file, named after it) or Parquet; transcripts are captions, JSON or a
+table; visual tokens are a table. A table is CSV, TSV or Parquet and may hold many videos, as may JSON.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import numpy as np
 
 from multimodal.intake.imported_arrays import ARRAYS, read_arrays
 from multimodal.intake.imported_clips import on_clips
+from multimodal.intake.imported_groups import Group, grouped, read_group
+from multimodal.intake.imported_json import read_json
 from multimodal.intake.options import Kind
 from multimodal.library import TRANSCRIPTS, label_of, tags_of
 from multimodal.store import InputError, canonical_json
 from multimodal.tables import COLUMNS, TABLES, VideoRows, read_table
 from speech import caption_files, captions, imported
+from speech.cues import counted
 from speech.errors import SpeechError
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
@@ -61,11 +64,16 @@ def read(files: Sequence[Path], kind: Kind | None, stride: float | None) -> Iter
     """The content of the files, one video at a time; each file ends with a piece of kind ``end``.
 
     ``stride``: seconds from one feature to the next where a file gives no start times. A file that cannot be read is a
-    piece with a ``problem``.
+    piece with a ``problem``. Of files that belong together the last gives what they say, the others nothing.
     """
+    groups = grouped(files)
     for number, file in enumerate(files):
+        group = groups.get(file)
+        if group and file != group.last:
+            yield Piece(number, "", "end")
+            continue
         try:
-            for piece in _pieces(file, kind, stride):
+            for piece in _pieces(file, kind, stride, group):
                 yield dataclasses.replace(piece, file=number)
         except (InputError, SpeechError) as error:
             message = str(error)
@@ -77,7 +85,7 @@ def read(files: Sequence[Path], kind: Kind | None, stride: float | None) -> Iter
         yield Piece(number, "", "end")
 
 
-def _pieces(file: Path, kind: Kind | None, stride: float | None) -> Iterator[Piece]:
+def _pieces(file: Path, kind: Kind | None, stride: float | None, group: Group | None) -> Iterator[Piece]:
     suffix, label = file.suffix.lower(), label_of(file)
     if not file.is_file():
         raise InputError("is no regular file; name a file or a folder of them")
@@ -85,10 +93,16 @@ def _pieces(file: Path, kind: Kind | None, stride: float | None) -> Iterator[Pie
         raise InputError(
             f"--import-kind {kind}: {suffix or 'no ending'} is none of {' '.join(SUFFIXES[kind])}"
         )
-    if suffix in ARRAYS:
+    if group:
+        arrays, note = read_group(group)
+        piece = _features(group.label, arrays, stride)
+        yield dataclasses.replace(piece, note="; ".join(filter(None, (note, piece.note))))
+    elif suffix in ARRAYS:
         yield _features(label, read_arrays(file), stride)
+    elif suffix == ".json":
+        yield from _json_videos(file, label)
     elif suffix in TRANSCRIPTS:
-        yield Piece(0, label, "transcripts", transcript=_json_of(_transcript(file, suffix)))
+        yield Piece(0, label, "transcripts", transcript=_json_of(_captions(file)))
     elif suffix in TABLES:
         yield from _table(file, label, kind, stride)
     else:
@@ -102,19 +116,33 @@ def _json_of(transcript: Transcript) -> bytes:
     return canonical_json(transcript.to_dict()).encode()
 
 
-def _transcript(file: Path, suffix: str) -> Transcript:
-    if suffix == ".json":
-        return imported.from_json(_text(file), {})
+def _json_videos(file: Path, label: str) -> Iterator[Piece]:
+    count, videos = read_json(_text(file))
+    for video in videos:
+        piece = Piece(0, video.label or label, "transcripts", videos=count)
+        try:
+            if video.problem:
+                raise InputError(video.problem)
+            yield dataclasses.replace(piece, transcript=_json_of(video.transcript))
+        except InputError as error:
+            problem = str(error) if count == 1 else f"{video.label[:60]}: {error}"
+            yield dataclasses.replace(piece, problem=f"{file.name}: {problem}")
+
+
+def _captions(file: Path) -> Transcript:
     tags = tags_of(file)
     if tags.never:
         raise InputError(f"is {tags.never} by its name; leave it out")
     read = caption_files.read(file, tags.language)
     if read.kind != "speech":
-        raise InputError(f"holds {len(read.cues)} {read.kind}, no speech; leave it out")
-    times = sorted((cue.start, cue.end) for cue in read.cues)
-    imported.check_times([(start, end, f"cue {n}") for n, (start, end) in enumerate(times, 1)])
-    transcript = captions.transcript(read.cues, {}, language=tags.language)
-    return dataclasses.replace(transcript, notes=(*read.problems, *read.notes, *transcript.notes))
+        raise InputError(f"holds {read.counted()}, no speech; leave it out")
+    near = [cue for cue in read.cues if cue.end <= imported.LONGEST_SECONDS]
+    if not near:
+        imported.check_times([(cue.start, cue.end, f"cue {n}") for n, cue in enumerate(read.cues, 1)])
+    far = len(read.cues) - len(near)
+    notes = [*read.problems, *([f"{counted(far, 'cue')} beyond 24 h left out"] if far else []), *read.notes]
+    transcript = captions.transcript(near, {}, language=tags.language)
+    return dataclasses.replace(transcript, notes=(*notes, *transcript.notes))
 
 
 def _text(file: Path) -> str:

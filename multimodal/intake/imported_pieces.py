@@ -9,8 +9,8 @@ from pathlib import Path
 
 from multimodal.intake import sandbox
 from multimodal.intake.imported_files import Piece, read
+from multimodal.intake.imported_groups import labels_of
 from multimodal.intake.options import ImportOptions
-from multimodal.library import label_of
 from multimodal.tables import TABLES
 
 SECONDS_A_FILE = 600.0
@@ -26,11 +26,12 @@ def read_side_by_side(files: Sequence[Path], options: ImportOptions) -> Iterator
     every kind. A file that stops its child is refused, and a new child reads on behind it.
     """
     count = min(os.cpu_count() or 1, MOST_READERS, 1 + len(files) // FILES_A_READER)
+    labels = labels_of(files)
     label, turn = "", -1
     shares: list[list[int]] = [[] for _ in range(count)]
     for number, file in enumerate(files):
-        if label_of(file) != label:
-            label, turn = label_of(file), turn + 1
+        if labels[file] != label:
+            label, turn = labels[file], turn + 1
         shares[turn % count].append(number)
     reader_of = {number: k for k, share in enumerate(shares) for number in share}
     readers = [_read([files[n] for n in share], options) for share in shares]
@@ -81,7 +82,8 @@ class Progress:
         self._tables_left = sum(self._is_table)
         self._file, self._before = -1, done
         # A table is often about the videos whose other files lie beside it.
-        beside = {label_of(f) for f, table in zip(files, self._is_table, strict=True) if not table}
+        labels = labels_of(files)
+        beside = {labels[f] for f, table in zip(files, self._is_table, strict=True) if not table}
         self._videos_a_table = max(1, videos, len(beside))
         self.done, self.total = done, done + self._to_come(-1)
 

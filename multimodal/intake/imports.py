@@ -21,9 +21,10 @@ from safetensors import safe_open
 from multimodal.catalogue import Catalogue, ImportedPart, State, Video
 from multimodal.intake.import_batches import Batches, Part
 from multimodal.intake.imported_files import SUFFIXES, Piece
+from multimodal.intake.imported_groups import grouped, labels_of
 from multimodal.intake.imported_pieces import Progress, read_side_by_side
 from multimodal.intake.options import ImportOptions, Kind
-from multimodal.library import TRANSCRIPTS, label_of
+from multimodal.library import TRANSCRIPTS
 from multimodal.progress import Report
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, recipe_of_json
 from multimodal.tables import COLUMNS, TABLES
@@ -60,15 +61,16 @@ def find_imports(paths: Sequence[Path], kind: Kind | None) -> list[Path]:
             raise InputError(f"--import {path}: holds no file that ends in {' '.join(wanted)}; name another")
         files += sorted(held)
     files = list(dict.fromkeys(files))
+    label_of = labels_of(files)
     labels: dict[str, int] = {}
     for file in files:
-        labels.setdefault(label_of(file), len(labels))
+        labels.setdefault(label_of[file], len(labels))
 
     def place(file: Path) -> tuple[int, int, bool]:
         """Tables of features and tokens, then the files of one video each, then tables of words."""
         if file.suffix.lower() in TABLES:
             return (2 if kind != "tokens" and _holds_words(file) else 0), 0, False
-        return 1, labels[label_of(file)], file.suffix.lower() in TRANSCRIPTS
+        return 1, labels[label_of[file]], file.suffix.lower() in TRANSCRIPTS
 
     return sorted(files, key=place)
 
@@ -112,6 +114,7 @@ class _Import:
             name: v for v in videos if v.state != "refused" and v.path for name in (v.name, Path(v.name).stem)
         }
         self.refused = {v.video for v in videos if v.video.startswith("unread:")}
+        self.groups = grouped(files)
         self.given_by: dict[tuple[str, bool], Path] = {}
         self.digest: tuple[Path, str] | None = None
         self.batches = Batches(catalogue)
@@ -149,16 +152,16 @@ class _Import:
 
     def _stamp(self, file: Path) -> str | None:
         """What tells that a file is as it was, read in the same way; ``None`` where nothing does."""
+        together = self.groups[file].files if file in self.groups else (file,)
         try:
-            status = file.stat()
+            states = [part.stat() for part in together]
         except OSError:
             return None
-        if time.time() - status.st_mtime < SECONDS_OF_REST or not str(file).isprintable():
+        latest = max(state.st_mtime for state in states)
+        if time.time() - latest < SECONDS_OF_REST or not str(file).isprintable():
             return None
-        times = [status.st_mtime_ns, status.st_ctime_ns]
-        return canonical_json(
-            [VERSION, self.options.kind, self.options.seconds_apart, status.st_size, *times]
-        )
+        times = [n for state in states for n in (state.st_size, state.st_mtime_ns, state.st_ctime_ns)]
+        return canonical_json([VERSION, self.options.kind, self.options.seconds_apart, *times])
 
     def _unchanged(self, stamps: dict[Path, str]) -> dict[Path, list[str]]:
         """The files that were imported before and are as they were, and the labels of their videos, still in the store."""
@@ -174,6 +177,10 @@ class _Import:
                 for part in parts:
                     is_words = part.part != self.imported[part.label].video
                     self.given_by.setdefault((part.label, is_words), file)
+        # The last file of a group stands for all of it.
+        for file, group in self.groups.items():
+            if group.last in unchanged:
+                unchanged.setdefault(file, [])
         return unchanged
 
     def _is_stored(self, part: ImportedPart) -> bool:

@@ -175,7 +175,7 @@ BAD = {
     "bytes.json": (b'{"segments": "\xff"}', "byte 14 .*UTF-8"),
     "empty.vtt": (b"", "empty"),
     "silent.vtt": (b"WEBVTT\n", "no words"),
-    "back.vtt": (b"WEBVTT\n\n00:05.000 --> 00:06.000\nx\n\n00:01.000 --> 00:02.000\ny\n", "cue 2: .*1"),
+    "back.vtt": (b"WEBVTT\n\n00:05.000 --> 00:04.000\nx\n", "line 3: .*before it starts"),
     "far.srt": (b"1\n900000:00:00,000 --> 900000:00:01,000\nx\n", "cue 1: start 3.24e.09"),
     "model.pt": (pickle.dumps(Evil()), r"\.pt "),
     "x.pkl": (pickle.dumps(Evil()), r"\.pkl "),

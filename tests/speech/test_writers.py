@@ -10,7 +10,7 @@ import pytest
 from whisper.utils import get_writer
 
 from speech import caption_files
-from speech.imported import from_json
+from speech.imported import from_json, load
 from speech.sentences import Sentence, Transcript, Word
 from speech.writers import FORMATS, write
 
@@ -99,7 +99,7 @@ def test_json_is_whispers():
 
 def test_json_comes_back_as_it_was():
     spoken = transcript(*SAID[:1], *SAID[2:])
-    back = from_json(write(spoken, "json"), {})
+    back = from_json(load(write(spoken, "json")), {})
     assert [(s.start, s.end) for s in back.sentences] == [(s.start, s.end) for s in spoken.sentences]
     assert [w.text for s in back.sentences for w in s.words] == [
         w.text for s in spoken.sentences for w in s.words
