@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.answers.results import clock, evidence
+from multimodal.answers.scripts import isolated
 
 Document = dict[str, Any]
 
 
 def search_lines(document: Document) -> list[str]:
     return [
-        f"{n}. {hit['name']} {clock(hit['start'])}–{clock(hit['end'])}  {evidence(hit)}  {hit['text'] or '(nobody speaks)'}"
+        f"{n}. {isolated(hit['name'])} {clock(hit['start'])}–{clock(hit['end'])}  {evidence(hit)}  {isolated(hit['text']) or '(nobody speaks)'}"
         for n, hit in enumerate(document["hits"], 1)
     ]
 
@@ -42,7 +43,7 @@ def _route(document: Document, caption: Document) -> str:
 def _caption(document: Document, caption: Document) -> str:
     if not caption["text"]:
         return "nothing: nobody speaks here, and no learned moment with words looks like it"
-    return f"{_route(document, caption)}  {caption['text']}"
+    return f"{_route(document, caption)}  {isolated(caption['text'])}"
 
 
 def next_lines(document: Document) -> list[str]:

@@ -137,6 +137,9 @@ class Material:
     tokens: np.ndarray
 
     def spoken(self) -> list[Segment]:
+        """The sentences to learn from and to be judged by: none where the speech was not understood."""
+        if not self.transcript.is_understood:
+            return []
         return spoken_segments(self.video.video, self.transcript, self.starts, self.tokens)
 
     def silent(self) -> list[Segment]:

@@ -19,6 +19,10 @@ Text = Annotated[str, Field(strict=True)]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Probability = Annotated[float, Field(strict=True, ge=0, le=1)]
 
+LEAST_CONFIDENCE = 0.7
+"""Mean probability of Whisper's words below which they are no transcript. Real speech had 0.73 to 0.96 by tiny.en, that of
+another language 0.52, and words over frying and music 0.69 (docs/decisions.md)."""
+
 
 def _in_order(items: tuple[Any, ...]) -> tuple[Any, ...]:
     """Words or sentences, unchanged. Raises ValueError where times run backwards."""
@@ -64,6 +68,12 @@ class Transcript:
     source: dict
     sentences: Annotated[tuple[Sentence, ...], FailFast(), AfterValidator(_in_order)]
     notes: Annotated[tuple[Text, ...], FailFast()] = ()
+
+    @property
+    def is_understood(self) -> bool:
+        """False where Whisper was so unsure of its words that they are no transcript: of a language that it does not know."""
+        confidence = self.source.get("confidence")
+        return not isinstance(confidence, float) or confidence >= LEAST_CONFIDENCE
 
     def to_dict(self) -> dict:
         """The transcript as JSON types; `from_dict` gives back an equal transcript."""

@@ -33,7 +33,7 @@ from multimodal.store import Store
 if TYPE_CHECKING:
     from multimodal.inference.trained import Trained
 
-VERSION = 3
+VERSION = 4
 TEXT, VIDEO = "said", "shown"
 """The two vectors of a moment: its words alone, its visual tokens alone."""
 MOST_DEAD = 0.25

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from multimodal.answers.query import (
     Query,
-    folded,
     is_stop_word,
     most_edits,
     near_spelling,
     without_stop_words,
 )
+from multimodal.answers.scripts import folded, pairs, spaced
 
 LEAST_PREFIX = 3
 """Letters of a word that is looked up as a prefix, at least."""
+LEAST_PAIRS = 1 / 3
+"""Share of the pairs of a run without spaces that a text has, at least: the others reach over the ends of words."""
 MOST_FORMS = 50
 """Words that one prefix stands for at most, the most frequent ones."""
 MOST_RESPELLED = 10
@@ -45,9 +48,10 @@ class Words:
     def add(self, texts: Iterable[tuple[int, str]]) -> None:
         rows = list(texts)
         # By their stems stop words are like other words: "us" like "use", "can" like "cans".
-        content = ((i, without_stop_words(text)) for i, text in rows)
+        content = ((i, spaced(without_stop_words(text))) for i, text in rows)
         self._db.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", content)
-        self._db.executemany("INSERT INTO spellings (rowid, text) VALUES (?, ?)", rows)
+        verbatim = ((i, spaced(text)) for i, text in rows)
+        self._db.executemany("INSERT INTO spellings (rowid, text) VALUES (?, ?)", verbatim)
 
     def clear(self) -> None:
         for table in ("words", "spellings"):
@@ -59,11 +63,17 @@ class Words:
         return found.fetchone() is not None
 
     def forms(self, word: str) -> tuple[str, ...]:
-        """The word itself where a text has it by its stem, else the words that begin with it."""
+        """The word itself where a text has it by its stem, else the words that begin with it.
+
+        Of a run of characters in a script without spaces, the pairs that a text has, where these are a third of them.
+        """
         if self.has(word):
             return (word,)
+        if two_by_two := pairs(word):
+            said = tuple(pair for pair in two_by_two if self.has(pair))
+            return said if len(said) >= LEAST_PAIRS * len(two_by_two) else ()
         prefix = folded(word)
-        if len(prefix) < LEAST_PREFIX:
+        if len(unicodedata.normalize("NFD", prefix)) < LEAST_PREFIX:  # a syllable of Korean has two or three letters
             return ()
         # The beginning of a whole word, not of a stem: some words have a stem of two or three letters.
         rows = self._db.execute(
@@ -182,7 +192,7 @@ def any_of(texts: Sequence[str]) -> str:
 
 
 def _phrase(text: str) -> str:
-    return f'"{text}"'
+    return f'"{spaced(text)}"'
 
 
 def _after(prefix: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 
+from multimodal.answers.scripts import folded, without_vowel_marks
 from multimodal.answers.token_names import STOP_WORDS
 from multimodal.store import InputError
 
@@ -37,7 +37,7 @@ class Query:
         excluded: list[str] = []
         outside: list[str] = []
         plain: list[str] = []
-        text, done = text.translate(QUOTES), 0
+        text, done = without_vowel_marks(text.translate(QUOTES)), 0
         for part in _PART.finditer(text):
             before, done = text[done : part.start()], part.end()
             outside.append(before)
@@ -80,12 +80,6 @@ def is_stop_word(word: str) -> bool:
 
 def without_stop_words(text: str) -> str:
     return _WORD.sub(lambda word: "" if is_stop_word(word[0]) else word[0], text)
-
-
-def folded(word: str) -> str:
-    """A word in small letters and without accents, as FTS5's tokenizer ``unicode61`` writes it."""
-    parts = unicodedata.normalize("NFKD", word.lower())
-    return "".join(c for c in parts if not unicodedata.combining(c))
 
 
 def most_edits(word: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from multimodal.answers.scripts import isolated
 from multimodal.catalogue import Video
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def evidence(hit: Mapping[str, Any]) -> str:
     """How a moment was found, from the fields of a :class:`~multimodal.answers.search.Hit`: words, cosines, its rank by sight."""
     parts = []
     if hit["heard"]:
-        parts.append(f"heard ({', '.join(hit['words'])})")
+        parts.append(f"heard ({', '.join(map(isolated, hit['words']))})")
     if hit["title"]:
         parts.append(f"title ({', '.join(hit['title_words'])})")
     if hit["near"]:

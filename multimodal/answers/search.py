@@ -19,7 +19,8 @@ from multimodal.answers.cache import open_cache
 from multimodal.answers.index import check_indexed, read
 from multimodal.answers.lexical import QueryMatch
 from multimodal.answers.moments import Moments
-from multimodal.answers.query import Query, folded
+from multimodal.answers.query import Query
+from multimodal.answers.scripts import folded
 from multimodal.answers.thresholds import Thresholds, question_vectors, threshold
 from multimodal.answers.vectors import VectorIndex
 from multimodal.catalogue import Video

@@ -267,7 +267,19 @@ class _Ingestion:
         self.notes += stored.get("heard", [])
         if dropped := stored["source"].get("unspoken"):
             self.notes.append(silent_phrases.note(dropped))
-        return made, len(Transcript.from_dict(stored).sentences)
+        transcript = Transcript.from_dict(stored)
+        if not transcript.is_understood:
+            self.problems.append(self._not_understood(stored["source"]["confidence"]))
+        return made, len(transcript.sentences)
+
+    def _not_understood(self, confidence: float) -> str:
+        whisper = self.options.whisper
+        remedy = f"--whisper {whisper.removesuffix('.en')}" if whisper.endswith(".en") else "a larger --whisper"
+        why = "knows English alone" if whisper.endswith(".en") else "is unsure of them"
+        return (
+            f"speech: its words are not learned from, as {Path(whisper).name} {why} (mean probability {confidence:.2f}); "
+            f"take {remedy}, or captions beside the video with --captions"
+        )
 
     def _captioned(self) -> tuple[str, int] | None:
         """The same of captions beside the video or in it, or ``None`` where the sound is to be transcribed."""
