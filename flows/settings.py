@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from multimodal.captioning.options import CaptionerOptions
     from multimodal.catalogue import Catalogue
     from multimodal.examples.options import ExampleOptions
-    from multimodal.intake.ingest import IngestOptions
+    from multimodal.intake.ingest_options import IngestOptions
     from multimodal.tokens import TokenOptions
     from multimodal.training.options import PretrainOptions, TrainingOptions
 
@@ -308,7 +308,7 @@ class Settings:
 
     @property
     def ingest(self) -> IngestOptions:
-        from multimodal.intake.ingest import IngestOptions
+        from multimodal.intake.ingest_options import IngestOptions
 
         return self._chosen("ingest", IngestOptions(whisper=self.sized.whisper, backbone=self.sized.backbone))
 

@@ -73,7 +73,9 @@ class Words:
             said = tuple(pair for pair in two_by_two if self.has(pair))
             return said if len(said) >= LEAST_PAIRS * len(two_by_two) else ()
         prefix = folded(word)
-        if len(unicodedata.normalize("NFD", prefix)) < LEAST_PREFIX:  # a syllable of Korean has two or three letters
+        if (
+            len(unicodedata.normalize("NFD", prefix)) < LEAST_PREFIX
+        ):  # a syllable of Korean has two or three letters
             return ()
         # The beginning of a whole word, not of a stem: some words have a stem of two or three letters.
         rows = self._db.execute(

@@ -17,16 +17,14 @@ import safetensors.numpy
 import torch
 from safetensors import safe_open
 
-from multimodal import names
 from multimodal.catalogue import State, Video
 from multimodal.intake import caption_choice, model_cache, sandbox, sound_tracks
-from multimodal.intake.model_cache import BACKBONE_WEIGHTS, whisper_identity
-from multimodal.store import InputError, Store, canonical_json, recipe, write_whole
+from multimodal.intake.ingest_options import IngestOptions
+from multimodal.intake.model_cache import whisper_identity
+from multimodal.store import Store, canonical_json, recipe, write_whole
 from speech import audio, silent_phrases, transcribe
 from speech.audio import Audio
-from speech.checkpoints import CHECKPOINTS
 from speech.errors import SpeechError, SpeechModelError
-from speech.languages import LANGUAGES
 from speech.sentences import Transcript
 from vision import clips, features, pixels, readers
 from vision.caption_streams import CaptionStream
@@ -34,7 +32,6 @@ from vision.clips import Clip, ReadReport
 from vision.clock import Clock
 from vision.errors import MediaError
 from vision.media import MAX_SECONDS, AudioStream, Media, VideoStream, probe
-from vision.readers import READERS
 from vision.timeline import needs_decoding
 
 TRANSCRIPT_VERSION = 2
@@ -56,51 +53,6 @@ VideoHook = Callable[[float, float], None]
 """Called with the share of the video that is done, 0 to 1, and its length in seconds."""
 TRANSCRIPT_SHARE = 0.2
 """Of a video's work, as progress counts it; the features take the longer part with the small models on a CPU."""
-
-
-@dataclasses.dataclass(frozen=True)
-class IngestOptions:
-    """Models, caption files and limits of an ingestion.
-
-    ``whisper``: a published name or the path of a file; ``backbone`` and ``reader`` of frames: names. ``language``: a
-    code such as ``en``, or ``None`` to detect it. ``audio_track``: the sound track that is heard, by its number from 1 on or
-    its language; ``None`` takes the first that holds speech (:mod:`multimodal.intake.sound_tracks`). ``captions``: those
-    beside a video or in it stand in for Whisper (:mod:`multimodal.intake.caption_choice`). ``seconds`` is the timeout of each
-    result of a decoder, ``memory`` its bytes of address space. Raises
-    :class:`InputError` for an unknown name.
-    """
-
-    whisper: str = "tiny.en"
-    backbone: str = "i3d"
-    reader: str = READERS[0]
-    language: str | None = None
-    captions: bool = False
-    audio_track: str | None = None
-    seconds: float = sandbox.DEADLINE_SECONDS
-    memory: int = sandbox.MEMORY_BYTES
-
-    def __post_init__(self) -> None:
-        if self.whisper not in CHECKPOINTS and not Path(self.whisper).is_file():
-            raise InputError(
-                f"--whisper {self.whisper}: not known{names.did_you_mean(self.whisper, CHECKPOINTS)}; choose one of "
-                f"{', '.join(CHECKPOINTS)}, or name a file"
-            )
-        for option, value, known in (
-            ("--backbone", self.backbone, BACKBONE_WEIGHTS),
-            ("--reader", self.reader, READERS),
-        ):
-            if value not in known:
-                near = names.did_you_mean(value, known)
-                raise InputError(f"{option} {value}: not known{near}; choose one of {', '.join(known)}")
-        if self.language is not None and self.language not in LANGUAGES:
-            raise InputError(
-                f"--language {self.language}: Whisper has no such language; give a code such as en or de"
-            )
-        if self.audio_track is not None and not sound_tracks.check_wanted(self.audio_track):
-            raise InputError(
-                f"--audio-track {self.audio_track}: neither a number nor a language; count the file's sound tracks from 1, or "
-                "give a code such as en or deu"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,7 +226,9 @@ class _Ingestion:
 
     def _not_understood(self, confidence: float) -> str:
         whisper = self.options.whisper
-        remedy = f"--whisper {whisper.removesuffix('.en')}" if whisper.endswith(".en") else "a larger --whisper"
+        remedy = (
+            f"--whisper {whisper.removesuffix('.en')}" if whisper.endswith(".en") else "a larger --whisper"
+        )
         why = "knows English alone" if whisper.endswith(".en") else "is unsure of them"
         return (
             f"speech: its words are not learned from, as {Path(whisper).name} {why} (mean probability {confidence:.2f}); "

@@ -41,7 +41,7 @@ from torchvision.models.video import s3d
 
 from multimodal.catalogue import Video
 from multimodal.intake import ingest, model_cache
-from multimodal.intake.ingest import IngestOptions
+from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.model_cache import BACKBONE_WEIGHTS
 from multimodal.store import Store, file_digest
 from multimodal.weights import fetching

@@ -12,7 +12,7 @@ import joint_samples
 import pytest
 
 from multimodal.answers import moments, search
-from multimodal.answers.cache import Cache, open_cache, remove_video, update_cache
+from multimodal.answers.cache import VERSION, Cache, open_cache, remove_video, update_cache
 from multimodal.answers.index import index
 from multimodal.answers.search import Index
 from multimodal.answers.vectors import FLAT_UP_TO, IndexStats, VectorIndex
@@ -192,7 +192,9 @@ def test_a_cache_that_is_not_whole_is_not_opened_and_made_anew(world, harm):
         path.write_bytes(b"SQLite format 3\0" + bytes(5000))
     else:
         db = sqlite3.connect(path)
-        was, new = ('"version": 3', '"version": 2') if harm == "another version" else ("untrained", "other")
+        was, new = (
+            (f'"version": {VERSION}', '"version": 2') if harm == "another version" else ("untrained", "other")
+        )
         db.execute("UPDATE about SET state = replace(state, ?, ?)", (was, new))
         db.commit()
         db.close()

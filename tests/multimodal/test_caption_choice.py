@@ -11,7 +11,8 @@ from av.stream import Disposition
 from multimodal.catalogue import Video
 from multimodal.intake import caption_choice
 from multimodal.intake.caption_choice import Choice, choose, not_taken
-from multimodal.intake.ingest import IngestOptions, ingest, is_up_to_date
+from multimodal.intake.ingest import ingest, is_up_to_date
+from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.sandbox import Limits
 from multimodal.segments import spoken_segments
 from multimodal.store import Store, canonical_json, file_digest, recipe, write_whole

@@ -1,14 +1,18 @@
 """Ingestion of one video: the timeouts of its decoders, and the outcome where they run out."""
 
+import dataclasses
 from pathlib import Path
 
 import fragments
+import numpy as np
 import pytest
 import torch
 
 from multimodal.catalogue import Video
 from multimodal.intake import ingest, model_cache
-from multimodal.intake.ingest import BUDGET_PER_SECOND, MOST_RESULTS, IngestOptions, decoding_limits
+from multimodal.intake.ingest import BUDGET_PER_SECOND, MOST_RESULTS, decoding_limits
+from multimodal.intake.ingest_options import IngestOptions
+from multimodal.library import Material, read_transcript
 from multimodal.store import Store, file_digest
 from speech import audio, vad
 from speech.errors import SpeechModelError
@@ -90,3 +94,18 @@ def test_where_vad_has_no_weights_no_video_is_blamed(tmp_path, weights_or_skip, 
         ingest.ingest(
             Store(tmp_path / "store"), video, IngestOptions(backbone="mobilenetv2"), "cpu", threads=1
         )
+
+
+@pytest.mark.parametrize("name", ["lang_de.mp4"])
+def test_speech_that_the_model_does_not_know_is_told_and_not_learned_from(
+    tmp_path, weights_or_skip, cases, name
+):
+    for weights in ("whisper-tiny.en", "mobilenetv2-imagenet"):
+        weights_or_skip(weights)
+    store = Store(tmp_path / "store")
+    video = Video("d", name, str(cases / name), 1)
+    outcome = ingest.ingest(store, video, IngestOptions(backbone="mobilenetv2"), "cpu")
+    assert outcome.state == "partial" and "--whisper tiny" in outcome.reason and outcome.sentences
+    transcript = read_transcript(store, dataclasses.replace(video, transcript=outcome.transcript))
+    material = Material(video, transcript, np.zeros(1), np.zeros(1, np.int64))
+    assert material.spoken() == [] and material.moments()

@@ -71,7 +71,9 @@ def test_a_word_is_found_in_its_script(words, text, language):
     assert found(words, text)[:1] == [language]
 
 
-@pytest.mark.parametrize("text", ["西红柿", "番茄炒蛋怎么做", "トマト", "мясо", "طماطم", "עגבניה", "양파", "Zwiebel", '"切胡萝卜"'])
+@pytest.mark.parametrize(
+    "text", ["西红柿", "番茄炒蛋怎么做", "トマト", "мясо", "طماطم", "עגבניה", "양파", "Zwiebel", '"切胡萝卜"']
+)
 def test_what_nobody_says_is_not_found(words, text):
     assert found(words, text) == []
 

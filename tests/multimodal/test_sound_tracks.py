@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from multimodal.intake import sound_tracks
-from multimodal.intake.ingest import IngestOptions
+from multimodal.intake.ingest_options import IngestOptions
 from multimodal.store import InputError
 from speech import audio
 from vision.media import probe

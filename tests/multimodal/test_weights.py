@@ -12,7 +12,7 @@ import pytest
 import whisper
 from safetensors.numpy import load_file
 
-from multimodal.intake.ingest import IngestOptions
+from multimodal.intake.ingest_options import IngestOptions
 from multimodal.store import InputError
 from multimodal.weights import downloads
 from multimodal.weights.array_pickles import read_numpy_pickle

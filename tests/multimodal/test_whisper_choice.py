@@ -4,7 +4,7 @@ import pytest
 
 from multimodal.catalogue import Video
 from multimodal.intake import ingest, model_cache
-from multimodal.intake.ingest import IngestOptions
+from multimodal.intake.ingest_options import IngestOptions
 from multimodal.store import InputError
 
 
