@@ -57,10 +57,11 @@ def find(paths: Sequence[Path]) -> VideoFiles:
             continue
         for folder, folders, names in os.walk(path, onerror=_unreadable):
             folders.sort()
+            stems = {Path(name).stem.lower() for name in names if Path(name).suffix.lower() in SUFFIXES}
             for name in sorted(names):
                 if Path(name).suffix.lower() in SUFFIXES:
                     files.append(Path(folder) / name)
-                else:
+                elif not _is_beside(name, stems):
                     ending = Path(name).suffix.lower() or "no ending"
                     skipped[ending] = skipped.get(ending, 0) + 1
     if not files:
@@ -69,6 +70,14 @@ def find(paths: Sequence[Path]) -> VideoFiles:
             f"{', '.join(map(str, paths))}: no videos (found {held}); give a folder with files such as .mp4, .mkv, .mov, .webm"
         )
     return VideoFiles(tuple(files), skipped)
+
+
+def _is_beside(name: str, stems: set[str]) -> bool:
+    """Whether a file holds captions of a video of its folder: the video's reason says whether they were taken."""
+    if Path(name).suffix.lower() not in (*caption_files.SUFFIXES, *sidecars.UNREADABLE):
+        return False
+    parts = name.lower().split(".")
+    return any(".".join(parts[:n]) in stems for n in range(1, len(parts)))
 
 
 def _unreadable(error: OSError) -> None:

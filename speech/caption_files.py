@@ -23,6 +23,7 @@ SUFFIXES = (".vtt", ".srt", ".json3", ".srv3", ".srv2", ".srv1", ".ttml", ".dfxp
 ARROW = r"\s*(?:-{1,3}\s?>|[\u2013\u2014]>|\u2192)\s*"
 TIMING = re.compile(rf"\s*{CLOCK}{ARROW}{CLOCK}(?:[ \t]+\S.*)?\s*")
 SPACED_TIME = re.compile(r"(?<=\d)[ \t]*([:.,])[ \t]*(?=\d)")
+WIDE = str.maketrans("：．，", ":.,")
 LIKE_TIMES = re.compile(r"\s*-?\d[\d\s]*:[\d:.,;\s]*-->|.*-->\s*-?\d+:\d")
 LONGEST_TIMING = 1000
 NUMBER = re.compile(r"\s*[0-9]+\s*")
@@ -32,10 +33,12 @@ OTHER_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION|WEBVTT)(?:\s|$)|X-TIMESTAMP-MAP=
 STYLE_RULE = re.compile(r"::cue|[^{}]*\}\s*$", re.DOTALL)
 HEADER = re.compile(r"(Kind|Language)\s*:\s*(\S+)", re.IGNORECASE)
 THUMBNAIL = re.compile(
-    r"\S+\.(?:jpe?g|png|webp|gif|avif|bmp)(?:\?\S*)?(?:#\S*)?|\S+#xywh=[\d,.:]+|data:image/\S+", re.IGNORECASE
+    r"\S+\.(?:jpe?g|png|webp|gif|avif|bmp)(?:\?\S*)?(?:#\S*)?|[^\n]+#xywh=(?:pixel:|percent:)?[\d,.]+|data:image/\S+",
+    re.IGNORECASE,
 )
 METADATA = re.compile(r"\s*\{.*\}\s*|\s*\[\s*\{.*\}\s*\]\s*", re.DOTALL)
 
+CHAPTER = re.compile(r"\s*chapter\b", re.IGNORECASE)
 # A chapter's title is shown for as long as the chapter lasts. What is spoken fills a good part of its cue.
 CHAPTER_SECONDS = 8.0
 CHAPTER_SHARE = 0.15
@@ -179,6 +182,7 @@ def _parse_vtt(lines: Sequence[str], first: int, parsed: Parsed) -> None:
             )
         n += 1
     numbered = styles = False
+    chapters = 0
     strange: list[int] = []
     while n < len(lines):
         if not lines[n].strip():
@@ -188,9 +192,11 @@ def _parse_vtt(lines: Sequence[str], first: int, parsed: Parsed) -> None:
         identifier = at + 1 < len(lines) and _is_timing(lines[at + 1])
         if identifier and not _is_timing(lines[at]):
             numbered = bool(NUMBER.fullmatch(lines[at]))
+            chapters += bool(CHAPTER.match(lines[at]))
             at += 1
         n = at + 1
-        if _is_timing(lines[at]) or "-->" in lines[at]:
+        comment = OTHER_BLOCK.match(lines[at]) and _matched(lines[at]) is None
+        if not comment and "-->" in lines[at] or _matched(lines[at]) is not None:
             while n < len(lines) and lines[n] and not _is_timing(lines[n]):
                 n += 1
             text = lines[at + 1 : n]
@@ -209,6 +215,8 @@ def _parse_vtt(lines: Sequence[str], first: int, parsed: Parsed) -> None:
         # A style sheet may not hold an empty line, yet many do.
         elif not (styles and STYLE_RULE.match(block)) and not NUMBER.fullmatch(block):
             strange.append(at)
+    if chapters and chapters >= MOST_OF_FILE * len(parsed.cues):
+        parsed.kind = parsed.kind or "chapters"
     if strange:
         place = f"line {strange[0] + 1}: {shortened(lines[strange[0]])}"
         if not parsed.cues:
@@ -254,11 +262,11 @@ def _heads_cue(lines: Sequence[str], n: int) -> bool:
 
 
 def _matched(line: str) -> re.Match[str] | None:
-    if ":" not in line:
+    if ":" not in line and "：" not in line:
         return None
     match = TIMING.fullmatch(line)
     if match is None and len(line) <= LONGEST_TIMING:
-        match = TIMING.fullmatch(SPACED_TIME.sub(r"\1", line))
+        match = TIMING.fullmatch(SPACED_TIME.sub(r"\1", line.translate(WIDE)))
     return match
 
 

@@ -290,7 +290,7 @@ def ass(text: str, parsed: Parsed) -> None:
             continue
         start, end = (seconds_of(time.groups()) for time in times)
         # Signs and credits are read, not spoken.
-        if ON_SCREEN.search(values.get("style", "").replace("_", " ")):
+        if is_on_screen(values.get("style", "")):
             on_screen += 1
         elif said := ass_text(values["text"]):
             parsed.add(start, end, said, f"line {number}")
@@ -298,6 +298,11 @@ def ass(text: str, parsed: Parsed) -> None:
         parsed.notes.append(f"{counted(on_screen, 'sign')} on the picture left out")
     if not parsed.cues and not parsed.bad:
         raise SpeechError(": holds no Dialogue line; give an .ass or .ssa file")
+
+
+def is_on_screen(style: str) -> bool:
+    """Whether the name of a style is that of signs and credits."""
+    return ON_SCREEN.search(style.replace("_", " ")) is not None
 
 
 def ass_text(text: str) -> str:

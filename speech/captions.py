@@ -38,6 +38,7 @@ WORDS_BETWEEN_PAUSES = 18
 OVERLAP_SECONDS = 1.0
 LEAST_SCROLLED = 5
 SHARE_SCROLLED = 0.6
+MOST_ENDED = 0.4
 # In scripts without capitals the end of a cue ends a sentence, unless this share of the cues ends in some mark.
 SHARE_PUNCTUATED = 0.8
 # Where no space follows a mark that ends a sentence: "。" anywhere, "!" before a script without spaces.
@@ -123,9 +124,11 @@ def _said(cue: Cue, text: str, dropped: Dropped) -> str:
 
 
 def _scrolls(said: Sequence[tuple[Cue, str]]) -> bool:
-    """Whether nearly all cues overlap the next one and none is a sentence: lines that scroll past."""
+    """Whether most cues overlap the next one and few end a sentence: lines that scroll past."""
+    texts = [text.strip() for _, text in said if text.strip()]
     pairs = list(pairwise(cue for cue, text in said if text.strip()))
-    if len(pairs) + 1 < LEAST_SCROLLED or any(split_end_marks(text.rstrip())[1] for _, text in said):
+    ended = sum(bool(split_end_marks(text)[1]) for text in texts)
+    if len(texts) < LEAST_SCROLLED or ended > MOST_ENDED * len(texts):
         return False
     overlaps = sum(before.start < after.start < before.end for before, after in pairs)
     return overlaps >= SHARE_SCROLLED * len(pairs)

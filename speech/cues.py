@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-CLOCK = r"(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
+CLOCK = r"(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})(?:(?:[.,]|:(?=\d{3}(?!\d)))(\d{1,9}))?"
 """Hours, minutes, seconds and the fraction of a second, of which WebVTT has three digits and other programs any number."""
 INNER_TIME = re.compile(rf"<{CLOCK}>")
 TAG = re.compile(r"</?[A-Za-z][^<>]*>|<>|</>|\{\\[^{}]*\}")

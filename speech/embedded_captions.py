@@ -11,7 +11,7 @@ import av
 from av.stream import Discard
 
 from speech.audio import FORMATS, Clock
-from speech.caption_formats import Parsed, ass_text
+from speech.caption_formats import Parsed, ass_text, is_on_screen
 from speech.cues import Cue
 from speech.errors import SpeechError
 
@@ -67,7 +67,8 @@ def _decoded(container, stream, clock: Clock) -> list[Cue]:
             rects = []
         # An event of ASS: number, layer, style, name, three margins, effect, text.
         events = [rect.ass.decode("utf-8", "replace").split(",", 8) for rect in rects if rect.type == b"ass"]
-        text = "\n".join(filter(None, (ass_text(event[8]) for event in events if len(event) == 9)))
+        said = [e[8] for e in events if len(e) == 9 and not is_on_screen(e[2])]
+        text = "\n".join(filter(None, map(ass_text, said)))
         shown.append((start, length, text))
     for n, (start, length, text) in enumerate(shown):
         if not text:

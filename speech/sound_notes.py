@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from speech.cues import counted
 
 # Square brackets hold no speech. Round ones and asterisks may, so there the place and the words decide.
-BRACKETED = re.compile(r"\[[^\[\]]*\]|【[^【】]*】")
-MUSIC = re.compile(r"[♪♫]+")
+BRACKETED = re.compile(r"\[[^\[\]]*\]|【[^【】]*】|〔[^〔〕]*〕")
+MUSIC = re.compile(r"[♩♪♫♬]+")
 ENCLOSED = re.compile(r"\(([^()]*)\)|（([^（）]*)）|\*([^*\n]+)\*")
 SOUNDS = re.compile(
     r"""\b(?:music|musical|applause|applauds?|laugh(?:s|ing|ter)?|chuckl(?:es|ing)|giggl(?:es|ing)|sigh(?:s|ing)?|
@@ -20,12 +20,13 @@ SOUNDS = re.compile(
     bell|footsteps|musik|gelächter|applaus|musique|rires|música|risas|musica|risate)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
-SUNG = re.compile(r"[♪♫]([^♪♫]*)[♪♫]")
+SUNG = re.compile(r"[♩♪♫♬]([^♩♪♫♬]*)[♩♪♫♬]")
 END_OF_SENTENCE = re.compile(r"[.!?…:。！？؟][\"'”’»)\]]*\s*$")
 SPEAKER_DASH = re.compile(r"^[ \t]*(?:[-–—‐]+[ \t]*(?=[^\W\d]|[\"'“‘«¿¡(\[*♪])|>{1,3}[ \t]*)", re.MULTILINE)
+KNOWN_SPEAKER = "Narrator|Speaker|Host|Interviewer|Man|Woman|Male|Female|Voiceover"
 SPEAKER = re.compile(
     r"^[ \t]*(?P<mark>>{2,3}[ \t]*|[-–—‐][ \t]*)?"
-    r"(?P<name>[^\W\d_a-z][^\n:：a-z]{1,29}|(?:Narrator|Speaker|Host|Interviewer|Man|Woman|Male|Female|Voiceover)(?: \d{1,3})?)"
+    rf"(?P<name>[^\W\d_a-z][^\n:：a-z]{{1,29}}|(?:{KNOWN_SPEAKER})(?: \d{{1,3}})?(?: \([^()\n]{{1,30}}\))?)"
     r"[ \t]*[:：](?=\s|$)[ \t]*",
     re.MULTILINE,
 )
@@ -105,7 +106,8 @@ def _enclosed(note: re.Match[str], dropped: Dropped) -> str:
 def _speaker(label: re.Match[str], dropped: Dropped) -> str:
     name, after = label["name"].strip(), label.string[label.end() : label.end() + WINDOW]
     marked = bool(label["mark"] and label["mark"].startswith(">"))
-    spoken_in_capitals = not marked and any(c.isalpha() for c in after) and after.upper() == after
+    spoken_in_capitals = any(c.isalpha() for c in after) and after.upper() == after
+    certain = marked or re.match(rf"(?:{KNOWN_SPEAKER})\b", name, re.IGNORECASE) is not None
     letters = sum(c.isalpha() for c in name)
     # Only scripts with capitals have names in capitals.
     in_capitals = name.upper() == name and name.lower() != name
@@ -115,7 +117,7 @@ def _speaker(label: re.Match[str], dropped: Dropped) -> str:
         or len(name.split()) > LONGEST_NAME
         or NO_SPEAKER.match(name)
         or not (in_capitals or known)
-        or spoken_in_capitals
+        or (spoken_in_capitals and not certain)
     ):
         return label[0]
     dropped.speakers += 1

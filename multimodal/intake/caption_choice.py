@@ -109,7 +109,7 @@ def choose(
     found = _candidates(video, media, language)
     open_ = [c for c in found if not c.refused]
     tracks = [track or "", media.audio.language if media.audio else ""]
-    spoken, certain = _spoken(open_, language or next(filter(None, map(_language_of, tracks)), None), english)
+    spoken, certain = _spoken(found, language or next(filter(None, map(_language_of, tracks)), None), english)
     for candidate in open_:
         if language and candidate.tags.language not in (None, language):
             candidate.refused = f"another language than --language {language}"
@@ -138,13 +138,15 @@ def choose(
             problems=tuple(f"captions {c.name}: {c.refused}" for c in found if c.unreadable),
             notes=tuple(notes),
         )
+    own = taken.tags.language
+    other = f", in {own} where {spoken} is spoken" if certain and own not in (None, spoken) else ""
     made_of: object = {"stream": taken.stream.index} if taken.stream else said.source["sha256"]
     problems += [f"captions: {problem}" for problem in taken.file.problems]
     return Choice(
         said.to_dict() | {"problems": problems},
         made_of,
         tuple(problems),
-        (f"captions taken from {taken.name}", *taken.file.notes, *said.notes, *notes),
+        (f"captions taken from {taken.name}{other}", *taken.file.notes, *said.notes, *notes),
     )
 
 
@@ -172,7 +174,7 @@ def _candidates(video: Path, media: Media, language: str | None) -> list[_Candid
     for stream in media.captions:
         tags = _tags_of(stream)
         if stream.codec not in embedded_captions.CODECS:
-            tags = dataclasses.replace(tags, never=f"{stream.codec}, no text")
+            tags = dataclasses.replace(tags, never=f"{stream.codec}, which is not read")
         found.append(_Candidate(f"stream {stream.index}", tags, stream=stream, refused=tags.never))
     return found
 
@@ -200,7 +202,7 @@ def _spoken(candidates: Sequence[_Candidate], language: str | None, english: boo
     original = next((c.tags.language for c in candidates if c.tags.original and c.tags.language), None)
     if original:
         return original, True
-    named = {c.tags.language for c in candidates if c.tags.language}
+    named = {c.tags.language for c in candidates if c.tags.language and not c.refused}
     if len(named) > 1 and english and "en" in named:
         return "en", False
     return (sorted(named)[0] if named else None), False
@@ -225,7 +227,7 @@ def _transcript(candidate: _Candidate, video: Path, media: Media, limits: sandbo
         path = candidate.sidecar.path
         source = {"kind": "captions", "file": path.name, "sha256": file_digest(path)}
     return captions.transcript(
-        candidate.file.cues, source, language=candidate.tags.language, seconds=media.duration
+        candidate.file.cues, source, language=candidate.tags.language, seconds=media.duration or None
     )
 
 

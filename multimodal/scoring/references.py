@@ -161,7 +161,10 @@ def _rows(path: Path) -> Iterator[Row]:
     if size > LARGEST:
         raise InputError(f"{size} bytes; at most {LARGEST} are read; split it")
     if suffix in CAPTIONS:
-        for n, cue in enumerate(caption_files.read(path).cues, 1):
+        file = caption_files.read(path)
+        if file.problems:
+            raise InputError(file.problems[0])
+        for n, cue in enumerate(file.cues, 1):
             text = plain(cue.text)
             if text.strip():
                 yield f"cue {n}", label_of(path), cue.start, cue.end, text, ""

@@ -14,6 +14,7 @@ from multimodal.intake.caption_choice import Choice, choose, not_taken
 from multimodal.intake.ingest import ingest, is_up_to_date
 from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.sandbox import Limits
+from multimodal.library import find
 from multimodal.segments import spoken_segments
 from multimodal.store import Store, canonical_json, file_digest, recipe, write_whole
 from speech.sentences import Transcript
@@ -143,6 +144,17 @@ def test_text_streams_are_taken_and_pictures_of_text_are_not(tmp_path):
     assert said(beside) == ["Said."], "a file beside the video comes before an equal stream in it"
     automatic = chosen(film, {"film.en.ass": "", "film.en.vtt": AUTOMATIC})
     assert said(automatic) == ["Peel the carrots.", "Then chop."], "people's before a recogniser's"
+
+
+def test_captions_in_another_language_than_the_sound_are_told(film):
+    choice = chosen(film, {"film.en-orig.vtt": "", "film.de.vtt": vtt("Eine Übersetzung.")})
+    assert "captions taken from film.de.vtt, in de where en is spoken" in choice.notes
+
+
+def test_captions_beside_a_video_are_not_counted_as_skipped(film):
+    for name in ("film.en.vtt", "FILM.SRT", "film.sub", "other.srt", "notes.txt"):
+        (film.parent / name).touch()
+    assert find([film.parent]).skipped == {".srt": 1, ".txt": 1}
 
 
 def test_the_text_track_of_an_mp4_is_taken(tmp_path):

@@ -170,6 +170,15 @@ def test_lines_that_scroll_past_are_spoken_one_after_the_other(tmp_path):
     assert all(a.end <= b.start for a, b in zip(words, words[1:], strict=False))
 
 
+def test_two_who_interrupt_each_other_all_the_time_are_not_lines_that_scroll(tmp_path):
+    cues = [
+        (f"00:00:{3 * n:02},000 --> 00:00:{3 * n + 4:02},500", f"This is sentence number {n}.")
+        for n in range(6)
+    ]
+    found = rows(heard(read(tmp_path, "a.srt", srt(*cues))))
+    assert found == [(3.0 * n, 3.0 * n + 4.5, f"This is sentence number {n}.") for n in range(6)]
+
+
 # Cues that run on, and bad ones.
 
 
@@ -184,9 +193,10 @@ def test_lines_that_scroll_past_are_spoken_one_after_the_other(tmp_path):
         srt(("00:00:00,500 --> 00:00:03,000", PEEL), ("00:00:03,500 --> 00:00:06,000", CHOP)).replace("\n", "\n\n"),
         srt(("00: 00: 00, 500 -> 00: 00: 03, 000", PEEL), ("00: 00: 03, 500 -> 00: 00: 06, 000", CHOP)),
         srt(("0:00:00.5 --> 0:00:3", PEEL), ("00:03,5 --> 00:06,000000", CHOP)),
+        srt(("00:00:00:500 --> 00:00:03:000", PEEL), ("00：00：03，500 → 00：00：06，000", CHOP)),
         f"\n\nWEBVTT\n\nNOTE 00:00\n\n00:00.500 --> 00:03.000\n{PEEL}\n\nWEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0\n\n00:03.500 --> 00:06.000\n{CHOP}\n\n00:03.500 --> 00:06.000\n{CHOP}\n",
     ],
-    ids="vtt vtt-numbered srt no-numbers cr-cr-lf double-spaced translated decimals segments".split(),
+    ids="vtt vtt-numbered srt no-numbers cr-cr-lf double-spaced translated decimals colons segments".split(),
 )  # fmt: skip
 def test_cues_are_parted_by_their_times(tmp_path, text):
     file = read(tmp_path, "a.srt", text)
@@ -233,6 +243,8 @@ def test_text_without_times_in_a_vtt_is_counted(tmp_path):
         ("a.vtt", 'WEBVTT\n\n00:00.000 --> 00:05.000\n{"scene": 1, "objects": ["pan"]}\n', "metadata"),
         ("a.vtt", "WEBVTT\nKind: chapters\n\n00:00.000 --> 00:05.000\nPeeling\n", "chapters"),
         ("a.srt", srt(("00:00:00,000 --> 00:02:10,000", "Ingredients"), ("00:02:10,000 --> 00:07:00,000", "In the oven")), "chapters"),
+        ("a.vtt", "WEBVTT\n\nChapter 1\n00:00.000 --> 00:05.000\nPeeling\n\nChapter 2\n00:05.000 --> 00:10.000\nChopping\n", "chapters"),
+        ("a.vtt", "WEBVTT\n\n00:00.000 --> 00:05.000\nmy sprite.jpg#xywh=percent:0,0,25,25\n", "thumbnails"),
         ("a.vtt", "WEBVTT\nKind: captions\n\n00:00.000 --> 00:50.000\nPeeling\n", "speech"),
         ("a.srt", srt(("00:00:00,000 --> 00:00:07,000", "Peel them"), ("00:00:08,000 --> 00:00:15,000", "Chop them")), "speech"),
     ],
@@ -264,6 +276,8 @@ def test_thumbnails_among_captions_are_left_out(tmp_path):
         ("Speaker 2: Chop it *really* fine (about 5 mm).", "Chop it really fine (about 5 mm).", ("1 speaker name left out",)),
         ("The assistant (VAR) helps. (It is new.) See?", "The assistant (VAR) helps. (It is new.) See?", ()),
         ("TIP: use a knife. At 12:30: lunch.", "TIP: use a knife. At 12:30: lunch.", ()),
+        ("NARRATOR: PEEL THEM.\nSpeaker 1 (softly): Yes.", "PEEL THEM. Yes.", ("2 speaker names left out",)),
+        ("〔拍手〕♬ 首先 ♬", "首先", ("1 sound note left out",)),
         ("STEP ONE: PEEL THEM.", "STEP ONE: PEEL THEM.", ()),
         ("（笑い声）\nまず皮をむきます。", "まず皮をむきます。", ("1 sound note left out",)),
         ("(Lachen) Und jetzt die Zwiebeln.", "Und jetzt die Zwiebeln.", ("1 sound note left out",)),
