@@ -34,7 +34,7 @@ from multimodal.objectives.pretraining import PretrainingObjective  # noqa: E402
 from multimodal.terms import ALIGNMENT, JOINT  # noqa: E402
 from multimodal.training.checkpoints import Progress  # noqa: E402
 from multimodal.training.distributed import SINGLE_PROCESS  # noqa: E402
-from multimodal.training.optimizer import BETAS, EPSILON  # noqa: E402
+from multimodal.training.optimizer import BETA1, BETA2, EPSILON  # noqa: E402
 from multimodal.training.options import StepOptions  # noqa: E402
 from multimodal.training.train_step import Trainer  # noqa: E402
 from multimodal.vocabulary import SPECIALS, Vocabulary  # noqa: E402
@@ -43,6 +43,7 @@ VOCABULARY = 30_522 + 1 + 12**4
 SHAPES = {"small": (6, 384, 12), "base": (12, 768, 12), "paper": (24, 1024, 16)}
 SEQUENCES = {("cpu", "small"): 16, ("cpu", "base"): 8, ("cuda", "base"): 128, ("cuda", "paper"): 128}
 BATCHES = 2
+BETAS = BETA1, BETA2
 AT = Progress(1, 10, 0, 0)
 
 

@@ -1,6 +1,8 @@
 """Systems: the table of rows and parts, what is refused, what is stored of them."""
 
+import contextlib
 import dataclasses
+import itertools
 import signal
 
 import joint_samples
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 
 from flows.settings import Settings
 from multimodal.examples.corruptions import CORRUPTIONS
+from multimodal.examples.packing import pack
 from multimodal.examples.pairs import PAIRS
 from multimodal.examples.sampling import STATIC_DRAWINGS
 from multimodal.objectives.pretraining import TERMS, PretrainingObjective
@@ -125,3 +128,26 @@ def test_draws_are_a_function_of_seed_epoch_and_item(name):
     assert [one.draw(*item) for item in items] == [other.draw(*item) for item in reversed(items)][::-1]
     another_seed = joint_samples.examples(6, system=SYSTEMS[name])
     assert [another_seed.draw(*item) for item in items] != [one.draw(*item) for item in items]
+
+
+def combinations() -> list[System]:
+    """Each thirteenth of all combinations of parts that are not refused."""
+    parts = ("mask_unit", "pair_task", "sequences", "extra_terms", "share_layers")
+    values = [PARTS[part].metadata["choices"] for part in parts]
+    found = []
+    for chosen in itertools.product(*values, (0, 8)):
+        with contextlib.suppress(InputError):
+            found.append(System("mixed", **dict(zip((*parts, "embedding_size"), chosen, strict=True))))
+    return found[::13]
+
+
+def test_parts_of_different_systems_work_together():
+    """A step of each: its loss is a number, and all that is trained gets a gradient."""
+    for mixed in combinations():
+        examples = joint_samples.examples(1, videos=2, system=mixed)
+        batch = pack([e for item in range(0, len(examples), 9) for e in examples.draw(0, item)])
+        found = PretrainingObjective(joint_samples.model_of(mixed, 7), V, system=mixed).train()
+        loss, _ = found(batch, found.counts(batch))
+        loss.backward()
+        assert torch.isfinite(loss), mixed
+        assert all(p.grad is not None for p in found.parameters() if p.requires_grad), mixed
