@@ -7,7 +7,7 @@ import dataclasses
 from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import InputError
 
-NEAR_RATE = 0.3
+NEAR_RATE = 0.15
 """The ``near_rate`` that ``--corrupt near`` means where no other is given."""
 
 
