@@ -33,7 +33,7 @@ OTHER_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION|WEBVTT)(?:\s|$)|X-TIMESTAMP-MAP=
 STYLE_RULE = re.compile(r"::cue|[^{}]*\}\s*$", re.DOTALL)
 HEADER = re.compile(r"(Kind|Language)\s*:\s*(\S+)", re.IGNORECASE)
 THUMBNAIL = re.compile(
-    r"\S+\.(?:jpe?g|png|webp|gif|avif|bmp)(?:\?\S*)?(?:#\S*)?|[^\n]+#xywh=(?:pixel:|percent:)?[\d,.]+|data:image/\S+",
+    r"\S+\.(?:jpe?g|png|webp|gif|avif|bmp)(?:\?\S*)?(?:#\S*)?|[^\n]+#xywh=(?:pixel:|percent:)?[\d,.]+",
     re.IGNORECASE,
 )
 METADATA = re.compile(r"\s*\{.*\}\s*|\s*\[\s*\{.*\}\s*\]\s*", re.DOTALL)
@@ -43,6 +43,8 @@ CHAPTER = re.compile(r"\s*chapter\b", re.IGNORECASE)
 CHAPTER_SECONDS = 8.0
 CHAPTER_SHARE = 0.15
 LONGEST_TITLE = 80
+LONGEST_ADDRESS = 2000
+"""A pattern that is matched against longer texts could take quadratic time."""
 MOST_OF_FILE = 0.8
 
 
@@ -116,14 +118,20 @@ def _kind(parsed: Parsed) -> Kind:
     if parsed.kind in ("metadata", "descriptions"):
         return "metadata"
     texts = [plain(cue.text).strip() for cue in parsed.cues]
-    for kind, pattern in (("thumbnails", THUMBNAIL), ("metadata", METADATA)):
-        count = sum(bool(pattern.fullmatch(text)) for text in texts)
+    for kind, is_kind in (("thumbnails", _is_thumbnail), ("metadata", METADATA.fullmatch)):
+        count = sum(bool(is_kind(text)) for text in texts)
         if texts and count >= MOST_OF_FILE * len(texts):
             return kind
     titles = sum(_is_title(cue, text) for cue, text in zip(parsed.cues, texts, strict=True))
     if not parsed.kind and texts and titles >= MOST_OF_FILE * len(texts):
         return "chapters"
     return "speech"
+
+
+def _is_thumbnail(text: str) -> bool:
+    return text.startswith("data:image/") or (
+        len(text) <= LONGEST_ADDRESS and bool(THUMBNAIL.fullmatch(text))
+    )
 
 
 def _is_title(cue: Cue, text: str) -> bool:
@@ -144,7 +152,7 @@ def _spoken(parsed: Parsed) -> list[Cue]:
     pictures = data = 0
     for cue in parsed.cues:
         text = plain(cue.text).strip()
-        if THUMBNAIL.fullmatch(text):
+        if _is_thumbnail(text):
             pictures += 1
         elif text and METADATA.fullmatch(text) and '"' in text:
             data += 1

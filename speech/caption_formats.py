@@ -21,6 +21,8 @@ ON_SCREEN = re.compile(r"\b(?:signs?|typeset(?:ting)?|karaoke|credits?|titles?|l
 STRAY_AMPERSAND = re.compile(r"&(?!#\d{1,7};|#x[0-9A-Fa-f]{1,6};|(?:amp|lt|gt|quot|apos);)")
 NAMED_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)[A-Za-z][A-Za-z0-9]{1,31};")
 DECLARATIONS = re.compile(r"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+RUBY = ("text", "textContainer", "delimiter")
+"""TTML's names of what says how characters are read."""
 TTML_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9})|:(\d{1,3})(?:\.\d+)?)?")
 TTML_OFFSET = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(h|m|s|ms|f|t)")
 
@@ -111,6 +113,7 @@ def timedtext(text: str, parsed: Parsed) -> None:
             continue
         parsed.automatic |= any(part.get("ac") is not None or part.get("t") for part in element.iter("s"))
         lines.append(_Line(start, length, [word for word in words if word[1]], place))
+        element.clear()
     _add_lines(lines, parsed)
 
 
@@ -171,7 +174,7 @@ def _add_paragraph(
     """The cue of a paragraph, or of each of its spans where only these have times."""
     timed = [paragraph]
     if paragraph.get("begin") is None:
-        timed = [part for part in paragraph.iter() if part.get("begin") is not None] or timed
+        timed = [part for part in paragraph if part.get("begin") is not None] or timed
     for element in timed:
         text = _ttml_text(element)
         if not text.strip():
@@ -194,15 +197,20 @@ def _add_paragraph(
 
 def _ttml_text(element: ET.Element) -> str:
     """The text of an element: white space is one space, a `<br/>` a line feed, descriptions of the file no text."""
-    if _name(element) == "br":
-        return "\n"
-    if _name(element) in ("metadata", "title", "desc"):
-        return ""
-    parts = [re.sub(r"\s+", " ", element.text or "")]
-    for child in element:
-        if _attribute(child, "ruby") not in ("text", "textContainer", "delimiter"):
-            parts.append(_ttml_text(child))
-        parts.append(re.sub(r"\s+", " ", child.tail or ""))
+    parts: list[str] = []
+    waiting: list[ET.Element | str] = [element]
+    # Not recursive: a hostile file nests its elements as deep as it likes.
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            parts.append(re.sub(r"\s+", " ", item))
+        elif _name(item) == "br":
+            parts.append("\n")
+        elif _name(item) not in ("metadata", "title", "desc") and _attribute(item, "ruby") not in RUBY:
+            inner = [item.text or ""]
+            for child in item:
+                inner += [child, child.tail or ""]
+            waiting += reversed(inner)
     return "".join(parts)
 
 
@@ -255,7 +263,7 @@ def _elements(text: str, parsed: Parsed) -> Iterator[tuple[str, ET.Element]]:
         raise SpeechError(": declares a document type, which is never read; take that line out")
     # A declaration of the encoding is about the bytes, which are read already. HTML's entities are no XML.
     text = re.sub(r"\A\s*<\?xml[^>]*\?>", "", text)
-    text = NAMED_ENTITY.sub(lambda entity: f"&#{ord(html.unescape(entity[0])[0])};", text)
+    text = NAMED_ENTITY.sub(lambda entity: html.escape(html.unescape(entity[0])), text)
     parser = ET.XMLPullParser(("start", "end"))
     parser.feed(STRAY_AMPERSAND.sub("&amp;", text))
     elements, broken = 0, ""

@@ -47,7 +47,7 @@ INNER_END = re.compile(
     rf"|(?<=[!?…])(?={UNSPACED.pattern})(?![{re.escape(''.join(CERTAIN_MARKS) + CLOSERS)}])"
 )
 NO_WORD = re.compile(r"[-–—]+|>+")
-VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]+([^<>]+)>")
+VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]([^<>]+)>")
 LAST_MARK = re.compile(r"[^\w\s]\s*\Z")
 
 

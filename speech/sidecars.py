@@ -8,6 +8,7 @@ alone, and what is no narration: chapters, thumbnails, commentary, audio descrip
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -68,6 +69,11 @@ class Sidecar:
     tag: str
 
     @property
+    def name(self) -> str:
+        """The file's name as text that can be stored: what is no UTF-8 in it is replaced."""
+        return os.fsencode(self.path.name).decode(errors="replace")
+
+    @property
     def tags(self) -> Tags:
         return tags_of(self.tag)
 
@@ -115,6 +121,8 @@ def beside(video: Path, media: frozenset[str], suffixes: Sequence[str] = SUFFIXE
             break
         ending = Path(key).suffix
         if ending not in suffixes or any(key.startswith(f"{stem}.") for stem in longer):
+            continue
+        if not (video.parent / name).is_file():
             continue
         # Of two videos whose names differ in case, each has the captions that are written as it is.
         written = f"{name[: len(own)]}."

@@ -90,7 +90,7 @@ def _enclosed(note: re.Match[str], dropped: Dropped) -> str:
     # A window, so that a text of nothing but notes takes linear time.
     before = note.string[max(0, note.start() - WINDOW) : note.start()].rstrip()
     after = note.string[note.end() : note.end() + WINDOW].lstrip()
-    before = re.sub(r"(?:^|\n)\s*(?:[-–—‐]|>{1,3})$", "", before)
+    before = re.sub(r"(?:^|\n)[ \t]*(?:[-–—‐]|>{1,3})$", "", before)
     begins = not before or END_OF_SENTENCE.search(before[-8:])
     ends = not after or (not after[:1].islower() and (after[:1].isalpha() or after[:1] in "\"'“‘«¿¡-–—(（[♪"))
     # In Chinese and Japanese a wide bracket at the start of a line names the speaker or a sound.

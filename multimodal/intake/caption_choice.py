@@ -76,15 +76,23 @@ REASONS = ("another language", "a recogniser's", "for the hard of hearing", "ano
 def identity(video: Path, taken: bool) -> object:
     """What of the captions beside a video decides its ingestion, as JSON; ``None`` where there are none to speak of."""
     found = sidecars.beside(video, MEDIA)
-    names = [s.path.name for s in sidecars.beside(video, MEDIA, UNREADABLE)]
+    names = [s.name for s in sidecars.beside(video, MEDIA, UNREADABLE)]
     if not taken:
-        return [s.path.name for s in found] + names or None
-    return [VERSION, [[s.path.name, file_digest(s.path)] for s in found], names]
+        return [s.name for s in found] + names or None
+    return [VERSION, [[s.name, _digest(s.path)] for s in found], names]
+
+
+def _digest(file: Path) -> str | None:
+    """The digest of a caption file, or ``None`` where it cannot be read, which its video's reason says."""
+    try:
+        return file_digest(file)
+    except OSError:
+        return None
 
 
 def not_taken(video: Path, media: Media) -> list[str]:
     """A note on the captions beside and in a video that is transcribed all the same."""
-    found = [s.path.name for s in sidecars.beside(video, MEDIA) if not s.tags.never]
+    found = [s.name for s in sidecars.beside(video, MEDIA) if not s.tags.never]
     found += [f"stream {s.index}" for s in media.captions if s.codec in embedded_captions.CODECS]
     if not found:
         return []
@@ -154,7 +162,7 @@ def _candidates(video: Path, media: Media, language: str | None) -> list[_Candid
     """All captions of a video; of those that will not be taken it is known why."""
     found = []
     for sidecar in sidecars.beside(video, MEDIA):
-        candidate = _Candidate(sidecar.path.name, sidecar.tags, sidecar, refused=sidecar.tags.never)
+        candidate = _Candidate(sidecar.name, sidecar.tags, sidecar, refused=sidecar.tags.never)
         found.append(candidate)
         if candidate.refused:
             continue
@@ -170,7 +178,7 @@ def _candidates(video: Path, media: Media, language: str | None) -> list[_Candid
             candidate.tags = dataclasses.replace(candidate.tags, language=own)
     for sidecar in sidecars.beside(video, MEDIA, UNREADABLE):
         refused = "in a format that is not read: convert it to .vtt"
-        found.append(_Candidate(sidecar.path.name, sidecar.tags, sidecar, refused=refused))
+        found.append(_Candidate(sidecar.name, sidecar.tags, sidecar, refused=refused))
     for stream in media.captions:
         tags = _tags_of(stream)
         if stream.codec not in embedded_captions.CODECS:
@@ -224,8 +232,11 @@ def _transcript(candidate: _Candidate, video: Path, media: Media, limits: sandbo
         if candidate.file.kind != "speech":
             raise SpeechError(f"{candidate.file.counted()}, no speech")
     else:
-        path = candidate.sidecar.path
-        source = {"kind": "captions", "file": path.name, "sha256": file_digest(path)}
+        source = {
+            "kind": "captions",
+            "file": candidate.name,
+            "sha256": file_digest(candidate.sidecar.path),
+        }
     return captions.transcript(
         candidate.file.cues, source, language=candidate.tags.language, seconds=media.duration or None
     )

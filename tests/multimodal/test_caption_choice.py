@@ -1,6 +1,7 @@
 """Captions of a video: which are taken, what is said of the others, and the transcript that is stored."""
 
 import json
+import os
 from pathlib import Path
 
 import fragments
@@ -149,6 +150,19 @@ def test_text_streams_are_taken_and_pictures_of_text_are_not(tmp_path):
 def test_captions_in_another_language_than_the_sound_are_told(film):
     choice = chosen(film, {"film.en-orig.vtt": "", "film.de.vtt": vtt("Eine Übersetzung.")})
     assert "captions taken from film.de.vtt, in de where en is spoken" in choice.notes
+
+
+def test_a_folder_a_dead_link_and_a_name_that_is_no_utf8_are_no_trouble(film):
+    (film.parent / "film.en.vtt").mkdir()
+    (film.parent / "film.de.vtt").symlink_to("nowhere")
+    odd = film.parent / os.fsdecode(b"film.\xff.srt")
+    odd.write_text(srt("Said."))
+    choice = chosen(film, {})
+    assert said(choice) == ["Said."]
+    stored = canonical_json(
+        [choice.transcript, choice.notes, caption_choice.identity(film, True), not_taken(film, probe(film))]
+    )
+    assert stored.encode() and "de.vtt" not in stored
 
 
 def test_captions_beside_a_video_are_not_counted_as_skipped(film):

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from whisper.tokenizer import LANGUAGES as WHISPERS
 
 from speech import caption_files, captions
@@ -453,6 +456,55 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, name, text):
     with pytest.raises(SpeechError, match=rf"^{name}: ") as caught:
         read(tmp_path, name, text)
     assert "\n" not in str(caught.value)
+
+
+HOSTILE = {
+    "a.ttml": f"{HEAD}><body><div><p begin='1s' end='2s'>"
+    + "<span begin='1s' end='2s'>a" * 100_000
+    + "</span>" * 100_000
+    + "</p></div></body></tt>",
+    "b.ttml": f"{HEAD}><body>"
+    + "<p>" * 100_000
+    + "</p>" * 100_000
+    + "<p begin='1s' end='2s'>a</p></body></tt>",
+    "a.srv3": "<timedtext><body>" + "<p t='1' d='9'>a" * 50_000 + "</p>" * 50_000 + "</body></timedtext>",
+    "a.json3": '{"events": [' + '{"tStartMs": 1, "segs": [{"utf8": "a"}]},' * 20_000 + '{"segs": []}]}',
+    "a.ass": "[Events]\nDialogue: 0,0:00:01.00,0:00:02.00,D,,0,0,0,,"
+    + "{\\p1" * 100_000
+    + "{\\p1}" * 100_000
+    + "\n",
+    "a.srt": "1\n00:00:01,000 --> 00:00:02,000\n" + "(a) *b* \u266a" * 50_000 + "\n",
+    "b.srt": "1\n00:00:01,000 --> 00:00:02,000\n" + "x.jpg?" * 100_000 + " y\n",
+    "c.srt": "1\n00:00:01,000 --> 00:00:02,000\n" + "NAME: x\n- " * 50_000 + "\n",
+    "d.srt": "1\n00:00:01,000 --> 00:00:02,000\nx\n" * 20_000,
+    "a.vtt": "WEBVTT\n\n00:01.000 --> 00:02.000\n<v" + " " * 200_000 + "\n",
+    "b.vtt": "WEBVTT\n\n" + "x --> 1:1:1:1\n" * 50_000 + "00:01.000 --> 00:02.000\nx\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_read_in_linear_time(tmp_path, name):
+    """A quadratic reader takes minutes, a recursive one ends the process."""
+    began = time.process_time()
+    heard(read(tmp_path, name, HOSTILE[name]), 9.0)
+    assert time.process_time() - began < 15
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), name=st.sampled_from(["a.ttml", "a.srv3", "a.json3", "a.ass", "a.srv1"]))
+def test_any_file_is_read_or_refused(tmp_path, data, name):
+    """Damaged in one place, cut off or put together at random."""
+    whole = FORMATS[name]
+    at = data.draw(st.integers(0, len(whole)))
+    text = (
+        whole[:at]
+        + data.draw(st.text(max_size=12))
+        + data.draw(st.sampled_from([whole[at:], whole[at + 9 :], ""]))
+    )
+    try:
+        heard(read(tmp_path, name, text.encode(errors="replace")), 9.0)
+    except SpeechError as error:
+        assert "\n" not in str(error)
 
 
 def test_codes_of_languages_are_whispers():
