@@ -136,6 +136,7 @@ def _weights() -> Iterator[Finding]:
 def _store(root: Path) -> Iterator[Finding]:
     from multimodal.catalogue import Catalogue
     from multimodal.integrity import examine, unused
+    from multimodal.training.pieces import unknown_pieces
 
     try:
         store = Store(root, create=False)
@@ -145,6 +146,7 @@ def _store(root: Path) -> Iterator[Finding]:
         with store.writing(), Catalogue(store.catalogue) as catalogue, progress.stage("doctor") as report:
             checked, faults = examine(store, catalogue, report)
             superseded, videos = unused(store, catalogue), catalogue.videos()
+            unknown = unknown_pieces(store, catalogue)
     except StoreLocked as error:
         yield Finding("note", "store", f"not checked: {error}")
         return
@@ -158,6 +160,8 @@ def _store(root: Path) -> Iterator[Finding]:
     if moved:
         some = ", ".join(moved[:3]) + (", …" if len(moved) > 3 else "")
         yield Finding("note", "videos", f"{len(moved)} are not at their recorded path ({some}): answers do not need them, new pictures and other features do")  # fmt: skip
+    if unknown:
+        yield Finding("note", "words", unknown)
     if superseded:
         size = sum(superseded.values()) / GIGABYTE
         yield Finding("note", "unused", f"{size:.2f} GB of superseded codebooks, models and indexes, which may be deleted: {', '.join(superseded)}")  # fmt: skip

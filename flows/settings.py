@@ -340,6 +340,7 @@ class Settings:
             examples=self.examples,
             training=self.training,
             system=self.parts,
+            choose_tokenizer=self.tokenizer is None and self.text_start is None and self.parts.fits_a_bert,
         )
         chosen = self._chosen("pretrain", base)
         return dataclasses.replace(chosen, shape=self.sized.shape if chosen.text_start == NOTHING else None)

@@ -81,6 +81,10 @@ def _data(made_from: dict[str, Any]) -> str:
         if key in made_from:
             rows.append(f"- {made_from[key]} {words}")
     rows += [f"- {made_from['notice']}"] if "notice" in made_from else []
+    if unknown := made_from.get("unknown_pieces"):
+        rows.append(
+            f"- of {len(unknown)} videos more than a tenth of the pieces is unknown, up to {max(unknown.values()):.0%}"
+        )
     about = (
         "A digest is the start of the SHA-256 of the videos' own, sorted, one a line; `card.json` names each."
     )

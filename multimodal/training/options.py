@@ -124,6 +124,8 @@ class PretrainOptions:
     ``visual_rows``: whether the rows of the visual tokens, which begin as their centroids, are trained. Frozen ones are
     frozen in the tied cloze head too (:class:`~multimodal.joint.options.ModelOptions`); ``[>]`` and the words are trained.
     ``system``: what is hidden and asked, a row of :mod:`multimodal.systems` with its parts as they were chosen.
+    ``choose_tokenizer``: byte pairs take the place of the text start where it does not know what is said
+    (:mod:`multimodal.training.pieces`).
 
     Raises :class:`InputError` where all terms of the system have the weight 0, for near tokens under a term that asks for
     every token, where a factorised table would not be smaller, where layers are to be shared that begin as a BERT's, and for
@@ -136,6 +138,7 @@ class PretrainOptions:
     examples: ExampleOptions = ExampleOptions()
     training: TrainingOptions = TrainingOptions()
     system: System = System()
+    choose_tokenizer: bool = False
 
     def __post_init__(self) -> None:
         if not self.active_terms:
@@ -183,6 +186,7 @@ class PretrainOptions:
         """What the address of a model counts: all of it but the parts that are VideoBERT's and the weights of terms that the
         system lacks. So an address stays where systems, parts and terms are added that a model does not have."""
         options = dataclasses.asdict(self)
+        del options["choose_tokenizer"]  # what was chosen counts
         weights = options["training"]["weights"]
         options["training"]["weights"] = {n: w for n, w in weights.items() if n in self.system.terms}
         plain = dataclasses.asdict(System())

@@ -32,6 +32,8 @@ from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
 from multimodal.training.model_card import model_card
 from multimodal.training.options import NOTHING, TEXT_STARTS, PretrainOptions
+from multimodal.training.pieces import suited as suited_pieces
+from multimodal.training.pieces import told_unknown, unknown_by_video
 from multimodal.training.unfinished_runs import unfinished_runs
 from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 from multimodal.weights import fetching
@@ -52,6 +54,7 @@ def model_name(store: Store, videos: Sequence[Video], codebook: str, options: Pr
     A checkpoint to begin with counts by its content, wherever it lies.
     """
     train_videos, _ = train_and_held_out(store, videos, codebook)
+    options, _ = suited(store, train_videos, options)
     start = NOTHING if options.text_start == NOTHING else _digest(start_of(options))
     return recipe(
         version=VERSION,
@@ -79,11 +82,13 @@ def pretrain(
 ) -> tuple[str, Path]:
     """Pretrains the joint model, from its last checkpoint where a run was stopped; returns its name and its folder.
 
-    ``say`` is told what cannot be learned, and of unfinished runs of other models of the codebook.
+    ``say`` is told what cannot be learned, which pieces of words were chosen, which videos say what they do not know, and of
+    unfinished runs of other models of the codebook.
     Raises :class:`InputError` where there is nothing to learn from, ``text_start`` is not known or cannot be used, or rows
     are to be frozen that have no centroids.
     """
     train_videos, held_out_videos = train_and_held_out(store, videos, codebook)
+    options, chosen = suited(store, train_videos, options)
     name = model_name(store, videos, codebook, options)
     start = start_of(options)
     fitted, frozen = load_codebook(store, codebook), options.visual_rows == "frozen"
@@ -124,13 +129,17 @@ def pretrain(
         raise InputError(
             f"store {store.root}: nothing was said or seen in its {len(train_videos)} videos, so there is nothing to learn from"
         )
+    unknown = unknown_by_video(examples.spoken, vocabulary.unknown)
     trimmed = trim(vocabulary, examples, held_out)
     card = {
         "codebook": codebook, "trained_word_pieces": len(trimmed.vocabulary.kept), "learned": [v.video for v in train_videos], "held_out": [v.video for v in held_out_videos],
         "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.runs),
-    } | ({"notice": examples.notice} if examples.notice else {})  # fmt: skip
+    } | ({"notice": examples.notice} if examples.notice else {}) | ({"unknown_pieces": unknown} if unknown else {})  # fmt: skip
     if context.is_main:
-        for line in [*filter(None, [examples.notice]), *unfinished_runs(store, name, card)]:
+        for line in [
+            *filter(None, [chosen, examples.notice, told_unknown(unknown, train_videos)]),
+            *unfinished_runs(store, name, card),
+        ]:
             say(line)
 
     trained_as = options.system.network
@@ -170,6 +179,15 @@ def pretrain(
         card=card, report=report, describe=describe, context=context,
     )  # fmt: skip
     return name, folder
+
+
+def suited(
+    store: Store, train_videos: Sequence[Video], options: PretrainOptions
+) -> tuple[PretrainOptions, str]:
+    """The options with the pieces that suit what is said, and a line where they are not the text start's."""
+    if not options.choose_tokenizer:
+        return options, ""
+    return suited_pieces(store, train_videos, options, Vocabulary.of_bert(start_of(options), 1))
 
 
 def start_of(options: PretrainOptions) -> Path | None:

@@ -1,0 +1,103 @@
+"""Pieces of words: those of the text start where it knows the library's script, else byte pairs learned from the library."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+
+from multimodal.catalogue import Catalogue, Video
+from multimodal.examples.segment_table import SegmentTable
+from multimodal.joint.options import Shape
+from multimodal.store import Store
+from multimodal.systems import BYTE_BPE
+from multimodal.training import checkpoints
+from multimodal.training.options import NOTHING, PretrainOptions
+from multimodal.vocabulary import Vocabulary
+from speech import sentences
+
+MOST_UNKNOWN = 0.1
+"""Share of unknown pieces up to which the text start's own are kept: what it learned from its texts is worth more."""
+LEAST_FOREIGN = 0.05
+"""Share of letters outside of the Latin script below which no piece is counted: the usual vocabularies know all of Latin."""
+LATIN_ENDS = 0x250
+MOST_NAMED = 5
+"""Videos that a line names."""
+
+
+def suited(
+    store: Store, videos: Sequence[Video], options: PretrainOptions, start: Vocabulary
+) -> tuple[PretrainOptions, str]:
+    """The options with the pieces that suit what ``videos`` say, and a line where they are not the text start's.
+
+    Byte pairs have no text start, so the layers begin with random weights.
+    """
+    share = unknown_share(store, videos, start)
+    if share <= MOST_UNKNOWN:
+        return options, ""
+    changed = dataclasses.replace(
+        options, text_start=NOTHING, shape=options.shape or Shape(),
+        system=dataclasses.replace(options.system, tokenizer=BYTE_BPE), choose_tokenizer=False,
+    )  # fmt: skip
+    return changed, (
+        f"{share:.0%} of the pieces of what is said are unknown to {options.text_start}: byte pairs are learned from the "
+        f"library, and the model begins with random weights; --tokenizer wordpiece keeps {options.text_start}"
+    )
+
+
+def unknown_share(store: Store, videos: Sequence[Video], vocabulary: Vocabulary) -> float:
+    """The share of [UNK] among the pieces of what ``videos`` say; 0 where nearly all letters are Latin."""
+    return _unknown_share(store, tuple((v.video, v.transcript) for v in videos if v.transcript), vocabulary)
+
+
+@functools.lru_cache(maxsize=4)
+def _unknown_share(store: Store, transcripts: tuple[tuple[str, str], ...], vocabulary: Vocabulary) -> float:
+    texts = [
+        s.text for names in transcripts for s in sentences.read_transcript(store.transcript(*names)).sentences
+    ]
+    letters = foreign = 0
+    for text in texts:
+        own = [ord(c) >= LATIN_ENDS for c in text if c.isalpha()]
+        letters, foreign = letters + len(own), foreign + sum(own)
+    if not letters or foreign < LEAST_FOREIGN * letters:
+        return 0.0
+    pieces = [piece for text in texts for piece in vocabulary.encode(text)]
+    return pieces.count(vocabulary.unknown) / max(len(pieces), 1)
+
+
+def told_unknown(unknown: Mapping[str, float], videos: Sequence[Video]) -> str:
+    """A line about the videos whose words have unknown pieces; empty where there are none."""
+    if not unknown:
+        return ""
+    by_share = sorted(unknown, key=unknown.__getitem__, reverse=True)
+    names = {video.video: video.name for video in videos}
+    named = ", ".join(
+        f"{names.get(video, video[:12])} ({unknown[video]:.0%})" for video in by_share[:MOST_NAMED]
+    )
+    more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
+    return (
+        f"unknown pieces of words, of which nothing is learned: {named}{more}; --tokenizer byte-bpe knows all"
+    )
+
+
+def unknown_pieces(store: Store, catalogue: Catalogue) -> str:
+    """The line of :func:`told_unknown` for the model in use; empty where there is no model."""
+    name = catalogue.current("model")
+    folder = checkpoints.latest(store.model(name)) if name else None
+    if folder is None:
+        return ""
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    return told_unknown(card.get("unknown_pieces", {}), catalogue.videos())
+
+
+def unknown_by_video(spoken: SegmentTable, unknown: int) -> dict[str, float]:
+    """The videos of whose pieces more than :data:`MOST_UNKNOWN` are unknown, each with the share."""
+    counts: dict[str, list[int]] = {}
+    for place in range(len(spoken)):
+        pieces = spoken.word_ids(place)
+        total = counts.setdefault(spoken.video(place), [0, 0])
+        total[0] += pieces.count(unknown)
+        total[1] += len(pieces)
+    shares = {video: missing / max(total, 1) for video, (missing, total) in counts.items()}
+    return {video: share for video, share in shares.items() if share > MOST_UNKNOWN}
