@@ -53,7 +53,8 @@ class System:
 
     ``mask_unit``: what is hidden together (:data:`multimodal.examples.corruptions.CORRUPTIONS`). ``masking``: ``dynamic``
     draws anew in each epoch, ``static`` repeats ten drawings. ``pair_task``: what is asked of two segments, or of words and
-    video. ``sequences``: a segment, perhaps with its neighbour, or as many of a video as fit (``full``). ``tokenizer``: what words are cut into. ``share_layers`` and ``embedding_size``: what the network shares and factorises
+    video. ``sequences``: a segment, perhaps with its neighbour, or as many of a video as fit (``full``). ``tokenizer``: what
+    words are cut into. ``share_layers`` and ``embedding_size``: what the network shares and factorises
     (:class:`multimodal.joint.options.ModelOptions`). ``extra_terms``: what is asked beside cloze, pair task and contrast.
     ``generator``: the width of ELECTRA's generator, as a share of the model's.
 
@@ -125,8 +126,8 @@ NEEDS: tuple[tuple[str, frozenset[str], str, frozenset[str], str], ...] = (
         "sequences",
         frozenset({"full"}),
         "pair_task",
-        frozenset({"alignment", NONE}),
-        "a sequence that is filled with segments has no second one",
+        frozenset({NONE}),
+        "a sequence that is filled with segments is no pair",
     ),
     ("generator", frozenset({"1/3", "1/2"}), "extra_terms", frozenset({REPLACED}), "no generator is trained"),
 )

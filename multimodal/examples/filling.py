@@ -13,7 +13,7 @@ import numpy as np
 from multimodal.examples.segment_table import SegmentTable
 
 MARKS = 3
-"""``[CLS]``, ``[>]`` and ``[SEP]``."""
+"""``[CLS]``, ``[>]`` and ``[SEP]`` of a sequence of clips alone."""
 
 
 class Groups(Sequence[range]):
@@ -39,13 +39,14 @@ def full(spoken: SegmentTable, longest: int, shown: bool) -> Groups:
     """As many segments of a video in a row as ``longest`` tokens hold, one at least. With ``shown`` groups without any visual
     token are left out."""
     token_counts, video = spoken.token_counts(), spoken.video_numbers()
-    lengths = (token_counts + spoken.word_counts()).tolist()
+    # A segment ends with [SEP], and [>] stands before its visual tokens.
+    lengths = (spoken.word_counts() + token_counts + (token_counts > 0) + 1).tolist()
     first: list[int] = []
     room = 0
     for place, length in enumerate(lengths):
         if not place or length > room or video[place] != video[place - 1]:
             first.append(place)
-            room = longest - MARKS
+            room = longest - 1  # of [CLS]
         room -= length
     first_N = np.array(first, np.int64)
     count_N = np.diff(first_N, append=len(lengths))

@@ -104,9 +104,26 @@ def pair_sequence(
     The types say the modality, as in all sequences; ``[SEP]`` parts the segments. The first takes half of ``longest`` at
     most, the second what is left.
     """
-    ids, types = sequence(vocabulary, *first, (longest + 1) // 2)
-    more_ids, more_types = sequence(vocabulary, *second, longest + 1 - len(ids))
-    return ids + more_ids[1:], types + more_types[1:]
+    return chained(vocabulary, (first, second), longest, (longest + 1) // 2)
+
+
+def chained(
+    vocabulary: Vocabulary, segments: Sequence[Parts], longest: int = 128, most: int | None = None
+) -> tuple[list[int], list[int]]:
+    """Segments one after the other, each as in :func:`sequence` but with one ``[CLS]`` for all.
+
+    A segment takes what is left of ``longest``; all but the last take ``most`` tokens at most, where it is given.
+    """
+    ids: list[int] = []
+    types: list[int] = []
+    for n, segment in enumerate(segments):
+        begun = bool(ids)
+        room = longest - len(ids) + begun
+        if most is not None and n + 1 < len(segments):
+            room = min(room, most)
+        more_ids, more_types = sequence(vocabulary, *segment, room)
+        ids, types = ids + more_ids[begun:], types + more_types[begun:]
+    return ids, types
 
 
 def pack(examples: Sequence[Example]) -> Batch:

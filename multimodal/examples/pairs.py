@@ -23,10 +23,10 @@ NEXT, PREVIOUS, OTHER = 0, 1, 2
 
 @dataclasses.dataclass(frozen=True)
 class Spoken:
-    """The spoken segment at the place ``item`` as it is read, ``count`` in a row as one, and its word-piece ids."""
+    """The spoken segment at the place ``item`` as it is read, perhaps with its neighbour, and its word-piece ids."""
 
     item: int
-    count: int
+    neighbours: bool
     words: list[int]
     segment: Segment
 
@@ -52,8 +52,8 @@ def joint_alone(examples: Examples, spoken: Spoken, random: np.random.Generator)
 def alignment(examples: Examples, spoken: Spoken, random: np.random.Generator) -> list[Example]:
     """The joint example of a segment and, by chance, its negative pair: the same words with a foreign video.
 
-    The foreign segment is read with as many of its neighbours as the own one was and in the same steps, so that length does
-    not give it away (VideoBERT, section 3.3).
+    The foreign segment is read with its neighbour where the own one was and in the same steps, so that length does not
+    give it away (VideoBERT, section 3.3).
     """
     if ALIGNMENT not in examples.active_terms:
         return joint_alone(examples, spoken, random)
@@ -68,7 +68,7 @@ def alignment(examples: Examples, spoken: Spoken, random: np.random.Generator) -
         foreign_tokens = examples.negatives.misaligned(
             segment,
             options.in_video_negative_rate,
-            lambda place: examples.read(place, spoken.count)[1],
+            lambda place: examples.read(place, spoken.neighbours)[1],
             lambda other: subsampled(step, other.tokens, random),
             random,
         )
@@ -168,7 +168,7 @@ def pair(
     """Two segments in a sequence under the system's corruption: cloze in both, and ``term`` at ``[CLS]``."""
     step = examples.step(random)
     parts = []
-    for words, segment in (examples.read(first, 1), examples.read(second, 1)):
+    for words, segment in (examples.read(first, False), examples.read(second, False)):
         parts.append((words, subsampled(step, segment.tokens, random)))
     ids, types = pair_sequence(examples.vocabulary, *parts, examples.options.longest)
     cloze = JOINT if any(tokens for _, tokens in parts) else TEXT

@@ -18,7 +18,7 @@ from multimodal.examples.filling import MARKS, SEQUENCES, Groups, following_toke
 from multimodal.examples.near_tokens import NearTokens
 from multimodal.examples.negatives import NegativeSampler
 from multimodal.examples.options import ExampleOptions
-from multimodal.examples.packing import Batch, Example, pack, sequence
+from multimodal.examples.packing import Batch, Example, chained, pack, sequence
 from multimodal.examples.pairs import CLS_POSITION, PAIRS, Spoken, subsampled
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.segments import CONTEXT, HORIZONS, Segment, joined
@@ -37,7 +37,7 @@ class Examples:
     segment of its video) and joint examples, those of the system's pair task. A run gives a video-only example, of a crop
     that is drawn anew each time. Runs are long and so few: each occurs as often in an epoch as makes them
     ``runs_per_spoken_segment`` times the spoken segments. Words or video may be absent. A system with full sequences reads
-    several spoken segments, or runs, of a video as one (:mod:`multimodal.examples.filling`).
+    several spoken segments, or runs, of a video in a row (:mod:`multimodal.examples.filling`).
     ``active_terms``: only what these terms of the loss ask for is drawn; ``None``: all of the system's. ``used``: the visual
     tokens that stand in for others, those that clips have (:func:`~multimodal.examples.corruption.mask_tokens`).
     ``near_tokens``: those that replace the ``near_rate`` of what is read; ``None``: all is read as it is.
@@ -132,7 +132,8 @@ class Examples:
 
     def _draw(self, item: int, random: np.random.Generator) -> list[Example]:
         if item < len(self._spoken_items):
-            return self._of_spoken(self._spoken_items[item], random)
+            places = self._spoken_items[item]
+            return self._of_group(places, random) if self._full else self._of_spoken(places.start, random)
         visit = item - len(self._spoken_items)
         return [self._of_run(visit % len(self.runs), random)]
 
@@ -140,27 +141,46 @@ class Examples:
         """The packed examples of some (epoch, item)."""
         return pack([example for epoch, item in items for example in self.draw(epoch, item)])
 
-    def _of_spoken(self, places: range, random: np.random.Generator) -> list[Example]:
-        """``places``: the spoken segments that are read together; where there is one, perhaps with its neighbour."""
-        item, count = places.start, len(places)
-        if not self._full:
-            count += random.random() < self.options.join_neighbours and self.continues(item)
-        words, segment = self.read(item, count)
-        examples = [self.masked(words, None, TEXT, random)] if TEXT in self.active_terms else []
-        if self._full and CONTRAST in self.active_terms:
+    def _of_group(self, places: range, random: np.random.Generator) -> list[Example]:
+        """Spoken segments that are read together: their words alone, and one after the other with what they show.
+
+        One of several is read by itself too, as questions ask: else all sequences would be long (BERT's authors shorten a
+        tenth of theirs for the same reason, Devlin et al. 2019, the code's ``short_seq_prob``).
+        """
+        read = [(self.spoken.word_ids(place), self.spoken[place]) for place in places]
+        one = read[int(random.integers(len(read)))]
+        examples = []
+        for some in (read, [one]) if len(read) > 1 else (read,):
+            if TEXT in self.active_terms:
+                words = [word for ids, _ in some for word in ids]
+                examples.append(self.masked(words, None, TEXT, random))
+            if JOINT in self.active_terms and any(segment.tokens for _, segment in some):
+                step = self.step(random)
+                parts = [(words, subsampled(step, segment.tokens, random)) for words, segment in some]
+                ids, types = chained(self.vocabulary, parts, self.options.longest)
+                examples.append(self.hidden(ids, types, JOINT, random))
+        if CONTRAST in self.active_terms:
             # Search asks for one segment; those beside it are its hard negatives.
-            alone = [self.read(place, 1) for place in places]
-            examples += [e for pair in alone if pair[1].tokens for e in self._dual_encoder_pair(*pair)]
-        elif segment.tokens and CONTRAST in self.active_terms:
+            for words, segment in read:
+                examples += self._dual_encoder_pair(words, segment) if segment.tokens else []
+        return examples
+
+    def _of_spoken(self, item: int, random: np.random.Generator) -> list[Example]:
+        neighbours = random.random() < self.options.join_neighbours and self.continues(item)
+        words, segment = self.read(item, neighbours)
+        examples = [self.masked(words, None, TEXT, random)] if TEXT in self.active_terms else []
+        if segment.tokens and CONTRAST in self.active_terms:
             examples += self._dual_encoder_pair(words, segment)
             if random.random() < self.options.hard_negative_rate:
                 place = self.negatives.hard_negative(
-                    segment, lambda place: self.read(place, count)[1], random
+                    segment, lambda place: self.read(place, neighbours)[1], random
                 )
                 if place is not None:
-                    examples += self._dual_encoder_pair(*self.read(place, count))
+                    examples += self._dual_encoder_pair(*self.read(place, neighbours))
         if self.active_terms & {JOINT, *PAIR_TASKS[self.system.pair_task]}:
-            examples += PAIRS[self.system.pair_task].draw(self, Spoken(item, count, words, segment), random)
+            examples += PAIRS[self.system.pair_task].draw(
+                self, Spoken(item, neighbours, words, segment), random
+            )
         return examples
 
     def _dual_encoder_pair(self, words: list[int], segment: Segment) -> list[Example]:
@@ -171,13 +191,11 @@ class Examples:
             pair.append(Example(ids, types, {CONTRAST: [(CLS_POSITION, hash(tuple(ids)))]}))
         return pair
 
-    def read(self, item: int, count: int) -> tuple[list[int], Segment]:
-        """``count`` segments in a row as one, and their word-piece ids; fewer where the video ends."""
+    def read(self, item: int, neighbours: bool) -> tuple[list[int], Segment]:
+        """A segment and its word-piece ids, together with the one after it where ``neighbours`` and there is one."""
         words, segment = self.spoken.word_ids(item), self.spoken[item]
-        for place in range(item + 1, item + count):
-            if not self.continues(place - 1):
-                break
-            words, segment = words + self.spoken.word_ids(place), joined(segment, self.spoken[place])
+        if neighbours and self.continues(item):
+            return words + self.spoken.word_ids(item + 1), joined(segment, self.spoken[item + 1])
         return words, segment
 
     def continues(self, item: int) -> bool:

@@ -44,10 +44,10 @@ def test_groups_hold_every_segment_once_and_one_more_would_not_fit(corpus, longe
     table = SegmentTable(corpus, V)
     groups = list(full(table, longest, shown=False))
     assert [place for group in groups for place in group] == list(range(len(corpus)))
-    length = [len(V.encode(s.text)) + len(s.tokens) for s in corpus]
+    length = [len(V.encode(s.text)) + bool(s.tokens) + len(s.tokens) + 1 for s in corpus]
     for group, after in zip(groups, [*groups[1:], None], strict=True):
         assert len({corpus[place].video for place in group}) == 1
-        total = sum(length[place] for place in group) + MARKS
+        total = sum(length[place] for place in group) + 1
         assert total <= longest or len(group) == 1
         if after and corpus[after.start].video == corpus[group.start].video:
             assert total + length[after.start] > longest
@@ -69,14 +69,19 @@ def test_a_sequence_reads_its_segments_one_after_the_other():
     assert max(map(len, groups)) > 1
     for item, group in enumerate(groups):
         drawn = examples.draw(0, item)
-        (text,) = [e for e in drawn if TEXT in e.asks]
-        (joint,) = [e for e in drawn if JOINT in e.asks]
+        texts, joints = ([e for e in drawn if term in e.asks] for term in (TEXT, JOINT))
+        assert len(texts) == len(joints) == (2 if len(group) > 1 else 1)
         words = [i for place in group for i in examples.spoken.word_ids(place)]
-        tokens = [t + V.first_visual for place in group for t in examples.spoken[place].tokens]
-        assert padding.read(text) == [V.cls_id, *words, V.sep]
-        assert padding.read(joint) == [V.cls_id, *words, V.join, *tokens, V.sep]
+        each = []
+        for place in group:
+            tokens = [t + V.first_visual for t in examples.spoken[place].tokens]
+            each.append([*examples.spoken.word_ids(place), V.join, *tokens, V.sep])
+        assert padding.read(texts[0]) == [V.cls_id, *words, V.sep]
+        assert padding.read(joints[0]) == [V.cls_id, *(i for ids in each for i in ids)]
+        assert len(joints[0].ids) <= 64
+        assert padding.read(joints[-1]) in [[V.cls_id, *ids] for ids in each] or len(group) == 1
         pairs = [e for e in drawn if CONTRAST in e.asks]
-        assert len(pairs) == 2 * len(group) and len(drawn) == 2 + len(pairs), "search reads a segment alone"
+        assert len(pairs) == 2 * len(group), "search reads a segment alone"
 
 
 def test_clips_fill_a_sequence_too():
@@ -91,18 +96,12 @@ def test_clips_fill_a_sequence_too():
     assert len(video.ids) - MARKS == min(clips, 32 - MARKS)
 
 
-@pytest.mark.parametrize("task", ["next-segment", "order", "neighbour"])
-def test_a_second_segment_is_refused_with_both_options_named(task):
+@pytest.mark.parametrize("task", ["alignment", "next-segment", "order", "neighbour"])
+def test_a_pair_task_is_refused_with_both_options_named(task):
     with pytest.raises(InputError) as error:
         System(sequences="full", pair_task=task)
     said = str(error.value)
     assert "\n" not in said and "--sequences full" in said and f"--pair-task {task}" in said
-
-
-def test_alignment_of_full_sequences():
-    examples = joint_samples.examples(0, videos=4, system=System(sequences="full"))
-    drawn = [e for item in range(len(examples)) for e in examples.draw(0, item) if "alignment" in e.asks]
-    assert {padding.pair_label(e) for e in drawn} == {0, 1}
 
 
 def test_loss_and_logits_are_those_of_transformers():
