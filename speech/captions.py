@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
@@ -48,7 +49,6 @@ INNER_END = re.compile(
 )
 NO_WORD = re.compile(r"[-–—]+|>+")
 VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]([^<>]+)>")
-LAST_MARK = re.compile(r"[^\w\s]\s*\Z")
 
 
 def transcript(
@@ -139,7 +139,7 @@ def _ends_at_cues(of_cues: Sequence[Sequence[Word]]) -> bool:
     letters = [letter for words in of_cues for word in words for letter in word.text if letter.isalpha()]
     if sum(letter.upper() == letter.lower() for letter in letters) * 2 <= len(letters):
         return False
-    punctuated = sum(bool(LAST_MARK.search(words[-1].text)) for words in of_cues)
+    punctuated = sum(unicodedata.category(words[-1].text[-1]).startswith("P") for words in of_cues)
     return punctuated < SHARE_PUNCTUATED * len(of_cues)
 
 

@@ -121,7 +121,10 @@ def choose(
     for candidate in open_:
         if language and candidate.tags.language not in (None, language):
             candidate.refused = f"another language than --language {language}"
-    open_ = sorted((c for c in open_ if not c.refused), key=lambda c: (c.place(spoken, certain), c.name))
+    open_ = sorted(
+        (c for c in open_ if not c.refused),
+        key=lambda c: (c.place(spoken, certain), c.stream.index if c.stream else -1, c.name),
+    )
     taken = None
     problems: list[str] = []
     for candidate in open_:

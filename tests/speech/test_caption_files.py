@@ -12,6 +12,7 @@ from whisper.tokenizer import LANGUAGES as WHISPERS
 
 from speech import caption_files, captions
 from speech.caption_files import CaptionFile
+from speech.cues import cues_of, write_webvtt
 from speech.errors import SpeechError
 from speech.languages import LANGUAGES, language_code
 from speech.sentences import Transcript
@@ -108,6 +109,31 @@ def test_a_sentence_in_a_script_without_spaces_ends_within_a_cue(cases):
         "现在搅拌",
         "再加一点盐和胡椒，味道会更好",
     ]
+
+
+SCRIPTS = {
+    "ja": (["まずニンジンの皮を", "むきます。次に玉ねぎ", "最後に炒める"], ["まずニンジンの皮を", "むきます。", "次に玉ねぎ", "最後に炒める"]),
+    "ja punctuated": (["まずニンジンの、", "皮をむきます。", "次に「玉ねぎ！」と、", "最後に炒める。"], ["まずニンジンの、皮をむきます。", "次に「玉ねぎ！」と、最後に炒める。"]),
+    "th": (["ปอกแครอทก่อน", "แล้วหั่นหัวหอม"], ["ปอกแครอทก่อน", "แล้วหั่นหัวหอม"]),
+    "hi": (["पहले गाजर छीलें।", "फिर प्याज काटें। अब हिलाएँ", "नमक डालें"], ["पहले गाजर छीलें।", "फिर प्याज काटें।", "अब हिलाएँ", "नमक डालें"]),
+    "ar": (["\u202bأولا نقشر الجزر\u202c", "ثم نقطع البصل؟نعم", "الآن نحرك"], ["أولا نقشر الجزر", "ثم نقطع البصل؟", "نعم", "الآن نحرك"]),
+    "zh": (["首先 削皮！！然后", "切成小块?再加盐", "好"], ["首先削皮！！", "然后", "切成小块?", "再加盐", "好"]),
+    "en": (["First, peel all of", "the carrots. Then", "chop them."], ["First, peel all of the carrots.", "Then chop them."]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_sentences_end_by_the_scripts_marks_and_without_capitals_by_the_ends_of_cues(tmp_path, script):
+    lines, expected = SCRIPTS[script]
+    cues = [(f"00:00:{2 * n:02},000 --> 00:00:{2 * n + 2:02},000", line) for n, line in enumerate(lines)]
+    assert [s.text for s in heard(read(tmp_path, "a.srt", srt(*cues))).sentences] == expected
+
+
+@pytest.mark.parametrize("name", [*OF_CASES, "zh.srt", "teams.vtt", "lang_de.de.vtt"])
+def test_captions_come_back_as_they_went_in(cases, tmp_path, name):
+    """Through the sentences and the WebVTT file that is written of them."""
+    once = rows(heard(caption_files.read(cases / name)))
+    assert rows(heard(read(tmp_path, "again.vtt", write_webvtt(cues_of(once))))) == once
 
 
 OF_REAL_FILES = {
