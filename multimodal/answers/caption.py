@@ -89,7 +89,7 @@ def plain_captions(
     like it, in another video. Raises what :func:`caption` raises."""
     found = []
     for m in seen_moments(material, at):
-        if m.text:
+        if m.text and material.transcript.is_understood:
             found.append(Caption(m.start, m.end, m.text, None, "heard", m.text))
             continue
         nearest = table.alike(m.tokens, material.video.video)
