@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from multimodal.catalogue import Catalogue, Video
+from multimodal.library import kind_of_features
 from multimodal.store import InputError, Store, is_published
 from multimodal.tokens import describe
 
@@ -23,8 +24,8 @@ def codebook_to_use(
     codebook = current
     if codebook is None or refit or not is_published(store.codebook(codebook)):
         codebook = fit()
-    fitted_on = {features for _, features in describe(store, codebook)["videos"]}
-    other = next((v for v in videos if v.clips and v.features not in fitted_on), None)
+    fitted_on = {kind_of_features(features) for _, features in describe(store, codebook)["videos"]}
+    other = next((v for v in videos if v.clips and kind_of_features(v.features) not in fitted_on), None)
     if other is not None:
         raise InputError(
             f"video {other.name}: its features were made by another recipe ({other.features}) than the codebook's; "

@@ -28,6 +28,8 @@ SUFFIXES = frozenset(
 """Endings of video and sound files in a folder; a file that is named by itself is tried whatever its ending."""
 TRANSCRIPTS = (*caption_files.SUFFIXES, ".json")
 
+KIND_ENDS = "-"
+"""Parts what is peculiar to a video from the recipe of its features."""
 LEAST_TO_SPLIT = 10
 LEAST_HELD_OUT = 2
 
@@ -156,6 +158,11 @@ class Material:
 
     def moments(self) -> list[Segment]:
         return moments(self.video.video, self.transcript, self.starts, self.tokens)
+
+
+def kind_of_features(features: str) -> str:
+    """The recipe of features without what is peculiar to a video: those of one kind can be compared."""
+    return features.partition(KIND_ENDS)[0]
 
 
 def read_transcript(store: Store, video: Video) -> Transcript:

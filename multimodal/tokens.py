@@ -16,7 +16,7 @@ import safetensors.numpy
 from multimodal import pictures
 from multimodal.catalogue import Catalogue, Video
 from multimodal.feature_rows import FeatureRows
-from multimodal.library import read_features, read_imported_tokens, tokens_table
+from multimodal.library import kind_of_features, read_features, read_imported_tokens, tokens_table
 from multimodal.store import FileBatch, InputError, Store, canonical_json, is_published, publish_folder
 from multimodal.vocabulary import visual_name
 from vision.clips import CLIP_SECONDS
@@ -135,7 +135,7 @@ def _imported_tokens(store: Store, videos: Sequence[Video]) -> list[tuple[np.nda
 
 def _check_one_recipe(videos: Sequence[Video]) -> None:
     """Raises :class:`InputError` where features were extracted by several recipes; imported ones differ by nature."""
-    by_recipe = {v.features: v for v in videos if v.path}
+    by_recipe = {kind_of_features(v.features): v for v in videos if v.path}
     if len(by_recipe) > 1:
         one, other = sorted(by_recipe.values(), key=lambda v: v.name)[:2]
         raise InputError(

@@ -21,6 +21,7 @@ from multimodal.catalogue import State, Video
 from multimodal.intake import caption_choice, model_cache, sandbox, sound_tracks
 from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.model_cache import whisper_identity
+from multimodal.library import KIND_ENDS, kind_of_features
 from multimodal.store import Store, canonical_json, recipe, write_whole
 from speech import audio, silent_phrases, transcribe
 from speech.audio import Audio
@@ -40,8 +41,8 @@ FEATURES_VERSION = 1
 UNSPOKEN_VERSION = 3
 """The version of a transcript from which sentences were dropped that nobody speaks. Where none was, the transcript is that
 of version 2 and keeps its address, and so does all that was made of it."""
-CHANNELS_VERSION = CLOCK_VERSION = HDR_VERSION = 1
-"""Of the choice of a channel where there are several, of times from the file's start, and of HDR shown as SDR."""
+CHANNELS_VERSION = CLOCK_VERSION = 1
+"""Of the choice of a channel where there are several, and of a sound's times from the file's start."""
 BUDGET_PER_SECOND = 10.0
 """Timeout budget of a decoder in seconds, for each second that the file declares."""
 MOST_RESULTS = round(MAX_SECONDS / clips.CLIP_SECONDS)
@@ -130,6 +131,14 @@ def ingest(
     found, count = work.features(
         lambda share: hook(TRANSCRIPT_SHARE + (1 - TRANSCRIPT_SHARE) * share, seconds)
     )
+    if (
+        video.features
+        and found != video.features
+        and kind_of_features(found or "") == kind_of_features(video.features)
+    ):
+        # Its clips have other times now; the codebooks in use encode them again.
+        for codebook in store.codebook("").iterdir():
+            store.tokens(codebook.name, video.video).unlink(missing_ok=True)
     state: State = "partial" if work.problems else "done"
     if not sentences and not count:
         state = "refused"
@@ -308,9 +317,10 @@ class _Ingestion:
             backbone=backbone.recipe,
             clips=[clips.FPS, clips.FRAMES_PER_CLIP],
             pixels=[self.options.reader, pixels.VERSION],
-            **({"clock": CLOCK_VERSION} if self._own_clock() else {}),
-            **({"hdr": HDR_VERSION} if self.media.video.hdr else {}),
         )
+        # Such videos were read otherwise before. Their features are of the kind of all others.
+        made += KIND_ENDS + "clock" if self._own_clock() else ""
+        made += KIND_ENDS + "sdr" if self.media.video.hdr else ""
         path = self.store.features(self.video.video, made)
         if not path.exists():
             try:

@@ -3,17 +3,20 @@
 import dataclasses
 from pathlib import Path
 
+import av
 import fragments
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from multimodal.catalogue import Video
 from multimodal.intake import ingest, model_cache
 from multimodal.intake.ingest import BUDGET_PER_SECOND, MOST_RESULTS, decoding_limits
 from multimodal.intake.ingest_options import IngestOptions
-from multimodal.library import Material, read_transcript
-from multimodal.store import Store, file_digest
+from multimodal.library import Material, kind_of_features, read_features, read_material, read_transcript
+from multimodal.store import Store, canonical_json, file_digest, write_whole
+from multimodal.tokens import TokenOptions, encode_videos, fit_codebook
 from speech import audio, vad
 from speech.errors import SpeechModelError
 from vision.clips import CLIP_SECONDS
@@ -109,3 +112,39 @@ def test_speech_that_the_model_does_not_know_is_told_and_not_learned_from(
     transcript = read_transcript(store, dataclasses.replace(video, transcript=outcome.transcript))
     material = Material(video, transcript, np.zeros(1), np.zeros(1, np.int64))
     assert material.spoken() == [] and material.moments()
+
+
+def test_a_store_of_before_gets_times_from_the_file_s_start(tmp_path, weights_or_skip):
+    """A transport stream that begins at ten hours, beside an MP4: as the version before stored it, and after the next run."""
+    weights_or_skip("mobilenetv2-imagenet")
+    store, options = Store(tmp_path / "store"), IngestOptions(backbone="mobilenetv2")
+    late = tmp_path / "late.ts"
+    with av.open(str(fragments.silent(tmp_path / "v.mov"))) as source, av.open(str(late), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                ticks = round(36_000 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
+                target.mux(packet)
+    videos = [Video(file_digest(f), f.name, str(f), f.stat().st_size) for f in (late, tmp_path / "v.mov")]
+    ingested = [ingest.ingest(store, v, options, "cpu", threads=1).applied_to(v) for v in videos]
+    values, starts = read_features(store, ingested[0])
+    assert (
+        starts[0] == pytest.approx(0, abs=0.1)
+        and kind_of_features(ingested[0].features) == ingested[1].features
+    )
+    fit_codebook(store, ingested, [], TokenOptions(k=2, depth=1), lambda *_: None)  # of one kind: not refused
+
+    before = dataclasses.replace(ingested[0], features=ingested[1].features)
+    arrays = {"values": values, "starts": starts + 36_000}
+    about = canonical_json({"problems": [], "reader": "pyav", "recipe": {}})
+    write_whole(
+        store.features(before.video, before.features), safetensors.numpy.save(arrays, {"about": about})
+    )
+    codebook = next(store.codebook("").iterdir()).name
+    encode_videos(store, codebook, [before], lambda *_: None)
+    assert read_material(store, codebook, before).starts[0] >= 36_000
+
+    after = ingest.ingest(store, before, options, "cpu", threads=1).applied_to(before)
+    encode_videos(store, codebook, [after], lambda *_: None)
+    assert read_material(store, codebook, after).starts[0] == pytest.approx(0, abs=0.1)
