@@ -156,6 +156,11 @@ class Settings:
         f"Share of them that --corrupt near replaces; {NEAR_RATE:g} where not given.",
         sets=to("examples.near_rate"),
     )
+    context: Annotated[int | None, TRAINING] = option(
+        "Clips at most that the next ones are forecast from; 5 where not given.",
+        sets=to("examples.context"),
+        least=1,
+    )
     subsample: Annotated[int | None, TRAINING] = option(
         "Visual tokens are taken at a random step of 1 to this; 1 where not given.",
         sets=to("examples.subsample"),

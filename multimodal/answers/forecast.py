@@ -13,7 +13,7 @@ import torch
 from multimodal.inference.cloze import visual_probabilities
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
-from multimodal.segments import CONTEXT, HORIZONS
+from multimodal.segments import HORIZONS
 from multimodal.store import InputError
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
@@ -74,16 +74,22 @@ def forecast_probabilities(
 ) -> torch.Tensor:
     """Probabilities of the visual tokens 1 … ``ahead`` clips after each context: [n, ahead, tokens].
 
-    The coming clips are all masked and read at once, as in training. The result is the mean over contexts of the last
-    1, 2, … ``CONTEXT`` clips, as models of n-grams mix their orders (Jelinek and Mercer 1980): a long context says more, a
-    short one was met more often. ``heard``: the word-piece ids that join each context.
+    The coming clips are all masked and read at once, as in training. The result is the mean over contexts of several lengths
+    (:func:`context_lengths`). ``heard``: the word-piece ids that join each context.
     """
     words = heard or [()] * len(contexts)
     total: torch.Tensor | float = 0.0
-    for length in range(1, CONTEXT + 1):
+    lengths = context_lengths(trained.context)
+    for length in lengths:
         tokens = [[*context[-length:], *[-1] * ahead] for context in contexts]
         total = total + visual_probabilities(trained, words, tokens).reshape(len(contexts), ahead, -1)
-    return total / CONTEXT
+    return total / len(lengths)
+
+
+def context_lengths(most: int) -> tuple[int, ...]:
+    """The lengths of the contexts whose forecasts are averaged, in clips: 1, 2, … up to the usual :data:`CONTEXT`, as models
+    of n-grams mix their orders (Jelinek and Mercer 1980): a long context says more, a short one was met more often."""
+    return tuple(range(1, most + 1))
 
 
 def horizon_probabilities(

@@ -65,5 +65,15 @@ def following_tokens(runs: SegmentTable, place: int, most: int) -> tuple[int, ..
     return tokens[:most]
 
 
+def preceding_tokens(runs: SegmentTable, place: int, most: int) -> tuple[int, ...]:
+    """The visual tokens of the runs before one in its video, the last ``most`` at most."""
+    tokens: tuple[int, ...] = ()
+    first = place
+    while len(tokens) < most and first and runs.video(first - 1) == runs.video(place):
+        first -= 1
+        tokens = runs[first].tokens + tokens
+    return tokens[-most:] if most > 0 else ()
+
+
 SEQUENCES: dict[str, Callable[[SegmentTable, int, bool], Groups]] = {"segments": one_each, "full": full}
 """By the ``sequences`` of a system."""

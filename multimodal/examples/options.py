@@ -31,6 +31,8 @@ class ExampleOptions:
     alike in place, light and subject (Sentence-BERT, Reimers and Gurevych 2019). ``runs_per_spoken_segment``: video-only
     examples for each spoken segment. They are short and cheap; with fewer of them forecasts are worse after the same number
     of steps (docs/decisions.md).
+    ``context``: clips at most that suffix masking leaves to go by; `next` reads as many. Beyond the usual :data:`CONTEXT`
+    they may begin before the run.
     ``near_rate``: share of the visual tokens that are read and not asked for that are replaced by near ones of the codebook
     (:class:`~multimodal.examples.near_tokens.NearTokens`), in training alone.
 
@@ -47,9 +49,12 @@ class ExampleOptions:
     hard_negative_rate: float = 0.5
     runs_per_spoken_segment: int = 4
     near_rate: float = 0.0
+    context: int = CONTEXT
 
     def __post_init__(self) -> None:
-        assert self.longest >= CONTEXT + max(HORIZONS) + 3
+        most = self.longest - max(HORIZONS) - 3
+        if not 1 <= self.context <= most:
+            raise InputError(f"--context {self.context}: from 1 to {most} clips; {CONTEXT} is usual")
         rate = self.in_video_negative_rate
         if rate is not None and not 0 <= rate <= 1:
             raise InputError(

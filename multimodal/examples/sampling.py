@@ -14,7 +14,7 @@ import numpy as np
 from multimodal.examples.corruption import Corruption, mask_suffix
 from multimodal.examples.corruptions import CORRUPTIONS
 from multimodal.examples.extra_terms import EXTRAS
-from multimodal.examples.filling import MARKS, SEQUENCES, Groups, following_tokens
+from multimodal.examples.filling import MARKS, SEQUENCES, Groups, following_tokens, preceding_tokens
 from multimodal.examples.near_tokens import NearTokens
 from multimodal.examples.negatives import NegativeSampler
 from multimodal.examples.options import ExampleOptions
@@ -221,7 +221,7 @@ class Examples:
     def _of_run(self, place: int, random: np.random.Generator) -> Example:
         tokens = self.runs[place].tokens
         if len(tokens) > 1 and random.random() < self.options.suffix_rate:
-            return self._forecast(tokens, random)
+            return self._forecast(place, random)
         if self._full:
             tokens = following_tokens(self.runs, place, self.options.longest - MARKS)
             return self.masked(None, subsampled(self.step(random), tokens, random), VIDEO, random)
@@ -229,11 +229,15 @@ class Examples:
         crop = tokens[first : first + int(random.integers(2, max(2, len(tokens)) + 1))]
         return self.masked(None, subsampled(self.step(random), crop, random), VIDEO, random)
 
-    def _forecast(self, tokens: tuple[int, ...], random: np.random.Generator) -> Example:
-        """Suffix masking of up to one of the :data:`HORIZONS` after 1 to :data:`CONTEXT` tokens of a run."""
+    def _forecast(self, place: int, random: np.random.Generator) -> Example:
+        """Suffix masking of up to one of the :data:`HORIZONS` in a run, after 1 to ``context`` tokens."""
+        tokens, context = self.runs[place].tokens, self.options.context
         now = int(random.integers(1, len(tokens)))
         horizon = min(HORIZONS[int(random.integers(len(HORIZONS)))], len(tokens) - now)
-        first = max(0, now - 1 - int(random.integers(CONTEXT)))
+        if context > CONTEXT:
+            before = preceding_tokens(self.runs, place, context - now)
+            tokens, now = before + tokens, len(before) + now
+        first = max(0, now - 1 - int(random.integers(context)))
         ids, types = sequence(self.vocabulary, None, tokens[first : now + horizon], self.options.longest)
         masked = mask_suffix(self.vocabulary, ids, types, VIDEO, horizon)
         return EXTRAS[self.system.extra_terms](self.vocabulary, masked, random)

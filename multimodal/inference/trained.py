@@ -20,6 +20,7 @@ from multimodal.joint.model import JointBert
 from multimodal.joint.trimming import ClozeReader
 from multimodal.objectives.objective import TERM_FILE
 from multimodal.objectives.replaced import generator_of
+from multimodal.segments import CONTEXT
 from multimodal.store import InputError, Store, changed_files
 from multimodal.training import checkpoints
 from multimodal.vocabulary import Vocabulary
@@ -49,7 +50,8 @@ class Trained:
     """A joint model with its vocabulary and the codebook whose tokens it knows.
 
     ``has_alignment``: whether its sequence-pair head was trained to tell if words and video belong together. Systems with
-    another pair task, or none, have no such head (docs/systems.md).
+    another pair task, or none, have no such head (docs/systems.md). ``context``: clips at most that it learned to forecast
+    from.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Trained:
     codebook: str
     has_alignment: bool = True
     generator: Generator | None = None
+    context: int = CONTEXT
 
     @property
     def cloze(self) -> ClozeReader:
@@ -78,12 +81,13 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     model, vocabulary = JointBert.load(folder).to(device), load_vocabulary(folder)
     card = json.loads((folder / "card.json").read_text()) if (folder / "card.json").exists() else {}
     # Models of before there were systems are VideoBERT's.
-    parts = card.get("options", {}).get("system", {})
+    options = card.get("options", {})
+    parts, context = options.get("system", {}), options.get("examples", {}).get("context", CONTEXT)
     has_alignment = parts.get("pair_task", "alignment") == "alignment"
     terms = load_file(folder / TERM_FILE) if (folder / TERM_FILE).exists() else {}
     generator = generator_of(model.options, terms)
     generator = None if generator is None else generator.to(device)
-    return Trained(name, folder, model, vocabulary, codebook, has_alignment, generator)
+    return Trained(name, folder, model, vocabulary, codebook, has_alignment, generator, context)
 
 
 def training_steps(trained: Trained) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from multimodal.examples.options import ExampleOptions
 from multimodal.joint.options import Shape
 from multimodal.objectives.weights import LossWeights
+from multimodal.segments import CONTEXT
 from multimodal.store import InputError
 from multimodal.systems import BYTE_BPE, WORDPIECE, System
 from multimodal.terms import REPLACED
@@ -195,4 +196,6 @@ class PretrainOptions:
             del options["system"]
         if not self.examples.near_rate:
             del options["examples"]["near_rate"]
+        if self.examples.context == CONTEXT:
+            del options["examples"]["context"]
         return options

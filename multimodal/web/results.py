@@ -267,6 +267,9 @@ def worth(figures: dict[str, dict]) -> str:
 def _line(name: str, figures: dict[str, dict], columns: Sequence[str]) -> str:
     figure, others = figures[name], _beside(name, figures)
     label = f"  {name.replace('_', ' ')}{' ↓' if lower_is_better(name) else ''}"
+    if len(label) > NAME_WIDTH and "_minus_" in name:
+        # the line of the figure itself stands above
+        label = f"    minus {name.partition('_minus_')[2].replace('_', ' ')}"
     if figure["value"] is None:
         return f"{label:<{NAME_WIDTH}}{'–':>7}  {figure['note']}"
     value, low, high, chance = (_short(figure[part]) for part in ("value", "low", "high", "chance"))

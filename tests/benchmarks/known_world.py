@@ -57,7 +57,7 @@ def ingest(folder: Path, store: Store, catalogue: Catalogue) -> str:
 
 
 def options(given: argparse.Namespace) -> PretrainOptions:
-    settings = Settings(size="small", seed=given.seed)
+    settings = Settings(size="small", seed=given.seed, context=given.context)
     training = dataclasses.replace(settings.training, most_steps=given.steps)
     if given.epochs:
         training = dataclasses.replace(training, epochs=given.epochs)
@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3000, help="training steps at most")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--context", type=int, help="clips that the next ones are forecast from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=Path)
     parser.add_argument("--keep", type=Path)

@@ -153,6 +153,14 @@ def test_next_is_a_distribution_over_the_tokens(untrained):
         torch.testing.assert_close(p, torch.stack(each).mean(0), atol=1e-5, rtol=1e-4)
 
 
+def test_next_reads_as_many_clips_as_were_learned_from(untrained):
+    contexts = [list(range(12)), [15, 14, *range(2, 12)]]
+    usual = forecast_probabilities(untrained, contexts, 2)
+    torch.testing.assert_close(usual[0], usual[1])
+    longer = forecast_probabilities(dataclasses.replace(untrained, context=12), contexts, 2)
+    assert not torch.allclose(longer[0], longer[1], atol=1e-6)
+
+
 def test_next(untrained):
     found = forecast(untrained, VIDEO, 5.9, top=4)
     assert [h.seconds for h in found] == [h * CLIP_SECONDS for h in HORIZONS] == [1.5, 3.0, 6.0, 12.0]

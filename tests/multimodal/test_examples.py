@@ -24,7 +24,9 @@ from multimodal.examples.packing import (
 )
 from multimodal.examples.sampling import Examples
 from multimodal.segments import CONTEXT, HORIZONS, Segment
+from multimodal.store import InputError
 from multimodal.terms import CONTRAST, JOINT, TEXT, VIDEO
+from multimodal.vocabulary import Vocabulary
 
 V = joint_samples.vocabulary()
 SPOKEN = [s for m in joint_samples.materials() for s in m.spoken()]
@@ -339,6 +341,32 @@ def test_suffix_masking_are_what_next_asks():
             assert asked[-1] == ends
     assert set(seen) == {(context, ahead) for context in range(1, CONTEXT + 1) for ahead in HORIZONS}
     assert min(seen.values()) > 0.5 * max(seen.values())
+
+
+@pytest.mark.parametrize("context", [16, 40])
+def test_a_longer_context_begins_in_the_runs_before(context):
+    """Of the own video alone: its tokens go on where those of the run before end."""
+    tokens = range(48)
+    runs = [Segment(video, n, n + 16, "", tuple(tokens[n : n + 16]), tuple(range(n, n + 16)))
+            for video in ("a", "b") for n in (0, 16, 32)]  # fmt: skip
+    wide = Vocabulary(V.words, 48)
+    examples = Examples.of(wide, [], runs, ExampleOptions(suffix_rate=1.0, context=context), 0)
+    seen = Counter()
+    for epoch in range(400):
+        for item in range(len(examples)):
+            (found,) = examples.draw(epoch, item)
+            asked = hidden(found)
+            whole = [asked.get(i, token) - wide.first_visual for i, token in enumerate(found.ids)][2:-1]
+            assert whole == list(range(whole[0], whole[0] + len(whole))), "clip after clip of one video"
+            seen[len(whole) - len(asked)] += 1
+    # the last run's clips alone have so many before them
+    assert set(seen) == set(range(1, min(context, 47) + 1))
+
+
+def test_a_context_out_of_range_is_refused():
+    for context in (0, 118):
+        with pytest.raises(InputError, match="--context"):
+            ExampleOptions(context=context)
 
 
 def test_long_items_are_cut_to_the_longest():
