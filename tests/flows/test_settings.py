@@ -233,6 +233,12 @@ def test_what_is_learned_can_be_chosen():
     assert (plain.examples.in_video_negative_rate, plain.examples.subsample) == (None, 1)
 
 
+def test_a_longer_context_is_part_of_a_model_s_address_and_the_usual_one_is_not():
+    usual, longer = Settings().pretrain.for_address(), Settings(context=16).pretrain.for_address()
+    assert "context" not in usual["examples"] and longer["examples"].pop("context") == 16
+    assert longer == usual == Settings(context=5).pretrain.for_address()
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_the_size_says_the_shape_of_a_start_from_nothing(size):
     assert Settings(size=size).pretrain.shape is None
