@@ -304,6 +304,7 @@ def test_thumbnails_among_captions_are_left_out(tmp_path):
         ("MAN #1: Hi.\n>> DR. SMITH: Hello.", "Hi. Hello.", ("2 speaker names left out",)),
         ("Speaker 2: Chop it *really* fine (about 5 mm).", "Chop it really fine (about 5 mm).", ("1 speaker name left out",)),
         ("The assistant (VAR) helps. (It is new.) See?", "The assistant (VAR) helps. (It is new.) See?", ()),
+        ("Slice it (the bell pepper) in rings (onion rings) and (laughs) stir.", "Slice it (the bell pepper) in rings (onion rings) and stir.", ("1 sound note left out",)),
         ("TIP: use a knife. At 12:30: lunch.", "TIP: use a knife. At 12:30: lunch.", ()),
         ("NARRATOR: PEEL THEM.\nSpeaker 1 (softly): Yes.", "PEEL THEM. Yes.", ("2 speaker names left out",)),
         ("〔拍手〕♬ 首先 ♬", "首先", ("1 sound note left out",)),
