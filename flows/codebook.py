@@ -9,6 +9,7 @@ from flows import progress
 from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
 from multimodal.codebook_in_use import codebook_to_use
+from multimodal.copies import find_copies, told_copies, without_second_copies
 from multimodal.library import split
 from multimodal.tokens import encode_videos, fit_codebook
 
@@ -16,8 +17,13 @@ from multimodal.tokens import encode_videos, fit_codebook
 @task(name="fit codebook", cache_policy=NO_CACHE, persist_result=False)
 def fit(run: OpenedRun) -> str:
     """The digest of the codebook over all videos but those held out."""
-    train, held_out = split(run.videos, run.settings.split)
     with progress.stage("codebook") as report:
+        report(0, 1, "looking for copies")
+        copies, ignored = find_copies(run.store, run.videos), run.settings.copies == "ignore"
+        if line := told_copies(copies, ignored):
+            progress.say(f"codebook: {line}")
+        videos = without_second_copies(run.videos, copies) if ignored else run.videos
+        train, held_out = split(videos, run.settings.split, () if ignored else copies)
         codebook = fit_codebook(
             run.store, train, held_out, run.settings.tokens, report, run.settings.torch_device
         )

@@ -211,6 +211,10 @@ class Settings:
         "The file of a known world (docs/known_world.md): each figure is shown beside the best possible one.",
         is_path=options.always,
     )
+    copies: Annotated[Literal["keep", "ignore"] | None, EVALUATION, CHOICE] = option(
+        "Videos that show the same as another: keep them all on one side of the split, or ignore all but the first; keep where "
+        "not given."
+    )
     seed: Annotated[int | None, TRAINING] = option(
         "The same seed gives the same result; 0 where not given.",
         sets=to("tokens.seed", "training.seed", "captioner.seed"),

@@ -195,19 +195,26 @@ def usable(catalogue: Catalogue) -> list[Video]:
     return catalogue.videos(("done", "partial"))
 
 
-def split(videos: Sequence[Video], held_out: float | frozenset[str]) -> tuple[list[Video], list[Video]]:
+def split(
+    videos: Sequence[Video], held_out: float | frozenset[str], copies: Sequence[Sequence[Video]] = ()
+) -> tuple[list[Video], list[Video]]:
     """The videos for training and those held out for evaluation. ``held_out`` is a share of the clips, or digests.
+
+    ``copies``: groups of videos that show the same, which a share keeps on one side and counts as one.
 
     A share draws videos in an order that depends on their digests alone, until their clips reach it, and at least two
     videos. With fewer than ten videos that have clips nothing is held out.
     """
     if isinstance(held_out, float):
-        held_out = _drawn_by_content([v for v in videos if v.clips], held_out)
+        held_out = _drawn_by_content([v for v in videos if v.clips], held_out, copies)
     return [v for v in videos if v.video not in held_out], [v for v in videos if v.video in held_out]
 
 
-def _drawn_by_content(videos: Sequence[Video], share: float) -> frozenset[str]:
-    if not share or len(videos) < LEAST_TO_SPLIT:
+def _drawn_by_content(
+    videos: Sequence[Video], share: float, copies: Sequence[Sequence[Video]]
+) -> frozenset[str]:
+    groups = {video.video: group for group in copies for video in group}
+    if not share or len(videos) - sum(len(group) - 1 for group in copies) < LEAST_TO_SPLIT:
         return frozenset()
     wanted = share * sum(v.clips for v in videos)
     drawn: list[Video] = []
@@ -215,7 +222,8 @@ def _drawn_by_content(videos: Sequence[Video], share: float) -> frozenset[str]:
     for video in sorted(videos, key=lambda v: hashlib.sha256(v.video.encode()).hexdigest()):
         if len(drawn) >= LEAST_HELD_OUT and sum(v.clips for v in drawn) >= wanted:
             break
-        drawn.append(video)
+        if video not in drawn:
+            drawn += groups.get(video.video, [video])
     return frozenset(v.video for v in drawn)
 
 

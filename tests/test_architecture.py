@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("vision", "speech", "multimodal", "flows")
 ROOMS = [
     "store", "progress", "names", "terms", "systems", "catalogue", "vocabulary", "byte_pairs", "segments", "library", "tables", "weights", "intake",
-    "pictures", "feature_rows", "tokens", "codebook_in_use", "examples", "joint", "objectives", "training", "inference", "captioning",
+    "pictures", "feature_rows", "copies", "tokens", "codebook_in_use", "examples", "joint", "objectives", "training", "inference", "captioning",
     "answers", "known_world", "scoring", "web", "comparison", "integrity", "removal",
 ]  # fmt: skip
 """The rooms of `multimodal`, bottom to top (docs/design.md): a room imports from itself and from those before it."""
