@@ -25,7 +25,7 @@ def compared_runs(
 ) -> list[ComparedRun]:
     """Each system with each seed; what was trained and judged before is read from the store."""
     settings, current = run.settings, run.catalogue.current("model")
-    with progress.stage("compare", "runs") as report:
+    with progress.stage("compare", which_run) as report:
         return compare(
             run.store, run.videos, current_codebook(run.store, run.catalogue), settings.pretrain, systems, seeds, budget,
             settings.torch_device, report, truth_file=settings.truth, world_file=settings.world,
@@ -55,6 +55,11 @@ def compare_systems(
         runs = compared_runs(run, rows, range(first, first + seeds), budget)
         write_page(run.store.comparison_page, runs, in_words(budget))
         return runs
+
+
+def which_run(done: float, runs: float) -> str:
+    """The run that is under way, in words."""
+    return f"run {min(int(done) + 1, int(runs))} of {runs:.0f}"
 
 
 def named(systems: Sequence[str]) -> list[System]:

@@ -6,7 +6,7 @@ import pytest
 from command import run_inside
 from tiny_store import add, finish, paint
 
-from flows.compare import named
+from flows.compare import named, which_run
 from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store
 from multimodal.systems import SYSTEMS
@@ -53,6 +53,16 @@ def test_names_may_be_beginnings_and_none_means_all():
     assert named([]) == list(SYSTEMS.values())
     with pytest.raises(InputError, match="--system gpt"):
         named(["gpt"])
+
+
+def test_the_run_under_way_is_counted_from_one():
+    assert [which_run(done, 2) for done in (0, 0.9, 1, 1.99, 2)] == [
+        "run 1 of 2",
+        "run 1 of 2",
+        "run 2 of 2",
+        "run 2 of 2",
+        "run 2 of 2",
+    ]
 
 
 def test_a_store_that_is_not_there_is_refused(tmp_path, capsys):
