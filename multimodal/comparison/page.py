@@ -82,6 +82,6 @@ def write_page(path: Path, runs: Sequence[ComparedRun], budget: str) -> Path:
     page = html_environment(Path(__file__).parent).get_template(TEMPLATE)
     html = page.render(
         rows=rows, costs=costs, systems=systems, picture=picture(rows, systems), width=WIDTH, budget=budget,
-        seeds=len({run.seed for run in runs}), cell_words=table.cell_words, above=table.ABOVE, below=table.BELOW,
+        seeds=len({run.seed for run in runs}), cell_words=table.cell_words, whole=table.whole, above=table.ABOVE, below=table.BELOW,
     )  # fmt: skip
     return write_whole(path, html.encode())

@@ -29,7 +29,8 @@ VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class ComparedRun:
-    """A system trained with a seed. ``tokens``: read in all its ``steps``, which took ``seconds``. ``parameters``: trained.
+    """A system trained with a seed. ``tokens``: read in all its ``steps``, which took ``seconds`` (``None``: it was stopped,
+    and too few steps were left to tell). ``parameters``: trained.
 
     ``figures``: those of an evaluation by name, each with value, low, high, chance and n.
     """
@@ -38,7 +39,7 @@ class ComparedRun:
     seed: int
     steps: int
     tokens: int
-    seconds: float
+    seconds: float | None
     parameters: int
     figures: dict[str, dict[str, Any]]
 
@@ -115,9 +116,9 @@ class _Progress:
     def done(self) -> None:
         self._report(self._before + 1, self._runs, self._about)
 
-    def seconds(self, steps: int) -> float:
+    def seconds(self, steps: int) -> float | None:
         """The seconds of so many steps, by those that this process made; the last one ends with an evaluation."""
-        made = sorted(self._ends)[:-1] if len(self._ends) > 2 else sorted(self._ends)
+        made = sorted(self._ends)[:-1]
         if len(made) < 2:
-            return 0.0
+            return None
         return (self._ends[made[-1]] - self._ends[made[0]]) / (made[-1] - made[0]) * steps

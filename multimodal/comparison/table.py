@@ -59,13 +59,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a system spent in a run, in the mean over its seeds. ``parameters`` were trained."""
+    """What a system spent in a run, in the mean over its seeds; ``seconds`` over those that are known. ``parameters`` were
+    trained."""
 
     system: str
     parameters: int
     steps: float
     tokens: float
-    seconds: float
+    seconds: float | None
 
 
 def rows(runs: Sequence[ComparedRun]) -> list[Row]:
@@ -101,14 +102,13 @@ def costs(runs: Sequence[ComparedRun]) -> list[Cost]:
     by_system: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_system.setdefault(run.system, []).append(run)
-    return [
-        Cost(
-            system,
-            own[0].parameters,
-            *(float(np.mean([getattr(run, key) for run in own])) for key in ("steps", "tokens", "seconds")),
-        )
-        for system, own in by_system.items()
-    ]
+    found = []
+    for system, own in by_system.items():
+        steps, tokens = (float(np.mean([getattr(run, key) for run in own])) for key in ("steps", "tokens"))
+        seconds = [run.seconds for run in own if run.seconds is not None]
+        mean = float(np.mean(seconds)) if seconds else None
+        found.append(Cost(system, own[0].parameters, steps, tokens, mean))
+    return found
 
 
 ABOVE, BELOW = "▲", "▼"
@@ -131,7 +131,7 @@ def lines(runs: Sequence[ComparedRun]) -> list[str]:
         ("tokens read", "tokens"),
         ("seconds", "seconds"),
     ):
-        numbers = "".join(f"{getattr(cost, key):>{CELL_WIDTH},.0f}" for cost in costs(runs))
+        numbers = "".join(f"{whole(getattr(cost, key)):>{CELL_WIDTH}}" for cost in costs(runs))
         found.append(f"{words:{QUESTION_WIDTH + 3 * NUMBER_WIDTH}}{numbers}")
     return [*found, LEGEND]
 
@@ -142,6 +142,11 @@ def cell_words(row: Row, cell: Cell | None) -> str:
         return "–"
     deviation = "" if cell.deviation is None else f"±{100 * cell.deviation:.1f}"
     return f"{_share(cell.value)}{deviation}{('', ABOVE, BELOW)[cell.against(row.counts)]}"
+
+
+def whole(value: float | None) -> str:
+    """A large number in words."""
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def _share(value: float | None) -> str:

@@ -30,7 +30,7 @@ def init_weights(module: nn.Module, seed: int) -> None:
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.Embedding)):
             part.weight.data.normal_(0.0, 0.02, generator=generator)
-        if isinstance(part, nn.Linear):
+        if isinstance(part, nn.Linear) and part.bias is not None:
             part.bias.data.zero_()
 
 

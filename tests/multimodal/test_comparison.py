@@ -126,7 +126,7 @@ def made_up() -> list[ComparedRun]:
         for s, v in enumerate((0.65, 0.75))
     ]
     one[0].figures["alignment_auc"] = one[1].figures["alignment_auc"] = figure(0.8, 0.7, 0.9)
-    other = ComparedRun("bert", 0, 12, 1010, 6.0, 98, beside | {"next_token": figure(0.3, 0.2, 0.4)})
+    other = ComparedRun("bert", 0, 12, 1010, None, 98, beside | {"next_token": figure(0.3, 0.2, 0.4)})
     return [*one, other]
 
 
@@ -146,6 +146,8 @@ def test_the_table():
     (next_clip,) = (line for line in lines if line.startswith("next clip, 1.5 s"))
     assert next_clip.split()[-5:] == ["10.0", "50.0", "90.0", "70.0±7.1▲", "30.0▼"]
     assert len({len(line) for line in (head, *lines[:2])}) == 1
+    (seconds,) = (line for line in lines if line.startswith("seconds"))
+    assert seconds.split() == ["seconds", "5", "–"], "a run that was stopped has none"
 
 
 def test_the_page(tmp_path):
