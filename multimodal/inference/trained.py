@@ -22,6 +22,7 @@ from multimodal.objectives.objective import TERM_FILE
 from multimodal.objectives.replaced import generator_of
 from multimodal.segments import CONTEXT
 from multimodal.store import InputError, Store, changed_files
+from multimodal.terms import ALIGNMENT
 from multimodal.training import checkpoints
 from multimodal.vocabulary import Vocabulary
 
@@ -50,8 +51,8 @@ class Trained:
     """A joint model with its vocabulary and the codebook whose tokens it knows.
 
     ``has_alignment``: whether its sequence-pair head was trained to tell if words and video belong together. Systems with
-    another pair task, or none, have no such head (docs/systems.md). ``context``: clips at most that it learned to forecast
-    from.
+    another pair task, or none, have no such head (docs/systems.md), nor has a training in which the term has no weight.
+    ``context``: clips at most that it learned to forecast from.
     """
 
     name: str
@@ -83,7 +84,8 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     # Models of before there were systems are VideoBERT's.
     options = card.get("options", {})
     parts, context = options.get("system", {}), options.get("examples", {}).get("context", CONTEXT)
-    has_alignment = parts.get("pair_task", "alignment") == "alignment"
+    weight = options.get("training", {}).get("weights", {}).get(ALIGNMENT, 1.0)
+    has_alignment = parts.get("pair_task", "alignment") == "alignment" and weight > 0
     terms = load_file(folder / TERM_FILE) if (folder / TERM_FILE).exists() else {}
     generator = generator_of(model.options, terms)
     generator = None if generator is None else generator.to(device)

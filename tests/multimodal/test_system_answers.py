@@ -18,6 +18,7 @@ from multimodal.answers.search import Index
 from multimodal.inference.trained import load_trained
 from multimodal.joint.options import Shape
 from multimodal.library import read_material
+from multimodal.objectives.weights import LossWeights
 from multimodal.scoring.metrics import evaluate
 from multimodal.systems import SYSTEMS
 from multimodal.training.options import PretrainOptions
@@ -80,3 +81,12 @@ def test_its_card_names_the_system(opened):
     card = Path(opened.folder / "README.md").read_text()
     system = (opened.folder / "card.json").read_text()
     assert "Pretrained as `" in card and '"pair_task"' in system
+
+
+def test_an_alignment_head_without_weight_is_not_asked(kitchen, weights_or_skip):
+    weights_or_skip("minilm-l6")
+    store, videos, codebook = kitchen
+    training = dataclasses.replace(FEW, weights=LossWeights(alignment=0.0))
+    options = PretrainOptions("none", Shape(1, 24, 2), training=training)
+    name, _ = pretrain(store, videos, codebook, options, "cpu", random_store.quiet)
+    assert not load_trained(store, name, codebook, "cpu").has_alignment
