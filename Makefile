@@ -47,11 +47,8 @@ bench: $(VENV)/ready  ## the figures of docs/results.md; after `make demo`
 	for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark || exit; done
 
 compare: $(VENV)/ready  ## systems of pretraining side by side, small: 100 videos of the known world, one seed
-	rm -rf $(WORLD)
-	$(BIN)/python tests/benchmarks/known_world.py --write $(WORLD)/corpus --videos 100
-	$(VIDEOBERT) ingest --import $(WORLD)/corpus/transcripts.csv $(WORLD)/corpus/tokens.csv --store $(WORLD)/store
-	$(VIDEOBERT) codebook --store $(WORLD)/store
-	$(VIDEOBERT) compare --store $(WORLD)/store --text-start none --world $(WORLD)/corpus/world.json --seeds 1 --tokens 200000
+	$(BIN)/python tests/benchmarks/systems.py --videos 100 --tokens 300000 --keep $(WORLD)
+	@echo; echo "The page with its picture: $(abspath $(WORLD))/store/comparison.html"
 
 clean:
 	rm -rf $(VENV) $(STORE) $(WORLD)

@@ -19,10 +19,9 @@ from multimodal.progress import Report
 from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.truth import read_truth
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
-from multimodal.systems import System
 from multimodal.tokens import train_and_held_out
 from multimodal.training.options import PretrainOptions
-from multimodal.training.pretraining import model_name, pretrain
+from multimodal.training.pretraining import model_name, pretrain, suited
 
 VERSION = 1
 
@@ -48,8 +47,7 @@ def compare(
     store: Store,
     videos: Sequence[Video],
     codebook: str,
-    options: PretrainOptions,
-    systems: Sequence[System],
+    candidates: Sequence[PretrainOptions],
     seeds: Sequence[int],
     budget: Budget,
     device: str,
@@ -59,7 +57,7 @@ def compare(
     world_file: Path | None = None,
     keep: frozenset[str] = frozenset(),
 ) -> list[ComparedRun]:
-    """All runs, system by system. ``options`` are those of all of them but for system, seed and steps.
+    """All runs, candidate by candidate. ``candidates``: the options of each system but for seed and steps.
 
     A model is removed when its figures are stored, unless its name is in ``keep``. Raises :class:`InputError` where no video
     is held out, and what :func:`~multimodal.training.pretraining.pretrain` raises.
@@ -74,16 +72,17 @@ def compare(
     best = BestAnswers(read_world(world_file)) if world_file else None
     judged_by = [file and file_digest(file) for file in (truth_file, world_file)]
     found: list[ComparedRun] = []
-    for system in systems:
-        of_system = options.with_system(system)
-        cost = step_cost(store, videos, codebook, of_system, device, budget.seconds is not None)
+    for candidate in candidates:
+        options, _ = suited(store, learned, candidate)
+        system = options.system.name
+        cost = step_cost(store, videos, codebook, options, device, budget.seconds is not None)
         steps = budget.steps(cost)
         for seed in seeds:
             training = dataclasses.replace(options.training, seed=seed, least_steps=steps, most_steps=steps)
-            own = dataclasses.replace(of_system, training=training)
+            own = dataclasses.replace(options, training=training, choose_tokenizer=False)
             name = model_name(store, videos, codebook, own)
             path = store.comparison(recipe(version=VERSION, model=name, judged_by=judged_by))
-            progress = _Progress(report, f"{system.name}, seed {seed}", len(found), len(systems) * len(seeds))
+            progress = _Progress(report, f"{system}, seed {seed}", len(found), len(candidates) * len(seeds))
             if not path.exists():
                 _, folder = pretrain(store, videos, codebook, own, device, progress.step)
                 trained = load_trained(store, name, codebook, device)
@@ -91,9 +90,7 @@ def compare(
                 parameters = json.loads((folder / "card.json").read_text())["trained_parameters"]
                 by_name = {name: dataclasses.asdict(figure) for name, figure in figures.items()}
                 tokens = round(steps * cost.tokens)
-                run = ComparedRun(
-                    system.name, seed, steps, tokens, progress.seconds(steps), parameters, by_name
-                )
+                run = ComparedRun(system, seed, steps, tokens, progress.seconds(steps), parameters, by_name)
                 write_whole(path, canonical_json(run).encode())
                 if name not in keep:
                     store.remove_model(name)

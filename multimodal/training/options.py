@@ -162,11 +162,6 @@ class PretrainOptions:
         if self.text_start in TEXT_STARTS:
             self.check_tokenizer(roberta=False)
 
-    def with_system(self, system: System) -> PretrainOptions:
-        """The same of another system; one that cannot begin with a BERT begins at random."""
-        start = self.text_start if system.fits_a_bert else NOTHING
-        return dataclasses.replace(self, system=system, text_start=start)
-
     def check_tokenizer(self, *, roberta: bool) -> None:
         """Raises :class:`InputError` where the rows of the text start, a BERT or a ``roberta``, are not of these pieces."""
         tokenizer = self.system.tokenizer

@@ -6,7 +6,8 @@ import pytest
 from command import run_inside
 from tiny_store import add, finish, paint
 
-from flows.compare import named, which_run
+from flows.compare import named, options_of, which_run
+from flows.settings import Settings
 from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store
 from multimodal.systems import SYSTEMS
@@ -49,10 +50,20 @@ def test_a_comparison_from_the_command_line(home, store, weights_or_skip):
 
 
 def test_names_may_be_beginnings_and_none_means_all():
-    assert [row.name for row in named(["video", "STRUCT", "videobert"])] == ["videobert", "structbert"]
-    assert named([]) == list(SYSTEMS.values())
+    assert named(["video", "STRUCT", "videobert"]) == ["videobert", "structbert"]
+    assert named([]) == list(SYSTEMS)
     with pytest.raises(InputError, match="--system gpt"):
         named(["gpt"])
+
+
+def test_all_begin_alike():
+    """With random weights where one of them cannot begin as a BERT; a start that is given is kept, or refused."""
+    alike = options_of(Settings(), ["videobert", "electra"])
+    assert [o.text_start for o in alike] == ["minilm-l6"] * 2
+    every = options_of(Settings(), list(SYSTEMS))
+    assert {o.text_start for o in every} == {"none"} and [o.system.name for o in every] == list(SYSTEMS)
+    with pytest.raises(InputError, match="--text-start"):
+        options_of(Settings(text_start="minilm-l6"), list(SYSTEMS))
 
 
 def test_the_run_under_way_is_counted_from_one():

@@ -26,6 +26,7 @@ from multimodal.training.pretraining import model_name, pretrain
 
 OPTIONS = PretrainOptions("none", shape=Shape(1, 16, 2), training=joint_samples.training(examples_per_step=6))
 CHOSEN = [SYSTEMS["videobert"], SYSTEMS["electra"]]
+CANDIDATES = [dataclasses.replace(OPTIONS, system=row) for row in CHOSEN]
 TOKENS = 1500
 
 
@@ -36,7 +37,7 @@ def kitchen(tmp_path_factory, weights_or_skip) -> tuple:
 
 
 def compared(kitchen, budget: Budget = Budget(tokens=TOKENS), **options) -> list[ComparedRun]:  # noqa: B008
-    return compare(*kitchen, OPTIONS, CHOSEN, [0, 1], budget, "cpu", quiet, **options)
+    return compare(*kitchen, CANDIDATES, [0, 1], budget, "cpu", quiet, **options)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_a_budget_is_one_number_above_0(given):
 def test_without_a_held_out_video_there_is_nothing_to_judge_by(kitchen, tmp_path):
     store, videos, codebook = random_store.made(tmp_path / "store", 2)
     with pytest.raises(InputError, match="held out"):
-        compare(store, videos[:1], codebook, OPTIONS, CHOSEN, [0], Budget(tokens=1), "cpu", quiet)
+        compare(store, videos[:1], codebook, CANDIDATES, [0], Budget(tokens=1), "cpu", quiet)
 
 
 def figure(value: float, low: float, high: float) -> dict:
