@@ -47,7 +47,7 @@ bench: $(VENV)/ready  ## the figures of docs/results.md; after `make demo`
 	for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark || exit; done
 
 compare: $(VENV)/ready  ## systems of pretraining side by side, small: 100 videos of the known world, one seed
-	$(BIN)/python tests/benchmarks/systems.py --videos 100 --tokens 300000 --keep $(WORLD)
+	$(BIN)/python tests/benchmarks/systems.py --videos 100 --tokens 150000 --keep $(WORLD)
 	@echo; echo "The page with its picture: $(abspath $(WORLD))/store/comparison.html"
 
 clean:

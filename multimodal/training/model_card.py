@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.joint.options import ModelOptions
-from multimodal.terms import TITLES
+from multimodal.terms import REPLACED, TITLES
 from multimodal.vocabulary import JOIN, Vocabulary, visual_name
 from vision.clips import CLIP_SECONDS
 
 BASES = {"minilm-l6": "sentence-transformers/all-MiniLM-L6-v2"}
+
+GENERATOR = (
+    "This folder opens as the discriminator. Its cloze head was not trained: what fills blanks is the generator in "
+    "`terms.safetensors`, which shares its embeddings."
+)
 
 
 def model_card(
@@ -65,7 +70,8 @@ def _system(parts: dict[str, Any] | None) -> str:
     if not parts:
         return ""
     rows = [f"- {name.replace('_', ' ')}: {value}" for name, value in parts.items() if name != "name"]
-    return "\n".join([f"## Method\n\nPretrained as `{parts['name']}` (`docs/systems.md`):\n", *rows])
+    about = "\n".join([f"## Method\n\nPretrained as `{parts['name']}` (`docs/systems.md`):\n", *rows])
+    return f"{about}\n\n{GENERATOR}" if parts.get("extra_terms") == REPLACED else about
 
 
 def _data(made_from: dict[str, Any]) -> str:

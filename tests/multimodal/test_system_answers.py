@@ -81,6 +81,7 @@ def test_its_card_names_the_system(opened):
     card = Path(opened.folder / "README.md").read_text()
     system = (opened.folder / "card.json").read_text()
     assert "Pretrained as `" in card and '"pair_task"' in system
+    assert ("what fills blanks is the generator" in card) == (opened.generator is not None)
 
 
 def test_an_alignment_head_without_weight_is_not_asked(kitchen, weights_or_skip):
