@@ -11,7 +11,7 @@ from torch import nn
 
 from multimodal.examples.packing import Batch
 from multimodal.joint.dropout import Dropout
-from multimodal.joint.large_vocabulary import EmbeddingLookup, TiedLogits
+from multimodal.joint.large_vocabulary import EmbeddingLookup, TiedLogits, TiedLogitsOfTwo
 from multimodal.joint.options import ModelOptions
 
 
@@ -55,6 +55,7 @@ class Embeddings(nn.Module):
         if not len(self.frozen_visual_KH):
             return TiedLogits.apply(x_MH, table, bias_V)
         first_visual = self.word_embeddings.num_embeddings
-        word_logits = TiedLogits.apply(x_MH, table, bias_V[:first_visual])
-        visual_logits = TiedLogits.apply(x_MH, self.frozen_visual_KH, bias_V[first_visual:])
-        return torch.cat([word_logits, visual_logits], 1)
+        frozen_bias = bias_V[first_visual:]
+        return TiedLogitsOfTwo.apply(
+            x_MH, table, bias_V[:first_visual], x_MH, self.frozen_visual_KH, frozen_bias
+        )

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from multimodal.joint.embeddings import Embeddings
-from multimodal.joint.large_vocabulary import EmbeddingLookup, TiedLogits
+from multimodal.joint.large_vocabulary import EmbeddingLookup, TiedLogitsOfTwo
 from multimodal.joint.options import ModelOptions
 
 TABLE = "bert.embeddings.word_embeddings.weight"
@@ -57,12 +57,8 @@ class FactorisedEmbeddings(Embeddings):
         table_VE, table_KH = (self.word_embeddings.weight, visual) if table is None else table
         x_ME = F.linear(x_MH, self.projection.weight.T)
         words = len(table_VE)
-        return torch.cat(
-            [
-                TiedLogits.apply(x_ME, table_VE, bias_V[:words]),
-                TiedLogits.apply(x_MH.to(x_ME.dtype), table_KH, bias_V[words:]),
-            ],
-            1,
+        return TiedLogitsOfTwo.apply(
+            x_ME, table_VE, bias_V[:words], x_MH.to(x_ME.dtype), table_KH, bias_V[words:]
         )
 
 

@@ -6,6 +6,7 @@ Shapes: T tokens, M predicted positions, V vocabulary, H hidden.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,28 +39,71 @@ class TiedLogits(torch.autograd.Function):
         context: Any, x_MH: torch.Tensor, table_VH: torch.Tensor, bias_V: torch.Tensor
     ) -> torch.Tensor:
         logits_MV = x_MH.new_empty(len(x_MH), len(table_VH))
-        for rows in _blocks(table_VH):
-            torch.mm(x_MH, table_VH[rows].to(x_MH.dtype).T, out=logits_MV[:, rows])
-            logits_MV[:, rows] += bias_V[rows]
+        _logits(x_MH, table_VH, bias_V, logits_MV)
         context.save_for_backward(x_MH, table_VH, bias_V)
         return logits_MV
 
     @staticmethod
     def backward(context: Any, gradient_MV: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x_MH, table_VH, bias_V = context.saved_tensors
-        for_x, for_table, for_bias = context.needs_input_grad
-        x_gradient = torch.zeros_like(x_MH, dtype=torch.float32) if for_x else None
-        table_gradient = torch.empty_like(table_VH) if for_table else None
-        bias_gradient = torch.empty_like(bias_V) if for_bias else None
-        for rows in _blocks(table_VH):
-            part = gradient_MV[:, rows]
-            if for_x:
-                x_gradient += part @ table_VH[rows].to(x_MH.dtype)
-            if for_table:
-                table_gradient[rows] = part.T @ x_MH
-            if for_bias:
-                bias_gradient[rows] = part.sum(0, dtype=bias_V.dtype)
-        return x_gradient.to(x_MH.dtype) if for_x else None, table_gradient, bias_gradient
+        return _gradients(*context.saved_tensors, gradient_MV, context.needs_input_grad)
+
+
+class TiedLogitsOfTwo(torch.autograd.Function):
+    """The logits of two tables side by side, each with states of its own: as those of :class:`TiedLogits`, put together."""
+
+    @staticmethod
+    def forward(context: Any, *given: torch.Tensor) -> torch.Tensor:
+        """``given``: states, table and bias of the one, then of the other."""
+        one, other = given[:3], given[3:]
+        columns = len(one[1])
+        logits_MV = one[0].new_empty(len(one[0]), columns + len(other[1]))
+        _logits(*one, logits_MV[:, :columns])
+        _logits(*other, logits_MV[:, columns:])
+        context.save_for_backward(*given)
+        return logits_MV
+
+    @staticmethod
+    def backward(context: Any, gradient_MV: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        given, wanted = context.saved_tensors, context.needs_input_grad
+        columns = len(given[1])
+        return (
+            *_gradients(*given[:3], gradient_MV[:, :columns], wanted[:3]),
+            *_gradients(*given[3:], gradient_MV[:, columns:], wanted[3:]),
+        )
+
+
+def _logits(
+    x_MH: torch.Tensor, table_VH: torch.Tensor, bias_V: torch.Tensor, logits_MV: torch.Tensor
+) -> None:
+    """Puts the products and biases into ``logits_MV``."""
+    for rows in _blocks(table_VH):
+        torch.mm(x_MH, table_VH[rows].to(x_MH.dtype).T, out=logits_MV[:, rows])
+        logits_MV[:, rows] += bias_V[rows]
+
+
+def _gradients(
+    x_MH: torch.Tensor,
+    table_VH: torch.Tensor,
+    bias_V: torch.Tensor,
+    gradient_MV: torch.Tensor,
+    wanted: Sequence[bool],
+) -> tuple[torch.Tensor | None, ...]:
+    """The gradients of states, table and bias, of those that are ``wanted``."""
+    for_x, for_table, for_bias = wanted
+    x_gradient = torch.zeros_like(x_MH, dtype=torch.float32) if for_x else None
+    table_gradient = torch.empty_like(table_VH) if for_table else None
+    bias_gradient = torch.empty_like(bias_V) if for_bias else None
+    for rows in _blocks(table_VH):
+        part = gradient_MV[:, rows]
+        if for_x:
+            x_gradient += part @ table_VH[rows].to(x_MH.dtype)
+        if for_table and part.dtype == table_VH.dtype:
+            torch.mm(part.T, x_MH, out=table_gradient[rows])
+        elif for_table:
+            table_gradient[rows] = part.T @ x_MH
+        if for_bias:
+            bias_gradient[rows] = part.sum(0, dtype=bias_V.dtype)
+    return x_gradient.to(x_MH.dtype) if for_x else None, table_gradient, bias_gradient
 
 
 class CrossEntropy(torch.autograd.Function):
