@@ -4,7 +4,8 @@
 
 Draws a world, writes and imports its corpus (``--keep FOLDER`` leaves it there), trains a joint BERT from random weights
 with the recipe of `--size small`, and prints the figures over the same 100 held-out videos at every size.
-``--write FOLDER`` writes the corpus alone, for `videobert ingest --import`.
+``--write FOLDER`` writes the corpus alone, for `videobert ingest --import`. ``--limits`` trains nothing: how good the best
+answers are at several strengths of the signal, and from so many clips.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
 from multimodal.inference.trained import load_trained
@@ -23,11 +26,14 @@ from multimodal.intake.options import ImportOptions
 from multimodal.joint.options import Shape
 from multimodal.known_world.corpus import TOKENS, TRANSCRIPTS, WORLD, read_world, write_corpus
 from multimodal.known_world.inference import BestAnswers
-from multimodal.known_world.process import WorldOptions, make_world
+from multimodal.known_world.process import Sampler, WorldOptions, make_world
 from multimodal.library import read_material, split, usable
+from multimodal.objectives.weights import LossWeights
 from multimodal.scoring.intervals import Figure
 from multimodal.scoring.metrics import evaluate
+from multimodal.segments import HORIZONS
 from multimodal.store import Store
+from multimodal.terms import PRETRAINING_TERMS
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, train_and_held_out
 from multimodal.training.options import NOTHING, PretrainOptions
 from multimodal.training.pretraining import pretrain
@@ -61,6 +67,9 @@ def options(given: argparse.Namespace) -> PretrainOptions:
     training = dataclasses.replace(settings.training, most_steps=given.steps)
     if given.epochs:
         training = dataclasses.replace(training, epochs=given.epochs)
+    if given.terms:
+        weights = LossWeights(**{term: float(term in given.terms) for term in PRETRAINING_TERMS})
+        training = dataclasses.replace(training, weights=weights)
     shape = Shape(given.layers, given.hidden, given.hidden // 32)
     return PretrainOptions(NOTHING, shape=shape, examples=settings.examples, training=training)
 
@@ -76,6 +85,38 @@ def line(name: str, figures: dict[str, Figure]) -> str:
     )
 
 
+SIGNALS, CONTEXTS = (1.0, 0.3, 0.1, 0.0), (1, 5, 16, 64)
+
+
+def print_limits(seed: int) -> None:
+    """Accuracy of the best answers over all questions about the held-out videos."""
+    for signal in SIGNALS:
+        world = make_world(WorldOptions(signal=signal))
+        best, sampler = BestAnswers(world), Sampler(world, seed)
+        right: dict[str, list[bool]] = {}
+        for video in map(sampler.video, range(HELD_OUT)):
+            for s in video.sentences:
+                tokens = video.tokens[s.first : s.first + s.count]
+                for place, word in enumerate(s.words):
+                    for name, given in (("text with video", tokens), ("text without", None)):
+                        found = best.words[int(best.hidden_word(s.words, place, given).argmax())]
+                        right.setdefault(name, []).append(found == word)
+                for place, token in enumerate(tokens):
+                    for name, words in (("video with text", s.words), ("video without", None)):
+                        found = int(best.hidden_token(tokens, place, words).argmax())
+                        right.setdefault(name, []).append(found == token)
+        print(f"signal {signal:g}: ", {name: round(float(np.mean(r)), 3) for name, r in right.items()})
+    for context in CONTEXTS:
+        ahead: dict[int, list[bool]] = {h: [] for h in HORIZONS}
+        for video in map(sampler.video, range(HELD_OUT)):
+            for now in range(1, len(video.tokens)):
+                p = best.next_tokens(video.tokens[max(0, now - context) : now], HORIZONS)
+                for h, row in zip(HORIZONS, p, strict=True):
+                    if now + h <= len(video.tokens):
+                        ahead[h].append(int(row.argmax()) == video.tokens[now + h - 1])
+        print(f"{context} clips: ", {h: round(float(np.mean(r)), 3) for h, r in ahead.items()})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--videos", type=int, default=300, help="videos to learn from")
@@ -86,10 +127,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--context", type=int, help="clips that the next ones are forecast from")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--terms", nargs="+", choices=PRETRAINING_TERMS, help="terms of the loss; all")
+    parser.add_argument("--limits", action="store_true")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", type=Path, help="file for all figures")
     given = parser.parse_args()
+    if given.limits:
+        print_limits(given.seed)
+        return
     world = make_world(WorldOptions(signal=given.signal))
     if given.write:
         write_corpus(world, given.videos + HELD_OUT, given.write, given.seed)
