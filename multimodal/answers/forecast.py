@@ -13,7 +13,7 @@ import torch
 from multimodal.inference.cloze import visual_probabilities
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
-from multimodal.segments import HORIZONS
+from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import InputError
 from speech.sentences import Transcript
 from vision.clips import CLIP_SECONDS
@@ -87,9 +87,10 @@ def forecast_probabilities(
 
 
 def context_lengths(most: int) -> tuple[int, ...]:
-    """The lengths of the contexts whose forecasts are averaged, in clips: 1, 2, … up to the usual :data:`CONTEXT`, as models
-    of n-grams mix their orders (Jelinek and Mercer 1980): a long context says more, a short one was met more often."""
-    return tuple(range(1, most + 1))
+    """The lengths of the contexts whose forecasts are averaged, in clips, as models of n-grams mix their orders (Jelinek and
+    Mercer 1980): a long context says more, a short one was met more often. 1, 2, … up to the usual :data:`CONTEXT`; where
+    more were learned from, a quarter, half and all of them (docs/known_world.md)."""
+    return tuple(range(1, most + 1)) if most <= CONTEXT else (most // 4, most // 2, most)
 
 
 def horizon_probabilities(
