@@ -28,6 +28,7 @@ COMMANDS = {
     "remove": "VIDEO",
     "transcript": "--to",
     "doctor": "--json",
+    "compare": "--seeds",
 }
 
 
