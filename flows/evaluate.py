@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from flows import progress
 from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
+from multimodal.answers.index import check_indexed
 from multimodal.answers.session import open_captioner
 from multimodal.scoring.evaluation import evaluate_store
 from multimodal.web.report import write_report
@@ -38,7 +39,12 @@ def report_page(run: OpenedRun) -> Path:
 
 @flow(name="evaluate")
 def evaluate_model(settings: Settings = Settings()) -> Path:
-    """Makes the figures and the report; returns the report's path."""
+    """Makes the figures and the report; returns the report's path.
+
+    Raises :class:`~multimodal.store.InputError`, before it begins, where a video is not in the model's index, which the report
+    asks.
+    """
     with open_run(settings) as run:
+        check_indexed(run.store, run.trained, run.videos)
         figures(run)
         return report_page(run)

@@ -18,6 +18,7 @@ COMMANDS = {
     "pretrain": "--epochs",
     "index": "--store",
     "evaluate": "--json",
+    "compare": "--seeds",
     "search": "TEXT",
     "next": "--at",
     "caption": "--vtt",
