@@ -228,7 +228,9 @@ def test_what_is_learned_can_be_chosen():
     assert (examples.in_video_negative_rate, examples.subsample) == (0.25, 5)
     assert chosen.visual_rows == "frozen"
     plain = Settings().pretrain
-    assert plain == PretrainOptions("minilm-l6", examples=plain.examples, training=plain.training)
+    assert plain == PretrainOptions(
+        "minilm-l6", examples=plain.examples, training=plain.training, choose_tokenizer=True
+    )
     assert plain.training.weights == LossWeights()
     assert (plain.examples.in_video_negative_rate, plain.examples.subsample) == (None, 1)
 
