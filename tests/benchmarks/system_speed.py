@@ -104,7 +104,10 @@ def theirs(size: str, system: System, grids: list[dict]) -> Callable[[int], None
     if system.extra_terms == REPLACED:
         model, loss, left_out = Electra(shape), lambda model, grid: model(**grid), pair
     elif system.name == "albert":
-        config = transformers.AlbertConfig(**shape | eager, embedding_size=system.embedding_size)
+        # Its own default drops nothing; ours drops as the other peers do.
+        config = transformers.AlbertConfig(
+            **shape | eager, embedding_size=system.embedding_size, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1
+        )  # fmt: skip
         model, left_out = transformers.AlbertForPreTraining(config), set()
         grids = [
             {("sentence_order_label" if k in pair else k): rows for k, rows in grid.items()} for grid in grids
