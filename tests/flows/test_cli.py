@@ -18,7 +18,6 @@ COMMANDS = {
     "pretrain": "--epochs",
     "index": "--store",
     "evaluate": "--json",
-    "compare": "--seeds",
     "search": "TEXT",
     "next": "--at",
     "caption": "--vtt",
