@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -40,29 +41,27 @@ CODECS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Clock:
-    """How time stamps become seconds from the file's start: `vision.clock.Clock` for sound."""
+class Clock(Protocol):
+    """How time stamps become seconds from the file's start, as `vision.clock.Clock` says it."""
 
-    origin: float = 0.0
-    leaps: tuple[tuple[int, float], ...] = ()
-    holes: tuple[tuple[float, float], ...] = ()
-    end: float | None = None
+    origin: float
+    holes: Sequence[tuple[float, float]]
+    end: float | None
 
     def corrected(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-        """The packets with stamps on this clock; so the frames that are decoded from them are on it too."""
-        positions: dict[int, int] = {}
-        for packet in packets:
-            # A packet that does not say where it lies follows the one before it in its stream.
-            if packet.pos is not None:
-                positions[packet.stream.index] = packet.pos
-            leapt = [s for place, s in self.leaps if positions.get(packet.stream.index, 0) >= place]
-            shift = (leapt[-1] if leapt else 0.0) - self.origin
-            if shift and packet.time_base:
-                ticks = round(shift / packet.time_base)
-                packet.pts = None if packet.pts is None else packet.pts + ticks
-                packet.dts = None if packet.dts is None else packet.dts + ticks
-            yield packet
+        """The packets with stamps on this clock."""
+
+
+class StampedClock:
+    """The clock of a file whose time stamps are seconds from its start as they are."""
+
+    origin, holes, end = 0.0, (), None
+
+    def corrected(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+        return iter(packets)
+
+
+STAMPED = StampedClock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +88,7 @@ class Audio:
         return self.start + self.seconds
 
 
-def read(path: str | Path, *, stream: int | None = None, clock: Clock = Clock()) -> Audio:
+def read(path: str | Path, *, stream: int | None = None, clock: Clock = STAMPED) -> Audio:
     """A whole audio track in memory; see `pieces`."""
     parts = list(pieces(path, stream=stream, clock=clock))
     samples = np.concatenate([part.samples for part in parts])
@@ -98,7 +97,11 @@ def read(path: str | Path, *, stream: int | None = None, clock: Clock = Clock())
 
 
 def pieces(
-    path: str | Path, *, stream: int | None = None, seconds: float = PIECE_SECONDS, clock: Clock = Clock()
+    path: str | Path,
+    *,
+    stream: int | None = None,
+    seconds: float = PIECE_SECONDS,
+    clock: Clock = STAMPED,
 ) -> Iterator[Audio]:
     """Decodes one audio track, `seconds` at a time; each piece starts where the one before ends.
 

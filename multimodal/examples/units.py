@@ -8,6 +8,7 @@ beside one that looks the same is copied, not understood.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -184,13 +185,16 @@ class PhraseMasking:
                 place = last
         return units
 
+    @functools.cached_property
+    def _longest_phrase(self) -> int:
+        return max(map(len, self.phrases), default=0)
+
     def _end_of_phrase(self, vocabulary: Vocabulary, ids: Sequence[int], run: list[range], place: int) -> int:
         """Where the longest phrase that begins at a word ends; else the next word."""
-        longest = max(map(len, self.phrases), default=0)
         last = place + 1
         for end in range(place + 2, len(run) + 1):
             phrase = tuple(ids[run[place].start : run[end - 1].stop])
-            if len(phrase) > longest:
+            if len(phrase) > self._longest_phrase:
                 break
             if phrase in self.phrases:
                 last = end

@@ -14,7 +14,7 @@ from multimodal.catalogue import Video
 from multimodal.intake import sandbox
 from multimodal.library import SUFFIXES as MEDIA
 from multimodal.store import Store, canonical_json, file_digest, recipe, write_whole
-from speech import audio, caption_files, captions, embedded_captions, sidecars
+from speech import caption_files, captions, embedded_captions, sidecars
 from speech.caption_files import CaptionFile
 from speech.cues import Cue, counted
 from speech.errors import SpeechError
@@ -226,7 +226,7 @@ def _transcript(candidate: _Candidate, video: Path, media: Media, limits: sandbo
             embedded_captions.read_stream,
             video,
             candidate.stream.index,
-            audio.Clock(**vars(media.clock)),
+            media.clock,
             types=(Cue, SpeechError),
             limits=dataclasses.replace(limits, results=MOST_CUES),
         )

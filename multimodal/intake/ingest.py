@@ -273,9 +273,8 @@ class _Ingestion:
 
     def _sound(self, track: AudioStream, seconds: float = audio.PIECE_SECONDS) -> Iterator[Audio]:
         """The sound of a track, decoded in the sandbox, ``seconds`` at a time."""
-        clock = audio.Clock(**vars(self.media.clock))
         return sandbox.stream(
-            audio.pieces, Path(self.video.path), stream=track.index, seconds=seconds, clock=clock,
+            audio.pieces, Path(self.video.path), stream=track.index, seconds=seconds, clock=self.media.clock,
             types=(Audio, SpeechError), limits=self.limits,
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from multimodal.catalogue import Catalogue, Video
 from multimodal.examples.segment_table import SegmentTable
@@ -27,13 +28,14 @@ MOST_NAMED = 5
 
 
 def suited(
-    store: Store, videos: Sequence[Video], options: PretrainOptions, start: Vocabulary
+    store: Store, videos: Sequence[Video], options: PretrainOptions, start: Path
 ) -> tuple[PretrainOptions, str]:
-    """The options with the pieces that suit what ``videos`` say, and a line where they are not the text start's.
+    """The options with the pieces that suit what ``videos`` say, and a line where they are not those of the folder ``start``.
 
     Byte pairs have no text start, so the layers begin with random weights.
     """
-    share = unknown_share(store, videos, start)
+    said = tuple((v.video, v.transcript) for v in videos if v.transcript)
+    share = unknown_share(store, said, start)
     if share <= MOST_UNKNOWN:
         return options, ""
     changed = dataclasses.replace(
@@ -46,13 +48,10 @@ def suited(
     )
 
 
-def unknown_share(store: Store, videos: Sequence[Video], vocabulary: Vocabulary) -> float:
-    """The share of [UNK] among the pieces of what ``videos`` say; 0 where nearly all letters are Latin."""
-    return _unknown_share(store, tuple((v.video, v.transcript) for v in videos if v.transcript), vocabulary)
-
-
 @functools.lru_cache(maxsize=4)
-def _unknown_share(store: Store, transcripts: tuple[tuple[str, str], ...], vocabulary: Vocabulary) -> float:
+def unknown_share(store: Store, transcripts: tuple[tuple[str, str], ...], start: Path) -> float:
+    """The share of [UNK] among the pieces of ``transcripts`` (video, recipe) by the vocabulary of the folder ``start``; 0 where
+    nearly all letters are Latin, and then the vocabulary is not read."""
     texts = [
         s.text for names in transcripts for s in sentences.read_transcript(store.transcript(*names)).sentences
     ]
@@ -62,6 +61,7 @@ def _unknown_share(store: Store, transcripts: tuple[tuple[str, str], ...], vocab
         letters, foreign = letters + len(own), foreign + sum(own)
     if not letters or foreign < LEAST_FOREIGN * letters:
         return 0.0
+    vocabulary = Vocabulary.of_bert(start, 1)
     pieces = [piece for text in texts for piece in vocabulary.encode(text)]
     return pieces.count(vocabulary.unknown) / max(len(pieces), 1)
 
@@ -93,6 +93,8 @@ def unknown_pieces(store: Store, catalogue: Catalogue) -> str:
 
 def unknown_by_video(spoken: SegmentTable, unknown: int) -> dict[str, float]:
     """The videos of whose pieces more than :data:`MOST_UNKNOWN` are unknown, each with the share."""
+    if not spoken.piece_counts()[unknown]:
+        return {}
     counts: dict[str, list[int]] = {}
     for place in range(len(spoken)):
         pieces = spoken.word_ids(place)

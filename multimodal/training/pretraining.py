@@ -187,7 +187,7 @@ def suited(
     """The options with the pieces that suit what is said, and a line where they are not the text start's."""
     if not options.choose_tokenizer:
         return options, ""
-    return suited_pieces(store, train_videos, options, Vocabulary.of_bert(start_of(options), 1))
+    return suited_pieces(store, train_videos, options, start_of(options))
 
 
 def start_of(options: PretrainOptions) -> Path | None:

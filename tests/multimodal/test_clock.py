@@ -61,7 +61,7 @@ def flashes(media: Media) -> list[float]:
 
 
 def clicks(media: Media) -> list[float]:
-    sound = audio.read(media.path, stream=media.audio.index, clock=audio.Clock(**vars(media.clock)))
+    sound = audio.read(media.path, stream=media.audio.index, clock=media.clock)
     assert not sound.problems
     loud = np.flatnonzero(np.abs(sound.samples) > 0.3)
     loud = loud[np.diff(loud, prepend=-SAMPLE_RATE) > SAMPLE_RATE / 2]

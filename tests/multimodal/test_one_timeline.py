@@ -65,7 +65,7 @@ def flashes(path: Path) -> list[float]:
 
 
 def clicks(path: Path) -> list[float]:
-    sound = audio.read(path, clock=audio.Clock(**vars(probe(path).clock)))
+    sound = audio.read(path, clock=probe(path).clock)
     loud = np.flatnonzero(np.abs(sound.samples) > 0.3)
     return [
         sound.start + n / SAMPLE_RATE for n in loud[np.diff(loud, prepend=-SAMPLE_RATE) > SAMPLE_RATE / 2]

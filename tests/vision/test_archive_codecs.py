@@ -79,7 +79,7 @@ def test_picture_and_sound_are_read(tmp_path, name, picture, pixel_format, sound
         clip.frames[-1][:, :80].mean() > clip.frames[0][:, :80].mean() + 80
         and clip.frames[..., 140:, :].mean() < 25
     )
-    heard = audio.read(path, stream=media.audio.index, clock=audio.Clock(**vars(media.clock)))
+    heard = audio.read(path, stream=media.audio.index, clock=media.clock)
     assert heard.seconds == pytest.approx(SECONDS, abs=0.1) and np.abs(heard.samples).max() > 0.2
     assert path.suffix in SUFFIXES
 
@@ -89,7 +89,7 @@ def test_sound_files_are_heard(tmp_path, name, sound):
     path = write(tmp_path / name, None, sound)
     media = probe(path)
     assert media.video is None
-    heard = audio.read(path, clock=audio.Clock(**vars(media.clock)))
+    heard = audio.read(path, clock=media.clock)
     assert heard.seconds == pytest.approx(SECONDS, abs=0.1) and np.abs(heard.samples).max() > 0.2
     assert path.suffix in SUFFIXES
 
@@ -123,11 +123,11 @@ def test_an_mp3_without_its_length_is_measured(tmp_path, seconds):
             container.mux(track.encode(frame))
         container.mux(track.encode(None))
     media = probe(path)
-    heard = audio.read(path, clock=audio.Clock(**vars(media.clock)))
+    heard = audio.read(path, clock=media.clock)
     assert media.duration == pytest.approx(seconds, abs=0.2) and not heard.problems
 
 
 def test_a_real_mp3_of_unknown_length_misses_nothing(cases):
     media = probe(cases / "vbr_noxing.mp3")
     assert media.duration == pytest.approx(15.6, abs=0.1)
-    assert not audio.read(media.path, clock=audio.Clock(**vars(media.clock))).problems
+    assert not audio.read(media.path, clock=media.clock).problems
