@@ -4,7 +4,7 @@ import json
 
 import pytest
 from command import run_inside
-from tiny_store import add, finish, paint
+from tiny_store import three_videos
 
 from flows.compare import named, options_of, which_run
 from flows.settings import Settings
@@ -12,19 +12,12 @@ from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store
 from multimodal.systems import SYSTEMS
 
-SAID = ["chop the carrot", "wash the egg"]
-
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Store:
     """Three videos, one of them held out."""
-    folder = tmp_path_factory.mktemp("store")
-    made = Store(folder / "store")
+    made = three_videos(tmp_path_factory.mktemp("store"))
     with Catalogue(made.catalogue) as catalogue:
-        for name, clips in (("a", [0, 1] * 3), ("b", [1, 2] * 3)):
-            add(made, catalogue, paint(folder / f"{name}.mp4", clips), clips, SAID)
-        kept = add(made, catalogue, paint(folder / "kept.mp4", [0, 2, 1, 3]), [0, 2, 1, 3], SAID)
-        finish(made, catalogue, [kept])
         catalogue.set_current("codebook", catalogue.current("model_codebook"))
     return made
 

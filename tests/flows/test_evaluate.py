@@ -6,15 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_store import add, finish, paint
+from tiny_store import three_videos
 
 from flows import captioner, evaluate
 from flows.opened_run import open_run
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store
-
-SAID = ["chop the carrot", "wash the egg"]
 
 
 @pytest.fixture(autouse=True)
@@ -25,14 +23,7 @@ def no_java(monkeypatch):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Store:
     """Two videos learned from, one held out, and one that came later."""
-    folder = tmp_path_factory.mktemp("store")
-    made = Store(folder / "store")
-    with Catalogue(made.catalogue) as catalogue:
-        for name, clips in (("a", [0, 1] * 3), ("b", [1, 2] * 3)):
-            add(made, catalogue, paint(folder / f"{name}.mp4", clips), clips, SAID)
-        kept = add(made, catalogue, paint(folder / "kept.mp4", [0, 2, 1, 3]), [0, 2, 1, 3], SAID)
-        finish(made, catalogue, [kept])
-    return made
+    return three_videos(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture

@@ -86,3 +86,14 @@ def finish(store: Store, catalogue: Catalogue, held_out: list[Video]) -> None:
     catalogue.set_current("model", "m")
     catalogue.set_current("model_codebook", codebook)
     index(store, load_trained(store, "m", codebook, "cpu"), videos, lambda *_: None)
+
+
+def three_videos(folder: Path) -> Store:
+    """A store of two videos that were learned from and one held out, in all of which the same is said."""
+    store, said = Store(folder / "store"), ["chop the carrot", "wash the egg"]
+    with Catalogue(store.catalogue) as catalogue:
+        for name, clips in (("a", [0, 1] * 3), ("b", [1, 2] * 3)):
+            add(store, catalogue, paint(folder / f"{name}.mp4", clips), clips, said)
+        kept = add(store, catalogue, paint(folder / "kept.mp4", [0, 2, 1, 3]), [0, 2, 1, 3], said)
+        finish(store, catalogue, [kept])
+    return store
