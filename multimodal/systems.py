@@ -101,6 +101,13 @@ class System:
         """Whether it can begin with a BERT's layers and word pieces."""
         return not self.shares and self.tokenizer == WORDPIECE
 
+    def narrowed(self, hidden: int) -> System:
+        """The system in a network ``hidden`` wide: where the row's own factorised table would be no smaller, half of that width."""
+        row = SYSTEMS.get(self.name, self)
+        if self.embedding_size < hidden or self.embedding_size != row.embedding_size:
+            return self
+        return dataclasses.replace(self, embedding_size=hidden // 2)
+
     def check_width(self, hidden: int) -> None:
         """Raises :class:`InputError` where a factorised table would be no smaller than the network is wide."""
         if self.embedding_size >= hidden:

@@ -153,6 +153,7 @@ class PretrainOptions:
                 "asked for, so none can be replaced; change one of the two"
             )
         if self.shape is not None:
+            object.__setattr__(self, "system", self.system.narrowed(self.shape.hidden))
             self.system.check_width(self.shape.hidden)
         if self.system.shares and self.text_start != NOTHING:
             raise InputError(

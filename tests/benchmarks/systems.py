@@ -8,7 +8,6 @@ stopped goes on there.
 
 import argparse
 import contextlib
-import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -43,17 +42,12 @@ def main() -> None:
     given = parser.parse_args()
     settings = Settings(size="small")
     shape = Shape(given.layers, given.hidden, given.hidden // 32)
-    candidates = []
-    for name in named(given.systems):
-        row = SYSTEMS[name]
-        if row.embedding_size >= given.hidden:
-            # ALBERT's 128 numbers a word are for networks that are wider.
-            row = dataclasses.replace(row, embedding_size=given.hidden // 4)
-        candidates.append(
-            PretrainOptions(
-                NOTHING, shape=shape, examples=settings.examples, training=settings.training, system=row
-            )
+    candidates = [
+        PretrainOptions(
+            NOTHING, shape=shape, examples=settings.examples, training=settings.training, system=SYSTEMS[name]
         )
+        for name in named(given.systems)
+    ]
     with contextlib.ExitStack() as stack:
         folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if not (folder / "corpus").exists():

@@ -315,13 +315,24 @@ def test_a_training_leaves_the_view_and_the_factors_beside_it(visual_rows, tmp_p
 
 
 @pytest.mark.parametrize(
-    "options, named",
+    "options, system, named",
     [
-        ({"text_start": "minilm-l6"}, ("--text-start minilm-l6", "--share-layers all")),
-        ({"text_start": "none", "shape": Shape(2, 128, 4)}, ("--embedding-size 128", "128")),
+        ({"text_start": "minilm-l6"}, ALBERT, ("--text-start minilm-l6", "--share-layers all")),
+        (
+            {"text_start": "none", "shape": Shape(2, 128, 4)},
+            dataclasses.replace(ALBERT, embedding_size=200),
+            ("--embedding-size 200", "128"),
+        ),
     ],
 )
-def test_what_cannot_work_together_is_refused_in_one_line(options, named):
+def test_what_cannot_work_together_is_refused_in_one_line(options, system, named):
     with pytest.raises(InputError) as error:
-        PretrainOptions(**options, system=ALBERT)
+        PretrainOptions(**options, system=system)
     assert "\n" not in str(error.value) and all(name in str(error.value) for name in named)
+
+
+@pytest.mark.parametrize("hidden, size", [(128, 64), (96, 48), (144, 128)])
+def test_the_row_s_own_table_is_half_as_wide_as_a_narrow_network(hidden, size):
+    options = PretrainOptions("none", Shape(2, hidden, 4), system=ALBERT)
+    assert options.system.embedding_size == size
+    assert dataclasses.replace(options).for_address() == options.for_address()

@@ -4,12 +4,17 @@ import dataclasses
 import math
 
 import joint_samples
+import numpy as np
 import pytest
 import torch
 
+from multimodal.examples.options import ExampleOptions
+from multimodal.examples.sampling import Examples
 from multimodal.joint.layout import TABLE
 from multimodal.joint.model import JointBert
 from multimodal.objectives.pretraining import PretrainingObjective
+from multimodal.segments import Segment
+from multimodal.systems import SYSTEMS
 from multimodal.terms import JOINT, TEXT
 from multimodal.training.pretraining import trim
 from multimodal.vocabulary import Vocabulary
@@ -103,3 +108,22 @@ def test_a_piece_that_training_never_reads_is_unknown_and_never_asked():
     missing = next(w for w in FULL.words if w.isalpha() and FULL.encode(w)[0] not in kept.kept)
     assert kept.encode(f"the {missing}") == [kept.encode("the")[0], kept.unknown]
     assert set(kept.replaceable_words) == {i for i, w in enumerate(kept.words) if not w.startswith("[")}
+
+
+def test_phrases_of_held_out_videos_are_those_of_the_training_videos():
+    def said(opening: str) -> Examples:
+        texts = [
+            f"{opening} cut the onion",
+            f"{opening} stir the apple",
+            "wash the carrot",
+            "peel the potato",
+        ]
+        spoken = [Segment(f"{n}", 0.0, 1.5, text, (n % 4,), (0,)) for n, text in enumerate(texts * 8)]
+        return Examples.of(FULL, spoken, [], ExampleOptions(), 0, system=SYSTEMS["ernie"])
+
+    examples, held_out = said("let me"), said("how to")
+    alone = held_out.corrupt.phrases
+    assert tuple(FULL.encode("how to")) in alone
+    trimmed = trim(FULL, examples, held_out).vocabulary
+    assert tuple(trimmed.trim(np.array(FULL.encode("let me"))).tolist()) in held_out.corrupt.phrases
+    assert held_out.corrupt.phrases == examples.corrupt.phrases
