@@ -40,7 +40,7 @@ def doctor(*, store: StoreOption = DEFAULT_STORE, json_: JsonOption = False) -> 
 
     Reads every file of the store that an answer could come from. Repairs nothing: each fault comes with its remedy.
     """
-    findings = [*_packages(), *_names(), *_machine(store), *_weights(), *_store(store)]
+    findings = [*_packages(), *_names(), *_machine(store), *_confinement(), *_weights(), *_store(store)]
     sound = all(finding.state != "broken" for finding in findings)
     if json_:
         print_json({"sound": sound, "findings": [dataclasses.asdict(finding) for finding in findings]})
@@ -111,6 +111,34 @@ def _machine(store: Path) -> Iterator[Finding]:
         free = shutil.disk_usage(_existing(folder)).free / GIGABYTE
         state = "ok" if free >= TIGHT_GIGABYTES else "note"
         yield Finding(state, "disk", f"{free:.1f} GB free for the {what} at {folder.absolute()}")
+
+
+def _confinement() -> Iterator[Finding]:
+    """Whether the child that reads files of others is confined here: one is started and tries to get out."""
+    from multimodal.intake import confinement, sandbox
+
+    if lacking := confinement.missing():
+        text = "; ".join(lacking)
+        yield Finding(
+            "note", "sandbox", f"this machine lacks {text}: files from strangers are not safe to read here"
+        )
+        return
+    try:
+        escapes = sandbox.call(
+            confinement.escapes, types=(), limits=sandbox.Limits(total=sandbox.DEADLINE_SECONDS)
+        )
+    except sandbox.SandboxError as error:
+        yield Finding(
+            "broken", "sandbox", f"no decoder can be started ({error}); install again as the README says"
+        )
+        return
+    if escapes:
+        yield Finding(
+            "broken", "sandbox", f"a decoder could {', '.join(escapes)}; report it as SECURITY.md says"
+        )
+    else:
+        version = confinement.landlock_version()
+        yield Finding("ok", "sandbox", f"decoders are confined by Landlock {version} and seccomp")
 
 
 def _existing(folder: Path) -> Path:

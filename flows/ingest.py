@@ -15,6 +15,7 @@ from flows.importing import Imports
 from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
 from multimodal.catalogue import Video
+from multimodal.intake.confinement import require_confinement
 from multimodal.intake.imports import find_imports, import_files
 from multimodal.intake.ingest import Outcome, ingest, is_up_to_date
 from multimodal.intake.outcomes import counts, outcome_of, usable_digests
@@ -26,6 +27,9 @@ from multimodal.store import Store
 @task(name="ingest video", task_run_name="ingest {video.name}", cache_policy=NO_CACHE, persist_result=False)
 def ingest_video(video: Video, settings: Settings) -> Outcome:
     """One video into the store; only immutable files are written, so any machine that shares the store can do it."""
+    require_confinement(
+        settings.require_confinement
+    )  # this machine may be another than the one that began the run
     return ingest(
         Store(settings.store), video, settings.ingest, settings.torch_device,
         # videos that are ingested side by side share the cores among themselves

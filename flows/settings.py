@@ -228,6 +228,9 @@ class Settings:
         least=1,
         remembered=False,
     )
+    require_confinement: Annotated[bool | None, MACHINE] = option(
+        "Refuse to read files where the kernel cannot confine their decoder (`videobert doctor` says what it lacks)."
+    )
     refit: Annotated[bool, Parameter(negative=(), show_default=False), VISUAL_TOKENS] = option(
         "Fit a new codebook over all videos of the store and pretrain anew.", default=False, remembered=False
     )
@@ -261,8 +264,10 @@ class Settings:
         """These settings, completed by those that the store was made with.
 
         The given ones are remembered, but not where the run cannot be done: a slip would return in later runs.
-        Raises :class:`InputError` for a truth file, references or a known world that cannot be read.
+        Raises :class:`InputError` for a truth file, references or a known world that cannot be read, and where the machine
+        cannot confine decoders that must be.
         """
+        from multimodal.intake.confinement import require_confinement
         from multimodal.known_world.corpus import read_world
         from multimodal.scoring.references import read_references
         from multimodal.scoring.truth import read_truth
@@ -282,7 +287,9 @@ class Settings:
             if o.is_path is options.always and name in kept
         }
         try:
-            yield dataclasses.replace(self, **kept | paths)
+            complete = dataclasses.replace(self, **kept | paths)
+            require_confinement(complete.require_confinement)
+            yield complete
         except FOR_PEOPLE:
             catalogue.set_current("settings", before)
             raise

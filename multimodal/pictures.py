@@ -17,7 +17,7 @@ from multimodal.catalogue import Video
 from multimodal.intake import sandbox
 from multimodal.progress import Report
 from vision.errors import MediaError
-from vision.readers import frame_at
+from vision.readers import LATE_IMPORTS, frame_at
 
 FRAME_SIDE = 180
 """Shorter side of a frame beside an answer, in pixels."""
@@ -64,7 +64,11 @@ def frames_at(path: Path, seconds: Sequence[float], short_side: int) -> list[np.
     """
     frames: list[np.ndarray | None] = []
     try:
-        for frame in sandbox.stream(_decode_frames, path, list(seconds), short_side, types=(MediaError,)):
+        work = sandbox.stream(
+            _decode_frames, path, list(seconds), short_side, types=(MediaError,), imports=LATE_IMPORTS,
+            limits=sandbox.Limits(total=sandbox.DEADLINE_SECONDS * (1 + len(seconds))),
+        )  # fmt: skip
+        for frame in work:
             frames.append(frame)
     except (MediaError, sandbox.SandboxError):
         frames += [None] * (len(seconds) - len(frames))

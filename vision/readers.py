@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from vision.timeline import Timeline
 
 READERS = ("pyav", "decord")
+LATE_IMPORTS = ("vision.frames", "vision.timeline")
+"""The modules that the functions here import when they read a video."""
 MAX_SHORTFALL_SECONDS = 0.5
 """A file that holds this much less than it declares is reported."""
 

@@ -49,10 +49,10 @@ def read_side_by_side(files: Sequence[Path], options: ImportOptions) -> Iterator
 
 def _read(files: Sequence[Path], options: ImportOptions) -> Iterator[Piece]:
     """The content of the files, read by one child after another."""
-    limits = sandbox.Limits(seconds=SECONDS_A_FILE)
     first = 0
     while first < len(files):
         done = first
+        limits = sandbox.Limits(seconds=SECONDS_A_FILE, total=SECONDS_A_FILE * (len(files) - first))
         try:
             work = sandbox.stream(
                 read, list(files[first:]), options.kind, options.seconds_apart, types=(Piece,), limits=limits

@@ -118,7 +118,7 @@ def ingest(
             probe,
             Path(video.path),
             types=(Media, VideoStream, AudioStream, CaptionStream, Clock, MediaError),
-            limits=sandbox.Limits(options.seconds, options.memory),
+            limits=sandbox.Limits(options.seconds, options.memory, options.seconds),
         )
     except MediaError as error:
         return Outcome(video.video, "refused", str(error), recipe=made)
@@ -343,6 +343,7 @@ class _Ingestion:
             reader=self.options.reader,
             types=(Clip, ReadReport, MediaError),
             limits=self.limits,
+            imports=(*readers.LATE_IMPORTS, *(["decord"] if self.options.reader == "decord" else [])),
         )
         found = features.extract(
             _keeping_report(stream, reports), backbone, on_clip=lambda done: hook(min(1.0, done / expected))

@@ -1,7 +1,8 @@
 """The sandbox: a killable child process with limits of time and memory in which untrusted files are decoded.
 
-A function of ours runs in a fresh Python process with a memory limit. Its results come back as messages that cannot
-carry code (:mod:`multimodal.intake.protocol`). There is a timeout for each result and a timeout budget for all of them.
+A function of ours runs in a fresh Python process with a memory limit. It is confined to reading the files whose paths are
+among its arguments (:mod:`multimodal.intake.confinement`). Its results come back as messages that cannot carry code
+(:mod:`multimodal.intake.protocol`). There is a timeout for each result and a timeout budget for all of them.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import math
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,19 @@ PIPE_BYTES = 1 << 20
 SECONDS_TO_END = 10.0
 """Time for a child that closed its pipe to end by itself."""
 _ROOT = Path(__file__).resolve().parents[2]
+COMMAND = (sys.executable, "-P", "-m", "multimodal.intake.sandbox_child")
+INHERITED_KINDS = ("LANG", "LC_", "VIDEOBERT_")
+INHERITED = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONNOUSERSITE",
+)
+"""The environment of a child. Others may hold keys and passwords, which an exploited decoder need not see."""
 
 
 class SandboxError(InputError):
@@ -43,7 +58,8 @@ class Limits:
     """Limits of a child: ``seconds`` between two results and ``memory`` bytes of address space.
 
     Two more end a stream that never ends: ``total`` seconds of waiting in all (the time in which the parent works on
-    results does not count) and the number of ``results``. ``None`` sets no limit.
+    results does not count) and the number of ``results``. ``None`` sets no limit. A child with a ``total`` may also use no
+    more seconds of a processor than that.
     """
 
     seconds: float = DEADLINE_SECONDS
@@ -57,14 +73,16 @@ def stream(
     *args: Any,
     types: tuple[type, ...],
     limits: Limits = Limits(),
+    imports: Sequence[str] = (),
     **kwargs: Any,
 ) -> Generator[Any, None, Any]:
     """Runs a generator function of ours in a child and yields its results; its return value is returned.
 
-    ``types`` are the dataclasses and exception classes that may come back. An exception of one of these types is raised
+    ``types`` are the dataclasses and exception classes that may come back. ``imports``: modules that the function imports
+    late, with libraries of the system that a confined child could not load. An exception of one of these types is raised
     here as itself; anything else that goes wrong raises :class:`SandboxError`.
     """
-    return _run(_request(function, args, kwargs, limits, generator=True), types, limits)
+    return _run(_request(function, args, kwargs, limits, imports, generator=True), types, limits)
 
 
 def call(
@@ -72,10 +90,11 @@ def call(
     *args: Any,
     types: tuple[type, ...],
     limits: Limits = Limits(),
+    imports: Sequence[str] = (),
     **kwargs: Any,
 ) -> Any:
     """Runs a function of ours in a child and returns its result; see :func:`stream`."""
-    work = _run(_request(function, args, kwargs, limits, generator=False), types, limits)
+    work = _run(_request(function, args, kwargs, limits, imports, generator=False), types, limits)
     while True:
         try:
             next(work)
@@ -84,14 +103,22 @@ def call(
 
 
 def _request(
-    function: Callable[..., Any], args: Any, kwargs: Any, limits: Limits, *, generator: bool
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    limits: Limits,
+    imports: Sequence[str],
+    *,
+    generator: bool,
 ) -> bytes:
     return encode(
         {
             "function": f"{function.__module__}:{function.__qualname__}",
             "args": list(args),
             "kwargs": kwargs,
+            "imports": list(imports),
             "memory": limits.memory,
+            "cpu": None if limits.total is None else math.ceil(limits.total),
             "parent": os.getpid(),
             "generator": generator,
         }
@@ -141,14 +168,19 @@ class _Child:
         self.limits = limits
         self.waited = 0.0
         self.stderr_end = b""
-        environment = os.environ | {
+        inherited = {n: v for n, v in os.environ.items() if n in INHERITED or n.startswith(INHERITED_KINDS)}
+        environment = inherited | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
             "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
             "OPENCV_FOR_THREADS_NUM": "1",
             "OPENCV_FFMPEG_LOGLEVEL": "-8",
+            # Arrow's own allocator starts a thread, which Landlock would not bind.
+            "ARROW_DEFAULT_MEMORY_POOL": "system",
+            "JE_ARROW_MALLOC_CONF": "background_thread:false",
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "multimodal.intake.sandbox_child"],
+            COMMAND,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
         )  # fmt: skip
         self._results, self._stderr = self.process.stdout.fileno(), self.process.stderr.fileno()
@@ -220,6 +252,8 @@ class _Child:
         lines = self.stderr_end.decode(errors="replace").strip().splitlines()
         if any("bad_alloc" in line or "MemoryError" in line or "Cannot allocate" in line for line in lines):
             return _out_of_memory(self.limits)
+        if status == -signal.SIGXCPU:
+            return f"the decoder used more than {self.limits.total:g} seconds of a processor"
         reason = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         return f"the decoder crashed ({reason})" + (f": {lines[-1][:200]}" if lines else "")
 

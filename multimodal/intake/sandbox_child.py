@@ -1,10 +1,12 @@
 """The child's side of the sandbox: one request is read, its limits are set, the results of the function are sent.
 
-Run as ``python -m multimodal.intake.sandbox_child`` by :mod:`multimodal.intake.sandbox`; dies with its parent.
+Run as ``python -m multimodal.intake.sandbox_child`` by :mod:`multimodal.intake.sandbox`; dies with its parent. Before the
+function begins the process is confined to the files that its arguments name (:mod:`multimodal.intake.confinement`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import os
@@ -12,8 +14,10 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from multimodal.intake.confinement import confine
 from multimodal.intake.protocol import LENGTH, decode, deserialize_own, encode
 
 PR_SET_PDEATHSIG = 1
@@ -30,7 +34,6 @@ def serve() -> None:
     if os.getppid() != request["parent"]:
         return
     resource.setrlimit(resource.RLIMIT_AS, (request["memory"], request["memory"]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def send(message: dict[str, Any]) -> None:
         blob = encode(message)
@@ -41,7 +44,12 @@ def serve() -> None:
     try:
         module, _, name = request["function"].partition(":")
         function = getattr(importlib.import_module(module), name)
-        result = function(*deserialize_own(request["args"]), **deserialize_own(request["kwargs"]))
+        for late in request["imports"]:
+            with contextlib.suppress(ImportError):  # decord need not be installed
+                importlib.import_module(late)
+        args, kwargs = deserialize_own(request["args"]), deserialize_own(request["kwargs"])
+        confine(_paths([request["args"], request["kwargs"]]), request["cpu"])
+        result = function(*args, **kwargs)
         if request["generator"]:
             result = _send_all(result, send)
         send({"kind": "end", "value": result})
@@ -50,6 +58,15 @@ def serve() -> None:
     except Exception as error:  # noqa: BLE001 - every exception goes to the parent, by name
         name = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__
         send({"kind": "error", "error": name, "value": str(error)})
+
+
+def _paths(item: Any) -> Iterator[Path]:
+    """The paths in a request."""
+    if isinstance(item, Path):
+        yield item
+    elif isinstance(item, dict | list | tuple):
+        for part in item.values() if isinstance(item, dict) else item:
+            yield from _paths(part)
 
 
 def _send_all(items: Iterator[Any], send: Callable[[dict[str, Any]], None]) -> Any:

@@ -120,12 +120,20 @@ def test_enough_memory():
 
 
 @pytest.mark.parametrize("function", [sandboxed.hang, sandboxed.drip])
-def test_a_child_that_does_not_finish_is_killed_at_the_deadline(tmp_path, function):
+def test_a_child_that_does_not_finish_is_killed_at_the_deadline(function):
     began = time.monotonic()
     with pytest.raises(SandboxError, match="in 4 s$"):
-        call(function, tmp_path / "pid", seconds=4.0)
+        call(function, seconds=4.0)
     assert time.monotonic() - began >= 4.0
-    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+    assert children() == []
+
+
+def test_a_child_that_computes_for_ever_is_ended_by_its_seconds_of_a_processor():
+    """Though nobody waits for it, as when its results are worked on."""
+    work = sandbox.stream(sandboxed.compute_after_one, types=(), limits=Limits(60.0, MEMORY, total=2.0))
+    assert gone(next(work), 60.0)
+    with pytest.raises(SandboxError, match="2 seconds of a processor"):
+        next(work)
 
 
 def test_the_deadline_is_between_two_results():

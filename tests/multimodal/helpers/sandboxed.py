@@ -75,14 +75,18 @@ def allocate_in_c(mebibytes):
     os.abort()
 
 
-def hang(pid_file):
-    Path(pid_file).write_text(str(os.getpid()))
+def hang():
     ctypes.CDLL(None).pause()
 
 
-def drip(pid_file):
+def compute_after_one():
+    yield os.getpid()
+    while True:
+        pass
+
+
+def drip():
     """An answer that never ends: a few bytes a second."""
-    Path(pid_file).write_text(str(os.getpid()))
     speak(struct.pack("<Q", 1 << 20))
     while True:
         speak(b"x")
@@ -221,7 +225,9 @@ def parent_of_a_hanging_child(pid_file):
     """Run by a process that is going to be killed."""
     from multimodal.intake import sandbox
 
-    sandbox.call(hang, pid_file, types=())
+    work = sandbox.stream(hang_after_one, types=())
+    Path(pid_file).write_text(str(next(work)))
+    next(work)
 
 
 if __name__ == "__main__":
