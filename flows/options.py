@@ -24,6 +24,8 @@ TRAINING = Parameter(group=Group("Training", sort_key=7))
 EVALUATION = Parameter(group=Group("Evaluation", sort_key=8))
 MACHINE = Parameter(group=Group("Machine", sort_key=9))
 """The groups of a help text, in the order of their keys, after the arguments."""
+FORMER_NAMES = {"far": "in_video_negative_rate"}
+"""Settings that stores made by earlier versions remember under another name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,3 +138,8 @@ def _choose(type_: Any, tokens: Sequence[Any]) -> str:
 
 CHOICE = Parameter(converter=_choose)
 """Of an option whose type is a ``Literal``: takes its names in any case, and unambiguous beginnings of them."""
+
+
+def current_names(remembered: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a store remembers, by the names that they have now."""
+    return {FORMER_NAMES.get(name, name): value for name, value in remembered.items()}

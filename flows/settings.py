@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from multimodal.training.options import PretrainOptions, TrainingOptions
 
 T = TypeVar("T")
-FORMER_NAMES = {"far": "in_video_negative_rate"}
-"""Settings that stores made by earlier versions remember under another name."""
 DEFAULT_HELD_OUT = 0.1
 DEFAULT_STORE = Path(os.environ.get("VIDEOBERT_STORE", "store"))
 StoreOption = Annotated[Path, Parameter(help="Folder of the store (or $VIDEOBERT_STORE).")]
@@ -264,8 +262,8 @@ class Settings:
         """These settings, completed by those that the store was made with.
 
         The given ones are remembered, but not where the run cannot be done: a slip would return in later runs.
-        Raises :class:`InputError` for a truth file, references or a known world that cannot be read, and where the machine
-        cannot confine decoders that must be.
+        Raises :class:`InputError` for a truth file, references or a known world that cannot be read, and for
+        `--require-confinement` on a machine that cannot.
         """
         from multimodal.intake.confinement import require_confinement
         from multimodal.known_world.corpus import read_world
@@ -279,7 +277,7 @@ class Settings:
         if self.world is not None:
             read_world(self.world)
         before = catalogue.current("settings") or "{}"
-        kept = _current_names(json.loads(before)) | self._remembered()
+        kept = options.current_names(json.loads(before)) | self._remembered()
         catalogue.set_current("settings", json.dumps(kept))
         paths = {
             name: Path(kept[name])
@@ -399,8 +397,3 @@ OPTIONS: dict[str, Option] = {
     if "option" in field.metadata
 }
 """Every setting but the store, by name."""
-
-
-def _current_names(remembered: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a store remembers, by the names that they have now."""
-    return {FORMER_NAMES.get(name, name): value for name, value in remembered.items()}
