@@ -357,7 +357,7 @@ class Settings:
             choose_tokenizer=self.tokenizer is None and self.text_start is None and self.parts.fits_a_bert,
         )
         chosen = self._chosen("pretrain", base)
-        return dataclasses.replace(chosen, shape=self.sized.shape if chosen.text_start == NOTHING else None)
+        return chosen.with_random_weights(self.sized.shape) if chosen.text_start == NOTHING else chosen
 
     @property
     def captioner(self) -> CaptionerOptions:

@@ -19,7 +19,8 @@ class ExampleOptions:
     ``join_neighbours``: rate at which a sentence is read together with the one after it (VideoBERT, section 3.2).
     ``misaligned_rate``: rate at which an aligned pair is followed by its negative pair, the same words with the video of
     another segment. A negative pair asks for no token, since a foreign video says nothing about the hidden words, but it
-    is masked all the same: else a mask would mean aligned. ``in_video_negative_rate``: share of the negative pairs whose
+    is masked all the same: else a mask would mean aligned. ``whole_pairs``: neither is masked, and cloze is asked of a
+    masked sequence beside them. ``in_video_negative_rate``: share of the negative pairs whose
     video is from elsewhere in the same video, the others' is from another one; ``None``, as where there is none of the
     kind, takes any segment that shares no clip (:mod:`multimodal.examples.negatives`).
     ``subsample``: visual tokens are read at a random step of 1 to so many (VideoBERT, section 3.2: 5; 1 reads all) in
@@ -50,6 +51,7 @@ class ExampleOptions:
     runs_per_spoken_segment: int = 4
     near_rate: float = 0.0
     context: int = CONTEXT
+    whole_pairs: bool = False
 
     def __post_init__(self) -> None:
         most = self.longest - max(HORIZONS) - 3

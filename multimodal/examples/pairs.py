@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multimodal.examples.negatives import TRIES
-from multimodal.examples.packing import ALIGNED, MISALIGNED, Example, pair_sequence
+from multimodal.examples.packing import ALIGNED, MISALIGNED, Example, pair_sequence, sequence
 from multimodal.segments import Segment
 from multimodal.terms import ALIGNMENT, JOINT, NEIGHBOUR, NEXT_SEGMENT, ORDER, TEXT
 
@@ -53,7 +53,7 @@ def alignment(examples: Examples, spoken: Spoken, random: np.random.Generator) -
     """The joint example of a segment and, by chance, its negative pair: the same words with a foreign video.
 
     The foreign segment is read with its neighbour where the own one was and in the same steps, so that length does not
-    give it away (VideoBERT, section 3.3).
+    give it away (VideoBERT, section 3.3). With ``whole_pairs`` both pairs are read as they are, beside the joint example.
     """
     if ALIGNMENT not in examples.active_terms:
         return joint_alone(examples, spoken, random)
@@ -61,9 +61,15 @@ def alignment(examples: Examples, spoken: Spoken, random: np.random.Generator) -
     if not segment.tokens:
         return []
     options, step = examples.options, examples.step(random)
-    joint = examples.masked(words, subsampled(step, segment.tokens, random), JOINT, random)
+    tokens = subsampled(step, segment.tokens, random)
+    joint = examples.masked(words, tokens, JOINT, random)
     asks = dict(joint.asks) if JOINT in examples.active_terms else {}
-    found = [Example(joint.ids, joint.types, asks | {ALIGNMENT: [(CLS_POSITION, ALIGNED)]})]
+    aligned = {ALIGNMENT: [(CLS_POSITION, ALIGNED)]}
+    if options.whole_pairs:
+        found = [dataclasses.replace(joint, asks=asks)] if asks else []
+        found.append(_whole(examples, words, tokens, aligned))
+    else:
+        found = [Example(joint.ids, joint.types, asks | aligned)]
     if random.random() < options.misaligned_rate:
         foreign_tokens = examples.negatives.misaligned(
             segment,
@@ -73,10 +79,19 @@ def alignment(examples: Examples, spoken: Spoken, random: np.random.Generator) -
             random,
         )
         if foreign_tokens:
-            negative = examples.masked(words, foreign_tokens, JOINT, random)
             misaligned = {ALIGNMENT: [(CLS_POSITION, MISALIGNED)]}
-            found.append(Example(negative.ids, negative.types, misaligned))
+            if options.whole_pairs:
+                found.append(_whole(examples, words, foreign_tokens, misaligned))
+            else:
+                negative = examples.masked(words, foreign_tokens, JOINT, random)
+                found.append(Example(negative.ids, negative.types, misaligned))
     return found
+
+
+def _whole(
+    examples: Examples, words: list[int], tokens: tuple[int, ...], asks: dict[str, list[tuple[int, ...]]]
+) -> Example:
+    return Example(*sequence(examples.vocabulary, words, tokens, examples.options.longest), asks)
 
 
 def subsampled(step: int, tokens: tuple[int, ...], random: np.random.Generator) -> tuple[int, ...]:

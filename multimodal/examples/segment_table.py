@@ -91,6 +91,14 @@ class SegmentTable(Sequence[Segment]):
         """The number of word pieces of each segment, int64 [n]."""
         return self._words.lengths()
 
+    def tokens(self) -> np.ndarray:
+        """The visual tokens of all segments, one after the other, int32."""
+        return self._tokens.values()
+
+    def words(self) -> np.ndarray:
+        """The word-piece ids of all segments, one after the other, int32."""
+        return self._words.values()
+
     def piece_counts(self) -> np.ndarray:
         """How often each word piece of the vocabulary occurs, int64 [word pieces]."""
         return np.bincount(self._words.values(), minlength=len(self._vocabulary.words))

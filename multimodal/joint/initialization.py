@@ -22,16 +22,19 @@ RANDOM_WHERE_ABSENT = ("bert.pooler.", "cls.")
 def from_scratch(
     shape: Shape, vocabulary: Vocabulary, centroids_KD: torch.Tensor, seed: int, *, frozen: bool = False
 ) -> JointBert:
-    """A joint BERT of random weights (BERT's own initialization) but for the rows of its visual tokens."""
+    """A joint BERT of random weights, dense layers by their width, but for the rows of its visual tokens."""
     options = ModelOptions(
         vocab_size=vocabulary.size,
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         intermediate_size=4 * shape.hidden,
+        hidden_dropout_prob=shape.dropout,
+        attention_probs_dropout_prob=shape.dropout,
         pad_token_id=vocabulary.pad,
     )
-    return _with_visual_rows(JointBert(options).init_weights(seed), vocabulary, centroids_KD, seed, frozen)
+    model = JointBert(options).init_weights(seed, by_width=True)
+    return _with_visual_rows(model, vocabulary, centroids_KD, seed, frozen)
 
 
 def from_checkpoint(

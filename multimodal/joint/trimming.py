@@ -49,6 +49,14 @@ class TrimmedRows:
         trimmed.load_tensors(self.trim(model.export_tensors()))
         return trimmed
 
+    def set_rows(self, model: JointBert, rows_VH: torch.Tensor) -> None:
+        """Puts rows, by the trimmed ids, into a whole model; those that are NaN stay as they are."""
+        table = model.bert["embeddings"].word_embeddings.weight.data
+        full = self.vocabulary.full
+        id_V = torch.cat([self._kept_R, torch.arange(len(full.words), full.size)])
+        given_V = rows_VH.isfinite().all(1)
+        table[id_V[given_V]] = rows_VH[given_V]
+
     def trimmed_options(self, options: ModelOptions) -> ModelOptions:
         vocabulary = self.vocabulary
         return dataclasses.replace(options, vocab_size=vocabulary.size, pad_token_id=vocabulary.pad)

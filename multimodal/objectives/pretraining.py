@@ -71,9 +71,11 @@ class PretrainingObjective(Objective):
         trimmed: TrimmedRows | None = None,
         system: System = System(),  # noqa: B008
         seed: int = 0,
+        by_width: bool = False,
     ):
         """``vocabulary`` is that of the stored model; ``trimmed`` says which of its rows ``model`` holds, ``None``: all.
-        ``seed``: of the initialization of what the terms own."""
+        ``seed`` and ``by_width``: of the
+        initialization of what the terms own (:func:`multimodal.joint.model.init_weights`)."""
         trained_vocabulary = trimmed.vocabulary if trimmed else vocabulary
         terms = [
             make(model.options, trained_vocabulary, system)
@@ -81,7 +83,7 @@ class PretrainingObjective(Objective):
             if name in system.terms
         ]
         for term in terms:
-            init_weights(term, seed)
+            init_weights(term, seed, by_width=by_width)
         # A head that no term reads gets no gradient, which processes that train together must know beforehand.
         heads = {head for term in terms for head in term.heads}
         read = tuple(heads.difference(*(term.superseded_heads for term in terms)))

@@ -179,6 +179,18 @@ class PretrainOptions:
         """The terms of the system whose weight is not 0."""
         return self.training.weights.active_terms & self.system.terms
 
+    def with_random_weights(self, shape: Shape) -> PretrainOptions:
+        """The same training of a model without a text start: of this shape, with pairs read whole for alignment, which no
+        text has prepared it for (docs/known_world.md)."""
+        examples = dataclasses.replace(self.examples, whole_pairs=True)
+        return dataclasses.replace(self, text_start=NOTHING, shape=shape, examples=examples)
+
+    @property
+    def begins_with_association(self) -> bool:
+        """Whether the rows of a model of random weights begin as :mod:`multimodal.joint.association` says. Frozen visual rows
+        are centroids, which words cannot be alike."""
+        return self.text_start == NOTHING and self.visual_rows == "trained"
+
     def for_address(self) -> dict[str, Any]:
         """What the address of a model counts: all of it but the parts that are VideoBERT's and the weights of terms that the
         system lacks. So an address stays where systems, parts and terms are added that a model does not have."""
@@ -194,4 +206,8 @@ class PretrainOptions:
             del options["examples"]["near_rate"]
         if self.examples.context == CONTEXT:
             del options["examples"]["context"]
+        if not self.examples.whole_pairs:
+            del options["examples"]["whole_pairs"]
+        if self.text_start == NOTHING:
+            options["random_weights"] = "by width" + ", association" * self.begins_with_association
         return options

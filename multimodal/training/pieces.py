@@ -14,7 +14,7 @@ from multimodal.joint.options import Shape
 from multimodal.store import Store
 from multimodal.systems import BYTE_BPE
 from multimodal.training import checkpoints
-from multimodal.training.options import NOTHING, PretrainOptions
+from multimodal.training.options import PretrainOptions
 from multimodal.vocabulary import Vocabulary
 from speech import sentences
 
@@ -38,10 +38,10 @@ def suited(
     share = unknown_share(store, said, start)
     if share <= MOST_UNKNOWN:
         return options, ""
+    system = dataclasses.replace(options.system, tokenizer=BYTE_BPE)
     changed = dataclasses.replace(
-        options, text_start=NOTHING, shape=options.shape or Shape(),
-        system=dataclasses.replace(options.system, tokenizer=BYTE_BPE), choose_tokenizer=False,
-    )  # fmt: skip
+        options.with_random_weights(options.shape or Shape()), system=system, choose_tokenizer=False
+    )
     return changed, (
         f"{share:.0%} of the pieces of what is said are unknown to {options.text_start}: byte pairs are learned from the "
         f"library, and the model begins with random weights; --tokenizer wordpiece keeps {options.text_start}"

@@ -16,6 +16,7 @@ from multimodal.examples.near_tokens import NearTokens
 from multimodal.examples.options import ExampleOptions
 from multimodal.examples.sampling import Examples
 from multimodal.examples.segment_table import SegmentTable
+from multimodal.joint.association import association_rows
 from multimodal.joint.bert_checkpoint import is_roberta, weights_file
 from multimodal.joint.initialization import from_checkpoint, from_scratch
 from multimodal.joint.model import JointBert
@@ -153,6 +154,11 @@ def pretrain(
         elif options.text_start == NOTHING:
             shape = options.shape or Shape()
             whole = from_scratch(shape, vocabulary, centroids_KD, training.seed, frozen=frozen)
+            if options.begins_with_association:
+                rows = association_rows(
+                    examples.spoken, examples.runs, trimmed.vocabulary, shape.hidden, training.seed
+                )
+                trimmed.set_rows(whole, rows)
             model = trimmed.begin(whole, **trained_as)
         else:
             whole = from_checkpoint(start, vocabulary, centroids_KD, training.seed, frozen=frozen)
@@ -164,8 +170,9 @@ def pretrain(
                 f"to {options.examples.longest} tokens; start from a BERT with more"
             )
         objective = PretrainingObjective(
-            model, vocabulary, training.weights, trimmed, options.system, training.seed
-        )
+            model, vocabulary, training.weights, trimmed, options.system, training.seed,
+            by_width=options.text_start == NOTHING,
+        )  # fmt: skip
         card["trained_parameters"] = sum(p.numel() for p in objective.parameters() if p.requires_grad)
         return objective
 

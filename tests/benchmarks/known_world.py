@@ -35,7 +35,7 @@ from multimodal.segments import HORIZONS
 from multimodal.store import Store
 from multimodal.terms import PRETRAINING_TERMS
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, train_and_held_out
-from multimodal.training.options import NOTHING, PretrainOptions
+from multimodal.training.options import NOTHING, PretrainOptions, TrainingOptions
 from multimodal.training.pretraining import pretrain
 
 HELD_OUT = 100
@@ -70,8 +70,21 @@ def options(given: argparse.Namespace) -> PretrainOptions:
     if given.terms:
         weights = LossWeights(**{term: float(term in given.terms) for term in PRETRAINING_TERMS})
         training = dataclasses.replace(training, weights=weights)
-    shape = Shape(given.layers, given.hidden, given.hidden // 32)
-    return PretrainOptions(NOTHING, shape=shape, examples=settings.examples, training=training)
+    return narrow(dataclasses.replace(settings, text_start=NOTHING), training, given.layers, given.hidden)
+
+
+def narrow(settings: Settings, training: TrainingOptions, layers: int, hidden: int) -> PretrainOptions:
+    """The options of a network of random weights that is narrower than the size's own.
+
+    Its rate is higher, by the root of the widths' ratio, and it has no dropout (docs/known_world.md). Its products are so small that bf16, which has
+    to be converted to, is slower than fp32.
+    """
+    rate = training.learning_rate * (settings.sized.shape.hidden / hidden) ** 0.5
+    return dataclasses.replace(
+        settings.pretrain,
+        shape=Shape(layers, hidden, hidden // 32, dropout=0.0),
+        training=dataclasses.replace(training, learning_rate=rate, precision="fp32"),
+    )
 
 
 def line(name: str, figures: dict[str, Figure]) -> str:

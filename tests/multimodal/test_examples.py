@@ -250,6 +250,19 @@ def test_a_mask_does_not_give_away_whether_a_pair_is_aligned():
     assert abs(aligned.mean() - misaligned.mean()) < 5 * deviation
 
 
+def test_whole_pairs_are_read_as_they_are_and_cloze_is_asked_beside_them():
+    wanted = unjoined(whole_pairs=True, misaligned_rate=1.0)
+    examples = joint_samples.examples(wanted=wanted)
+    for item in range(len(examples.spoken)):
+        _, _, _, joint, own, foreign = examples.draw(0, item)
+        assert kind(joint) == kind(own) == kind(foreign) == JOINT
+        assert alignment(joint) is None and hidden(joint)
+        assert (alignment(own), alignment(foreign)) == (ALIGNED, MISALIGNED)
+        assert V.mask not in own.ids + foreign.ids and not hidden(own) and not hidden(foreign)
+        assert own.ids == original(joint)
+        assert [i for i in own.ids if i < V.join] == [i for i in foreign.ids if i < V.join]
+
+
 def test_the_neighbour_that_was_joined_is_no_negative():
     two = [
         Segment("v", 0, 3, "now cut the onion", (1, 1), (0, 1)),

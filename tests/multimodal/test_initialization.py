@@ -148,6 +148,18 @@ def test_a_model_from_scratch_has_the_shape_it_is_given(frozen):
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.export_tensors().items())
 
 
+@pytest.mark.parametrize("hidden", [32, 768])
+def test_dense_layers_from_scratch_have_the_gain_of_bert_base_at_every_width(hidden):
+    layer = from_scratch(Shape(1, hidden, 4), V, CENTROIDS, 0).bert["encoder"]["layer"][0]
+    x = torch.randn(400, hidden, generator=torch.Generator().manual_seed(0))
+    for part in (layer.attention["self"].query, layer.intermediate["dense"]):
+        assert part(x).std().item() == pytest.approx(0.02 * 768**0.5, rel=0.1)
+    if hidden == 768:
+        plain = JointBert(from_scratch(Shape(1, hidden, 4), V, CENTROIDS, 0).options).init_weights(0)
+        query = plain.bert["encoder"]["layer"][0].attention["self"].query
+        torch.testing.assert_close(layer.attention["self"].query.weight, query.weight)
+
+
 def test_the_pad_id_is_the_vocabulary_s(folder):
     """Whatever the checkpoint's config.json says of it."""
     words = Vocabulary((*V.words[1:4], V.words[0], *V.words[4:]), V.visual)
