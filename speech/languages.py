@@ -1,6 +1,10 @@
-"""Codes of the languages that Whisper knows. Imports neither torch nor whisper."""
+"""The languages that Whisper knows: codes, names and scripts. Imports neither torch nor whisper."""
 
 from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 
 import langcodes
 
@@ -33,3 +37,61 @@ def language_code(name: str) -> str | None:
     except ValueError:
         return None
     return code if code in LANGUAGES else None
+
+
+def language_name(code: str) -> str:
+    """A language in English, such as `German`; its code where no name is listed."""
+    names = next((line.split() for line in _NAMES.split(";") if line.split()[0] == code), [code, code])
+    return names[1].title() if names[1] != code else code
+
+
+_SCRIPTS = {
+    "CJK": "zh yue ja ko",
+    "HIRAGANA": "ja",
+    "KATAKANA": "ja",
+    "HANGUL": "ko",
+    "ARABIC": "ar fa ur ps sd",
+    "CYRILLIC": "ru uk bg sr mk be kk mn tg tt ba",
+    "HEBREW": "he yi",
+    "DEVANAGARI": "hi mr ne sa",
+    "GREEK": "el",
+    "THAI": "th",
+    "LAO": "lo",
+    "KHMER": "km",
+    "MYANMAR": "my",
+    "TIBETAN": "bo",
+    "GEORGIAN": "ka",
+    "ARMENIAN": "hy",
+    "ETHIOPIC": "am",
+    "BENGALI": "bn as",
+    "GUJARATI": "gu",
+    "GURMUKHI": "pa",
+    "KANNADA": "kn",
+    "MALAYALAM": "ml",
+    "SINHALA": "si",
+    "TAMIL": "ta",
+    "TELUGU": "te",
+}
+"""The languages that are written in a script, by the first word of its letters' names in Unicode; the most usual first."""
+_IN_LATIN_TOO = frozenset("sr kk tt ba yi sa".split())
+_IN_LATIN = LANGUAGES - {code for codes in _SCRIPTS.values() for code in codes.split()} | _IN_LATIN_TOO
+LEAST_KANA = 0.05
+"""The share of kana among the letters from which on a text with Chinese characters is Japanese."""
+
+
+def written_in(texts: Iterable[str]) -> tuple[str, ...]:
+    """The languages that texts can be in by the script of most of their letters; empty where they have no letters.
+
+    The first is the most usual one of a script that is not Latin.
+    """
+    letters = Counter(
+        unicodedata.name(letter, "").split(" ")[0] for text in texts for letter in text if letter.isalpha()
+    )
+    if not letters:
+        return ()
+    if letters["HIRAGANA"] + letters["KATAKANA"] > LEAST_KANA * letters.total():
+        return ("ja",)
+    script = letters.most_common(1)[0][0]
+    if script == "CJK" and letters["HANGUL"]:
+        return ("ko",)
+    return tuple(_SCRIPTS[script].split()) if script in _SCRIPTS else tuple(sorted(_IN_LATIN))

@@ -15,15 +15,19 @@ from speech.audio import Audio
 from speech.decoding import Decoder, TranscribeOptions, check
 from speech.hallucination_loops import remove_loops
 from speech.models import SpeechModel, load
-from speech.sentences import Transcript, Word, sentences
+from speech.sentences import LEAST_CONFIDENCE, Transcript, Word, sentences
 from speech.vad import Segment
 from speech.windows import WINDOW_SECONDS, Window, windows
 
-__all__ = ["SpeechModel", "TranscribeOptions", "load", "transcribe"]
+__all__ = ["SpeechModel", "TranscribeOptions", "load", "spoken_language", "transcribe"]
 
 # A word may begin this long before its speech segment, so that no soft beginning is lost, but not end after it: on real
 # narration VAD begins with the speech (within 0.01 s) and ends 0.05 to 0.11 s after it.
 SOFT_BEGINNING = 0.1
+LISTENING_SECONDS = 45.0
+"""A stretch of sound in which the spoken language is looked for."""
+LEAST_WORDS = 5
+"""Words that tell a language, at least."""
 
 
 def transcribe(
@@ -63,6 +67,21 @@ def transcribe(
         sentences(transcribed.words, options.sentences),
         transcribed.notes(),
     )
+
+
+def spoken_language(pieces: Iterable[Audio], model: SpeechModel) -> str | None:
+    """The language of the first :data:`LISTENING_SECONDS` of speech, None where the model does not understand them.
+
+    A model that knows English alone understands English. Raises what the pieces raise.
+    """
+    options = TranscribeOptions(beam_size=0)
+    decoder = Decoder(model.whisper, options)
+    for part in windows(pieces, options.activity, options.longest_silence, seconds=LISTENING_SECONDS):
+        heard = _transcribe_window(decoder, part, options, lambda _: None).words
+        if heard:
+            sure = float(np.mean([word.probability for word in heard]))
+            return decoder.language if len(heard) >= LEAST_WORDS and sure >= LEAST_CONFIDENCE else None
+    return None
 
 
 @dataclass

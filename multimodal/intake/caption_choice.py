@@ -1,13 +1,16 @@
 """The captions of a video: those beside it and in it, which are taken for its words, and what is said of the others.
 
-The rule is that of :mod:`speech.sidecars`; a file beside the video comes before an equal stream in it.
+The rule is that of :mod:`speech.sidecars`; a file beside the video comes before an equal stream in it. Captions whose tag
+or script is of another language than what is spoken are a translation: they are not taken where the words that are said
+can be had. What is spoken is told (``--language``, ``language.txt``), else heard by Whisper in the first minute, else what
+the sound track's tag says.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from multimodal.catalogue import Video
@@ -18,7 +21,7 @@ from speech import caption_files, captions, embedded_captions, sidecars
 from speech.caption_files import CaptionFile
 from speech.cues import Cue, counted
 from speech.errors import SpeechError
-from speech.languages import language_code
+from speech.languages import language_code, language_name, written_in
 from speech.sentences import Transcript
 from speech.sidecars import UNREADABLE, Sidecar, Tags
 from vision.caption_streams import CaptionStream
@@ -26,6 +29,8 @@ from vision.media import Media
 
 VERSION = 3
 """To be raised when the same captions give another transcript; transcripts by Whisper have had 2."""
+RULE = 2
+"""To be raised when other captions are taken."""
 MOST_CUES = 100_000
 NAMED = 5
 """Captions that are named in a video's reason; more are counted."""
@@ -79,7 +84,7 @@ def identity(video: Path, taken: bool) -> object:
     names = [s.name for s in sidecars.beside(video, MEDIA, UNREADABLE)]
     if not taken:
         return [s.name for s in found] + names or None
-    return [VERSION, [[s.name, _digest(s.path)] for s in found], names]
+    return [VERSION, RULE, [[s.name, _digest(s.path)] for s in found], names]
 
 
 def _digest(file: Path) -> str | None:
@@ -104,13 +109,15 @@ def choose(
     media: Media,
     *,
     language: str | None,
+    heard: Callable[[], str | None] = lambda: None,
     track: str | None = None,
     english: bool,
     limits: sandbox.Limits,
 ) -> Choice:
     """The captions of a video that are taken for its words.
 
-    ``language``: what is spoken, where it was said. ``track``: the sound track that would be heard, as it was asked for;
+    ``language``: what is spoken, where it was said. ``heard`` gives the language that Whisper hears, ``None`` where it does
+    not understand; it is asked where the captions may be a translation. ``track``: the sound track that would be heard, as it was asked for;
     the language of that track, or of the first, is else taken for the spoken one. ``english``: whether the recogniser
     that would listen instead knows English alone. Streams are decoded in the sandbox.
     """
@@ -127,6 +134,20 @@ def choose(
     )
     taken = None
     problems: list[str] = []
+    best = open_[0].tags.language if open_ else None
+    # Whisper for English alone tells nothing of English captions that they do not say themselves.
+    if not language and best and not (english and best == "en") and (listened := heard()):
+        spoken, certain = listened, True
+        open_.sort(key=lambda c: (c.place(spoken, certain), c.stream.index if c.stream else -1, c.name))
+        if open_[0].tags.language not in (None, spoken):
+            for candidate in open_:
+                candidate.refused = f"in {language_name(candidate.tags.language)}"
+            return Choice(
+                notes=(
+                    f"captions in {language_name(open_[0].tags.language)}, speech in {language_name(spoken)}: the words that "
+                    f"are said are taken (--language {open_[0].tags.language} takes the captions)",
+                )
+            )
     for candidate in open_:
         if taken is not None:
             parts = zip(REASONS, candidate.place(spoken, certain), taken.place(spoken, certain), strict=True)
@@ -150,7 +171,9 @@ def choose(
             notes=tuple(notes),
         )
     own = taken.tags.language
-    other = f", in {own} where {spoken} is spoken" if certain and own not in (None, spoken) else ""
+    other = ""
+    if certain and own not in (None, spoken):
+        other = f": captions in {language_name(own)}, speech in {language_name(spoken)}"
     made_of: object = {"stream": taken.stream.index} if taken.stream else said.source["sha256"]
     problems += [f"captions: {problem}" for problem in taken.file.problems]
     return Choice(
@@ -176,9 +199,9 @@ def _candidates(video: Path, media: Media, language: str | None) -> list[_Candid
             continue
         if candidate.file.kind != "speech":
             candidate.refused = f"{candidate.file.counted()}, no speech"
-        elif candidate.tags.language is None and candidate.file.language:
-            own = _language_of(candidate.file.language)
-            candidate.tags = dataclasses.replace(candidate.tags, language=own)
+        else:
+            own = candidate.tags.language or _language_of(candidate.file.language or "")
+            candidate.tags = dataclasses.replace(candidate.tags, language=_written(candidate.file, own))
     for sidecar in sidecars.beside(video, MEDIA, UNREADABLE):
         refused = "in a format that is not read: convert it to .vtt"
         found.append(_Candidate(sidecar.name, sidecar.tags, sidecar, refused=refused))
@@ -188,6 +211,14 @@ def _candidates(video: Path, media: Media, language: str | None) -> list[_Candid
             tags = dataclasses.replace(tags, never=f"{stream.codec}, which is not read")
         found.append(_Candidate(f"stream {stream.index}", tags, stream=stream, refused=tags.never))
     return found
+
+
+def _written(file: CaptionFile, tag: str | None) -> str | None:
+    """The language of captions by their tag, unless their script is not one of it; that of the script where there is no tag."""
+    written = written_in(cue.text for cue in file.cues)
+    if not written or tag in written:
+        return tag
+    return None if "en" in written else written[0]
 
 
 def _tags_of(stream: CaptionStream) -> Tags:

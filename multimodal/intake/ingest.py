@@ -19,13 +19,15 @@ from safetensors import safe_open
 
 from multimodal.catalogue import State, Video
 from multimodal.intake import caption_choice, model_cache, sandbox, sound_tracks
+from multimodal.intake.folder_language import folder_language
 from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.model_cache import whisper_identity
 from multimodal.library import KIND_ENDS, kind_of_features
-from multimodal.store import Store, canonical_json, recipe, write_whole
+from multimodal.store import InputError, Store, canonical_json, recipe, write_whole
 from speech import audio, silent_phrases, transcribe
 from speech.audio import Audio
 from speech.errors import SpeechError, SpeechModelError
+from speech.languages import language_name
 from speech.sentences import Transcript
 from vision import clips, features, pixels, readers
 from vision.caption_streams import CaptionStream
@@ -52,6 +54,8 @@ Hook = Callable[[float], None]
 """Called with the share of the work that is done, 0 to 1."""
 VideoHook = Callable[[float, float], None]
 """Called with the share of the video that is done, 0 to 1, and its length in seconds."""
+SMALLEST = "base"
+"""The smallest Whisper for other languages than English whose weights a package carries."""
 TRANSCRIPT_SHARE = 0.2
 """Of a video's work, as progress counts it; the features take the longer part with the small models on a CPU."""
 
@@ -86,6 +90,7 @@ def whole_recipe(video: Video, options: IngestOptions) -> str:
     """The recipe of the whole ingestion; the limits of time and memory are no part of it."""
     chosen = dataclasses.asdict(options) | {
         "whisper": whisper_identity(options.whisper),
+        "language": _language(Path(video.path), options)[0],
         "seconds": 0,
         "memory": 0,
     }
@@ -95,6 +100,14 @@ def whole_recipe(video: Video, options: IngestOptions) -> str:
         captions=caption_choice.identity(Path(video.path), options.captions),
         libraries=[importlib.metadata.version(name) for name in ("openai-whisper", "av", "torch")],
     )
+
+
+def _language(video: Path, options: IngestOptions) -> tuple[str | None, str]:
+    """The language that is told of a video, by its folder before ``--language``, and what is wrong with the folder's."""
+    try:
+        return folder_language(video) or options.language, ""
+    except InputError as error:
+        return options.language, str(error)
 
 
 def ingest(
@@ -180,6 +193,8 @@ class _Ingestion:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.may_differ = False
+        self.language, wrong = _language(Path(video.path), options)
+        self.problems += [wrong] if wrong else []
 
     def _failed(self, part: str, error: Exception) -> None:
         self.problems.append(f"{part}: {error}")
@@ -189,13 +204,16 @@ class _Ingestion:
         """The recipe of the transcript and its number of sentences; (``None``, 0) where there is no sound."""
         if (captioned := self._captioned()) is not None:
             return captioned
-        spoken = transcribe.TranscribeOptions(language=self.options.language)
+        spoken = transcribe.TranscribeOptions(language=self.language)
         chosen = self._chosen_track()
         if chosen is None:
             tracks = ", ".join(map(str, self.media.sounds))
             self.problems.append(
                 f"no sound that can be decoded: {tracks}" if tracks else "no sound: nothing could be heard"
             )
+            return None, 0
+        if self.language not in (None, "en", self.options.language) and self.options.whisper.endswith(".en"):
+            self.problems.append(self._no_such_language())
             return None, 0
         made, unspoken = (
             recipe(
@@ -233,11 +251,17 @@ class _Ingestion:
             self.problems.append(self._not_understood(stored["source"]["confidence"]))
         return made, len(transcript.sentences)
 
+    def _no_such_language(self) -> str:
+        whisper = self.options.whisper
+        return (
+            f"speech: not heard, as {language_name(self.language)} is spoken and {whisper} knows English alone; "
+            f"take --whisper {SMALLEST}, or captions beside the video with --captions"
+        )
+
     def _not_understood(self, confidence: float) -> str:
         whisper = self.options.whisper
-        remedy = (
-            f"--whisper {whisper.removesuffix('.en')}" if whisper.endswith(".en") else "a larger --whisper"
-        )
+        remedy = f"--whisper {SMALLEST}" if whisper.endswith(".en") else "a larger --whisper"
+        remedy += "" if self.language else f", --language where it is known"
         why = "knows English alone" if whisper.endswith(".en") else "is unsure of them"
         return (
             f"speech: its words are not learned from, as {Path(whisper).name} {why} (mean probability {confidence:.2f}); "
@@ -253,7 +277,8 @@ class _Ingestion:
         choice = caption_choice.choose(
             path,
             self.media,
-            language=self.options.language,
+            language=self.language,
+            heard=self._heard_language,
             track=self.options.audio_track,
             english=self.options.whisper.endswith(".en"),
             limits=self.limits,
@@ -265,9 +290,22 @@ class _Ingestion:
         made = caption_choice.store_transcript(self.store, self.video, choice)
         return made, len(choice.transcript["sentences"])
 
+    def _heard_language(self) -> str | None:
+        """The language that Whisper hears at the beginning; ``None`` where it cannot tell, or cannot be had."""
+        try:
+            chosen = self._chosen_track()
+            if chosen is None:
+                return None
+            return transcribe.spoken_language(
+                self._sound(chosen.track, transcribe.LISTENING_SECONDS),
+                model_cache.whisper(self.options.whisper, self.device),
+            )
+        except (InputError, SpeechError, sandbox.SandboxError):
+            return None
+
     def _chosen_track(self) -> sound_tracks.ChosenTrack | None:
         return sound_tracks.choose(
-            self.media.sounds, self.options.audio_track, self.options.language,
+            self.media.sounds, self.options.audio_track, self.language,
             lambda track: self._sound(track, sound_tracks.LISTENING_SECONDS),
         )  # fmt: skip
 

@@ -149,7 +149,7 @@ def test_text_streams_are_taken_and_pictures_of_text_are_not(tmp_path):
 
 def test_captions_in_another_language_than_the_sound_are_told(film):
     choice = chosen(film, {"film.en-orig.vtt": "", "film.de.vtt": vtt("Eine Übersetzung.")})
-    assert "captions taken from film.de.vtt, in de where en is spoken" in choice.notes
+    assert "captions taken from film.de.vtt: captions in German, speech in English" in choice.notes
 
 
 def test_a_folder_a_dead_link_and_a_name_that_is_no_utf8_are_no_trouble(film):
