@@ -18,16 +18,15 @@ import torch
 from safetensors import safe_open
 
 from multimodal.catalogue import State, Video
-from multimodal.intake import caption_choice, model_cache, sandbox, sound_tracks
-from multimodal.intake.folder_language import folder_language
+from multimodal.intake import caption_choice, model_cache, sandbox, sound_tracks, spoken_language
 from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.model_cache import whisper_identity
+from multimodal.intake.spoken_language import told_language
 from multimodal.library import KIND_ENDS, kind_of_features
 from multimodal.store import InputError, Store, canonical_json, recipe, write_whole
 from speech import audio, silent_phrases, transcribe
 from speech.audio import Audio
 from speech.errors import SpeechError, SpeechModelError
-from speech.languages import language_name
 from speech.sentences import Transcript
 from vision import clips, features, pixels, readers
 from vision.caption_streams import CaptionStream
@@ -54,8 +53,6 @@ Hook = Callable[[float], None]
 """Called with the share of the work that is done, 0 to 1."""
 VideoHook = Callable[[float, float], None]
 """Called with the share of the video that is done, 0 to 1, and its length in seconds."""
-SMALLEST = "base"
-"""The smallest Whisper for other languages than English whose weights a package carries."""
 TRANSCRIPT_SHARE = 0.2
 """Of a video's work, as progress counts it; the features take the longer part with the small models on a CPU."""
 
@@ -90,7 +87,7 @@ def whole_recipe(video: Video, options: IngestOptions) -> str:
     """The recipe of the whole ingestion; the limits of time and memory are no part of it."""
     chosen = dataclasses.asdict(options) | {
         "whisper": whisper_identity(options.whisper),
-        "language": _language(Path(video.path), options)[0],
+        "language": told_language(Path(video.path), options.language)[0],
         "seconds": 0,
         "memory": 0,
     }
@@ -100,14 +97,6 @@ def whole_recipe(video: Video, options: IngestOptions) -> str:
         captions=caption_choice.identity(Path(video.path), options.captions),
         libraries=[importlib.metadata.version(name) for name in ("openai-whisper", "av", "torch")],
     )
-
-
-def _language(video: Path, options: IngestOptions) -> tuple[str | None, str]:
-    """The language that is told of a video, by its folder before ``--language``, and what is wrong with the folder's."""
-    try:
-        return folder_language(video) or options.language, ""
-    except InputError as error:
-        return options.language, str(error)
 
 
 def ingest(
@@ -193,7 +182,7 @@ class _Ingestion:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.may_differ = False
-        self.language, wrong = _language(Path(video.path), options)
+        self.language, wrong = told_language(Path(video.path), options.language)
         self.problems += [wrong] if wrong else []
 
     def _failed(self, part: str, error: Exception) -> None:
@@ -213,7 +202,7 @@ class _Ingestion:
             )
             return None, 0
         if self.language not in (None, "en", self.options.language) and self.options.whisper.endswith(".en"):
-            self.problems.append(self._no_such_language())
+            self.problems.append(spoken_language.unknown(self.language, self.options.whisper))
             return None, 0
         made, unspoken = (
             recipe(
@@ -248,25 +237,9 @@ class _Ingestion:
             self.notes.append(silent_phrases.note(dropped))
         transcript = Transcript.from_dict(stored)
         if not transcript.is_understood:
-            self.problems.append(self._not_understood(stored["source"]["confidence"]))
+            confidence, told = stored["source"]["confidence"], self.language is not None
+            self.problems.append(spoken_language.not_understood(confidence, self.options.whisper, told))
         return made, len(transcript.sentences)
-
-    def _no_such_language(self) -> str:
-        whisper = self.options.whisper
-        return (
-            f"speech: not heard, as {language_name(self.language)} is spoken and {whisper} knows English alone; "
-            f"take --whisper {SMALLEST}, or captions beside the video with --captions"
-        )
-
-    def _not_understood(self, confidence: float) -> str:
-        whisper = self.options.whisper
-        remedy = f"--whisper {SMALLEST}" if whisper.endswith(".en") else "a larger --whisper"
-        remedy += "" if self.language else f", --language where it is known"
-        why = "knows English alone" if whisper.endswith(".en") else "is unsure of them"
-        return (
-            f"speech: its words are not learned from, as {Path(whisper).name} {why} (mean probability {confidence:.2f}); "
-            f"take {remedy}, or captions beside the video with --captions"
-        )
 
     def _captioned(self) -> tuple[str, int] | None:
         """The same of captions beside the video or in it, or ``None`` where the sound is to be transcribed."""

@@ -7,10 +7,10 @@ import pytest
 
 from multimodal.catalogue import Video
 from multimodal.intake.caption_choice import choose
-from multimodal.intake.folder_language import folder_language
 from multimodal.intake.ingest import Outcome, ingest, is_up_to_date
 from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.sandbox import Limits
+from multimodal.intake.spoken_language import folder_language
 from multimodal.library import read_transcript
 from multimodal.store import InputError, Store, file_digest
 from speech.languages import written_in
