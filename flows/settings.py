@@ -379,11 +379,11 @@ class Settings:
         """``cpu`` or ``cuda``. Raises :class:`InputError` where a GPU is asked for and there is none."""
         import torch
 
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError(
-                "--device cuda: PyTorch finds no GPU; leave --device out, or install a driver that PyTorch finds"
-            )
-        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+        from multimodal.inference.device import check_device
+
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return check_device(self.device)
 
     @property
     def max_workers(self) -> int:

@@ -18,7 +18,8 @@ def open_store(folder: str | Path, *, device: str = "cpu") -> OpenedStore:
     """The store in ``folder``, opened for reading. ``device``: where the model runs, ``cpu`` or ``cuda``.
 
     Torch, the model and the index are loaded when they are first needed. Raises
-    :class:`~multimodal.store.InputError` where ``folder`` holds no store, or one of a newer version.
+    :class:`~multimodal.store.InputError` where ``folder`` holds no store, or one of a newer version, and where there is no such
+    device.
     """
     # Imported here, as every module of this package imports this file.
     from multimodal.answers.opened_store import OpenedStore

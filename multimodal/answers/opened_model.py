@@ -27,6 +27,10 @@ class OpenedModel:
     """A store's catalogue and its model. Each part is opened when it is first needed, and kept."""
 
     def __init__(self, folder: Path, device: str = "cpu"):
+        if device != "cpu":  # the check brings torch
+            from multimodal.inference.device import check_device
+
+            check_device(device)
         self.store, self.device = Store(folder, create=False), device
         self.catalogue = Catalogue(self.store.catalogue)
 

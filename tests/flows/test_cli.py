@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from command import Home, run_inside
 
 from flows.cli import app
@@ -108,6 +109,17 @@ def test_a_wrong_call_is_one_line_and_status_2(capsys, arguments, says):
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
     assert line.startswith("videobert: ") and says in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    "question", [["search", "x"], ["next", "x@1"], ["caption", "x"], ["classify", "x"], ["imagine", "x"]]
+)
+def test_a_gpu_that_is_not_there_is_said_in_a_line(capsys, question):
+    ended = run_inside(capsys, *question, "--device", "cuda")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("videobert: --device cuda: ") and "GPU" in line
 
 
 @pytest.mark.parametrize("command", ["status", "codebook", "pretrain", "captioner", "index", "evaluate"])

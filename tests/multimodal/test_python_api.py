@@ -121,6 +121,21 @@ def test_a_folder_that_is_no_store_stays_as_it_is(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.parametrize(
+    "device",
+    [
+        "tpu",
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"), id="no GPU"
+        ),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_at_the_door(made, device):
+    with pytest.raises(InputError, match=f"^--device {device}: ") as error:
+        open_store(made.root, device=device)
+    assert "\n" not in str(error.value)
+
+
 def test_the_model_and_the_index_are_opened_once(opened):
     assert opened.model is opened.model and opened.index is opened.index
     assert isinstance(opened.model, torch.nn.Module) and not opened.model.training
