@@ -110,6 +110,10 @@ class Objective(nn.Module):
         """Each name's mean, of those with enough predictions."""
         return self._means(sums_N.tolist(), counts_N)
 
+    def weighted(self, terms: Mapping[str, float]) -> float:
+        """The loss of these terms' means."""
+        return sum((self.weights[name] * value for name, value in terms.items()), 0.0)
+
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The mean of each term that a batch asks for, with gradients."""
         return self._means(self._sums(batch, own_rows), self.counts(batch))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -18,6 +19,9 @@ from multimodal.store import InputError, canonical_json, changed_files, is_publi
 
 METRICS = "metrics.jsonl"
 OPTIMIZER = "optimizer.safetensors"
+COOLDOWN = 0.2
+"""The steps in which the learning rate of a training that ends early falls, as a share of the steps made until then (Hägele
+et al. 2024, "Scaling laws and compute-optimal training beyond fixed training durations", section 3)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Progress:
     """``step`` updates were made of ``steps``; the next item is number ``cursor`` of ``epoch``'s permutation.
 
     ``skipped`` are the batches that no update was made of, each run's first and last, counted from 1 over the whole
-    training; ``recent`` the losses that a loss spike is told by.
+    training; ``recent`` the losses that a loss spike is told by. ``lowest`` is the lowest held-out loss so far and its step;
+    ``early``, where the training ends before its time, the step that decided it and the steps that were planned.
     """
 
     step: int
@@ -34,10 +39,24 @@ class Progress:
     cursor: int
     skipped: tuple[tuple[int, int], ...] = ()
     recent: tuple[float, ...] = ()
+    lowest: tuple[float, int] | None = None
+    early: tuple[int, int] | None = None
 
     @property
     def finished(self) -> bool:
         return self.step >= self.steps
+
+    @property
+    def planned(self) -> int:
+        """The steps that were planned; ``steps`` are fewer where the training ends early."""
+        return self.early[1] if self.early else self.steps
+
+    @property
+    def about_early_end(self) -> str:
+        """Why the training ends before its time, in words; empty where it does not."""
+        if self.early is None or self.lowest is None:
+            return ""
+        return f"ends early, at step {self.steps} of {self.planned}: the held-out loss was lowest at step {self.lowest[1]}"
 
     @property
     def batches(self) -> int:
@@ -47,6 +66,15 @@ class Progress:
     def after(self, epoch: int, cursor: int) -> Progress:
         """One update on."""
         return dataclasses.replace(self, step=self.step + 1, epoch=epoch, cursor=cursor)
+
+    def judged(self, held_out_loss: float, patience: float) -> Progress:
+        """The same with the held-out loss of this step (:class:`~multimodal.training.options.TrainingOptions`)."""
+        if self.lowest is None or held_out_loss < self.lowest[0]:
+            return dataclasses.replace(self, lowest=(held_out_loss, self.step))
+        if self.early is not None or self.step - self.lowest[1] < patience * self.steps:
+            return self
+        steps = min(self.steps, self.step + math.ceil(COOLDOWN * self.step))
+        return dataclasses.replace(self, steps=steps, early=(self.step, self.steps))
 
     def skip_batches(self, to: Progress) -> Progress:
         """These weights, with the batches after those of ``to``: those between are skipped."""
@@ -133,7 +161,8 @@ def _step(folder: Path) -> int:
 def read_progress(folder: Path) -> Progress:
     found = json.loads((folder / "trainer.json").read_text())
     skipped = tuple((first, last) for first, last in found.pop("skipped", ()))
-    return Progress(**found | {"skipped": skipped, "recent": tuple(found.get("recent", ()))})
+    pairs = {name: tuple(found[name]) for name in ("lowest", "early") if found.get(name)}
+    return Progress(**found | pairs | {"skipped": skipped, "recent": tuple(found.get("recent", ()))})
 
 
 def resume(folder: Path, objective: Objective, optimizer: torch.optim.Optimizer) -> Progress:

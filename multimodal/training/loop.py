@@ -126,42 +126,48 @@ def _steps(
 ) -> None:
     """The steps from ``at`` to the last one; ``spike`` is what the training was just rolled back from."""
     context = trainer.context
-    every = max(1, at.steps // batches.HELD_OUT_EVALUATIONS)
+    every = max(1, at.planned // batches.HELD_OUT_EVALUATIONS)
     sample = []
     if held_out:
-        chosen = batches.held_out_sample(held_out, at.steps, options.examples_per_step, context.world_size)
+        chosen = batches.held_out_sample(held_out, at.planned, options.examples_per_step, context.world_size)
         sample = batches.eval_batches(held_out, chosen, options.examples_per_step, context)
-    recent = list(at.recent)
+    first, recent = at.step + 1, list(at.recent)
     saved = began = time.monotonic()
     tokens = 0
     with TrainingLog(root, at.step) if context.is_main else contextlib.nullcontext() as log:
         coming = batches.steps(source, at, options.examples_per_step, options.accumulate, context)
-        for now, micro_batches in batches.prefetch(coming):
+        for drawn, micro_batches in batches.prefetch(coming):
+            now = dataclasses.replace(drawn, steps=at.steps, lowest=at.lowest, early=at.early)
             terms = trainer.train_step(micro_batches, now, recent)
             line: dict[str, Any] = {"step": now.step, "learning_rate": trainer.learning_rate(now)} | terms
-            if spike is not None and now.step == at.step + 1:
+            if spike is not None and now.step == first:
                 line["went_back"] = {"because": str(spike), "skipped": list(at.skipped[-1])}
             if held_out and now.finished:
                 least = max(batches.LAST_HELD_OUT, context.world_size)
-                chosen = batches.held_out_sample(held_out, at.steps, options.examples_per_step, least, 1)
+                chosen = batches.held_out_sample(held_out, now.planned, options.examples_per_step, least, 1)
                 last = batches.eval_batches(held_out, chosen, options.examples_per_step, context)
 
                 def evaluated(
                     count: int, now: Progress = now, of: int = len(last), n: int = len(chosen)
                 ) -> None:
                     words = f"loss of {n} of {len(held_out)} held-out examples, {count / of:.0%}"
-                    report(now.step, at.steps, words)
+                    report(now.step, now.steps, words)
 
                 line["held_out"] = trainer.evaluate(last, evaluated)
             elif held_out and now.step % every == 0:
                 line["held_out"] = trainer.evaluate(sample)
+                if options.patience is not None:
+                    # One process decides for all, so that none makes a step more.
+                    loss = context.broadcast(trainer.objective.weighted(line["held_out"]))
+                    now = now.judged(loss, options.patience)
             if options.spike is not None:
                 recent = [*recent, terms["loss"]][-RECENT_LOSSES:]
             if log:
                 log.write(line)
             tokens += context.world_size * sum(batch.tokens for batch in micro_batches)
             rate = tokens / (time.monotonic() - began)
-            report(now.step, at.steps, f"loss {terms['loss']:.2f}, {rate:,.0f} tokens/s")
+            words = [f"loss {terms['loss']:.2f}, {rate:,.0f} tokens/s", now.about_early_end]
+            report(now.step, now.steps, ", ".join(filter(None, words)))
             if now.finished or _checkpoint_due(now, options, time.monotonic() - saved, context):
                 weights, optimizer_state = trainer.state()
                 if log:
@@ -171,6 +177,9 @@ def _steps(
                         root, trainer.objective, weights, optimizer_state, place, card, describe, options.rollback_steps
                     )  # fmt: skip
                 saved = time.monotonic()
+            if now.finished:
+                return
+            at = now
 
 
 def _checkpoint_due(

@@ -10,6 +10,7 @@ from typing import Any
 
 from multimodal.joint.options import ModelOptions
 from multimodal.terms import REPLACED, TITLES
+from multimodal.training.checkpoints import Progress
 from multimodal.vocabulary import JOIN, Vocabulary, visual_name
 from vision.clips import CLIP_SECONDS
 
@@ -25,8 +26,7 @@ def model_card(
     made_from: dict[str, Any],
     shape: ModelOptions,
     vocabulary: Vocabulary,
-    step: int,
-    steps: int,
+    progress: Progress,
     metrics: Path,
 ) -> str:
     """The text of a checkpoint's ``README.md``.
@@ -48,7 +48,7 @@ def model_card(
         f"A BERT of {shape.num_hidden_layers} layers × {shape.hidden_size} over one vocabulary of {vocabulary.size:,} entries: "
         f"{len(vocabulary.words):,} word pieces, `{JOIN}` (id {vocabulary.join}), and {vocabulary.visual:,} visual tokens from "
         f"id {vocabulary.first_visual} on, after VideoBERT (Sun et al., ICCV 2019). It reads `[CLS] words {JOIN} visual tokens "
-        f"[SEP]`; token type 1 begins at `{JOIN}`. A visual token stands for {CLIP_SECONDS} s of video. After step {step} of {steps}.",
+        f"[SEP]`; token type 1 begins at `{JOIN}`. A visual token stands for {CLIP_SECONDS} s of video. {_trained(progress)}",
         _system(options.get("system")),
         _data(made_from),
         _numbers(last, held_out),
@@ -64,6 +64,11 @@ def model_card(
 def _yaml(header: dict[str, Any]) -> str:
     """JSON values are YAML."""
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in header.items())
+
+
+def _trained(progress: Progress) -> str:
+    about = f"After step {progress.step} of {progress.steps}."
+    return f"{about} Its training {progress.about_early_end}." if progress.early else about
 
 
 def _system(parts: dict[str, Any] | None) -> str:

@@ -20,9 +20,16 @@ def adamw(
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(BETA1, beta2), eps=EPSILON, fused=True)
 
 
-def schedule(step: int, steps: int, warmup: float, final: float = 0.0) -> float:
+def schedule(
+    step: int, steps: int, warmup: float, final: float = 0.0, early: tuple[int, int] | None = None
+) -> float:
     """The factor of the learning rate at ``step`` (from 1) of ``steps``: it rises linearly to 1 over ``warmup`` of the steps
-    and falls linearly to ``final`` after the last."""
+    and falls linearly to ``final`` after the last. ``early``: at that step it was decided that not the planned number of
+    steps is made but ``steps``, and the factor falls linearly from what it was there."""
+    if early is not None:
+        turn, planned = early
+        fall = (steps + 1 - step) / (steps + 1 - turn)
+        return final + (schedule(turn, planned, warmup, final) - final) * fall
     rise = max(1, round(warmup * steps))
     fall = (steps + 1 - step) / (steps + 1 - rise)
     return min(step / rise, final + (1 - final) * fall)

@@ -81,6 +81,9 @@ class TrainingOptions(StepOptions):
     of ``checkpoint_steps``, and the batches since then are skipped (PaLM, Chowdhery et al. 2022, section 5.1); without it a
     loss that is not finite ends the run. It is never rolled back to a checkpoint that the clock asked for: a training that
     was stopped would have others.
+    ``patience``: a training whose held-out loss has not fallen for this share of its steps ends early, after
+    :data:`~multimodal.training.checkpoints.COOLDOWN` in which the learning rate falls to its end; ``None``, or where nothing is
+    held out, makes all steps.
     """
 
     examples_per_step: int = 32
@@ -90,6 +93,7 @@ class TrainingOptions(StepOptions):
     accumulate: int = 1
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int | None = None
+    patience: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,6 +103,10 @@ class TrainingOptions(StepOptions):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} {value}: at least 1")
+        if self.patience is not None and not 0 < self.patience <= 1:
+            raise InputError(
+                f"patience {self.patience:g}: a share above 0 of the steps; leave it out to make all steps"
+            )
         if not self.checkpoint_seconds >= 0:
             raise InputError(f"checkpoint_seconds {self.checkpoint_seconds:g}: 0 or more")
         if self.spike is not None and self.checkpoint_steps is None:
@@ -197,6 +205,8 @@ class PretrainOptions:
         options = dataclasses.asdict(self)
         del options["choose_tokenizer"]  # what was chosen counts
         weights = options["training"]["weights"]
+        if self.training.patience is None:
+            del options["training"]["patience"]
         options["training"]["weights"] = {n: w for n, w in weights.items() if n in self.system.terms}
         plain = dataclasses.asdict(System())
         options["system"] = {n: part for n, part in options["system"].items() if part != plain[n]}

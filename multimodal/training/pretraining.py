@@ -178,7 +178,7 @@ def pretrain(
 
     def describe(folder: Path, progress: Progress) -> None:
         shape, metrics = ModelOptions.load(folder), store.model(name) / METRICS
-        about = model_card(card, shape, vocabulary, progress.step, progress.steps, metrics)
+        about = model_card(card, shape, vocabulary, progress, metrics)
         (folder / "README.md").write_text(about, encoding="utf-8")
 
     folder = train(

@@ -78,7 +78,7 @@ class Trainer:
 
     def learning_rate(self, at: Progress) -> float:
         o = self.options
-        return o.learning_rate * schedule(at.step, at.steps, o.warmup, o.final)
+        return o.learning_rate * schedule(at.step, at.steps, o.warmup, o.final, at.early)
 
     @torch.no_grad()
     def evaluate(
@@ -113,7 +113,7 @@ class Trainer:
         # A term that saw the rows of all processes was summed by each of them.
         sums_N[objective.over_all_processes.to(device)] /= context.world_size
         terms = objective.means(context.all_reduce(sums_N), counts_N)
-        return sum((objective.weights[name] * value for name, value in terms.items()), 0.0), terms
+        return objective.weighted(terms), terms
 
     def _check(self, value: float, name: str, at: Progress, recent: Sequence[float] = ()) -> None:
         remedy = f"begin a new model with a --learning-rate below {self.options.learning_rate:g}"
