@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from flows.settings import Settings
+from multimodal.answers import forecast
 from multimodal.catalogue import Catalogue
 from multimodal.inference.trained import load_trained
 from multimodal.intake.imports import import_files
@@ -70,32 +71,43 @@ def options(given: argparse.Namespace) -> PretrainOptions:
     if given.terms:
         weights = LossWeights(**{term: float(term in given.terms) for term in PRETRAINING_TERMS})
         training = dataclasses.replace(training, weights=weights)
-    return narrow(dataclasses.replace(settings, text_start=NOTHING), training, given.layers, given.hidden)
+    settings = dataclasses.replace(settings, text_start=NOTHING)
+    return narrow(settings, training, given.layers, given.hidden, given.dropout)
 
 
-def narrow(settings: Settings, training: TrainingOptions, layers: int, hidden: int) -> PretrainOptions:
+def narrow(
+    settings: Settings, training: TrainingOptions, layers: int, hidden: int, dropout: float = 0.0
+) -> PretrainOptions:
     """The options of a network of random weights that is narrower than the size's own.
 
-    Its rate is higher, by the root of the widths' ratio, and it has no dropout (docs/known_world.md). Its products are so small that bf16, which has
+    Its rate is higher, by the root of the widths' ratio (docs/known_world.md). Its products are so small that bf16, which has
     to be converted to, is slower than fp32.
     """
     rate = training.learning_rate * (settings.sized.shape.hidden / hidden) ** 0.5
     return dataclasses.replace(
         settings.pretrain,
-        shape=Shape(layers, hidden, hidden // 32, dropout=0.0),
+        shape=Shape(layers, hidden, hidden // 32, dropout=dropout),
         training=dataclasses.replace(training, learning_rate=rate, precision="fp32"),
     )
 
 
 def line(name: str, figures: dict[str, Figure]) -> str:
-    """Chance, counts, the model with its interval, and the limit."""
+    """Chance, counts, the model with its interval, the limit, the part of the way, and what it has more than counts."""
     model, counts, limit = (figures.get(n) for n in (name, f"{name}_counts", f"{name}_limit"))
     counted = f"{counts.value:7.3f}" if counts else f"{'–':>7}"
     way = (model.value - model.chance) / (limit.value - model.chance)
+    more = figures.get(f"{name}_minus_counts")
     return (
         f"{name:<28}{model.chance:7.3f}{counted}{model.value:7.3f}  {model.low:.3f} – {model.high:.3f}"
-        f"{limit.value:7.3f}{way:8.0%}"
+        f"{limit.value:7.3f}{way:8.0%}" + (f"  {more.low:6.3f} to {more.high:.3f}" if more else "")
     )
+
+
+def gain(name: str, without: str, figures: dict[str, Figure]) -> str:
+    """What the other modality adds, with its interval, and what it adds at the limit."""
+    more = figures[f"{name}_minus_{without}"]
+    limit = figures[f"{name}_limit"].value - figures[f"{without}_limit"].value
+    return f"{name} less {without}: {more.value:.3f} ({more.low:.3f} to {more.high:.3f}), at the limit {limit:.3f}"
 
 
 SIGNALS, CONTEXTS = (1.0, 0.3, 0.1, 0.0), (1, 5, 16, 64)
@@ -139,6 +151,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000, help="training steps at most")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--context", type=int, help="clips that the next ones are forecast from")
+    parser.add_argument("--ask", type=int, nargs="+", help="lengths of contexts whose forecasts are averaged")
+    parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--terms", nargs="+", choices=PRETRAINING_TERMS, help="terms of the loss; all")
     parser.add_argument("--limits", action="store_true")
@@ -149,6 +163,8 @@ def main() -> None:
     if given.limits:
         print_limits(given.seed)
         return
+    if given.ask:
+        forecast.context_lengths = lambda most: tuple(given.ask)
     world = make_world(WorldOptions(signal=given.signal))
     if given.write:
         write_corpus(world, given.videos + HELD_OUT, given.write, given.seed)
@@ -172,9 +188,13 @@ def main() -> None:
     print(
         f"{given.videos} videos, signal {given.signal:g}, {given.layers} x {given.hidden}, {trained_s:.0f} CPU s"
     )
-    print(f"{'':28}{'chance':>7}{'counts':>7}{'model':>7}  {'95 % interval':13}{'limit':>7}{'of way':>8}")
+    print(
+        f"{'':28}{'chance':>7}{'counts':>7}{'model':>7}  {'95 % interval':13}{'limit':>7}{'of way':>8}  less counts"
+    )
     for figure in NAMES:
         print(line(figure, figures))
+    for modality, other in (("text", "video"), ("video", "text")):
+        print(gain(f"{modality}_cloze_with_{other}", f"{modality}_cloze_without_{other}", figures))
     if given.json:
         given.json.write_text(json.dumps({n: dataclasses.asdict(f) for n, f in figures.items()}))
 
