@@ -23,14 +23,15 @@ from flows.doctor import doctor
 from flows.errors import FOR_PEOPLE
 from flows.importing import Imports
 from flows.opened_run import open_run
-from flows.printing import JsonOption, print_figures, print_json, print_videos, status_of
+from flows.printing import JsonOption, print_figures, print_json, print_videos
 from flows.questions import QUESTIONS, command
 from flows.removal import remove
 from flows.running import record_stop, run_flow
+from flows.serve import serve
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
 from flows.transcript import transcript
 from flows.usage import explain, setting_among
-from multimodal.catalogue import Catalogue
+from multimodal.catalogue import Catalogue, status_document
 from multimodal.store import InputError, Store, StoreLocked, out_of_space
 
 BAD_INPUT, LOCKED = 2, 3
@@ -80,7 +81,7 @@ def run(
         report = run_flow(run.settings.store, pipeline, list(videos), run.settings, imports)
         figures = read_evaluation(run.store, run.catalogue) or {}
         if json_:
-            print_json({"report": str(report), "figures": figures} | status_of(run.catalogue))
+            print_json({"report": str(report), "figures": figures} | status_document(run.catalogue))
             return
         print_figures(figures)
         print()
@@ -225,7 +226,7 @@ def status(*, store: StoreOption = DEFAULT_STORE, json_: JsonOption = False) -> 
 
 def print_status(catalogue: Catalogue, as_json: bool) -> None:
     if as_json:
-        print_json(status_of(catalogue))
+        print_json(status_document(catalogue))
     else:
         print_videos(catalogue)
 
@@ -233,6 +234,7 @@ def print_status(catalogue: Catalogue, as_json: bool) -> None:
 app.command(doctor)
 app.command(remove)
 app.command(transcript)
+app.command(serve)
 for question in QUESTIONS:
     app.command(command(question), name=question.name)
 

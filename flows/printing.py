@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-if TYPE_CHECKING:
-    from multimodal.catalogue import Catalogue
+from multimodal.catalogue import Catalogue, status_document
 
 JsonOption = Annotated[
     bool, Parameter(name="--json", help="One JSON document for programs.", negative=(), show_default=False)
 ]
 
 
-def status_of(catalogue: Catalogue) -> dict[str, Any]:
-    """The JSON document of `videobert status`."""
-    fields = ("video", "name", "state", "reason", "seconds", "clips", "sentences")
-    videos = [{f: getattr(v, f) for f in fields} for v in catalogue.videos()]
-    current = {kind: catalogue.current(kind) for kind in ("codebook", "model")}
-    return {"videos": videos, **current, "runs": catalogue.runs()}
-
-
 def print_videos(catalogue: Catalogue) -> None:
-    for v in status_of(catalogue)["videos"]:
+    for v in status_document(catalogue)["videos"]:
         held = f"{v['seconds'] or 0:7.1f} s {v['clips'] or 0:4d} clips {v['sentences'] or 0:4d} sentences"
         print(f"{v['state']:<8}{held}  {v['name']}{'  (' + v['reason'] + ')' if v['reason'] else ''}")
 

@@ -170,6 +170,10 @@ class Catalogue:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def version(self) -> int:
+        """A number that is another one after another connection, of this process or not, has changed the catalogue."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
     def put(self, video: Video) -> None:
         """Adds the video, or replaces the row of the same digest."""
         self._insert("videos", video)
@@ -303,6 +307,14 @@ class Catalogue:
         return [
             dict(zip(names, row, strict=True)) for row in self._db.execute("SELECT * FROM runs ORDER BY id")
         ]
+
+
+def status_document(catalogue: Catalogue) -> dict[str, Any]:
+    """The JSON document of `videobert status`: the videos with their states, what is in use, and the runs."""
+    fields = ("video", "name", "state", "reason", "seconds", "clips", "sentences")
+    videos = [{f: getattr(v, f) for f in fields} for v in catalogue.videos()]
+    current = {kind: catalogue.current(kind) for kind in ("codebook", "model")}
+    return {"videos": videos, **current, "runs": catalogue.runs()}
 
 
 def _several(label: str, found: Sequence[Video]) -> str:

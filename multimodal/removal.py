@@ -18,7 +18,7 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.store import Store, canonical_json, file_digest, write_whole
 from multimodal.vocabulary import visual_name
 
-KINDS = ("transcripts", "features", "tokens", "indexes")
+KINDS = ("transcripts", "features", "tokens", "indexes", "thumbnails")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ FOLDERS = ("vision", "speech", "multimodal", "flows")
 ROOMS = [
     "store", "progress", "names", "terms", "systems", "catalogue", "vocabulary", "byte_pairs", "segments", "library", "tables", "weights", "intake",
     "pictures", "feature_rows", "copies", "tokens", "codebook_in_use", "examples", "joint", "objectives", "training", "inference", "captioning",
-    "answers", "known_world", "scoring", "web", "comparison", "integrity", "removal",
+    "answers", "known_world", "scoring", "web", "comparison", "integrity", "removal", "serve",
 ]  # fmt: skip
 """The rooms of `multimodal`, bottom to top (docs/design.md): a room imports from itself and from those before it."""
 
@@ -76,7 +76,7 @@ def test_vision_and_speech_know_nobody_and_nobody_knows_flows():
         assert not wrong
 
 
-@pytest.mark.parametrize("room", ["answers", "captioning", "scoring", "web"])
+@pytest.mark.parametrize("room", ["answers", "captioning", "scoring", "web", "serve"])
 def test_a_model_is_reached_through_inference_alone(room):
     """The captioner trains a decoder, so it knows the loop, its objective and the decoder."""
     own = {"captioning": ("joint.decoder", "objectives.captioning", "training.")}.get(room, ())

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from multimodal.answers import session
 from multimodal.answers.opened_store import OpenedStore, check_search
 from multimodal.answers.quality import By, Quality
-from multimodal.answers.results import TokenProbability
+from multimodal.answers.results import (
+    CaptionAnswer,
+    ClassifyAnswer,
+    ForecastAnswer,
+    ImagineAnswer,
+    SearchAnswer,
+    TokenProbability,
+)
 from multimodal.store import InputError, write_whole
 
 if TYPE_CHECKING:
@@ -34,7 +41,10 @@ def search(
     """
     check_search(text, like=like, texts=texts, top=top)
     with OpenedStore(folder, device) as store:
-        answer = store.search(text, like=like, texts=texts, top=top)
+        return search_document(store.search(text, like=like, texts=texts, top=top))
+
+
+def search_document(answer: SearchAnswer) -> Document:
     document: Document = {
         "query": answer.query, "by": answer.by, "unknown": list(answer.unknown), "ignored": list(answer.ignored),
         "corrected": dict(answer.corrected), "unsaid": list(answer.unsaid), "suggestion": answer.suggestion,
@@ -67,16 +77,20 @@ def caption(
                 )
             _check_writable("--vtt", vtt, ".vtt")
         answer = store.caption(video, at=at, template=template, by=by)
-    document = {
-        "video": answer.video.video, "name": answer.video.name,
-        "captions": [dataclasses.asdict(c) for c in answer.captions], "quality": _quality(answer.quality),
-    }  # fmt: skip
+    document = caption_document(answer)
     if vtt is not None:
         from multimodal.answers.caption import webvtt
 
         write_whole(vtt, webvtt(answer.captions).encode())
         document["vtt"] = str(vtt.absolute())
     return document
+
+
+def caption_document(answer: CaptionAnswer) -> Document:
+    return {
+        "video": answer.video.video, "name": answer.video.name,
+        "captions": [dataclasses.asdict(c) for c in answer.captions], "quality": _quality(answer.quality),
+    }  # fmt: skip
 
 
 def forecast(
@@ -93,7 +107,12 @@ def forecast(
 ) -> Document:
     """The answer of :meth:`OpenedStore.next`; ``rollout`` is in it only where it was asked for."""
     with OpenedStore(folder, device) as store:
-        answer = store.next(video, at=at, top=top, words=words, rollout=rollout, sampling=sampling, by=by)
+        return forecast_document(
+            store.next(video, at=at, top=top, words=words, rollout=rollout, sampling=sampling, by=by)
+        )
+
+
+def forecast_document(answer: ForecastAnswer) -> Document:
     document = {
         "video": answer.video.video, "name": answer.video.name, "at": answer.at, "heard": answer.heard,
         "horizons": [{"seconds": h.seconds, "tokens": [_token(t) for t in h.tokens]} for h in answer.horizons],
@@ -117,7 +136,10 @@ def classify(
 ) -> Document:
     """The answer of :meth:`OpenedStore.classify`."""
     with OpenedStore(folder, device) as store:
-        answer = store.classify(video, verbs=verbs, nouns=nouns, at=at, by=by)
+        return classify_document(store.classify(video, verbs=verbs, nouns=nouns, at=at, by=by))
+
+
+def classify_document(answer: ClassifyAnswer) -> Document:
     return {
         "video": answer.video.video, "name": answer.video.name,
         "moments": [{"start": m.start, "end": m.end} | dataclasses.asdict(m.names) for m in answer.moments],
@@ -143,8 +165,12 @@ def imagine(
         from multimodal.answers.imagine import strip
 
         write_whole(out, strip([clip.token.picture for clip in answer.clips]))
+    return imagine_document(answer) | {"strip": out and str(out.absolute())}
+
+
+def imagine_document(answer: ImagineAnswer) -> Document:
     return {
-        "text": text, "strip": out and str(out.absolute()),
+        "text": answer.text, "strip": None,
         "clips": [_token(c.token) | {"nearest": c.nearest and dataclasses.asdict(c.nearest)} for c in answer.clips],
         "quality": _quality(answer.quality),
     }  # fmt: skip

@@ -303,6 +303,21 @@ def remove_video(store: Store, video: str) -> None:
             cache.remove_old_files()
 
 
+def searchable(store: Store, trained: Trained, videos: Sequence[Video]) -> list[Video]:
+    """Those of ``videos`` that can be searched now: in the cache or, where there is none of this model, in its index.
+
+    While a run takes in new videos the others are searched on.
+    """
+    cache = Cache.open(_folder(store, trained))
+    if cache is None or not cache.is_of(trained):
+        folder = store.index(address(trained))
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    else:
+        with contextlib.closing(cache.db):
+            there = set(cache.held())
+    return [video for video in videos if made_of(video) in there]
+
+
 def open_cache(
     store: Store, trained: Trained, videos: Sequence[Video]
 ) -> tuple[Moments, VectorIndex, VectorIndex, Thresholds] | None:

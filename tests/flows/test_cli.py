@@ -29,6 +29,7 @@ COMMANDS = {
     "remove": "VIDEO",
     "transcript": "--to",
     "doctor": "--json",
+    "serve": "--port",
     "compare": "--seeds",
 }
 

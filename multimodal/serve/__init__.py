@@ -1,0 +1,1 @@
+"""The page and its JSON API: a store in a browser, over the functions that the commands call."""

@@ -1,0 +1,129 @@
+"""The store that the server answers from: opened once, and anew in part when a run or another process has changed it.
+
+While a run is between its stages a new model may be without its index; the model and the index of before then answer on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from pathlib import Path
+
+from multimodal.answers.opened_store import OpenedStore
+from multimodal.catalogue import Catalogue, Video
+from multimodal.library import usable
+from multimodal.store import InputError, Store
+
+CURRENT = ("codebook", "model", "model_codebook", "captioner", "evaluation")
+log = logging.getLogger("videobert.serve")
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """A store at one moment. ``opened`` has its model and index open already; ``by_words``: there is no model to ask."""
+
+    state: tuple[object, ...]
+    opened: OpenedStore
+    videos: dict[str, Video]
+    searched: frozenset[str]
+    by_words: bool
+
+
+class LiveStore:
+    """A store that is kept open. Opening it does not open its model: the first question does, or :meth:`warm`."""
+
+    def __init__(self, folder: Path, device: str, *, create: bool):
+        self.store = Store(folder, create=create)
+        self.catalogue = Catalogue(self.store.catalogue)
+        self.device = device
+        self._snapshot: Snapshot | None = None
+        self._lock = threading.Lock()
+        self._version: int | None = None
+        self._videos: dict[str, Video] = {}
+
+    def close(self) -> None:
+        self.catalogue.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the model and the index are open, or there is none."""
+        return self._snapshot is not None
+
+    def warm(self) -> None:
+        """Opens what a first question needs."""
+        try:
+            self.snapshot()
+        except InputError as error:
+            log.warning("%s", error)
+
+    @property
+    def videos(self) -> dict[str, Video]:
+        """The videos of the catalogue by digest, in the order of their names; read again after a change."""
+        version = self.catalogue.version()
+        if version != self._version:
+            self._videos = {v.video: v for v in self.catalogue.videos()}
+            self._version = version
+        return self._videos
+
+    def snapshot(self) -> Snapshot:
+        """The store as it is now; by words alone where its model has no index yet and none was open before."""
+        with self._lock:
+            state = self._state()
+            if self._snapshot is None or self._snapshot.state != state:
+                try:
+                    self._snapshot = self._open(state)
+                except InputError as error:
+                    if self._snapshot is None:
+                        log.info("by words alone: %s", error)
+                        self._snapshot = self._without_model(state, self.videos)
+                        return self._snapshot
+                    log.info("the model and index of before answer on: %s", error)
+                    # Asked again when something has changed again.
+                    self._snapshot = dataclasses.replace(self._snapshot, state=state, videos=self.videos)
+            return self._snapshot
+
+    def _state(self) -> tuple[object, ...]:
+        """What tells one state of the store from another: the catalogue's content, and the search caches' files."""
+        files = sorted(self.store.caches.glob("[!.]*/moments.sqlite"))
+        caches = tuple((str(f), s.st_ino, s.st_mtime_ns, s.st_size) for f in files if (s := _stat(f)))
+        _ = self.videos
+        return (self._version, *map(self.catalogue.current, CURRENT), caches)
+
+    def _open(self, state: tuple[object, ...]) -> Snapshot:
+        videos = self.videos
+        before = self._snapshot
+        if self.catalogue.current("model") is None:
+            return self._without_model(state, videos)
+        from multimodal.answers import session
+        from multimodal.answers.cache import searchable
+        from multimodal.answers.search import Index
+        from multimodal.training.checkpoints import latest
+
+        name, codebook = self.catalogue.current("model"), self.catalogue.current("model_codebook")
+        trained = None if before is None or before.by_words else before.opened.trained
+        if trained is None or (trained.name, trained.codebook, trained.folder) != (
+            *(name, codebook),
+            latest(self.store.model(name or "")),
+        ):
+            trained = session.open_trained(self.store, self.catalogue, self.device)
+        opened = OpenedStore.of(self.store, self.catalogue, trained)
+        found = searchable(self.store, trained, usable(self.catalogue))
+        opened.__dict__["index"] = Index.load(self.store, trained, found)
+        return Snapshot(state, opened, videos, frozenset(v.video for v in found), False)
+
+    def _without_model(self, state: tuple[object, ...], videos: dict[str, Video]) -> Snapshot:
+        opened = OpenedStore(self.store.root, self.device)
+        searched: frozenset[str] = frozenset()
+        if any(v.state in ("done", "partial") and v.sentences for v in videos.values()):
+            searched = frozenset(v.video for v in usable(self.catalogue))
+            # The store may have a model that has no index yet.
+            opened.__dict__["index"] = opened.lexical_index
+        return Snapshot(state, opened, videos, searched, True)
+
+
+def _stat(path: Path):
+    try:
+        return path.stat()
+    except OSError:
+        return None

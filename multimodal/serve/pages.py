@@ -1,0 +1,76 @@
+"""The routes of the page: HTML made on the server, which reads without JavaScript."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from multimodal.serve import api, search_page, video_page
+from multimodal.serve.api import MaybeSecond
+from multimodal.serve.problems import Problem
+from multimodal.serve.rendering import Renderer
+from multimodal.serve.searching import Ask
+
+router = APIRouter(include_in_schema=False)
+BLANK = ("longer", "shorter", "since", "until")
+
+
+def rendering(request: Request) -> Renderer:
+    return request.app.state.renderer
+
+
+@router.get("/")
+async def start(request: Request, ask: Annotated[Ask, Depends(api.search_request)]) -> Response:
+    it = api.service(request)
+    values = await it.ask(lambda: search_page.context(it.live, it.snapshot(), ask))
+    if not values["videos"]:
+        return rendering(request).page("empty.html", read_only=it.options.read_only)
+    _prefetch(request, values)
+    return rendering(request).page("search.html", **values)
+
+
+@router.get("/results")
+async def results(request: Request, ask: Annotated[Ask, Depends(api.search_request)]) -> Response:
+    """The list alone, for the page that asks while somebody types."""
+    it = api.service(request)
+    values = await it.ask(lambda: search_page.context(it.live, it.snapshot(), ask))
+    _prefetch(request, values)
+    return rendering(request).page("results.html", **values)
+
+
+def _prefetch(request: Request, values: dict) -> None:
+    it = api.service(request)
+    videos = it.live.videos
+    it.frames.prefetch(
+        (videos[row.hit.video], round(row.middle * 1000)) for row in values["rows"] if row.hit.video in videos
+    )
+
+
+@router.get("/video/{video}")
+async def one_video(
+    request: Request,
+    video: str,
+    t: MaybeSecond = None,
+    q: Annotated[str | None, Query(max_length=1000)] = None,
+) -> Response:
+    it = api.service(request)
+    found = it.video(video)
+    values = await it.read(lambda: video_page.context(it.live, it.snapshot(), found, t, q))
+    it.frames.prefetch((found, round(second * 1000)) for second in values["pictures"])
+    return rendering(request).page("video.html", read_only=it.options.read_only, **values)
+
+
+@router.get("/static/{name}")
+async def static(request: Request, name: str, v: Annotated[str, Query(max_length=20)] = "") -> Response:
+    found = rendering(request).asset(name)
+    if found is None:
+        raise Problem(404, f"{name[:50]!r}: no such asset")
+    return found
+
+
+@router.get("/api/")
+async def described(request: Request) -> Response:
+    routes = api.described(request.app.openapi())
+    return rendering(request).page("api.html", routes=routes)

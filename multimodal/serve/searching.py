@@ -1,0 +1,140 @@
+"""Search for the page: the engine's answer, narrowed by filters, in another order where one is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from multimodal.answers.answer_json import Document, search_document
+from multimodal.answers.results import SearchAnswer
+from multimodal.answers.search import DEPTH, Hit
+from multimodal.catalogue import Video
+from multimodal.serve.live import LiveStore, Snapshot
+from multimodal.store import InputError, Store
+
+Sort = Literal["best", "newest", "name", "longest"]
+Speech = Literal["any", "spoken", "silent"]
+MOST = 200
+"""Hits of one answer at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ask:
+    """A search: a ``text``, or a moment ``like`` (VIDEO@S), with ``texts`` the sentences that fit it; and its filters.
+
+    ``folder``: the folder of the video's file as :func:`folders` names it. ``shorter`` and ``longer``: seconds of the video.
+    ``since`` and ``until``: days of its ingestion.
+    """
+
+    text: str | None = None
+    like: str | None = None
+    texts: bool = False
+    top: int = 20
+    video: str | None = None
+    folder: str | None = None
+    longer: float | None = None
+    shorter: float | None = None
+    since: datetime.date | None = None
+    until: datetime.date | None = None
+    speech: Speech = "any"
+    sort: Sort = "best"
+
+    @property
+    def is_narrowed(self) -> bool:
+        plain = Ask(self.text, self.like, self.texts, self.top)
+        return self != plain
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundHits:
+    """An answer with the hits that are left, and how many there were before the filters."""
+
+    answer: SearchAnswer
+    more: bool
+    before: int
+
+
+def search(live: LiveStore, snapshot: Snapshot, ask: Ask) -> FoundHits:
+    """The hits of ``ask``. Raises what :meth:`multimodal.answers.opened_store.OpenedStore.search` raises."""
+    if not snapshot.searched:
+        raise InputError(
+            "the store holds nothing yet that can be searched; `videobert run VIDEOS` takes videos in"
+        )
+    if ask.like is not None and snapshot.by_words:
+        raise InputError(
+            "what looks alike is told by the model, and the store has none yet; `videobert run VIDEOS` makes one"
+        )
+    top = DEPTH if ask.is_narrowed else ask.top + 1
+    answer = snapshot.opened.search(ask.text, like=ask.like, texts=ask.texts, top=top)
+    hits = list(answer.hits)
+    if ask.is_narrowed:
+        kept = _filter(live, snapshot, ask)
+        hits = [hit for hit in hits if kept(hit)]
+        hits = _sorted(live.store, snapshot, hits, ask.sort)
+    reason = answer.reason
+    if answer.hits and not hits:
+        reason = f"{len(answer.hits)} moments were found, and the filters leave none of them"
+    narrowed = dataclasses.replace(answer, hits=tuple(hits[: ask.top]), reason=reason)
+    return FoundHits(narrowed, len(hits) > ask.top, len(answer.hits))
+
+
+def document(found: FoundHits) -> Document:
+    """The document of `videobert search --json`; ``more``: whether a larger ``top`` would give more."""
+    return search_document(found.answer) | {"more": found.more}
+
+
+def _filter(live: LiveStore, snapshot: Snapshot, ask: Ask) -> Callable[[Hit], bool]:
+    videos, names = snapshot.videos, folders(snapshot.videos.values())
+    one = live.catalogue.find(ask.video).video if ask.video else None
+
+    def fits(video: Video) -> bool:
+        seconds = video.seconds or 0.0
+        return (
+            (one is None or video.video == one)
+            and (not ask.folder or names.get(video.video) == ask.folder)
+            and (ask.longer is None or seconds >= ask.longer)
+            and (ask.shorter is None or seconds <= ask.shorter)
+            and (not (ask.since or ask.until) or _within(live.store, video, ask.since, ask.until))
+        )
+
+    wanted = {digest for digest, video in videos.items() if fits(video)}
+    spoken = {"any": None, "spoken": True, "silent": False}[ask.speech]
+    return lambda hit: hit.video in wanted and (spoken is None or bool(hit.text) == spoken)
+
+
+def _within(store: Store, video: Video, since: datetime.date | None, until: datetime.date | None) -> bool:
+    day = datetime.date.fromtimestamp(ingested(store, video))
+    return (since is None or day >= since) and (until is None or day <= until)
+
+
+def _sorted(store: Store, snapshot: Snapshot, hits: list[Hit], sort: Sort) -> list[Hit]:
+    videos = snapshot.videos
+    keys: dict[str, Callable[[Hit], Any]] = {
+        "newest": lambda hit: -ingested(store, videos[hit.video]),
+        "name": lambda hit: (hit.name.casefold(), hit.video, hit.start),
+        "longest": lambda hit: -(videos[hit.video].seconds or 0.0),
+    }
+    return sorted(hits, key=keys[sort]) if sort in keys else hits
+
+
+def ingested(store: Store, video: Video) -> float:
+    """When the video's artefacts in use were written, in seconds since 1970; 0 where it has none."""
+    paths = [store.transcript(video.video, video.transcript)] if video.transcript else []
+    paths += [store.features(video.video, video.features)] if video.features else []
+    return max((p.stat().st_mtime for p in paths if p.exists()), default=0.0)
+
+
+def folders(videos: Iterable[Video]) -> dict[str, str]:
+    """The folder of each video's file, from the folder on that holds them all; no path of the machine is told."""
+    parents = {v.video: str(Path(v.path).parent) for v in videos if v.path}
+    if not parents:
+        return {}
+    root = os.path.commonpath(set(parents.values()))
+    return {
+        video: os.path.relpath(parent, root) if parent != root else Path(root).name
+        for video, parent in parents.items()
+    }

@@ -1,0 +1,62 @@
+"""What the server holds while it runs: the store, its threads, thumbnails and media files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from multimodal.catalogue import Video
+from multimodal.serve import documents
+from multimodal.serve.frames import Frames
+from multimodal.serve.live import LiveStore, Snapshot
+from multimodal.serve.media import MediaFiles
+from multimodal.serve.options import ServeOptions
+from multimodal.serve.pool import Pool
+from multimodal.serve.problems import Problem
+from multimodal.store import InputError
+
+P, T = ParamSpec("P"), TypeVar("T")
+
+
+class Service:
+    """One store with the threads that answer from it."""
+
+    def __init__(self, folder: Path, options: ServeOptions):
+        self.options = options
+        self.live = LiveStore(folder, options.device, create=not options.read_only)
+        self.files = MediaFiles(self.live.store)
+        self.frames = Frames(self.live.store, self.files, keep=not options.read_only)
+        waiting = options.limits.waiting
+        self._questions = Pool(max(2, os.cpu_count() or 1), waiting, "question")
+        self._reading = Pool(4, waiting, "reading")
+        self._cutting = Pool(1, 8, "cutting")
+
+    def close(self) -> None:
+        for pool in (self._questions, self._reading, self._cutting):
+            pool.close()
+        self.frames.close()
+        self.live.close()
+
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a function that asks the model or the index."""
+        return await self._questions.run(function, *args, **kwargs)
+
+    async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a function that reads the store."""
+        return await self._reading.run(function, *args, **kwargs)
+
+    async def cut(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a function that works for seconds in the sandbox; one at a time."""
+        return await self._cutting.run(function, *args, **kwargs)
+
+    def snapshot(self) -> Snapshot:
+        return self.live.snapshot()
+
+    def video(self, label: str) -> Video:
+        """The video that ``label`` means. Raises :class:`Problem` 404 where there is none."""
+        try:
+            return documents.find(self.live.catalogue, label)
+        except InputError as error:
+            raise Problem(404, str(error)) from None
