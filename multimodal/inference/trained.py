@@ -92,6 +92,11 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     return Trained(name, folder, model, vocabulary, codebook, has_alignment, generator, context)
 
 
+def is_latest(store: Store, trained: Trained) -> bool:
+    """Whether its checkpoint is still the last of the model's."""
+    return trained.folder == checkpoints.latest(store.model(trained.name))
+
+
 def training_steps(trained: Trained) -> tuple[int, int]:
     """The optimizer steps that the checkpoint has made, and those that its training has in all."""
     progress = checkpoints.read_progress(trained.folder)

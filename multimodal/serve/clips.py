@@ -12,6 +12,7 @@ from typing import Any
 
 from multimodal.intake import sandbox
 from vision.errors import MediaError
+from vision.readers import LATE_IMPORTS
 
 MOST_SECONDS = 120.0
 COPIED_VIDEO, COPIED_AUDIO = ("h264",), ("aac", "mp3")
@@ -28,7 +29,7 @@ def cut(path: Path, start: float, end: float) -> bytes:
     Raises :class:`MediaError` where nothing can be decoded, :class:`~multimodal.intake.sandbox.SandboxError` where it takes
     too long.
     """
-    return sandbox.call(_cut, path, start, end, types=(MediaError,), limits=LIMITS)
+    return sandbox.call(_cut, path, start, end, types=(MediaError,), limits=LIMITS, imports=LATE_IMPORTS)
 
 
 def _cut(path: Path, start: float, end: float) -> bytes:

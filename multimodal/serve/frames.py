@@ -24,6 +24,7 @@ from multimodal.serve.media import MediaFiles
 from multimodal.serve.problems import Problem
 from multimodal.store import Store
 from vision.errors import MediaError
+from vision.readers import LATE_IMPORTS
 
 BATCH = 24
 MEMORY_BYTES = 64 << 20
@@ -115,7 +116,9 @@ class Frames:
         """Decodes in one child and returns how many are settled: at the least the first one."""
         settled = 0
         requests = [[self._path(video), place.milliseconds / 1000] for place, (video, _) in wanted]
-        decoded = sandbox.stream(_decode_frames, requests, FRAME_SIDE, types=(), limits=LIMITS)
+        decoded = sandbox.stream(
+            _decode_frames, requests, FRAME_SIDE, types=(), limits=LIMITS, imports=LATE_IMPORTS
+        )
         try:
             for frame in decoded:
                 self._settle(*wanted[settled], jpeg(frame) if frame.size else None)

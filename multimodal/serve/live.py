@@ -98,13 +98,14 @@ class LiveStore:
         from multimodal.answers import session
         from multimodal.answers.cache import searchable
         from multimodal.answers.search import Index
-        from multimodal.training.checkpoints import latest
+        from multimodal.inference.trained import is_latest
 
-        name, codebook = self.catalogue.current("model"), self.catalogue.current("model_codebook")
+        wanted = tuple(map(self.catalogue.current, ("model", "model_codebook")))
         trained = None if before is None or before.by_words else before.opened.trained
-        if trained is None or (trained.name, trained.codebook, trained.folder) != (
-            *(name, codebook),
-            latest(self.store.model(name or "")),
+        if (
+            trained is None
+            or (trained.name, trained.codebook) != wanted
+            or not is_latest(self.store, trained)
         ):
             trained = session.open_trained(self.store, self.catalogue, self.device)
         opened = OpenedStore.of(self.store, self.catalogue, trained)

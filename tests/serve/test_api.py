@@ -175,5 +175,5 @@ def test_a_moment_is_taken_away(server):
     (cells,) = csv.DictReader(io.StringIO(row.text))
     assert (cells["start"], cells["end"], cells["text"]) == ("1.000", "2.500", '\'=1+1,"x"')
     event = get("/api/videos/kitchen-000/moment.edl", params={"start": 61, "end": 62.5, "text": "two\nlines"})
-    assert "00:01:01:00 00:01:02:12 00:00:00:00 00:00:01:13" in event.text
+    assert "00:01:01:00 00:01:02:12 00:00:00:00 00:00:01:12" in event.text
     assert "* COMMENT: two lines\n" in event.text
