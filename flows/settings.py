@@ -164,9 +164,10 @@ class Settings:
         sets=to("examples.subsample"),
     )
     epochs: Annotated[int | None, TRAINING] = option(
-        "Passes over the segments in pretraining, and over the sentences in captioning.",
+        "Passes over the segments in pretraining, made whatever the held-out loss says, and over the sentences in captioning.",
         sets=to("training.epochs", "captioner.epochs")
-        | options.fixed(1, "training.least_steps", "captioner.least_steps"),
+        | options.fixed(1, "training.least_steps", "captioner.least_steps")
+        | options.fixed(None, "training.patience"),
         least=1,
     )
     captioner_reads: Annotated[Literal["tokens", "features", "words", "all"] | None, MODEL, CHOICE] = option(

@@ -31,7 +31,13 @@ class Sized:
 QUICK = (
     ExampleOptions(mask=0.2, runs_per_spoken_segment=6),
     TrainingOptions(
-        examples_per_step=56, epochs=23, least_steps=40, most_steps=20_000, learning_rate=1e-3, beta2=0.98
+        examples_per_step=56,
+        epochs=23,
+        least_steps=40,
+        most_steps=20_000,
+        learning_rate=1e-3,
+        beta2=0.98,
+        patience=5,
     ),
 )
 BERTS = (

@@ -67,7 +67,9 @@ def step_cost(
     cost = token_cost(store, videos, codebook, options)
     if not timed:
         return cost
-    short = dataclasses.replace(options.training, least_steps=TIMED_STEPS, most_steps=TIMED_STEPS)
+    short = dataclasses.replace(
+        options.training, least_steps=TIMED_STEPS, most_steps=TIMED_STEPS, patience=None
+    )
     options = dataclasses.replace(options, training=short)
     name = model_name(store, videos, codebook, options)
     path = store.comparison(f"pace-{name}-{device}")

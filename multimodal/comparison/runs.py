@@ -78,7 +78,9 @@ def compare(
         cost = step_cost(store, videos, codebook, options, device, budget.seconds is not None)
         steps = budget.steps(cost)
         for seed in seeds:
-            training = dataclasses.replace(options.training, seed=seed, least_steps=steps, most_steps=steps)
+            training = dataclasses.replace(
+                options.training, seed=seed, least_steps=steps, most_steps=steps, patience=None
+            )
             own = dataclasses.replace(options, training=training, choose_tokenizer=False)
             name = model_name(store, videos, codebook, own)
             path = store.comparison(recipe(version=VERSION, model=name, judged_by=judged_by))

@@ -19,6 +19,8 @@ from multimodal.store import InputError, canonical_json, changed_files, is_publi
 
 METRICS = "metrics.jsonl"
 OPTIMIZER = "optimizer.safetensors"
+LEAST_GAIN = 0.01
+"""The share by which a held-out loss has to be lower to count as lower; less is chance."""
 COOLDOWN = 0.2
 """The steps in which the learning rate of a training that ends early falls, as a share of the steps made until then (Hägele
 et al. 2024, "Scaling laws and compute-optimal training beyond fixed training durations", section 3)."""
@@ -67,11 +69,12 @@ class Progress:
         """One update on."""
         return dataclasses.replace(self, step=self.step + 1, epoch=epoch, cursor=cursor)
 
-    def judged(self, held_out_loss: float, patience: float) -> Progress:
-        """The same with the held-out loss of this step (:class:`~multimodal.training.options.TrainingOptions`)."""
-        if self.lowest is None or held_out_loss < self.lowest[0]:
+    def judged(self, held_out_loss: float, patience: int, least: int) -> Progress:
+        """The same with the held-out loss of this step; an early end where none was lower for ``patience`` steps and ``least``
+        were made."""
+        if self.lowest is None or held_out_loss < (1 - LEAST_GAIN) * self.lowest[0]:
             return dataclasses.replace(self, lowest=(held_out_loss, self.step))
-        if self.early is not None or self.step - self.lowest[1] < patience * self.steps:
+        if self.early is not None or self.step < max(self.lowest[1] + patience, least):
             return self
         steps = min(self.steps, self.step + math.ceil(COOLDOWN * self.step))
         return dataclasses.replace(self, steps=steps, early=(self.step, self.steps))

@@ -159,7 +159,7 @@ def _steps(
                 if options.patience is not None:
                     # One process decides for all, so that none makes a step more.
                     loss = context.broadcast(trainer.objective.weighted(line["held_out"]))
-                    now = now.judged(loss, options.patience)
+                    now = now.judged(loss, options.patience * every, options.least_steps)
             if options.spike is not None:
                 recent = [*recent, terms["loss"]][-RECENT_LOSSES:]
             if log:

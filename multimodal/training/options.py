@@ -81,9 +81,9 @@ class TrainingOptions(StepOptions):
     of ``checkpoint_steps``, and the batches since then are skipped (PaLM, Chowdhery et al. 2022, section 5.1); without it a
     loss that is not finite ends the run. It is never rolled back to a checkpoint that the clock asked for: a training that
     was stopped would have others.
-    ``patience``: a training whose held-out loss has not fallen for this share of its steps ends early, after
-    :data:`~multimodal.training.checkpoints.COOLDOWN` in which the learning rate falls to its end; ``None``, or where nothing is
-    held out, makes all steps.
+    ``patience``: after so many held-out losses in a row without a new lowest one, of the 40 along the planned steps, and after
+    ``least_steps``, the learning rate falls to its end within :data:`~multimodal.training.checkpoints.COOLDOWN` and the
+    training ends early; ``None``, or where nothing is held out, makes all steps.
     """
 
     examples_per_step: int = 32
@@ -93,20 +93,16 @@ class TrainingOptions(StepOptions):
     accumulate: int = 1
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int | None = None
-    patience: float | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in (
-            "examples_per_step", "epochs", "least_steps", "most_steps", "accumulate", "checkpoint_steps"
+            "examples_per_step", "epochs", "least_steps", "most_steps", "accumulate", "checkpoint_steps", "patience"
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} {value}: at least 1")
-        if self.patience is not None and not 0 < self.patience <= 1:
-            raise InputError(
-                f"patience {self.patience:g}: a share above 0 of the steps; leave it out to make all steps"
-            )
         if not self.checkpoint_seconds >= 0:
             raise InputError(f"checkpoint_seconds {self.checkpoint_seconds:g}: 0 or more")
         if self.spike is not None and self.checkpoint_steps is None:

@@ -160,6 +160,11 @@ def test_without_a_size_it_is_small():
 
 def test_epochs_that_are_asked_for_are_not_stretched():
     assert Settings(epochs=1).pretrain.training.steps(3) == 1
+
+
+def test_epochs_that_are_asked_for_are_made_whatever_the_held_out_loss_says():
+    assert Settings().pretrain.training.patience is not None
+    assert Settings(epochs=1).pretrain.training.patience is None
     assert Settings().pretrain.training.steps(3) == SIZES["small"].training.least_steps
 
 

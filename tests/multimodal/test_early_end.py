@@ -1,6 +1,7 @@
 """A training that ends early by its held-out loss: when, with which learning rates, and to the same bit when killed."""
 
 import json
+import math
 import signal
 from pathlib import Path
 
@@ -11,18 +12,18 @@ import torch
 from safetensors.torch import load_file
 
 from multimodal.training import checkpoints
-from multimodal.training.checkpoints import COOLDOWN, Progress
+from multimodal.training.checkpoints import COOLDOWN, LEAST_GAIN, Progress
 from multimodal.training.loop import train
 from multimodal.training.optimizer import schedule
 
-STEPS, PATIENCE = 40, 0.1
+STEPS, PATIENCE, LEAST = 40, 4, 5
 """A held-out loss after each step."""
 
 
 def go(root: Path, seconds: float = 60.0, said: list | None = None) -> Path:
     """One video is learned by heart, and it and another is judged by."""
     options = joint_samples.training(
-        examples_per_step=5, least_steps=STEPS, most_steps=STEPS, seed=3, learning_rate=1e-2, patience=PATIENCE,
+        examples_per_step=5, epochs=STEPS, least_steps=LEAST, most_steps=STEPS, seed=3, learning_rate=1e-2, patience=PATIENCE,
         checkpoint_seconds=seconds,
     )  # fmt: skip
     return train(
@@ -46,11 +47,12 @@ def test_it_ends_when_no_held_out_loss_was_lower_for_so_long(ended):
     folder, said = ended
     lines = metrics(folder.parent)
     losses = {line["step"]: sum(line["held_out"].values()) for line in lines if "held_out" in line}
-    turn = next(
-        step
-        for step in losses
-        if step - min((s for s in losses if s <= step), key=losses.get) >= PATIENCE * STEPS
-    )
+    lowest, at, turn = math.inf, 0, None
+    for step, loss in losses.items():
+        if loss < lowest * (1 - LEAST_GAIN):
+            lowest, at = loss, step
+        elif turn is None and step >= max(LEAST, at + PATIENCE):
+            turn = step
     last = turn + -(-turn * COOLDOWN // 1)
     assert turn < len(lines) == last < STEPS
     progress = checkpoints.read_progress(folder)
