@@ -1,7 +1,8 @@
 """Prefect's embedded server: a child process in a session of its own that ends with this process.
 
 The server that Prefect itself would start outlives a killed run, and a Ctrl-C on the terminal would end it before the run
-has recorded its own end.
+has recorded its own end. It would also serve every user of the machine and every page in a browser: this one wants a random
+key, names no other origin as allowed, and answers to its own address alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
+import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -23,7 +26,8 @@ from typing import IO
 from multimodal.store import InputError
 
 HOST = "127.0.0.1"
-SECONDS_TO_START = 120.0
+SECONDS_TO_START = 300.0
+"""A first start takes 15 CPU seconds, which on a busy machine with slow disks is minutes."""
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_ANSWER = 10.0
 SECONDS_TO_STOP = 10.0
@@ -32,32 +36,66 @@ _ROOT = str(Path(__file__).resolve().parents[1])
 
 
 def ensure_server() -> None:
-    """Starts a server for this process and its children where the user has set up none (``PREFECT_API_URL``).
+    """Starts a server for this process where the user has set up none (``PREFECT_API_URL``).
 
-    Raises :class:`InputError` where it does not start, or the user's own does not answer.
+    Raises :class:`InputError` where it does not start, or the user's own does not answer or wants another key.
     """
     from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL
 
     if not (url := PREFECT_API_URL.value()):
-        os.environ["PREFECT_API_URL"] = _start()
+        key = f"videobert:{secrets.token_urlsafe(32)}"
+        os.environ["PREFECT_API_URL"] = _start(key)
+        os.environ["PREFECT_API_AUTH_STRING"] = key
         refresh_global_settings_context()
+        # Prefect's client in this process has the key now. Children, which read files from outside, are not given it.
+        del os.environ["PREFECT_API_AUTH_STRING"]
     elif not _answers(url, urllib.request.build_opener()):
         raise InputError(
             f"PREFECT_API_URL {url}: no server answers there; start it, or unset the variable to run without one"
         )
+    else:
+        _check_key(url)
 
 
-def _start() -> str:
-    """The address of a new server that answers."""
+def _check_key(url: str) -> None:
+    """Raises :class:`InputError` where the user's server does not take the client's key."""
+    import httpx
+    from prefect import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.request("GET", "/admin/version").raise_for_status()
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code == httpx.codes.UNAUTHORIZED:
+            raise InputError(
+                f"PREFECT_API_URL {url}: the server wants its key; set PREFECT_API_AUTH_STRING to the server's "
+                "PREFECT_SERVER_API_AUTH_STRING (docs/scheduling.md)"
+            ) from error
+        raise InputError(
+            f"PREFECT_API_URL {url}: what answers there is no Prefect server ({error.response.status_code}); "
+            "check the address, or unset the variable to run without one"
+        ) from error
+
+
+def _start(key: str) -> str:
+    """The address of a new server that answers, to clients with this key."""
+    from prefect.settings import PREFECT_HOME
+
     with socket.socket() as probe:
         probe.bind((HOST, 0))  # port 0: the system chooses a free one
         port = probe.getsockname()[1]
+    # Its environment can be read by its own user alone, a command line by everyone.
+    guarded = {
+        "PREFECT_SERVER_API_AUTH_STRING": key,
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
+        "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")])),
+    }
     with tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "flows.server", str(port), str(os.getpid())],
             stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints, start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))},
+            env=os.environ | guarded,
         )  # fmt: skip
         atexit.register(_stop, child)
         url = f"http://{HOST}:{port}/api"
@@ -65,11 +103,13 @@ def _start() -> str:
         # A proxy of the environment cannot reach this machine's own address.
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while not _answers(url, direct):
-            if child.poll() is not None or time.monotonic() > due:
+            ended, late = child.poll() is not None, time.monotonic() > due
+            if ended or late:
                 _stop(child)
+                why = _reason(complaints) if ended else f"it did not answer within {SECONDS_TO_START:.0f} s"
                 raise InputError(
-                    f"Prefect's embedded server did not start ({_last_line(complaints)}); "
-                    "run again, or run `prefect server start` and set PREFECT_API_URL to its address"
+                    f"Prefect's embedded server did not start ({why}); its files are in {PREFECT_HOME.value()}: see that "
+                    "there is space and the right to write, or set PREFECT_HOME to another folder, and run again"
                 )
             time.sleep(SECONDS_BETWEEN_LOOKS)
     return url
@@ -79,7 +119,7 @@ def _answers(url: str, opener: urllib.request.OpenerDirector) -> bool:
     try:
         with opener.open(f"{url}/health", timeout=SECONDS_TO_ANSWER):
             return True
-    except urllib.error.HTTPError:  # an answer all the same, such as 401 of a server with a password
+    except urllib.error.HTTPError:  # an answer all the same
         return True
     except OSError:
         return False
@@ -94,10 +134,14 @@ def _stop(child: subprocess.Popen) -> None:
         child.wait()
 
 
-def _last_line(complaints: IO[bytes]) -> str:
+def _reason(complaints: IO[bytes]) -> str:
+    """Why the server ended: the last error that it wrote, else its last line."""
     complaints.seek(0)
-    lines = complaints.read().decode(errors="replace").split("\n")
-    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "no message")
+    lines = [
+        line.strip()[:200] for line in complaints.read().decode(errors="replace").split("\n") if line.strip()
+    ]
+    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+    return (errors or lines or ["no message"])[-1]
 
 
 def _serve(port: int, parent: int) -> None:
@@ -108,8 +152,11 @@ def _serve(port: int, parent: int) -> None:
         return
     import uvicorn
     from prefect.server.api.server import create_app
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    uvicorn.run(create_app(ephemeral=True, final=True), host=HOST, port=port, log_level="error")
+    # A page whose own name is made to lead to this address (DNS rebinding) sends that name as the host.
+    app = TrustedHostMiddleware(create_app(ephemeral=True, final=True), allowed_hosts=[HOST])
+    uvicorn.run(app, host=HOST, port=port, log_level="error")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[3]
@@ -102,12 +102,14 @@ def run_inside(capsys, *arguments: object) -> subprocess.CompletedProcess:
 
 
 @contextlib.contextmanager
-def prefect_server(folder: Path) -> Iterator[str]:
-    """The address of a Prefect server of the tests, so that not every command needs to start one."""
+def prefect_server(folder: Path, more: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The address of a Prefect server of the tests, so that not every command needs to start one. ``more``: variables."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = Home(folder).environment | {"PREFECT_LOGGING_LEVEL": "CRITICAL", MARK: ""}
+    environment = (
+        Home(folder).environment | {"PREFECT_LOGGING_LEVEL": "CRITICAL", MARK: ""} | dict(more or {})
+    )
     with (folder / "server.log").open("wb") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(port), str(os.getpid())],
