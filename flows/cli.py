@@ -10,6 +10,7 @@ import importlib.metadata
 import logging
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -32,7 +33,8 @@ from flows.settings import DEFAULT_STORE, Settings, StoreOption
 from flows.transcript import transcript
 from flows.usage import explain, setting_among
 from multimodal.catalogue import Catalogue, status_document
-from multimodal.store import InputError, Store, StoreLocked, out_of_space
+from multimodal.disk import out_of_space
+from multimodal.store import InputError, Store, StoreLocked
 
 BAD_INPUT, LOCKED = 2, 3
 PREFIX = "videobert: "
@@ -220,7 +222,7 @@ def compare_(
 @app.command
 def status(*, store: StoreOption = DEFAULT_STORE, json_: JsonOption = False) -> None:
     """What the store holds: each video's state, and the reason where something is missing."""
-    with Catalogue(Store(store, create=False).catalogue) as catalogue:
+    with Catalogue(Store(store, create=False).catalogue, read_only=True) as catalogue:
         print_status(catalogue, json_)
 
 
@@ -294,6 +296,13 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     except Exception as error:
+        if isinstance(error, sqlite3.DatabaseError) and not out_of_space(error):
+            sys.exit(
+                _print_error(
+                    f"a database of the store cannot be read ({error}); `videobert doctor` says which",
+                    BAD_INPUT,
+                )
+            )
         if not out_of_space(error):
             raise
         code = _print_error(

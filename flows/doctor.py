@@ -10,7 +10,9 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from flows import DISTRIBUTION, progress
 from flows.printing import JsonOption, print_json
@@ -35,11 +37,28 @@ class Finding:
     text: str
 
 
-def doctor(*, store: StoreOption = DEFAULT_STORE, json_: JsonOption = False) -> None:
+def doctor(
+    *,
+    store: StoreOption = DEFAULT_STORE,
+    repair: Annotated[
+        bool,
+        Parameter(
+            help="Put the last whole copy in the place of a damaged catalogue, and set damaged files aside that a run makes again.",
+            negative=(),
+            show_default=False,
+        ),
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
     """Check the installation and the store; the exit status is 1 where something is broken.
 
-    Reads every file of the store that an answer could come from. Repairs nothing: each fault comes with its remedy.
+    Reads every file of the store. Writes nothing without --repair: each fault comes with its remedy.
     """
+    if repair:
+        from flows.repair import repair_store
+
+        for line in repair_store(store):
+            progress.say(line)
     findings = [*_packages(), *_names(), *_machine(store), *_confinement(), *_weights(), *_store(store)]
     sound = all(finding.state != "broken" for finding in findings)
     if json_:
@@ -163,15 +182,22 @@ def _weights() -> Iterator[Finding]:
 
 def _store(root: Path) -> Iterator[Finding]:
     from multimodal.catalogue import Catalogue
+    from multimodal.catalogue_file import check_there
     from multimodal.integrity import examine, unused
     from multimodal.training.pieces import unknown_pieces
 
     try:
         store = Store(root, create=False)
+        check_there(store.catalogue)
         if not store.catalogue.exists():
             yield Finding("note", "store", f"{store.root}: no video was ingested yet; `videobert run VIDEOS`")
             return
-        with store.writing(), Catalogue(store.catalogue) as catalogue, progress.stage("doctor") as report:
+        with (
+            store.unwritten(),
+            Catalogue(store.catalogue, read_only=True) as catalogue,
+            progress.stage("doctor") as report,
+        ):
+            catalogue.check()
             checked, faults = examine(store, catalogue, report)
             superseded, videos = unused(store, catalogue), catalogue.videos()
             unknown = unknown_pieces(store, catalogue)

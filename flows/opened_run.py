@@ -71,5 +71,6 @@ def open_run(settings: Settings, *, create: bool = True) -> Iterator[OpenedRun]:
         token = _open.set(run)
         try:
             yield run
+            catalogue.keep_copy()
         finally:
             _open.reset(token)

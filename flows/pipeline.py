@@ -14,26 +14,45 @@ from flows.evaluate import evaluate_model
 from flows.importing import Imports
 from flows.index import index_videos
 from flows.ingest import ingest_with_workers
-from flows.opened_run import open_run
+from flows.opened_run import OpenedRun, open_run
 from flows.pretrain import pretrain_model
 from flows.settings import Settings
+from multimodal.damage import can_be_made_again, set_aside
+from multimodal.store import DamagedFile
 from multimodal.training.pretraining import start_of
 
 
 @flow(name="pipeline")
 def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Imports = Imports()) -> Path:
     """Ingest, codebook, pretrain, captioner, index, evaluate; returns the report's path. Raises what its stages raise,
-    and before they begin where the text checkpoint is not there."""
+    and before they begin where the text checkpoint is not there.
+
+    A stored file that a stage finds damaged is set aside, once, where it can be made again, and the stages begin anew."""
     with open_run(settings) as run:
         with progress.stage("weights") as report:
             start_of(run.settings.pretrain)
             report(1, 1, run.settings.pretrain.text_start)
         number = run.catalogue.begin_run("pipeline", dataclasses.asdict(run.settings))
-        ingest_with_workers(videos, run.settings, imports)
-        make_tokens(run.settings)
-        pretrain_model(run.settings)
-        make_captioner(run.settings)
-        index_videos(run.settings)
-        report = evaluate_model(run.settings)
+        aside: set[Path] = set()
+        while True:
+            try:
+                report = _stages(videos, run, imports)
+                break
+            except DamagedFile as damage:
+                if damage.path in aside or not can_be_made_again(run.store, run.catalogue, damage.path):
+                    raise
+                aside.add(damage.path)
+                place = set_aside(run.store, damage.path)
+                moved = f", moved to {place}" if place else ""
+                progress.say(f"{damage.path}: {damage.cause}{moved}; it is made again")
         run.catalogue.end_run(number, "done")
     return report
+
+
+def _stages(videos: list[Path], run: OpenedRun, imports: Imports) -> Path:
+    ingest_with_workers(videos, run.settings, imports)
+    make_tokens(run.settings)
+    pretrain_model(run.settings)
+    make_captioner(run.settings)
+    index_videos(run.settings)
+    return evaluate_model(run.settings)

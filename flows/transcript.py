@@ -46,7 +46,7 @@ def transcript(
 
     opened = Store(store, create=False)
     form = to or _format_of(out)
-    with Catalogue(opened.catalogue) as catalogue:
+    with Catalogue(opened.catalogue, read_only=True) as catalogue:
         chosen = transcripts.select(catalogue, videos)
         if out is not None and (out.is_dir() or out.suffix.removeprefix(".").lower() not in FORMATS):
             written = transcripts.write_transcripts(opened, catalogue, chosen, out, form, overwrite=overwrite)

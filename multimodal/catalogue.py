@@ -1,7 +1,7 @@
 """The catalogue: the videos of the store, the state of each, and the codebook, model and captioner in use.
 
-SQLite in WAL mode, written by the one process that holds the store. All of its content but the current choice can be
-rebuilt from the immutable files beside it.
+SQLite in WAL mode, written by the one process that holds the store, and read without a lock. How its file is opened,
+sealed and copied is in :mod:`multimodal.catalogue_file`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from multimodal import names
-from multimodal.store import InputError
+from multimodal import catalogue_file, names
+from multimodal.store import InputError, NewerStore
 
 State = Literal["new", "done", "partial", "refused"]
 MOST_NAMED = 5
@@ -60,6 +60,10 @@ def _create_imported(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX imported_labels ON imported (label)")
 
 
+def _seal(_: sqlite3.Connection) -> None:
+    """No table changes: from here on the file has a sum, and a program that would leave an old one must not write to it."""
+
+
 MIGRATIONS = (
     _create_videos,
     _create_current,
@@ -67,6 +71,7 @@ MIGRATIONS = (
     _remember_recipe,
     _create_forgotten,
     _create_imported,
+    _seal,
 )
 
 
@@ -107,62 +112,92 @@ class ImportedPart:
     part: str
 
 
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All statements of the body take effect together, or none of them."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        # After some errors SQLite has rolled back by itself, and a second ROLLBACK would hide the first error.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Video))
 
 
 class Catalogue:
-    """The file ``catalogue.sqlite``. Opening it applies the migrations that are missing.
+    """The file ``catalogue.sqlite``. Opening it applies the migrations that are missing; with ``read_only`` to a copy in
+    memory, and nothing is written.
 
-    Raises :class:`InputError` where a newer version made it, and where it is damaged.
+    Raises :class:`InputError` where a newer version made it, where it is damaged, and where it is missing beside artefacts.
     """
 
-    def __init__(self, path: Path):
-        self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    def __init__(self, path: Path, *, read_only: bool = False):
+        self._path = path
+        self._snapshot = self._writer = None
+        if read_only:
+            self._snapshot = catalogue_file.Snapshot(path, self._migrate, self._is_current)
+            self._db  # noqa: B018 - opened now, so that what is wrong is said now
+            return
+        self._writer = catalogue_file.open_to_write(path)
         try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            (checked,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-            if checked != "ok":
-                raise sqlite3.DatabaseError(" ".join(checked.split()))
-            self._migrate(path)
-        except BaseException as error:
-            self._db.close()
-            if type(error) is sqlite3.DatabaseError:
-                raise InputError(
-                    f"catalogue {path}: {error}; restore it, or delete it and run again: existing artefacts are found again"
-                ) from error
-            raise
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All statements of the body take effect together, or none of them."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
+            with catalogue_file.told_as_damage(path):
+                if not self._is_current(self._db):
+                    self._migrate(self._db)
         except BaseException:
-            # After some errors SQLite has rolled back by itself, and a second ROLLBACK would hide the first error.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            self.close()
             raise
 
-    def _migrate(self, path: Path) -> None:
-        with self._transaction():
-            self._db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
-            applied = {name for (name,) in self._db.execute("SELECT name FROM migrations")}
-            unknown = applied - {step.__name__ for step in MIGRATIONS}
-            if unknown:
-                raise InputError(
-                    f"catalogue {path}: made by a newer version (step {sorted(unknown)[0]}); "
-                    "upgrade videobert, or name another store with --store"
-                )
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._writer if self._snapshot is None else self._snapshot.db
+
+    def _applied(self, db: sqlite3.Connection) -> set[str]:
+        """The migrations that were applied. Raises :class:`InputError` for one that this program does not know."""
+        there = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'").fetchone()
+        applied = {name for (name,) in db.execute("SELECT name FROM migrations")} if there else set()
+        known = [step.__name__ for step in MIGRATIONS]
+        if unknown := sorted(applied - set(known)):
+            raise NewerStore(
+                f"catalogue {self._path}: version {len(applied)} (step {unknown[0]}) is newer than this program's {len(known)}; "
+                "upgrade videobert, or name another store with --store"
+            )
+        return applied
+
+    def _is_current(self, db: sqlite3.Connection) -> bool:
+        return len(self._applied(db)) == len(MIGRATIONS)
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        with transaction(db):
+            db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
+            applied = self._applied(db)
             for step in MIGRATIONS:
                 if step.__name__ not in applied:
-                    step(self._db)
-                    self._db.execute("INSERT INTO migrations VALUES (?)", (step.__name__,))
+                    step(db)
+                    db.execute("INSERT INTO migrations VALUES (?)", (step.__name__,))
 
     def close(self) -> None:
-        self._db.close()
+        if self._snapshot is not None:
+            self._snapshot.close()
+        elif self._writer is not None:
+            catalogue_file.close_and_seal(self._writer, self._path)
+
+    def keep_copy(self) -> None:
+        """Keeps a copy of what it holds now beside it."""
+        catalogue_file.keep_copy(self._db, self._path)
+
+    def forget_copies(self) -> None:
+        """Deletes the copies: they hold what was removed from it."""
+        catalogue_file.forget_copies(self._path)
+
+    def check(self) -> None:
+        """Raises :class:`InputError` for whatever SQLite's full check finds."""
+        with catalogue_file.told_as_damage(self._path):
+            catalogue_file.check(self._db, "integrity_check")
 
     def __enter__(self) -> Catalogue:
         return self
@@ -185,7 +220,7 @@ class Catalogue:
         self, removed: Sequence[str], videos: Sequence[Video], imported: Sequence[ImportedPart] = ()
     ) -> None:
         """Removes the digests ``removed``, puts ``videos`` and the parts of ``imported`` files, in one transaction."""
-        with self._transaction():
+        with transaction(self._db):
             for digest in removed:
                 self.remove(digest)
             for video in videos:
@@ -202,7 +237,7 @@ class Catalogue:
     def forget(self, video: Video) -> None:
         """Moves a video to ``forgotten`` in one transaction: no answer shows it, and its files are still to be deleted."""
         self._db.execute("PRAGMA secure_delete = ON")
-        with self._transaction():
+        with transaction(self._db):
             self.remove(video.video)
             self._insert("forgotten", video)
             # These rows hold its name. A file that gave it is read anew when it is imported again.

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import safe_open
 
 from multimodal.catalogue import Video
-from multimodal.store import InputError, Store
+from multimodal.store import InputError, Store, reading
 
 DENSE = 8
 """A file is read whole where at least one row in so many is wanted, else run by run."""
@@ -17,7 +17,7 @@ DENSE = 8
 class FeatureRows:
     """The features of all clips of ``videos``, one after the other, as `vision.assignment.Rows`.
 
-    ``shape`` is (n, d). No file stays open or mapped: memory holds only what the caller keeps.
+    ``shape`` is (n, d). Each file is compared with its sum once, here. No file stays open or mapped: memory holds only what the caller keeps.
     Raises :class:`InputError` where the videos have features of several widths.
     """
 
@@ -26,7 +26,7 @@ class FeatureRows:
         self._paths = [store.features(v.video, v.features) for v in self._videos]
         shapes = []
         for path in self._paths:
-            with safe_open(path, "numpy") as file:
+            with reading(path), safe_open(path, "numpy") as file:
                 shapes.append(file.get_slice("values").get_shape())
         widths = {shape[1]: video for shape, video in zip(shapes, self._videos, strict=True)}
         if len(widths) > 1:

@@ -9,16 +9,28 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from multimodal import sums
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import read_features, read_imported_tokens, read_transcript, usable
 from multimodal.progress import Report
-from multimodal.store import InputError, Store, changed_files, is_published
+from multimodal.store import DamagedFile, InputError, Store, changed_files, is_published, reading
 from multimodal.training.checkpoints import latest
 
 REMADE = "delete it and run again: it is made anew"
 CODEBOOK = "restore it; or delete it and run again, which fits a new codebook and trains a model on it"
 CHECKPOINT = "delete the folder and run again: training goes on from the checkpoint before it, or begins anew"
 IMPORTED = "restore it, or import it again"
+CURVES = "delete it: nothing but the report's curves is read from it"
+COPY = "delete it: the next run keeps another copy"
+OWN = "restore it"
+REMEDIES = {
+    "models": CURVES,
+    "captioners": CURVES,
+    "copies": COPY,
+    "store.json": OWN,
+    "catalogue.sqlite": OWN,
+}
+"""Of files that the catalogue does not name, by the first part of their path; :data:`REMADE` for all others."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,11 @@ class Fault:
     part: str
     cause: str
     remedy: str
+
+    @property
+    def can_be_set_aside(self) -> bool:
+        """Whether a run makes it again, or does without it."""
+        return self.remedy not in (IMPORTED, OWN)
 
 
 @dataclass(frozen=True)
@@ -43,13 +60,17 @@ def examine(store: Store, catalogue: Catalogue, report: Report) -> tuple[int, li
     """The number of files and published folders that were checked, and the faults found.
 
     Transcripts, features, tokens and indexes are opened and read to their end. The codebook and the checkpoints in use
-    are compared with their manifests, byte for byte. A file that no run has made yet is no fault.
+    are compared with their manifests, every other file that has a sum with it, byte for byte. A file that no run has made
+    yet is no fault.
     """
-    parts, faults = list(_parts(store, catalogue)), []
+    named = {part.path: part for part in _parts(store, catalogue)}
+    parts, faults = [*named.values(), *(part for part in _summed(store) if part.path not in named)], []
     for done, part in enumerate(parts, 1):
         name = part.path.relative_to(store.root).as_posix()
         try:
             part.check()
+        except DamagedFile as error:
+            faults.append(Fault(name, error.cause, part.remedy))
         except FileNotFoundError as error:
             missing = Path(str(error.filename or part.path))
             faults.append(Fault(name, f"{missing.name} is missing", part.remedy))
@@ -96,6 +117,7 @@ def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
 
 def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
     codebook, model, captioner = (catalogue.current(kind) for kind in ("codebook", "model", "captioner"))
+    codebooks = dict.fromkeys(filter(None, (codebook, catalogue.current("model_codebook"))))
     for video in usable(catalogue):
         remedy = REMADE if video.path else IMPORTED
         if video.transcript is not None:
@@ -108,15 +130,46 @@ def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
             yield Part(
                 store.features(video.video, video.features), partial(_read_clips, store, video), remedy
             )
-    if codebook:
-        yield Part(store.codebook(codebook), partial(_check_manifest, store.codebook(codebook)), CODEBOOK)
+    for digest in codebooks:
+        yield Part(store.codebook(digest), partial(_check_manifest, store.codebook(digest)), CODEBOOK)
     for root in (model and store.model(model), captioner and store.captioner(captioner)):
         if root and (checkpoint := latest(root)):
             yield Part(checkpoint, partial(_check_manifest, checkpoint), CHECKPOINT)
-    for path in sorted((store.root / "tokens" / (codebook or "")).glob("*.parquet")):
-        yield Part(path, partial(pq.read_table, path), REMADE)
+    for digest in codebooks:
+        for path in sorted(store.tokens(digest, "").parent.glob("*.parquet")):
+            yield Part(path, partial(_read_table, path), REMADE)
     for path in sorted(store.root.glob(f"indexes/{model or ''}.step-*/*.parquet")):
-        yield Part(path, partial(pq.read_table, path), REMADE)
+        yield Part(path, partial(_read_table, path), REMADE)
+
+
+def _summed(store: Store) -> Iterator[Part]:
+    """Every file with a sum, and every folder whose files have theirs in one."""
+    for found in sorted(store.root.rglob(f"*{sums.ENDING}")):
+        path = found.with_name(found.name.removesuffix(sums.ENDING))
+        if store.damaged not in path.parents and not path.name.startswith("."):
+            yield Part(path, partial(_check_sum, path), _remedy(store, path))
+    for found in sorted(store.root.rglob(sums.ALL)):
+        if store.damaged not in found.parents:
+            yield Part(found.parent, partial(_check_sums, found), CURVES)
+
+
+def _remedy(store: Store, path: Path) -> str:
+    return REMEDIES.get(path.relative_to(store.root).parts[0], REMADE)
+
+
+def _check_sum(path: Path) -> None:
+    with reading(path):
+        path.stat()
+
+
+def _check_sums(sums_file: Path) -> None:
+    if wrong := sums.unlike(sums_file):
+        raise InputError(f"{', '.join(wrong[:3])} not as written")
+
+
+def _read_table(path: Path) -> None:
+    with reading(path):
+        pq.read_table(path)
 
 
 def _read_clips(store: Store, video: Video) -> None:

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from multimodal.catalogue import Catalogue, Video
 from multimodal.progress import announce
 from multimodal.segments import Segment, moments, silent_segments, spoken_segments
-from multimodal.store import InputError, Store, file_digest
+from multimodal.store import InputError, Store, file_digest, reading
 from speech import caption_files, sentences, sidecars
 from speech.sentences import Transcript
 
@@ -169,14 +169,17 @@ def read_transcript(store: Store, video: Video) -> Transcript:
     """The video's transcript, or an empty one where it has no sound."""
     if video.transcript is None:
         return Transcript(None, {"kind": "none"}, ())
-    return sentences.read_transcript(store.transcript(video.video, video.transcript))
+    path = store.transcript(video.video, video.transcript)
+    with reading(path):
+        return sentences.read_transcript(path)
 
 
 def read_features(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray]:
     """``values`` float16 [n, d] and ``starts`` float64 [n]; n is 0 where the video has no picture."""
     if video.features is None:
         return np.zeros((0, 1), np.float16), np.zeros(0)
-    with safe_open(store.features(video.video, video.features), "numpy") as file:
+    path = store.features(video.video, video.features)
+    with reading(path), safe_open(path, "numpy") as file:
         return file.get_tensor("values"), file.get_tensor("starts")
 
 
@@ -184,9 +187,11 @@ def read_imported_tokens(store: Store, video: Video) -> tuple[np.ndarray, np.nda
     """``tokens`` int32 [n] and ``starts`` float64 [n] of a video with imported tokens; ``None`` for any other video."""
     if video.features is None:
         return None
-    with safe_open(store.features(video.video, video.features), "numpy") as file:
+    path = store.features(video.video, video.features)
+    with reading(path, summed=False), safe_open(path, "numpy") as file:
         if "tokens" not in file.keys():  # noqa: SIM118 - it is no dict
             return None
+    with reading(path), safe_open(path, "numpy") as file:
         return file.get_tensor("tokens"), file.get_tensor("starts")
 
 
@@ -233,8 +238,10 @@ def read_material(store: Store, codebook: str, video: Video) -> Material:
     if video.features is None or not video.clips:
         return Material(video, transcript, np.zeros(0), np.zeros(0, np.int64))
     # ParquetFile: read_table would import the whole of pyarrow.dataset, a tenth of what a question costs.
-    table = pq.ParquetFile(store.tokens(codebook, video.video)).read()
-    return Material(video, transcript, table["start"].to_numpy(), table["token"].to_numpy())
+    path = store.tokens(codebook, video.video)
+    with reading(path):
+        table = pq.ParquetFile(path).read()
+        return Material(video, transcript, table["start"].to_numpy(), table["token"].to_numpy())
 
 
 def tokens_table(starts: np.ndarray, tokens: np.ndarray) -> pa.Table:

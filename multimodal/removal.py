@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from multimodal import sums
 from multimodal.answers.cache import remove_video
 from multimodal.answers.counts import remove_counts
 from multimodal.answers.token_names import remove_token_names
 from multimodal.catalogue import Catalogue, Video
 from multimodal.store import Store, canonical_json, file_digest, write_whole
+from multimodal.sums import sum_file
 from multimodal.vocabulary import visual_name
 
 KINDS = ("transcripts", "features", "tokens", "indexes", "thumbnails")
@@ -57,7 +60,7 @@ def _delete(store: Store, catalogue: Catalogue, video: Video) -> Removed:
     for kind in KINDS:
         for path in sorted((store.root / kind).glob(f"**/{video.video}.*")):
             path.unlink()
-            files += 1
+            files += path.suffix != sums.ENDING
     for folder in sorted((store.root / "codebooks").glob("[!.]*")):
         files += _delete_pictures(folder, video.video)
     current = catalogue.current("codebook")
@@ -66,7 +69,11 @@ def _delete(store: Store, catalogue: Catalogue, video: Video) -> Removed:
         learned = video.video in [*description["words_only"], *(v for v, _ in description["videos"])]
     if store.report.exists():
         store.report.unlink()
+        sum_file(store.report).unlink(missing_ok=True)
         files += 1
+    # What was set aside, and the copies of the catalogue, may hold it too.
+    shutil.rmtree(store.damaged, ignore_errors=True)
+    catalogue.forget_copies()
     catalogue.forgot(video.video)
     return Removed(video.video, video.name, files, learned)
 

@@ -2,33 +2,33 @@
 
 A file is written beside its place, synced and renamed. A folder is published by one rename with its manifest written
 last. A process that is killed at any moment leaves old files, new files, and leftovers that the next writer removes.
+Each file bears a sum: its own (:mod:`multimodal.sums`), or that of its folder's manifest.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from multimodal import locks
+from multimodal.disk import sync
+from multimodal.sums import ALL, file_digest, is_as_written, sum_file, sum_line
 
-DIGEST_CHUNK = 1 << 20
 FORMAT_VERSION = 1
-
 
 SYNC_THREADS = 8
 """File systems commit the syncs that wait at the same time together."""
 
+VERSION_FILE = "store.json"
 _held: set[Path] = set()
 """The stores that this process holds for writing."""
 
@@ -44,13 +44,39 @@ class StoreLocked(InputError):
     """Another process writes to this store."""
 
 
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes as 64 hex digits, which is also the identity of a video."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(DIGEST_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+class NewerStore(InputError):
+    """A newer version of the program made this store."""
+
+
+class DamagedFile(InputError):
+    """A stored file is missing, cannot be read, or is not as it was written.
+
+    ``path`` is the file, or the published folder that it is part of.
+    """
+
+    def __init__(self, path: Path, cause: object):
+        self.path, self.cause = path, " ".join(str(cause).split())[:300]
+        super().__init__(
+            f"{path}: {self.cause}; `videobert run VIDEOS` makes again what can be made again, "
+            "`videobert doctor` says what else is broken"
+        )
+
+
+@contextlib.contextmanager
+def reading(path: Path, *, summed: bool = True) -> Iterator[None]:
+    """Reads a stored file: what the body raises becomes a :class:`DamagedFile` of ``path``; ``summed``: it must be as its
+    sum says."""
+    try:
+        if summed and not is_as_written(path):
+            raise DamagedFile(path, "not as it was written")
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise DamagedFile(path, "is missing") from error
+    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes a reader say
+        reason = getattr(error, "strerror", None) or error
+        raise DamagedFile(path, f"cannot be read ({reason or type(error).__name__})") from error
 
 
 def recipe(**parts: Any) -> str:
@@ -79,18 +105,32 @@ def _plain(value: Any) -> Any:
 
 
 class FileBatch:
-    """Files that are written beside their places, synced together, and only then renamed.
+    """Files that are written beside their places, synced together, and only then renamed; ``summed``: each with its sum.
 
     Until :meth:`publish` no file has its name, and a killed process leaves the old files. Each file by itself is whole
     or absent; between two renames of one batch some files may be new and others old.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, summed: bool = False) -> None:
         self._beside: dict[Path, Path] = {}
+        self._summed = summed
 
     def write(self, path: Path, data: bytes) -> None:
-        """Writes ``data`` beside ``path``; a second write of the same path replaces the first."""
+        """Writes ``data`` beside ``path``; a second write of the same path replaces the first.
+
+        Raises :class:`InputError` where ``path`` is of a store that this process writes to and that was deleted since.
+        """
+        gone = next(
+            (root for root in _held if root in path.parents and not (root / VERSION_FILE).exists()), None
+        )
+        if gone is not None:
+            raise InputError(f"store {gone}: was deleted while it was in use; run again to make a new one")
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._write(path, data)
+        if self._summed:
+            self._write(sum_file(path), sum_line(hashlib.sha256(data).hexdigest(), path))
+
+    def _write(self, path: Path, data: bytes) -> None:
         beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._beside[path] = beside
         beside.write_bytes(data)
@@ -104,11 +144,14 @@ class FileBatch:
         if not self._beside:
             return
         with ThreadPoolExecutor(min(SYNC_THREADS, len(self._beside))) as pool:
-            list(pool.map(_sync, self._beside.values()))
+            list(pool.map(sync, self._beside.values()))
         for path, beside in self._beside.items():
+            if sum_file(path) in self._beside:
+                # A file of another content may lie there: killed in between, it has no sum, and never another's.
+                sum_file(path).unlink(missing_ok=True)
             beside.rename(path)
         for folder in {path.parent for path in self._beside}:
-            _sync(folder)
+            sync(folder)
         self._beside.clear()
 
     def discard(self) -> None:
@@ -118,9 +161,9 @@ class FileBatch:
         self._beside.clear()
 
 
-def write_whole(path: Path, data: bytes) -> Path:
+def write_whole(path: Path, data: bytes, *, summed: bool = False) -> Path:
     """Writes ``data`` to ``path``; at any moment the old or the new file is there, never a part of one."""
-    batch = FileBatch()
+    batch = FileBatch(summed=summed)
     try:
         batch.write(path, data)
         batch.publish()
@@ -128,6 +171,24 @@ def write_whole(path: Path, data: bytes) -> Path:
         batch.discard()
         raise
     return path
+
+
+def write_artefact(path: Path, data: bytes) -> Path:
+    """Writes an immutable file of the store, with its sum."""
+    return write_whole(path, data, summed=True)
+
+
+def seal(path: Path) -> None:
+    """Writes the sum of a file that was changed in place and is not changed any more until :func:`unseal`."""
+    write_whole(sum_file(path), sum_line(file_digest(path), path))
+
+
+def unseal(path: Path) -> None:
+    """Removes the sum of a file (or, of the sums of a folder, the file) before a change in place, and syncs that."""
+    found = path if path.name == ALL else sum_file(path)
+    if found.exists():
+        found.unlink()
+        sync(found.parent)
 
 
 @contextlib.contextmanager
@@ -146,13 +207,13 @@ def publish_folder(final: Path) -> Iterator[Path]:
         files = sorted(p for p in beside.rglob("*") if p.is_file())
         manifest = {p.relative_to(beside).as_posix(): file_digest(p) for p in files}
         for path in [*files, *(p for p in beside.rglob("*") if p.is_dir())]:
-            _sync(path)
+            sync(path)
         write_whole(beside / "manifest.json", canonical_json({"files": manifest}).encode())
         if is_published(final):
             return
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -184,13 +245,19 @@ def changed_files(folder: Path, only: Iterable[str] | None = None) -> list[str]:
         return ["manifest.json"]
 
 
-def _sync(path: Path) -> None:
-    """Forces a file's content, or a folder's list of names, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def check_published(folder: Path, names: Iterable[str]) -> None:
+    """Raises :class:`DamagedFile` where one of these files of a published folder differs from its manifest.
+
+    Reads the manifest and these files alone.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        manifest = json.loads((folder / "manifest.json").read_text())["files"]
+        wrong = [name for name in names if manifest.get(name) != file_digest(folder / name)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        missing = Path(str(error.filename)).name if isinstance(error, FileNotFoundError) else "manifest.json"
+        raise DamagedFile(folder, f"{missing} is missing or cannot be read") from error
+    if wrong:
+        raise DamagedFile(folder, f"{wrong[0]} is not as it was written")
 
 
 class Store:
@@ -203,7 +270,7 @@ class Store:
     def __init__(self, root: Path, *, create: bool = True):
         self.root = Path(root).absolute()
         # What is only read is not made: a folder of another kind stays as it is.
-        if not create and not (self.root / "store.json").is_file():
+        if not create and not (self.root / VERSION_FILE).is_file():
             raise InputError(
                 f"store {self.root}: there is none; name another with --store, or run `videobert run VIDEOS`"
             )
@@ -213,10 +280,10 @@ class Store:
             raise InputError(
                 f"store {self.root}: the folder cannot be made ({error.strerror}); choose another with --store"
             ) from error
-        version_file = self.root / "store.json"
+        version_file = self.root / VERSION_FILE
         try:
             if not version_file.exists():
-                write_whole(version_file, canonical_json({"format": FORMAT_VERSION}).encode())
+                write_artefact(version_file, canonical_json({"format": FORMAT_VERSION}).encode())
             version = int(json.loads(version_file.read_text())["format"])
         except OSError as error:
             raise InputError(
@@ -228,7 +295,7 @@ class Store:
                 f"store {self.root}: store.json is not ours to read ({error}); restore it or start a new store"
             ) from error
         if version > FORMAT_VERSION:
-            raise InputError(
+            raise NewerStore(
                 f"store {self.root}: format {version} is newer than this program's {FORMAT_VERSION}; "
                 "upgrade videobert, or name another store with --store"
             )
@@ -282,6 +349,11 @@ class Store:
         return self.root / "comparison.html"
 
     @property
+    def damaged(self) -> Path:
+        """The folder of files that were found damaged and set aside."""
+        return self.root / "damaged"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 
@@ -294,24 +366,33 @@ class Store:
         if self.root in _held:
             yield
             return
-        with (self.root / ".lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                lock.seek(0)
-                holder = lock.read().strip() or "unknown"
-                raise StoreLocked(
-                    f"store {self.root}: process {holder} writes to it; wait for that run to end, or use another --store"
-                ) from error
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        with self._locked(locks.exclusive):
             self._sweep()
             _held.add(self.root)
             try:
                 yield
             finally:
                 _held.discard(self.root)
+
+    def unwritten(self) -> AbstractContextManager[None]:
+        """Nobody writes to the store during the block, which writes nothing itself. Raises :class:`StoreLocked`."""
+        return self._locked(locks.shared)
+
+    @contextlib.contextmanager
+    def _locked(self, how: Callable[[Path, Path], AbstractContextManager[None]]) -> Iterator[None]:
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(how(self.root / ".lock", self.root / VERSION_FILE))
+            except locks.HeldError as error:
+                raise StoreLocked(
+                    f"store {self.root}: process {error} writes to it; wait for that run to end, or use another --store"
+                ) from error
+            except OSError as error:
+                raise InputError(
+                    f"store {self.root}: cannot be held ({error.strerror}); give yourself the right to write there, or "
+                    "choose another with --store"
+                ) from error
+            yield
 
     def _sweep(self) -> None:
         """Removes the unfinished files of killed writers; nobody else writes while the lock is held."""
@@ -320,16 +401,3 @@ class Store:
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
-
-
-def out_of_space(error: BaseException | None) -> bool:
-    """True where ``error``, or an error that led to it, reports a full disk; SQLite and safetensors report it as text."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return True
-        if isinstance(error, sqlite3.OperationalError) and str(error).endswith(("is full", "disk I/O error")):
-            return True
-        if isinstance(error, SafetensorError) and f"os error {errno.ENOSPC}" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

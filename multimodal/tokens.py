@@ -17,7 +17,15 @@ from multimodal import pictures
 from multimodal.catalogue import Catalogue, Video
 from multimodal.feature_rows import FeatureRows
 from multimodal.library import kind_of_features, read_features, read_imported_tokens, tokens_table
-from multimodal.store import FileBatch, InputError, Store, canonical_json, is_published, publish_folder
+from multimodal.store import (
+    FileBatch,
+    InputError,
+    Store,
+    canonical_json,
+    check_published,
+    is_published,
+    publish_folder,
+)
 from multimodal.vocabulary import visual_name
 from vision.clips import CLIP_SECONDS
 from vision.codebook import Codebook, CodebookOptions, shape_for
@@ -27,6 +35,7 @@ Report = Callable[[int, int, str], None]
 PICTURE_SIDE = 160
 SYNCED_TOGETHER = 256
 """Shorter side of a token's picture in pixels."""
+CENTROIDS, DESCRIPTION = "centroids.safetensors", "codebook.json"
 VERSION = 5
 """Raise it when the same features and options would give another codebook: it is part of the address."""
 
@@ -176,12 +185,12 @@ def _codebook_of_imported(
 def _publish(folder: Path, codebook: Codebook, description: dict, shown: dict[int, bytes]) -> None:
     """Writes the codebook's folder, whole or not at all: centroids, description, a JPEG for each token in ``shown``."""
     with publish_folder(folder) as beside:
-        (beside / "centroids.safetensors").write_bytes(safetensors.numpy.save(codebook.to_arrays()))
+        (beside / CENTROIDS).write_bytes(safetensors.numpy.save(codebook.to_arrays()))
         if shown:
             (beside / "pictures").mkdir()
         for token, picture in shown.items():
             (beside / "pictures" / f"{visual_name(token)}.jpg").write_bytes(picture)
-        (beside / "codebook.json").write_text(json.dumps(description, indent=1))
+        (beside / DESCRIPTION).write_text(json.dumps(description, indent=1))
 
 
 def codebook_figures(codebook: Codebook) -> dict:
@@ -225,10 +234,9 @@ def _pictures(videos: Sequence[Video], examples: dict[int, tuple[str, float]]) -
 def load_codebook(store: Store, digest: str) -> Codebook:
     """The published codebook of this digest."""
     folder = store.codebook(digest)
-    options = CodebookOptions(**json.loads((folder / "codebook.json").read_text())["options"])
-    return Codebook.from_arrays(
-        options, safetensors.numpy.load((folder / "centroids.safetensors").read_bytes())
-    )
+    check_published(folder, (DESCRIPTION, CENTROIDS))
+    options = CodebookOptions(**json.loads((folder / DESCRIPTION).read_text())["options"])
+    return Codebook.from_arrays(options, safetensors.numpy.load((folder / CENTROIDS).read_bytes()))
 
 
 def current_codebook(store: Store, catalogue: Catalogue) -> str:
@@ -243,7 +251,8 @@ def current_codebook(store: Store, catalogue: Catalogue) -> str:
 
 def describe(store: Store, digest: str) -> dict:
     """The codebook's ``codebook.json``: options, videos, figures, and the example clip of each token."""
-    return json.loads((store.codebook(digest) / "codebook.json").read_text())
+    check_published(store.codebook(digest), [DESCRIPTION])
+    return json.loads((store.codebook(digest) / DESCRIPTION).read_text())
 
 
 def picture_path(store: Store, digest: str, token: int) -> Path | None:
@@ -257,7 +266,7 @@ def encode_videos(store: Store, digest: str, videos: Sequence[Video], report: Re
     pending = [v for v in videos if v.clips and not store.tokens(digest, v.video).exists()]
     codebook = load_codebook(store, digest) if pending else None
     # Synced together: the sync of a small file by itself takes longer than its making.
-    batch = FileBatch()
+    batch = FileBatch(summed=True)
     try:
         for done, video in enumerate(pending, 1):
             starts, tokens = _tokens_of(store, codebook, video)

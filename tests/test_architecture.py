@@ -9,9 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("vision", "speech", "multimodal", "flows")
 ROOMS = [
-    "store", "progress", "names", "terms", "systems", "catalogue", "vocabulary", "byte_pairs", "segments", "library", "tables", "weights", "intake",
+    "disk", "sums", "locks", "store", "progress", "names", "terms", "systems", "catalogue_file", "catalogue", "vocabulary", "byte_pairs", "segments", "library", "tables", "weights", "intake",
     "pictures", "feature_rows", "copies", "tokens", "codebook_in_use", "examples", "joint", "objectives", "training", "inference", "captioning",
-    "answers", "known_world", "scoring", "web", "comparison", "integrity", "removal", "serve",
+    "answers", "known_world", "scoring", "web", "comparison", "damage", "integrity", "removal", "serve",
 ]  # fmt: skip
 """The rooms of `multimodal`, bottom to top (docs/design.md): a room imports from itself and from those before it."""
 

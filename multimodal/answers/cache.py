@@ -26,9 +26,10 @@ from multimodal.answers.lexical import Words
 from multimodal.answers.moments import Moments
 from multimodal.answers.thresholds import Thresholds, question_vectors, threshold
 from multimodal.answers.vectors import EF_SEARCH, FLAT_UP_TO, IndexStats, Kind, VectorIndex
-from multimodal.catalogue import Video
+from multimodal.catalogue import Video, transaction
 from multimodal.progress import Report
-from multimodal.store import Store
+from multimodal.store import Store, seal, unseal
+from multimodal.sums import is_as_written, sum_file
 
 if TYPE_CHECKING:
     from multimodal.inference.trained import Trained
@@ -39,6 +40,9 @@ TEXT, VIDEO = "said", "shown"
 MOST_DEAD = 0.25
 """Beyond this share of removed vectors an HNSW graph is built anew."""
 RECALL_QUERIES = 200
+MOMENTS = "moments.sqlite"
+MOST_TO_SUM = 64 << 20
+"""Bytes of the database up to which a question compares it with its sum; `doctor` always does."""
 SECONDS_TO_WAIT = 30
 
 
@@ -59,7 +63,7 @@ class Cache:
     def create(cls, folder: Path, model: str, width: int) -> Cache:
         """An empty cache in a new folder; it can be opened after its first :meth:`change`."""
         folder.mkdir(parents=True)
-        db = sqlite3.connect(folder / "moments.sqlite", isolation_level=None)
+        db = sqlite3.connect(folder / MOMENTS, isolation_level=None)
         moments.create(db)
         db.execute("CREATE TABLE videos (made TEXT PRIMARY KEY, video TEXT, first INTEGER, moments INTEGER)")
         db.execute("CREATE TABLE vectors (kind TEXT PRIMARY KEY, digest TEXT, row_ids BLOB, stats TEXT)")
@@ -70,8 +74,8 @@ class Cache:
     @classmethod
     def open(cls, folder: Path, *, write: bool = False) -> Cache | None:
         """``None`` where there is none, or one that is damaged or of another version."""
-        path = folder / "moments.sqlite"
-        if not path.is_file():
+        path = folder / MOMENTS
+        if not path.is_file() or (path.stat().st_size <= MOST_TO_SUM and not is_as_written(path)):
             return None
         uri = f"{path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
         db = sqlite3.connect(
@@ -125,28 +129,40 @@ class Cache:
         are there: where videos are only removed, what nobody says is still said by nobody.
         """
         held = self.held()
-        self.db.execute("BEGIN IMMEDIATE")
+        unseal(self.folder / MOMENTS)
         try:
-            ranges = [(held[made][1], held[made][1] + held[made][2]) for made in removed]
-            if ranges:
-                moments.drop(self.db, ranges)
-                self.db.executemany("DELETE FROM videos WHERE made = ?", [(made,) for made in removed])
-            for first, after in ranges:
-                for index in self.vectors.values():
-                    index.remove(first, after)
-            for made, video, content in added:
-                self._add(made, video, content)
-            if flat_up_to is not None:
-                self._choose_kinds(flat_up_to)
-            self._write_vectors()
-            if embed_questions is not None:
-                self._write_questions(embed_questions(Words(self.db).has))
-            self._write_state()
-            self.db.execute("COMMIT")
+            with transaction(self.db):
+                self._change(held, removed, added, flat_up_to, embed_questions)
         except BaseException:
-            self.db.execute("ROLLBACK")
+            for part in self.folder.glob(".*.part"):
+                part.unlink()
             raise
+        seal(self.folder / MOMENTS)
         self.remove_old_files()
+
+    def _change(
+        self,
+        held: dict[str, tuple[str, int, int]],
+        removed: Sequence[str],
+        added: Iterable[tuple[str, str, IndexedVideo]],
+        flat_up_to: int | None,
+        embed_questions: Callable[[Callable[[str], bool]], np.ndarray] | None,
+    ) -> None:
+        ranges = [(held[made][1], held[made][1] + held[made][2]) for made in removed]
+        if ranges:
+            moments.drop(self.db, ranges)
+            self.db.executemany("DELETE FROM videos WHERE made = ?", [(made,) for made in removed])
+        for first, after in ranges:
+            for index in self.vectors.values():
+                index.remove(first, after)
+        for made, video, content in added:
+            self._add(made, video, content)
+        if flat_up_to is not None:
+            self._choose_kinds(flat_up_to)
+        self._write_vectors()
+        if embed_questions is not None:
+            self._write_questions(embed_questions(Words(self.db).has))
+        self._write_state()
 
     def _add(self, made: str, video: str, content: IndexedVideo) -> None:
         moments.add(self.db, self.next, content.moments)
@@ -173,6 +189,7 @@ class Cache:
             part = self.folder / f".{kind}.faiss.{os.getpid()}.part"
             digest = index.write(part)
             part.rename(self._vector_file(kind, digest))
+            seal(self._vector_file(kind, digest))
             row = (kind, digest, index.row_ids.tobytes(), json.dumps(dataclasses.asdict(self.stats[kind])))
             self.db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", row)
 
@@ -196,6 +213,7 @@ class Cache:
         for path in self.folder.glob("*.faiss"):
             if path not in kept:
                 path.unlink()
+                sum_file(path).unlink(missing_ok=True)
 
     def _measure(self, kind: str, index: VectorIndex) -> IndexStats:
         """The recall of an HNSW index over up to 200 vectors of the store, drawn by a fixed seed.
@@ -281,9 +299,14 @@ def _created(
     """A new cache in the place of the old; it appears under its name when it is whole."""
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    cache = Cache.create(part, address(trained), trained.model.options.hidden_size)
-    with contextlib.closing(cache.db):
-        cache.change([], added, flat_up_to, partial(question_vectors, trained))
+    try:
+        cache = Cache.create(part, address(trained), trained.model.options.hidden_size)
+        with contextlib.closing(cache.db):
+            cache.change([], added, flat_up_to, partial(question_vectors, trained))
+    except BaseException:
+        # A full disk has more space without it.
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     return cache.stats

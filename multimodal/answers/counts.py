@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from multimodal.answers.index import address, made_of
 from multimodal.answers.token_names import content_words
 from multimodal.catalogue import Video
 from multimodal.library import Material, read_material
-from multimodal.store import Store, canonical_json, recipe, write_whole
+from multimodal.store import DamagedFile, Store, canonical_json, reading, recipe, write_artefact
+from multimodal.sums import sum_file
 
 if TYPE_CHECKING:
     from multimodal.inference.trained import Trained
@@ -133,7 +134,7 @@ def update_counts(store: Store, trained: Trained, videos: Sequence[Video]) -> No
         arrays |= {name: rows.values, f"{name}_ends": rows.ends}
     about = {"version": VERSION, "made": made, "videos": counts.videos, "stems": list(counts.stems)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, safetensors.numpy.save(arrays, {"about": canonical_json(about)}))
+    write_artefact(path, safetensors.numpy.save(arrays, {"about": canonical_json(about)}))
 
 
 def count_videos(store: Store, trained: Trained, videos: Sequence[Video]) -> Counts:
@@ -150,7 +151,7 @@ def _read(path: Path) -> tuple[str, Counts] | None:
     """What the counts were made of, and the counts; ``None`` where they are missing, damaged or of another version: they
     are made again, as the cache beside them is."""
     try:
-        with safe_open(path, "numpy") as file:
+        with reading(path), safe_open(path, "numpy") as file:
             about = json.loads(file.metadata()["about"])
             if about["version"] != VERSION:
                 return None
@@ -164,7 +165,7 @@ def _read(path: Path) -> tuple[str, Counts] | None:
             return about["made"], Counts(
                 videos, **rows, video_M=video_M, times_M2=times_M2, stems=stem_numbers
             )
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+    except DamagedFile:
         return None
 
 
@@ -172,6 +173,7 @@ def remove_counts(store: Store) -> None:
     """Deletes the counts: a video that was counted is removed. The next update of the index makes them again."""
     for path in store.caches.glob(f"*/{FILE}"):
         path.unlink()
+        sum_file(path).unlink(missing_ok=True)
 
 
 def _path(store: Store, trained: Trained) -> Path:

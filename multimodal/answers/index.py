@@ -19,7 +19,8 @@ from multimodal.catalogue import Video
 from multimodal.library import read_material
 from multimodal.progress import Report
 from multimodal.segments import Segment
-from multimodal.store import InputError, Store, recipe, write_whole
+from multimodal.store import InputError, Store, reading, recipe, write_artefact
+from multimodal.sums import sum_file
 
 if TYPE_CHECKING:
     from multimodal.inference.trained import Trained
@@ -79,9 +80,10 @@ def index(store: Store, trained: Trained, videos: Sequence[Video], report: Repor
         ).replace_schema_metadata({MADE_BY: address(trained).encode()})
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
-        write_whole(_file(store, trained, video), buffer.getvalue())
+        write_artefact(_file(store, trained, video), buffer.getvalue())
         for old in earlier.get(video.video, []):
             old.unlink()
+            sum_file(old).unlink(missing_ok=True)
         report(done, len(left), video.name)
     return len(left)
 
@@ -106,7 +108,7 @@ def check_indexed(store: Store, trained: Trained, videos: Sequence[Video]) -> No
 def read(store: Store, trained: Trained, video: Video) -> IndexedVideo:
     """A video's moments and vectors. Raises :class:`InputError` where its file is another model's, or cannot be read."""
     path = _file(store, trained, video)
-    try:
+    with reading(path):
         table = pq.read_table(path)
         made_by = (table.schema.metadata or {}).get(MADE_BY, b"another").decode()
         text_vectors, video_vectors = _matrix(table["said"]), _matrix(table["shown"])
@@ -116,10 +118,6 @@ def read(store: Store, trained: Trained, video: Video) -> IndexedVideo:
             for start, end, text, tokens in zip(*columns, strict=True)
         ]
         finite = bool(np.isfinite(text_vectors).all() and np.isfinite(video_vectors).all())
-    except (pa.ArrowException, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"index {path}: cannot be read ({str(error).splitlines()[0]}); delete it and run `videobert index`"
-        ) from error
     width = trained.model.options.hidden_size
     largest = max((max(m.tokens, default=0) for m in moments), default=0)
     fits = made_by == address(trained) and text_vectors.shape[1] == video_vectors.shape[1] == width

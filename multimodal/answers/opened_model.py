@@ -32,7 +32,7 @@ class OpenedModel:
 
             check_device(device)
         self.store, self.device = Store(folder, create=False), device
-        self.catalogue = Catalogue(self.store.catalogue)
+        self.catalogue = Catalogue(self.store.catalogue, read_only=True)
 
     @classmethod
     def of(cls, store: Store, catalogue: Catalogue, trained: Trained) -> Self:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from multimodal.catalogue import Catalogue
 from multimodal.library import LEAST_TO_SPLIT, usable
-from multimodal.store import InputError, Store
+from multimodal.store import DamagedFile, InputError, Store, reading
 
 if TYPE_CHECKING:
     from multimodal.inference.trained import Trained
@@ -119,8 +119,9 @@ class Evaluation:
             return cls(None, "this model is not evaluated yet: run `videobert evaluate`", bool(captioner))
         try:
             path = store.evaluation(name.removesuffix(".json"))
-            figures = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            with reading(path):
+                figures = json.loads(path.read_text(encoding="utf-8"))
+        except DamagedFile:
             return cls(None, "its evaluation cannot be read: run `videobert evaluate`", bool(captioner))
         if any(name in figures for name in _of_the_model()):
             return cls(figures, "the held-out videos hold nothing to judge this by", bool(captioner))

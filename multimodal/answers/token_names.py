@@ -17,7 +17,8 @@ import numpy as np
 from multimodal.answers.index import address, made_of
 from multimodal.catalogue import Video
 from multimodal.library import read_material
-from multimodal.store import Store, canonical_json, recipe, write_whole
+from multimodal.store import DamagedFile, Store, canonical_json, reading, recipe, write_artefact
+from multimodal.sums import sum_file
 
 if TYPE_CHECKING:
     from multimodal.inference.trained import Trained
@@ -131,7 +132,7 @@ def update_token_names(store: Store, trained: Trained, videos: Sequence[Video]) 
         moments += [(s.tokens, s.text) for s in spoken if s.tokens]
     names = {str(token): ", ".join(words) for token, words in telling_words(moments).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, canonical_json({"made": made, "names": names}).encode())
+    write_artefact(path, canonical_json({"made": made, "names": names}).encode())
 
 
 def read_token_names(store: Store, trained: Trained) -> dict[int, str]:
@@ -143,6 +144,7 @@ def remove_token_names(store: Store) -> None:
     """Deletes the names: a video that they were counted from is removed. The next update of the index makes them again."""
     for path in store.caches.glob(f"*/{FILE}"):
         path.unlink()
+        sum_file(path).unlink(missing_ok=True)
 
 
 def _path(store: Store, trained: Trained) -> Path:
@@ -152,6 +154,7 @@ def _path(store: Store, trained: Trained) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     """The stored document; empty where there is none that can be read: it is made again, as the cache beside it is."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with reading(path):
+            return json.loads(path.read_text(encoding="utf-8"))
+    except DamagedFile:
         return {}

@@ -12,7 +12,6 @@ from multimodal.answers import session
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import read_transcript
 from multimodal.store import FileBatch, InputError, Store, write_whole
-from speech.errors import SpeechError
 from speech.writers import Format, write
 
 LONGEST_NAME = 255
@@ -31,13 +30,7 @@ class Written:
 def transcript_text(store: Store, video: Video, form: Format) -> tuple[str, str | None]:
     """The transcript in this format, and a note where nobody speaks. Raises :class:`InputError` for a refused video."""
     session.check_usable(video)
-    try:
-        transcript = read_transcript(store, video)
-    except (SpeechError, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"video {video.name}: its transcript cannot be read ({reason}); run `videobert doctor`"
-        ) from error
+    transcript = read_transcript(store, video)
     reason = f" ({video.reason})" if video.reason else ""
     note = (
         None

@@ -11,7 +11,7 @@ import numpy as np
 
 from multimodal.catalogue import Video
 from multimodal.library import read_material
-from multimodal.store import InputError, Store, canonical_json, write_whole
+from multimodal.store import InputError, Store, canonical_json, write_artefact
 from multimodal.tokens import load_codebook, train_and_held_out
 from multimodal.training.options import PretrainOptions
 from multimodal.training.pretraining import gather, model_name, pretrain, vocabulary_of
@@ -82,7 +82,7 @@ def step_cost(
         store.remove_model(name)
         # The last step ends with the loss over everything held out.
         steps = TIMED_STEPS - 1 - FIRST_TIMED
-        write_whole(path, canonical_json((ends[TIMED_STEPS - 1] - ends[FIRST_TIMED]) / steps).encode())
+        write_artefact(path, canonical_json((ends[TIMED_STEPS - 1] - ends[FIRST_TIMED]) / steps).encode())
     return dataclasses.replace(cost, seconds=json.loads(path.read_text()))
 
 

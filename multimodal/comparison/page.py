@@ -9,7 +9,7 @@ from pathlib import Path
 from multimodal.answers.display import html_environment
 from multimodal.comparison import table
 from multimodal.comparison.runs import ComparedRun
-from multimodal.store import write_whole
+from multimodal.store import write_artefact
 
 TEMPLATE = "comparison.html"
 WIDTH, LEFT, RIGHT, TOP = 960.0, 270.0, 20.0, 24.0
@@ -84,4 +84,4 @@ def write_page(path: Path, runs: Sequence[ComparedRun], budget: str) -> Path:
         rows=rows, costs=costs, systems=systems, picture=picture(rows, systems), width=WIDTH, budget=budget,
         seeds=len({run.seed for run in runs}), cell_words=table.cell_words, whole=table.whole, above=table.ABOVE, below=table.BELOW,
     )  # fmt: skip
-    return write_whole(path, html.encode())
+    return write_artefact(path, html.encode())

@@ -18,7 +18,7 @@ from multimodal.library import read_material
 from multimodal.progress import Report
 from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.truth import read_truth
-from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_whole
+from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_artefact
 from multimodal.tokens import train_and_held_out
 from multimodal.training.options import PretrainOptions
 from multimodal.training.pretraining import model_name, pretrain, suited
@@ -93,7 +93,7 @@ def compare(
                 by_name = {name: dataclasses.asdict(figure) for name, figure in figures.items()}
                 tokens = round(steps * cost.tokens)
                 run = ComparedRun(system, seed, steps, tokens, progress.seconds(steps), parameters, by_name)
-                write_whole(path, canonical_json(run).encode())
+                write_artefact(path, canonical_json(run).encode())
                 if name not in keep:
                     store.remove_model(name)
             found.append(ComparedRun(**json.loads(path.read_text())))

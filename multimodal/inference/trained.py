@@ -21,7 +21,7 @@ from multimodal.joint.trimming import ClozeReader
 from multimodal.objectives.objective import TERM_FILE
 from multimodal.objectives.replaced import generator_of
 from multimodal.segments import CONTEXT
-from multimodal.store import InputError, Store, changed_files
+from multimodal.store import DamagedFile, InputError, Store, changed_files
 from multimodal.terms import ALIGNMENT
 from multimodal.training import checkpoints
 from multimodal.vocabulary import Vocabulary
@@ -104,11 +104,9 @@ def training_steps(trained: Trained) -> tuple[int, int]:
 
 
 def check_opened(folder: Path, files: Sequence[str] = OPENED) -> None:
-    """Raises :class:`InputError` where one of a checkpoint's ``files`` differs from its manifest, or one is not in it."""
+    """Raises :class:`~multimodal.store.DamagedFile` where one of a checkpoint's ``files`` differs from its manifest, or one is not in it."""
     if changed := changed_files(folder, files):
-        raise InputError(
-            f"checkpoint {folder}: {changed[0]} is not as it was written; remove the folder and run again"
-        )
+        raise DamagedFile(folder, f"{changed[0]} is not as it was written")
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from pathlib import Path
 from multimodal.catalogue import Video
 from multimodal.intake import sandbox
 from multimodal.library import SUFFIXES as MEDIA
-from multimodal.store import Store, canonical_json, file_digest, recipe, write_whole
+from multimodal.store import Store, canonical_json, file_digest, recipe, write_artefact
 from speech import caption_files, captions, embedded_captions, sidecars
 from speech.caption_files import CaptionFile
 from speech.cues import Cue, counted
@@ -299,5 +299,5 @@ def store_transcript(store: Store, video: Video, choice: Choice) -> str:
             return before
     path = store.transcript(video.video, made)
     if not path.exists():
-        write_whole(path, canonical_json(choice.transcript).encode())
+        write_artefact(path, canonical_json(choice.transcript).encode())
     return made

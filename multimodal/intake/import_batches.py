@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from multimodal.catalogue import Catalogue, ImportedPart, Video
@@ -30,7 +31,7 @@ class Part:
 
 @dataclasses.dataclass
 class _Batch:
-    files: FileBatch = dataclasses.field(default_factory=FileBatch)
+    files: FileBatch = dataclasses.field(default_factory=partial(FileBatch, summed=True))
     bytes: int = 0
     parts: dict[Path, Part] = dataclasses.field(default_factory=dict)
     removed: list[str] = dataclasses.field(default_factory=list)

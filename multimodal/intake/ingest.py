@@ -23,7 +23,7 @@ from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.model_cache import whisper_identity
 from multimodal.intake.spoken_language import told_language
 from multimodal.library import KIND_ENDS, kind_of_features
-from multimodal.store import InputError, Store, canonical_json, recipe, write_whole
+from multimodal.store import InputError, Store, canonical_json, recipe, write_artefact
 from speech import audio, silent_phrases, transcribe
 from speech.audio import Audio
 from speech.errors import SpeechError, SpeechModelError
@@ -229,7 +229,7 @@ class _Ingestion:
             if made_new["source"].get("unspoken"):
                 made, path = unspoken, with_drops
             if not path.exists():
-                write_whole(path, canonical_json(made_new).encode())
+                write_artefact(path, canonical_json(made_new).encode())
         stored = json.loads(path.read_text(encoding="utf-8"))
         self.problems += stored["problems"]
         self.notes += stored.get("heard", [])
@@ -340,7 +340,7 @@ class _Ingestion:
                 return None, 0
             about = {"problems": report.problems, "reader": report.reader, "recipe": backbone.recipe}
             arrays = {"values": found.values, "starts": found.starts}
-            write_whole(path, safetensors.numpy.save(arrays, metadata={"about": canonical_json(about)}))
+            write_artefact(path, safetensors.numpy.save(arrays, metadata={"about": canonical_json(about)}))
         with safe_open(path, "numpy") as file:
             self.problems += json.loads(file.metadata()["about"])["problems"]
             return made, file.get_slice("starts").get_shape()[0]

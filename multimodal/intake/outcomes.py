@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from multimodal.catalogue import Video
+from multimodal.disk import out_of_space
 from multimodal.intake.ingest import Outcome
-from multimodal.store import InputError, out_of_space
+from multimodal.store import InputError
 from speech.errors import SpeechModelError
 from vision.errors import ModelError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from multimodal.scoring.metrics import NEAREST, CaptionFunction, evaluate, plain
 from multimodal.scoring.references import ReferencedMoment, evaluation_moments
 from multimodal.scoring.truth import read_truth
 from multimodal.segments import Segment
-from multimodal.store import Store, canonical_json, file_digest, recipe, write_whole
+from multimodal.store import Store, canonical_json, file_digest, reading, recipe, write_artefact
 from multimodal.tokens import train_and_held_out
 from multimodal.vocabulary import TEMPLATE
 
@@ -62,6 +63,8 @@ def evaluate_store(
     )
     path = store.evaluation(evaluation_prefix(trained, captioner and captioner.name) + made)
     if path.exists():
+        with reading(path):
+            json.loads(path.read_text(encoding="utf-8"))
         return path
 
     def materials(some: Sequence[Video]) -> list[Material]:
@@ -82,7 +85,9 @@ def evaluate_store(
         )  # fmt: skip
     else:
         figures = plain_figures(train, trained.vocabulary.visual, nearest_captions(trained, train))
-    write_whole(path, canonical_json({name: dataclasses.asdict(f) for name, f in figures.items()}).encode())
+    write_artefact(
+        path, canonical_json({name: dataclasses.asdict(f) for name, f in figures.items()}).encode()
+    )
     return path
 
 

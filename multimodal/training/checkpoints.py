@@ -15,10 +15,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from multimodal.objectives.objective import Objective
-from multimodal.store import InputError, canonical_json, changed_files, is_published, publish_folder
+from multimodal.store import (
+    DamagedFile,
+    canonical_json,
+    changed_files,
+    check_published,
+    is_published,
+    publish_folder,
+)
 
 METRICS = "metrics.jsonl"
-OPTIMIZER = "optimizer.safetensors"
+OPTIMIZER, TRAINER = "optimizer.safetensors", "trainer.json"
 LEAST_GAIN = 0.01
 """The share by which a held-out loss has to be lower to count as lower; less is chance."""
 COOLDOWN = 0.2
@@ -110,7 +117,7 @@ def save(
         objective.save(part, weights)
         if not progress.finished:
             save_file(_optimizer_tensors(optimizer_state), part / OPTIMIZER)
-        (part / "trainer.json").write_text(canonical_json(progress))
+        (part / TRAINER).write_text(canonical_json(progress))
         (part / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True, default=str))
         describe(part, progress)
     prune_checkpoints(root, rollback_steps)
@@ -162,7 +169,9 @@ def _step(folder: Path) -> int:
 
 
 def read_progress(folder: Path) -> Progress:
-    found = json.loads((folder / "trainer.json").read_text())
+    """Raises :class:`~multimodal.store.DamagedFile` where it is not as it was written."""
+    check_published(folder, [TRAINER])
+    found = json.loads((folder / TRAINER).read_text())
     skipped = tuple((first, last) for first, last in found.pop("skipped", ()))
     pairs = {name: tuple(found[name]) for name in ("lowest", "early") if found.get(name)}
     return Progress(**found | pairs | {"skipped": skipped, "recent": tuple(found.get("recent", ()))})
@@ -182,11 +191,9 @@ def resume(folder: Path, objective: Objective, optimizer: torch.optim.Optimizer)
 
 
 def check(folder: Path) -> None:
-    """Raises :class:`InputError` where a file of a published folder differs from its manifest."""
+    """Raises :class:`~multimodal.store.DamagedFile` where a file of a published folder differs from its manifest."""
     if changed := changed_files(folder):
-        raise InputError(
-            f"checkpoint {folder}: {changed[0]} is not as it was written; remove the folder and run again"
-        )
+        raise DamagedFile(folder, f"{changed[0]} is not as it was written")
 
 
 def _device(parameter: torch.Tensor, key: str) -> torch.device:

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from multimodal.store import InputError, write_whole
+from multimodal.store import DamagedFile, file_digest, seal, unseal, write_whole
+from multimodal.sums import ALL, sum_line
 from multimodal.training.checkpoints import METRICS
 
 CURVES = "tensorboard"
@@ -20,15 +21,17 @@ class TrainingLog:
     """Both in ``root``, cut back to the steps up to ``step``: what a stopped run wrote after its last checkpoint goes, and a
     line that it left half written. TensorBoard hides the later events of the runs before (``purge_step``).
 
-    Raises :class:`InputError` for a damaged line of ``metrics.jsonl``.
+    When the training has ended both have their sums. Raises :class:`DamagedFile` for a damaged line of ``metrics.jsonl``.
     """
 
     def __init__(self, root: Path, step: int):
-        metrics = root / METRICS
+        self._metrics, self._folder = metrics, curves = root / METRICS, root / CURVES
         kept = _lines(metrics, step)
+        unseal(metrics)
+        unseal(curves / ALL)
         write_whole(metrics, "".join(f"{json.dumps(line)}\n" for line in kept).encode())
         self._lines = metrics.open("a", encoding="utf-8")
-        self._curves = SummaryWriter(root / CURVES, purge_step=step + 1)
+        self._curves = SummaryWriter(curves, purge_step=step + 1)
 
     def write(self, line: dict[str, Any]) -> None:
         self._lines.write(json.dumps(line) + "\n")
@@ -48,6 +51,15 @@ class TrainingLog:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._lines.close()
         self._curves.close()
+        if kind is None:
+            seal(self._metrics)
+            _seal_folder(self._folder)
+
+
+def _seal_folder(folder: Path) -> None:
+    """Writes the sums of all files of a folder into one, where each by itself would be read as one of them."""
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != ALL)
+    write_whole(folder / ALL, b"".join(sum_line(file_digest(path), path) for path in files))
 
 
 def _lines(metrics: Path, step: int) -> list[dict[str, Any]]:
@@ -62,9 +74,7 @@ def _lines(metrics: Path, step: int) -> list[dict[str, Any]]:
             if line["step"] <= step:
                 kept.append(line)
         except (ValueError, LookupError, TypeError) as error:
-            raise InputError(
-                f"{metrics}: line {number} is not as it was written; mend or remove the line and run again"
-            ) from error
+            raise DamagedFile(metrics, f"line {number} is not as it was written") from error
     return kept
 
 

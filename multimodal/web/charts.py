@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from multimodal.store import reading
 from multimodal.terms import TITLES
 from multimodal.web.questions import HORIZON_FIGURES, RECALLS
 
@@ -42,8 +43,9 @@ def read_metrics(path: Path) -> list[dict]:
     """The lines of a ``metrics.jsonl``, one for each step; empty where there is no file. A half-written last line is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    with reading(path):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def loss_charts(metrics: Sequence[dict]) -> list[LossChart]:

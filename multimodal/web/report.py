@@ -24,7 +24,7 @@ from multimodal.inference.trained import Trained, training_steps
 from multimodal.library import read_material, usable
 from multimodal.pictures import data_url, read_frames
 from multimodal.progress import Report
-from multimodal.store import Store, write_whole
+from multimodal.store import Store, write_artefact
 from multimodal.tokens import load_codebook, picture_path, train_and_held_out
 from multimodal.vocabulary import visual_name
 from multimodal.web import charts, results, samples
@@ -112,7 +112,7 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
         by_digest={v.video: v for v in used},
         role={v.video: "training" for v in train_videos} | {v.video: "held out" for v in held_out},
     )  # fmt: skip
-    path = write_whole(store.report, page.encode("utf-8", "replace"))
+    path = write_artefact(store.report, page.encode("utf-8", "replace"))
     report(stages, stages, str(path))
     return path
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import LEAST_TO_SPLIT
-from multimodal.store import Store
+from multimodal.store import Store, reading
 from multimodal.web.questions import HORIZON_FIGURES, TASKS, Question
 
 OTHERS = "Other figures"
@@ -107,7 +107,10 @@ def read_evaluation(store: Store, catalogue: Catalogue) -> dict[str, dict[str, f
     """The current evaluation's figures by flat name; ``None`` where there is no evaluation yet."""
     name = catalogue.current("evaluation")
     path = name and store.evaluation(name.removesuffix(".json"))
-    return json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else None
+    if not path or not path.exists():
+        return None
+    with reading(path):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def names_by_task(figures: dict[str, dict]) -> list[tuple[str, list[str]]]:

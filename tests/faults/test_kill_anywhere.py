@@ -19,6 +19,7 @@ import fragments
 import httpx
 import pytest
 from command import Home, artefacts, contents, kill, prefect_server, stamps
+from harm import edited
 
 RANDOM_KILLS = int(os.environ.get("VIDEOBERT_FAULTS", "0"))
 SETTINGS = ("--epochs", 1, "--size", "demo")
@@ -285,7 +286,6 @@ def test_the_comparison_finds_each_kind_of_harm(world, harm, tmp_path):
     elif harm == "left over":
         victim.with_name(f".{victim.name}.1.part").touch()
     else:
-        with sqlite3.connect(store / "catalogue.sqlite") as db:
+        with edited(store / "catalogue.sqlite") as db:
             db.execute("UPDATE videos SET state = 'refused' WHERE name = 'silent.mp4'")
-        db.close()
     assert len(differences(store, whole)) >= 1

@@ -28,7 +28,7 @@ COMMANDS = {
     "status": "--json",
     "remove": "VIDEO",
     "transcript": "--to",
-    "doctor": "--json",
+    "doctor": "--json --repair",
     "serve": "--port",
     "compare": "--seeds",
 }

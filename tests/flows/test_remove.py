@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import run_inside, stamps
+from harm import edited
 
 
 @pytest.fixture
@@ -85,9 +86,8 @@ def test_a_question_that_cannot_be_answered_is_one_line(store, capsys, arguments
 
 
 def test_nothing_found_is_an_answer(store, capsys):
-    with sqlite3.connect(store / "catalogue.sqlite") as db:
+    with edited(store / "catalogue.sqlite") as db:
         db.execute("DELETE FROM current WHERE kind IN ('model', 'model_codebook')")
-    db.close()
     for text, says in (
         ("xylophone", "xylophone"), ("the", '"the"'), ('"banana season"', '"banana season"'), ("banana -banana", "exclude"),
     ):  # fmt: skip
@@ -106,9 +106,8 @@ def test_nothing_found_is_an_answer(store, capsys):
 
 
 def test_before_a_model_it_answers_by_words_and_says_so(store, capsys):
-    with sqlite3.connect(store / "catalogue.sqlite") as db:
+    with edited(store / "catalogue.sqlite") as db:
         db.execute("DELETE FROM current WHERE kind IN ('model', 'model_codebook')")
-    db.close()
     ended = run_inside(capsys, "search", "banana", "--store", store)
     assert ended.returncode == 0 and ended.stdout.startswith("1. ") and "(banana)" in ended.stdout
     assert "no model" in ended.stderr and ended.stderr.count("\n") == 1

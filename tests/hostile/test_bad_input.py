@@ -11,7 +11,9 @@ import fragments
 import pytest
 import torch
 from command import Home, run_inside
+from harm import edited
 
+from multimodal.catalogue import MIGRATIONS, Catalogue
 from multimodal.library import find
 from multimodal.store import InputError
 
@@ -148,11 +150,17 @@ def test_a_store_from_a_newer_version(alone, tmp_path):
     for command in (["run", video], ["status"], ["search", "x"]):
         complains(alone(*command, "--store", store), str(store), "format 99 is newer", "upgrade")
     (store / "store.json").write_text('{"format": 1}')
-    alone("status", "--store", store)
-    with sqlite3.connect(store / "catalogue.sqlite") as db:
+    Catalogue(store / "catalogue.sqlite").close()
+    with edited(store / "catalogue.sqlite") as db:
         db.execute("INSERT INTO migrations VALUES ('_create_dreams')")
-    db.close()
-    complains(alone("status", "--store", store), "catalogue.sqlite", "newer version", "upgrade")
+    known = len(MIGRATIONS)
+    complains(
+        alone("status", "--store", store),
+        "catalogue.sqlite",
+        f"version {known + 1}",
+        f"newer than this program's {known}",
+        "upgrade",
+    )
     assert sorted(p.name for p in store.iterdir()) == ["catalogue.sqlite", "store.json"]
 
 

@@ -1,15 +1,14 @@
 """What people ask of a store, and the documents that they get: moments by name, what is imagined, what does not fit."""
 
-import contextlib
 import json
 import shutil
-import sqlite3
 import subprocess
 import sys
 
 import kitchen
 import numpy as np
 import pytest
+from harm import edited
 from PIL import Image
 
 from multimodal.answers import answer_json, session
@@ -300,7 +299,7 @@ def test_a_question_imports_only_what_it_needs(changed, question, model, others)
     update_cache(changed, trained, videos, lambda *_: None)
     update_counts(changed, trained, train_and_held_out(changed, videos, trained.codebook)[0])
     if not model:
-        with contextlib.closing(sqlite3.connect(changed.catalogue)) as db, db:
+        with edited(changed.catalogue) as db:
             db.execute("DELETE FROM current WHERE kind = 'model'")
     code = (
         "import sys; from pathlib import Path; from multimodal.answers.answer_json import caption, forecast, search; "

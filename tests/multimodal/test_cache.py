@@ -250,7 +250,7 @@ def test_an_index_of_another_model_is_an_error_in_words(world):
         Index.load(world.store, wider, world.videos[:2])
     (path, *_) = sorted(world.store.index("untrained.step-0").iterdir())
     path.write_bytes(b"PAR1 no more")
-    with pytest.raises(InputError, match="index .*videobert index"):
+    with pytest.raises(InputError, match="not as it was written.*videobert run"):
         Index.load(world.store, world.trained, world.videos[:2])
 
 

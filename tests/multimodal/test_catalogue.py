@@ -6,7 +6,9 @@ import pytest
 
 from multimodal import catalogue
 from multimodal.catalogue import MIGRATIONS, Catalogue, Video
-from multimodal.store import InputError, out_of_space
+from multimodal.disk import out_of_space
+from multimodal.store import InputError
+from multimodal.sums import sum_file
 
 A, B, C = (letter * 64 for letter in "abc")
 
@@ -60,6 +62,7 @@ def test_a_newer_catalogue_is_refused(path):
     with sqlite3.connect(path) as db:
         db.execute("INSERT INTO migrations VALUES ('_create_wonders')")
     db.close()
+    sum_file(path).unlink()
     with pytest.raises(InputError, match="_create_wonders"):
         Catalogue(path)
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multimodal.disk import out_of_space
 from multimodal.store import (
     FORMAT_VERSION,
     FileBatch,
@@ -23,7 +24,6 @@ from multimodal.store import (
     changed_files,
     file_digest,
     is_published,
-    out_of_space,
     publish_folder,
     recipe,
     write_whole,

@@ -130,7 +130,7 @@ def prefect_server(folder: Path, more: Mapping[str, str] | None = None) -> Itera
 
 
 def artefacts(store: Path) -> dict[str, Path]:
-    """The files that make up what a store has made, by their place in it; not its catalogue, lock and report, nor
+    """The files that make up what a store has made, by their place in it; not its catalogue, lock, sums and report, nor
     TensorBoard's curves, which are drawn again from the metrics and hold the time of day."""
     return {
         path.relative_to(store).as_posix(): path
@@ -139,6 +139,7 @@ def artefacts(store: Path) -> dict[str, Path]:
         if path.is_file()
         and "tensorboard" not in path.parts
         and ".part" not in path.relative_to(store).as_posix()
+        and path.suffix != ".sha256"
     }
 
 

@@ -14,7 +14,7 @@ from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
 from multimodal.library import usable
 from multimodal.objectives.pretraining import PretrainingObjective
-from multimodal.store import Store, file_digest
+from multimodal.store import Store, file_digest, write_artefact
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook
 from multimodal.training import checkpoints
 from multimodal.training.checkpoints import Progress
@@ -46,18 +46,17 @@ def add(store: Store, catalogue: Catalogue, file: Path, clips: list[int], said: 
     if clips:
         noise = np.random.default_rng(len(clips)).normal(0, 0.05, (len(clips), 16))
         values = (np.eye(16)[clips] + noise).astype(np.float16)
-        path = store.features(digest, "f")
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(safetensors.numpy.save({"values": values, "starts": starts}))
+        write_artefact(
+            store.features(digest, "f"), safetensors.numpy.save({"values": values, "starts": starts})
+        )
     sentences = [
         {"start": 3.0 * i, "end": 3.0 * i + 2.5, "text": text,
          "words": [{"start": 3.0 * i, "end": 3.0 * i + 2.5, "text": text, "probability": 0.9}]}
         for i, text in enumerate(said)
     ]  # fmt: skip
     if said:
-        path = store.transcript(digest, "t")
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps({"language": "en", "source": {"kind": "test"}, "sentences": sentences}))
+        transcript = {"language": "en", "source": {"kind": "test"}, "sentences": sentences}
+        write_artefact(store.transcript(digest, "t"), json.dumps(transcript).encode())
     made = {"name": file.name, "state": "done", "reason": ""} | more
     video = Video(
         digest, path=str(file), bytes=file.stat().st_size, seconds=seconds, clips=len(clips),

@@ -1,0 +1,51 @@
+"""The lock of a store: one process at a time writes, and the system releases the lock when it ends in any way."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class HeldError(Exception):
+    """Another process holds the lock; the argument is its number, or ``unknown``."""
+
+
+@contextlib.contextmanager
+def exclusive(named: Path, kept: Path) -> Iterator[None]:
+    """Holds the locks (flock) of two files: ``named``, in which the holder's number stands, and ``kept``.
+
+    Somebody may delete ``named`` while it is held, and a new file of that name is not locked. ``kept`` is one that the
+    store cannot be without. Raises :class:`HeldError` where another process holds either.
+    """
+    with contextlib.ExitStack() as held:
+        lock = held.enter_context(named.open("a+"))
+        _take(lock.fileno(), fcntl.LOCK_EX, named)
+        _take(held.enter_context(kept.open("r+")).fileno(), fcntl.LOCK_EX, named)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextlib.contextmanager
+def shared(named: Path, kept: Path) -> Iterator[None]:
+    """Holds the same locks for reading, so that nobody writes meanwhile; writes nothing itself.
+
+    Raises :class:`HeldError` where a process writes.
+    """
+    with contextlib.ExitStack() as held:
+        for path in (named, kept):
+            if path.exists():
+                _take(held.enter_context(path.open("rb")).fileno(), fcntl.LOCK_SH, named)
+        yield
+
+
+def _take(descriptor: int, how: int, named: Path) -> None:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = named.read_text(errors="replace").strip() if named.exists() else ""
+        raise HeldError(holder or "unknown") from error
