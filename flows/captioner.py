@@ -30,5 +30,5 @@ def make_captioner(settings: Settings = Settings()) -> str | None:
     """
     with open_run(settings) as run:
         name = learn(run)
-        run.catalogue.set_current("captioner", name or "")
+        run.set_captioner(name or "")
         return name

@@ -80,7 +80,8 @@ def run(
             from flows.pipeline import pipeline
         from multimodal.web.results import read_evaluation
 
-        report = run_flow(run.settings.store, pipeline, list(videos), run.settings, imports)
+        run.given = list(videos), imports
+        report = run_flow(run.settings.store, pipeline, [], run.settings)
         figures = read_evaluation(run.store, run.catalogue) or {}
         if json_:
             print_json({"report": str(report), "figures": figures} | status_document(run.catalogue))
@@ -105,7 +106,8 @@ def ingest(
         with progress.waiting(LOADING):
             from flows.ingest import ingest_with_workers
 
-        run_flow(run.settings.store, ingest_with_workers, list(videos), run.settings, imports)
+        run.given = list(videos), imports
+        run_flow(run.settings.store, ingest_with_workers, [], run.settings)
         print_status(run.catalogue, json_)
 
 

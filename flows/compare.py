@@ -26,12 +26,12 @@ def compared_runs(
     run: OpenedRun, candidates: Sequence[PretrainOptions], seeds: Sequence[int], budget: Budget
 ) -> list[ComparedRun]:
     """Each system with each seed; what was trained and judged before is read from the store."""
-    settings, current = run.settings, run.catalogue.current("model")
+    settings, current = run.settings, [run.catalogue.current(kind) for kind in ("model", "next_model")]
     with progress.stage("compare", which_run) as report:
         return compare(
             run.store, run.videos, current_codebook(run.store, run.catalogue), candidates, seeds, budget,
             settings.torch_device, report, truth_file=settings.truth, world_file=settings.world,
-            keep=frozenset(filter(None, [current])),
+            keep=frozenset(filter(None, current)),
         )  # fmt: skip
 
 

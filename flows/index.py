@@ -42,9 +42,11 @@ def index_moments(run: OpenedRun) -> IndexUpdate:
 
 @flow(name="index")
 def index_videos(settings: Settings = Settings()) -> IndexUpdate:
-    """Puts every video into the current model's index, and removes those that are gone.
+    """Puts every video into the index of the model that was trained last, which is in use from then on with its captioner.
 
     Raises :class:`~multimodal.store.InputError` where the store has no model.
     """
     with open_run(settings) as run:
-        return index_moments(run)
+        update = index_moments(run)
+        run.indexed()
+        return update

@@ -24,14 +24,17 @@ from multimodal.removal import finish_removals
 from multimodal.store import Store
 
 
-@task(name="ingest video", task_run_name="ingest {video.name}", cache_policy=NO_CACHE, persist_result=False)
+@task(name="ingest video", task_run_name="ingest {video.video}", cache_policy=NO_CACHE, persist_result=False)
 def ingest_video(video: Video, settings: Settings) -> Outcome:
-    """One video into the store; only immutable files are written, so any machine that shares the store can do it."""
+    """One video into the store; only immutable files are written, so any machine that shares the store can do it.
+
+    Prefect's history knows it by its digest: the name of a video that is removed is to be found nowhere.
+    """
     require_confinement(
         settings.require_confinement
     )  # this machine may be another than the one that began the run
     return ingest(
-        Store(settings.store), video, settings.ingest, settings.torch_device,
+        Store(settings.store, create=False), video, settings.ingest, settings.torch_device,
         # videos that are ingested side by side share the cores among themselves
         threads=1 if settings.max_workers > 1 else None,
         hook=lambda share, seconds: progress.video_progress.put(video.video, video.name, share, seconds),
@@ -58,6 +61,7 @@ def ingest_videos(
     """
     ended: list[Video] = []
     with open_run(settings) as run:
+        videos, imports = run.sources(videos, imports)
         finish_removals(run.store, run.catalogue)
         if imports.paths:
             ended += import_from_files(run, imports)

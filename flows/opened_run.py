@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.importing import Imports
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
 from multimodal.store import Store
@@ -27,6 +29,12 @@ class OpenedRun:
     def __init__(self, store: Store, catalogue: Catalogue, settings: Settings):
         self.store, self.catalogue, self.settings = store, catalogue, settings
         self._trained: Trained | None = None
+        self.given: tuple[list[Path], Imports] = ([], Imports())
+        """What a command ingests. Parameters of flows stand in Prefect's history, with names and paths."""
+
+    def sources(self, videos: list[Path], imports: Imports) -> tuple[list[Path], Imports]:
+        """The parameters of a flow, or where it was given none what the command was given."""
+        return (videos, imports) if videos or imports.paths else self.given
 
     @property
     def videos(self) -> list[Video]:
@@ -37,21 +45,45 @@ class OpenedRun:
 
     @property
     def trained(self) -> Trained:
-        """The current model, verified and loaded at its first use.
+        """The model that the stages work on, verified and loaded at its first use: the one that was trained last.
 
         Raises :class:`~multimodal.store.InputError` where the store has none.
         """
         from multimodal.answers.session import open_trained
 
         if self._trained is None:
-            self._trained = open_trained(self.store, self.catalogue, self.settings.torch_device)
+            self._trained = open_trained(self.store, self.catalogue, self.settings.torch_device, newest=True)
         return self._trained
 
     def set_model(self, name: str, codebook: str) -> None:
-        """Makes a model the current one; the one that was loaded is dropped."""
-        self.catalogue.set_current("model", name)
-        self.catalogue.set_current("model_codebook", codebook)
+        """Names the model that becomes the current one with its index; until then the one before answers."""
+        if self._in_use("model", "model_codebook") == (name, codebook):
+            name = codebook = None
+        if self._in_use("next_model", "next_model_codebook") != (name, codebook):
+            self.catalogue.set_together(
+                {"next_model": name, "next_model_codebook": codebook, "next_captioner": None}
+            )
         self._trained = None
+
+    def set_captioner(self, name: str) -> None:
+        """Makes a captioner the current one, where its model is, or else with its model."""
+        newest = self.catalogue.current("next_model") is not None
+        self.catalogue.set_current("next_captioner" if newest else "captioner", name)
+
+    def indexed(self) -> None:
+        """Makes the model that was indexed the current one together with its captioner, and removes the cache of the other."""
+        from multimodal.answers.cache import remove_other_caches
+
+        model, codebook, captioner = self._in_use("next_model", "next_model_codebook", "next_captioner")
+        if model is not None:
+            none = dict.fromkeys(("next_model", "next_model_codebook", "next_captioner"))
+            self.catalogue.set_together(
+                {"model": model, "model_codebook": codebook, "captioner": captioner} | none
+            )
+        remove_other_caches(self.store, self.trained)
+
+    def _in_use(self, *kinds: str) -> tuple[str | None, ...]:
+        return tuple(self.catalogue.current(kind) for kind in kinds)
 
 
 @contextlib.contextmanager

@@ -33,10 +33,11 @@ def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Impor
             start_of(run.settings.pretrain)
             report(1, 1, run.settings.pretrain.text_start)
         number = run.catalogue.begin_run("pipeline", dataclasses.asdict(run.settings))
+        run.given = run.sources(videos, imports)
         aside: set[Path] = set()
         while True:
             try:
-                report = _stages(videos, run, imports)
+                report = _stages(run)
                 break
             except DamagedFile as damage:
                 if damage.path in aside or not can_be_made_again(run.store, run.catalogue, damage.path):
@@ -49,8 +50,8 @@ def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Impor
     return report
 
 
-def _stages(videos: list[Path], run: OpenedRun, imports: Imports) -> Path:
-    ingest_with_workers(videos, run.settings, imports)
+def _stages(run: OpenedRun) -> Path:
+    ingest_with_workers([], run.settings)
     make_tokens(run.settings)
     pretrain_model(run.settings)
     make_captioner(run.settings)

@@ -15,7 +15,8 @@ from multimodal.training.pretraining import kept_after_removals, pretrain
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
 def train(run: OpenedRun, codebook: str) -> str:
     """The name of the trained model; a training that was stopped goes on from its last checkpoint."""
-    name, removed, options = run.catalogue.current("model"), run.catalogue.forgotten(), run.settings.pretrain
+    name = run.catalogue.current("next_model") or run.catalogue.current("model")
+    removed, options = run.catalogue.forgotten(), run.settings.pretrain
     with progress.stage("pretrain", "steps") as report:
         if name and kept_after_removals(run.store, name, codebook, run.videos, removed, options):
             report(

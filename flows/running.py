@@ -1,7 +1,7 @@
 """A flow run for a command: started on a server that answers, ended at once by a signal, and recorded with Prefect as it ended.
 
 A killed run cannot record its end. Each run is tagged with its store, and only one process at a time writes to a store:
-when a run begins, any other run of the same tag that Prefect has as running was killed.
+when a run begins, any other run of the same tag that Prefect has as running was killed. Of each store the last runs are kept.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SECONDS_TO_RECORD = 2.0
 SECONDS_BETWEEN_SIGNALS = 0.5
+KEPT_RUNS = 200
+"""Flow runs of a store that Prefect's history keeps; a run of everything has seven."""
 
 
 _under_way: str | None = None
@@ -48,6 +50,7 @@ def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
     def work() -> None:
         try:
             _end_runs(tag, Crashed(message="its process was killed"))
+            _trim_runs(tag)
             with tags(tag):
                 outcome.set_result(flow(*args))
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
@@ -83,11 +86,31 @@ def record_stop() -> None:
 
 
 def _end_runs(tag: str, last: State) -> None:
-    """Sets the flow runs of this tag that are pending or running to the state ``last``."""
+    """Sets the flow runs of this tag that are pending or running, and their task runs, to the state ``last``."""
+    from prefect import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
+
+    tagged, unfinished = {"tags": {"all_": [tag]}}, {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(tagged | unfinished)):
+            client.set_flow_run_state(run.id, last, force=True)
+        left = client.read_task_runs(
+            flow_run_filter=FlowRunFilter.model_validate(tagged),
+            task_run_filter=TaskRunFilter.model_validate(unfinished),
+        )
+        for task in left:
+            client.set_task_run_state(task.id, last, force=True)
+
+
+def _trim_runs(tag: str) -> None:
+    """Deletes the flow runs of this tag but for the last :data:`KEPT_RUNS`, with their task runs."""
     from prefect import get_client
     from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
 
-    unfinished = {"tags": {"all_": [tag]}, "state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
+    tagged = FlowRunFilter.model_validate({"tags": {"all_": [tag]}})
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(unfinished)):
-            client.set_flow_run_state(run.id, last, force=True)
+        for run in client.read_flow_runs(
+            flow_run_filter=tagged, sort=FlowRunSort.START_TIME_DESC, offset=KEPT_RUNS
+        ):
+            client.delete_flow_run(run.id)

@@ -321,6 +321,15 @@ class Catalogue:
     def set_current(self, kind: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO current VALUES (?, ?)", (kind, value))
 
+    def set_together(self, values: dict[str, str | None]) -> None:
+        """Sets what is in use of several kinds in one transaction; ``None``: nothing is."""
+        with transaction(self._db):
+            for kind, value in values.items():
+                if value is None:
+                    self._db.execute("DELETE FROM current WHERE kind = ?", (kind,))
+                else:
+                    self.set_current(kind, value)
+
     def current(self, kind: str) -> str | None:
         row = self._db.execute("SELECT value FROM current WHERE kind = ?", (kind,)).fetchone()
         return row[0] if row else None

@@ -88,15 +88,16 @@ def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
     A folder is superseded where no answer comes from it and it is older than the one in use. A newer one may belong to a
     training that was stopped and is to go on.
     """
-    current = {kind: catalogue.current(kind) for kind in ("codebook", "model", "model_codebook", "captioner")}
+    kinds = ("codebook", "model", "model_codebook", "captioner", "next_model", "next_captioner")
+    current = {kind: catalogue.current(kind) for kind in kinds}
     codebooks = {current["codebook"], current["model_codebook"]}
     in_use = {
         "codebooks": codebooks,
         "tokens": codebooks,
-        "models": {current["model"]},
-        "captioners": {current["captioner"]},
-        "indexes": {current["model"]},
-        "caches": {current["model"]},
+        "models": {current["model"], current["next_model"]},
+        "captioners": {current["captioner"], current["next_captioner"]},
+        "indexes": {current["model"], current["next_model"]},
+        "caches": {current["model"], current["next_model"]},
     }
     superseded = {}
     for kind, names in in_use.items():

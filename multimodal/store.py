@@ -64,8 +64,7 @@ class DamagedFile(InputError):
 
 @contextlib.contextmanager
 def reading(path: Path, *, summed: bool = True) -> Iterator[None]:
-    """Reads a stored file: what the body raises becomes a :class:`DamagedFile` of ``path``; ``summed``: it must be as its
-    sum says."""
+    """What the body raises becomes a :class:`DamagedFile` of ``path``; ``summed``: the file must be as its sum says."""
     try:
         if summed and not is_as_written(path):
             raise DamagedFile(path, "not as it was written")
@@ -107,8 +106,7 @@ def _plain(value: Any) -> Any:
 class FileBatch:
     """Files that are written beside their places, synced together, and only then renamed; ``summed``: each with its sum.
 
-    Until :meth:`publish` no file has its name, and a killed process leaves the old files. Each file by itself is whole
-    or absent; between two renames of one batch some files may be new and others old.
+    Until :meth:`publish` no file has its name. Each file is whole or absent; between two renames some may be new.
     """
 
     def __init__(self, *, summed: bool = False) -> None:
@@ -118,7 +116,7 @@ class FileBatch:
     def write(self, path: Path, data: bytes) -> None:
         """Writes ``data`` beside ``path``; a second write of the same path replaces the first.
 
-        Raises :class:`InputError` where ``path`` is of a store that this process writes to and that was deleted since.
+        Raises :class:`InputError` where its store, which this process holds, was deleted.
         """
         gone = next(
             (root for root in _held if root in path.parents and not (root / VERSION_FILE).exists()), None
@@ -179,12 +177,12 @@ def write_artefact(path: Path, data: bytes) -> Path:
 
 
 def seal(path: Path) -> None:
-    """Writes the sum of a file that was changed in place and is not changed any more until :func:`unseal`."""
+    """Writes the sum of a file that is not changed any more until :func:`unseal`."""
     write_whole(sum_file(path), sum_line(file_digest(path), path))
 
 
 def unseal(path: Path) -> None:
-    """Removes the sum of a file (or, of the sums of a folder, the file) before a change in place, and syncs that."""
+    """Removes a file's sum, or the sums of a folder, before a change in place."""
     found = path if path.name == ALL else sum_file(path)
     if found.exists():
         found.unlink()
@@ -226,8 +224,7 @@ def is_published(folder: Path) -> bool:
 def changed_files(folder: Path, only: Iterable[str] | None = None) -> list[str]:
     """The names of a published folder's files that are missing, differ from its manifest, or are not listed in it.
 
-    ``only``: the files whose bytes are read and compared, where not all of them are to be opened. A manifest that cannot
-    be read is reported as the changed file.
+    ``only``: the files whose bytes are read and compared. A manifest that cannot be read is itself reported.
     """
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
     try:

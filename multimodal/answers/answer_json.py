@@ -48,7 +48,7 @@ def search_document(answer: SearchAnswer) -> Document:
     document: Document = {
         "query": answer.query, "by": answer.by, "unknown": list(answer.unknown), "ignored": list(answer.ignored),
         "corrected": dict(answer.corrected), "unsaid": list(answer.unsaid), "suggestion": answer.suggestion,
-        "reason": answer.reason,
+        "reason": answer.reason, "unindexed": answer.unindexed,
     }  # fmt: skip
     if answer.like is not None:
         video = answer.like.video

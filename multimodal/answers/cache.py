@@ -255,12 +255,9 @@ def update_cache(
     """Adds ``videos``, whose files are in the index, to the cache and removes all others; returns how vectors are searched.
 
     New vectors are appended to what is there. Beyond ``flat_up_to`` vectors of a kind HNSW is used. The caller holds the
-    store. Caches of other models are deleted. Raises what :func:`multimodal.answers.index.read` raises.
+    store. Raises what :func:`multimodal.answers.index.read` raises.
     """
     folder = _folder(store, trained)
-    for other in store.caches.glob("[!.]*"):
-        if other != folder:
-            shutil.rmtree(other)
     wanted = {made_of(v): v for v in videos}
     cache = Cache.open(folder, write=True)
     held = cache.held() if cache and cache.is_of(trained) else {}
@@ -283,6 +280,13 @@ def update_cache(
             )
         cache.remove_old_files()
         return cache.stats
+
+
+def remove_other_caches(store: Store, trained: Trained) -> None:
+    """Deletes the caches of all models but this one, which is the one in use. The caller holds the store."""
+    for other in store.caches.glob("[!.]*"):
+        if other != _folder(store, trained):
+            shutil.rmtree(other)
 
 
 def _contents(

@@ -94,11 +94,24 @@ def _rows(trained: Trained, vectors: np.ndarray) -> pa.Array:
     )
 
 
-def check_indexed(store: Store, trained: Trained, videos: Sequence[Video]) -> None:
-    """Raises :class:`InputError` where a video is not in the model's index."""
+def indexed(store: Store, trained: Trained, videos: Sequence[Video]) -> list[Video]:
+    """Those of ``videos`` that are in the model's index. Raises :class:`InputError` where none of them is."""
+    found = _indexed(store, trained, videos)
+    if not found:
+        check_indexed(store, trained, videos)
+    return found
+
+
+def _indexed(store: Store, trained: Trained, videos: Sequence[Video]) -> list[Video]:
     folder = store.index(address(trained))
     there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
-    missing = next((v for v in videos if made_of(v) not in there), None)
+    return [v for v in videos if made_of(v) in there]
+
+
+def check_indexed(store: Store, trained: Trained, videos: Sequence[Video]) -> None:
+    """Raises :class:`InputError` where a video is not in the model's index."""
+    there = set(_indexed(store, trained, videos))
+    missing = next((v for v in videos if v not in there), None)
     if missing is not None:
         raise InputError(
             f"video {missing.name}: not in the index of model {trained.name}; run `videobert index`"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from multimodal.answers import session
 from multimodal.answers.quality import Evaluation
-from multimodal.catalogue import Catalogue
+from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
 from multimodal.store import Store
 
@@ -74,9 +74,18 @@ class OpenedModel:
         return session.open_trained(self.store, self.catalogue, self.device)
 
     @cached_property
+    def indexed(self) -> list[Video]:
+        """The usable videos that are in the model's index: a run may have ingested others since."""
+        from multimodal.answers.index import indexed
+
+        return indexed(self.store, self.trained, usable(self.catalogue))
+
+    @cached_property
     def index(self) -> Index:
-        """The moments of all usable videos, opened for search."""
-        return session.open_index(self.store, self.catalogue, self.trained)
+        """The moments of the videos that are in the model's index, opened for search."""
+        from multimodal.answers.search import Index
+
+        return Index.load(self.store, self.trained, self.indexed)
 
     @cached_property
     def lexical_index(self) -> Index:

@@ -105,6 +105,7 @@ class OpenedStore(OpenedModel):
             lookup.unsaid,
             lookup.suggestion,
             None if found.hits else lookup.why_nothing(index.trained is not None),
+            len(usable(self.catalogue)) - len(self.indexed) if index.trained is not None else 0,
         )
 
     def _videos_of(self, hits: Sequence[Hit], *more: str) -> tuple[Video, ...]:

@@ -133,6 +133,8 @@ class SearchAnswer(Answer):
     unsaid: tuple[str, ...] = ()
     suggestion: str | None = None
     reason: str | None = None
+    unindexed: int = 0
+    """Videos that no run has put into the index yet: they are not searched."""
     items_field: ClassVar[str] = "hits"
 
 
@@ -210,6 +212,10 @@ def search_notes(answer: Mapping[str, Any]) -> list[str]:
         notes.append(f"Did you mean: {suggestion}? That was looked up.")
     elif suggestion and not answer["hits"]:
         notes.append(f"Did you mean: {suggestion}?")
+    if answer["unindexed"]:
+        notes.append(
+            f"Not searched: {answer['unindexed']} new videos; `videobert index` puts them into the index."
+        )
     if answer["hits"] and answer["unsaid"]:
         notes.append(f"Nobody says: {', '.join(answer['unsaid'])}.")
     if answer["unknown"]:

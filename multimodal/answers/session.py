@@ -62,11 +62,19 @@ def _seconds(sign: str | None, hours: str | None, minutes: str | None, seconds: 
     return -total if sign else total
 
 
-def open_trained(store: Store, catalogue: Catalogue, device: str) -> Trained:
-    """The store's current model. Raises :class:`InputError` where it has none yet, or none for the codebook in use."""
+def open_trained(store: Store, catalogue: Catalogue, device: str, *, newest: bool = False) -> Trained:
+    """The store's current model; ``newest``: the one that becomes it with the next index, where there is one.
+
+    Raises :class:`InputError` where it has none yet, or none for the codebook in use.
+    """
     from multimodal.inference.trained import load_trained
 
     name, codebook = catalogue.current("model"), catalogue.current("model_codebook")
+    next_name, next_codebook = catalogue.current("next_model"), catalogue.current("next_model_codebook")
+    if newest and next_name is not None:
+        name, codebook = next_name, next_codebook
+    elif name is None and next_name is not None:
+        raise InputError(f"store {store.root}: its model {next_name} has no index yet; run `videobert index`")
     if name is None or codebook is None:
         raise InputError(f"store {store.root}: has no model yet; run `videobert run VIDEOS`")
     trained = load_trained(store, name, codebook, device)

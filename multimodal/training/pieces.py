@@ -87,7 +87,10 @@ def unknown_pieces(store: Store, catalogue: Catalogue) -> str:
     folder = checkpoints.latest(store.model(name)) if name else None
     if folder is None:
         return ""
-    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""  # which is the store's fault, not the words'
     return told_unknown(card.get("unknown_pieces", {}), catalogue.videos())
 
 

@@ -71,6 +71,13 @@ def _digest(checkpoint: Path) -> str:
     return hashlib.sha256(" ".join(map(file_digest, files)).encode()).hexdigest()
 
 
+def _told_start(options: PretrainOptions) -> str:
+    """The start as a card tells it, which is made to be passed on: a folder by its name and content, not by its path."""
+    if options.text_start in (*TEXT_STARTS, NOTHING):
+        return options.text_start
+    return f"{Path(options.text_start).name} (sha256 {_digest(start_of(options))[:12]})"
+
+
 def pretrain(
     store: Store,
     videos: Sequence[Video],
@@ -134,7 +141,7 @@ def pretrain(
     trimmed = trim(vocabulary, examples, held_out)
     card = {
         "codebook": codebook, "trained_word_pieces": len(trimmed.vocabulary.kept), "learned": [v.video for v in train_videos], "held_out": [v.video for v in held_out_videos],
-        "options": dataclasses.asdict(options), "spoken_segments": len(examples.spoken), "runs": len(examples.runs),
+        "options": dataclasses.asdict(dataclasses.replace(options, text_start=_told_start(options))), "spoken_segments": len(examples.spoken), "runs": len(examples.runs),
     } | ({"notice": examples.notice} if examples.notice else {}) | ({"unknown_pieces": unknown} if unknown else {})  # fmt: skip
     if context.is_main:
         for line in [
