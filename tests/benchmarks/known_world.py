@@ -87,7 +87,7 @@ def narrow(
     return dataclasses.replace(
         settings.pretrain,
         shape=Shape(layers, hidden, hidden // 32, dropout=dropout),
-        training=dataclasses.replace(training, learning_rate=rate, precision="fp32"),
+        training=dataclasses.replace(training, learning_rate=rate, precision="fp32", patience=None),
     )
 
 
