@@ -46,6 +46,10 @@ LONGEST_TITLE = 80
 LONGEST_ADDRESS = 2000
 """A pattern that is matched against longer texts could take quadratic time."""
 MOST_OF_FILE = 0.8
+# Limits of what is read, each several times what is said in 12 hours.
+LONGEST_CUE = 1 << 20
+MOST_CUES = 200_000
+MOST_CHARACTERS = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def read(text_or_path: str | Path, language: str | None = None) -> CaptionFile:
     parsed = Parsed(notes=[note] if note else [])
     try:
         parse(text, parsed)
+        _bound(parsed)
     except SpeechError as error:
         raise SpeechError(f"{name}{error}") from error
     if parsed.bad and not parsed.cues:
@@ -100,7 +105,9 @@ def read(text_or_path: str | Path, language: str | None = None) -> CaptionFile:
 
 def of_cues(cues: Sequence[Cue]) -> CaptionFile:
     """The caption file of cues that come from elsewhere, such as a stream of a video."""
-    return _whole(Parsed(list(cues)))
+    parsed = Parsed(list(cues))
+    _bound(parsed)
+    return _whole(parsed)
 
 
 def _whole(parsed: Parsed) -> CaptionFile:
@@ -110,6 +117,23 @@ def _whole(parsed: Parsed) -> CaptionFile:
     return CaptionFile(
         tuple(cues), kind, parsed.automatic, parsed.language, tuple(problems), tuple(parsed.notes)
     )
+
+
+def _bound(parsed: Parsed) -> None:
+    """Leaves out cues that are too long, as bad ones. Raises SpeechError where there are too many, or too much text."""
+    long = [cue for cue in parsed.cues if len(cue.text) > LONGEST_CUE]
+    if long:
+        parsed.bad += [
+            f"the cue at {cue.start:g} s has {len(cue.text)} characters; at most {LONGEST_CUE} are read; part it into several"
+            for cue in long
+        ]
+        parsed.cues = [cue for cue in parsed.cues if len(cue.text) <= LONGEST_CUE]
+    for count, most, what in (
+        (len(parsed.cues), MOST_CUES, "cues"),
+        (sum(len(cue.text) for cue in parsed.cues), MOST_CHARACTERS, "characters of text"),
+    ):
+        if count > most:
+            raise SpeechError(f": {count} {what}; at most {most} are read; split it")
 
 
 def _kind(parsed: Parsed) -> Kind:

@@ -37,6 +37,8 @@ WORDS_BETWEEN_PAUSES = 18
 # Captions of two speakers overlap now and then. Lines that YouTube's recogniser wrote overlap nearly always in some
 # programs' files, as each stays until the second one after it: they are spoken one after the other.
 OVERLAP_SECONDS = 1.0
+MOST_ROLLED = 100
+"""Lines of a cue that are looked for in the one before: more are on no screen, and would take quadratic time."""
 LEAST_SCROLLED = 5
 SHARE_SCROLLED = 0.6
 MOST_ENDED = 0.4
@@ -191,7 +193,7 @@ def _new_lines(cues: Sequence[Cue]) -> tuple[list[tuple[Cue, list[str]]], int]:
     for cue in cues:
         lines = [line for line in cue.text.split("\n") if plain(line).strip()]
         texts = [plain(line).strip() for line in lines]
-        longest = min(len(shown), len(texts))
+        longest = min(len(shown), len(texts), MOST_ROLLED)
         repeated = next((k for k in range(longest, 0, -1) if shown[-k:] == texts[:k]), 0)
         again += repeated > 0
         rows.append((cue, lines[repeated:]))

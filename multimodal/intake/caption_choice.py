@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from multimodal.catalogue import Video
-from multimodal.intake import sandbox
+from multimodal.intake import caption_reading, sandbox
+from multimodal.intake.caption_reading import Captions
 from multimodal.library import SUFFIXES as MEDIA
 from multimodal.store import Store, canonical_json, file_digest, recipe, write_artefact
-from speech import caption_files, captions, embedded_captions, sidecars
-from speech.caption_files import CaptionFile
-from speech.cues import Cue, counted
+from speech import embedded_captions, sidecars
+from speech.cues import counted
 from speech.errors import SpeechError
-from speech.languages import language_code, language_name, written_in
+from speech.languages import language_code, language_name
 from speech.sentences import Transcript
 from speech.sidecars import UNREADABLE, Sidecar, Tags
 from vision.caption_streams import CaptionStream
@@ -31,7 +31,6 @@ VERSION = 3
 """To be raised when the same captions give another transcript; transcripts by Whisper have had 2."""
 RULE = 2
 """To be raised when other captions are taken."""
-MOST_CUES = 100_000
 NAMED = 5
 """Captions that are named in a video's reason; more are counted."""
 
@@ -52,13 +51,17 @@ class Choice:
 
 @dataclasses.dataclass
 class _Candidate:
-    """Captions that could be taken: a ``sidecar`` or a ``stream``. ``refused``: why they are not, where that is known."""
+    """Captions that could be taken: a ``sidecar`` or a ``stream``. ``refused``: why they are not, where that is known.
+
+    ``written``: the language in which a file is probably written.
+    """
 
     name: str
     tags: Tags
     sidecar: Sidecar | None = None
     stream: CaptionStream | None = None
-    file: CaptionFile | None = None
+    file: Captions | None = None
+    written: str | None = None
     refused: str = ""
     unreadable: bool = False
 
@@ -119,9 +122,9 @@ def choose(
     ``language``: what is spoken, where it was said. ``heard`` gives the language that Whisper hears, ``None`` where it does
     not understand; it is asked where the captions may be a translation. ``track``: the sound track that would be heard, as it was asked for;
     the language of that track, or of the first, is else taken for the spoken one. ``english``: whether the recogniser
-    that would listen instead knows English alone. Streams are decoded in the sandbox.
+    that would listen instead knows English alone. Files and streams are read in the sandbox.
     """
-    found = _candidates(video, media, language)
+    found = _candidates(video, media, language, limits)
     open_ = [c for c in found if not c.refused]
     tracks = [track or "", media.audio.language if media.audio else ""]
     spoken, certain = _spoken(found, language or next(filter(None, map(_language_of, tracks)), None), english)
@@ -184,24 +187,22 @@ def choose(
     )
 
 
-def _candidates(video: Path, media: Media, language: str | None) -> list[_Candidate]:
+def _candidates(video: Path, media: Media, language: str | None, limits: sandbox.Limits) -> list[_Candidate]:
     """All captions of a video; of those that will not be taken it is known why."""
-    found = []
-    for sidecar in sidecars.beside(video, MEDIA):
-        candidate = _Candidate(sidecar.name, sidecar.tags, sidecar, refused=sidecar.tags.never)
-        found.append(candidate)
-        if candidate.refused:
-            continue
-        try:
-            candidate.file = caption_files.read(sidecar.path, sidecar.tags.language or language)
-        except SpeechError as error:
-            candidate.refused, candidate.unreadable = _without(str(error), candidate.name), True
-            continue
-        if candidate.file.kind != "speech":
-            candidate.refused = f"{candidate.file.counted()}, no speech"
+    found = [_Candidate(s.name, s.tags, s, refused=s.tags.never) for s in sidecars.beside(video, MEDIA)]
+    open_ = [candidate for candidate in found if not candidate.refused]
+    files = caption_reading.read_files(
+        [c.sidecar.path for c in open_], [c.tags.language or language for c in open_], limits
+    )
+    for candidate, file in zip(open_, files, strict=True):
+        candidate.file, candidate.written = file, candidate.tags.language or language
+        if file.problem:
+            candidate.refused, candidate.unreadable = _without(file.problem, candidate.name), True
+        elif file.kind != "speech":
+            candidate.refused = f"{file.held}, no speech"
         else:
-            own = candidate.tags.language or _language_of(candidate.file.language or "")
-            candidate.tags = dataclasses.replace(candidate.tags, language=_written(candidate.file, own))
+            own = candidate.tags.language or _language_of(file.language or "")
+            candidate.tags = dataclasses.replace(candidate.tags, language=_written(file, own))
     for sidecar in sidecars.beside(video, MEDIA, UNREADABLE):
         refused = "in a format that is not read: convert it to .vtt"
         found.append(_Candidate(sidecar.name, sidecar.tags, sidecar, refused=refused))
@@ -213,12 +214,11 @@ def _candidates(video: Path, media: Media, language: str | None) -> list[_Candid
     return found
 
 
-def _written(file: CaptionFile, tag: str | None) -> str | None:
+def _written(file: Captions, tag: str | None) -> str | None:
     """The language of captions by their tag, unless their script is not one of it; that of the script where there is no tag."""
-    written = written_in(cue.text for cue in file.cues)
-    if not written or tag in written:
+    if not file.written_in or tag in file.written_in:
         return tag
-    return None if "en" in written else written[0]
+    return None if "en" in file.written_in else file.written_in[0]
 
 
 def _tags_of(stream: CaptionStream) -> Tags:
@@ -251,29 +251,20 @@ def _spoken(candidates: Sequence[_Candidate], language: str | None, english: boo
 
 
 def _transcript(candidate: _Candidate, video: Path, media: Media, limits: sandbox.Limits) -> Transcript:
-    """The candidate's words. Raises SpeechError and SandboxError where a stream cannot be decoded."""
+    """The candidate's words. Raises SpeechError and SandboxError where they cannot be read."""
+    language, seconds = candidate.tags.language, media.duration or None
     if candidate.stream is not None:
-        work = sandbox.stream(
-            embedded_captions.read_stream,
-            video,
-            candidate.stream.index,
-            media.clock,
-            types=(Cue, SpeechError),
-            limits=dataclasses.replace(limits, results=MOST_CUES),
-        )
-        candidate.file = caption_files.of_cues(list(work))
         source: dict = {"kind": "captions", "stream": candidate.stream.index}
-        if candidate.file.kind != "speech":
-            raise SpeechError(f"{candidate.file.counted()}, no speech")
+        candidate.file, said = caption_reading.words_of_stream(
+            video, candidate.stream.index, media.clock, language, seconds, limits
+        )
+        if said is None:
+            raise SpeechError(f"{candidate.file.held}, no speech")
     else:
-        source = {
-            "kind": "captions",
-            "file": candidate.name,
-            "sha256": file_digest(candidate.sidecar.path),
-        }
-    return captions.transcript(
-        candidate.file.cues, source, language=candidate.tags.language, seconds=media.duration or None
-    )
+        path = candidate.sidecar.path
+        source = {"kind": "captions", "file": candidate.name, "sha256": file_digest(path)}
+        said = caption_reading.words_of_file(path, candidate.written, language, seconds, limits)
+    return dataclasses.replace(said, source=source)
 
 
 def _without(message: str, name: str) -> str:

@@ -33,6 +33,8 @@ RIGHTS = ((1, (1 << 13) - 1), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15))
 TCP_VERSION, TCP_RIGHTS = 4, 0b11
 SCOPE_VERSION, SCOPES = 6, 0b11
 """Of version 4 on binding and connecting TCP sockets, of version 6 on abstract sockets and signals of other processes."""
+PROCESSOR = ("/proc/cpuinfo", "/sys/devices/system/cpu")
+"""What libraries read, at their first work, to choose their instructions."""
 OURS = ("vision", "speech", "multimodal", "flows")
 
 
@@ -120,7 +122,8 @@ def _checked(result: int, what: str) -> int:
 
 def _readable(files: Iterable[Path]) -> Iterator[tuple[int, int]]:
     """Descriptors of what may be read, and the rights over each: the regular ``files``, the folders of code."""
-    for path in [*code_folders(), *files]:
+    known = code_folders()
+    for path in [*known, *files]:
         try:
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -128,18 +131,24 @@ def _readable(files: Iterable[Path]) -> Iterator[tuple[int, int]]:
         mode = os.fstat(place).st_mode
         if stat.S_ISREG(mode):
             yield place, READ_FILE
-        elif stat.S_ISDIR(mode) and path in code_folders():
+        elif stat.S_ISDIR(mode) and path in known:
             yield place, READ_FILE | READ_DIR
         else:
             os.close(place)
 
 
 def code_folders() -> list[Path]:
-    """The folders of Python's library, of installed packages, and our own four."""
+    """The folders of Python's library, of installed packages, and our own four; and what describes the processor."""
     own = Path(__file__).resolve().parents[2]
     paths = sysconfig.get_paths()
     installed = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    found = [*installed, *site.getsitepackages(), site.getusersitepackages(), *(own / name for name in OURS)]
+    found = [
+        *installed,
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+        *(own / name for name in OURS),
+        *PROCESSOR,
+    ]
     return [Path(path) for path in dict.fromkeys(map(str, found))]
 
 

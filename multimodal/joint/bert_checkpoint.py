@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ from safetensors.torch import load_file
 from multimodal.joint.layout import TABLE
 from multimodal.joint.options import ModelOptions
 from multimodal.joint.roberta_checkpoint import config_of_bert, weights_of_bert
+from multimodal.joint.weights_pickle import read_weights_pickle
 from multimodal.store import InputError
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+LARGEST_CONFIG = 1 << 20
 BIAS = "cls.predictions.bias"
 ROBERTA = "roberta"
 """The ``model_type`` of a RoBERTa, which is read as the BERT that it is."""
@@ -44,11 +45,13 @@ def read_bert(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The shape (fields of :class:`ModelOptions`) and the float32 weights of a BERT in Hugging Face layout.
 
     The folder holds ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin`` (of which only tensors are read,
-    no objects). Names are returned as those of `transformers.BertForPreTraining`, also where the file leaves out
+    no objects, in the confined child). Names are returned as those of `transformers.BertForPreTraining`, also where the file leaves out
     ``bert.`` or has the ``gamma`` and ``beta`` of the first release. Raises :class:`InputError` where the folder holds no
     BERT, or one of a form that is not supported.
     """
     try:
+        if (folder / "config.json").stat().st_size > LARGEST_CONFIG:
+            raise ValueError(f"it has more than {LARGEST_CONFIG} bytes")
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         roberta = config if config.get("model_type") == ROBERTA else None
         config = config_of_bert(config) if roberta else config
@@ -133,19 +136,11 @@ def weights_file(folder: Path) -> Path:
 
 def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
     file = weights_file(folder)
+    if file.suffix != ".safetensors":
+        return read_weights_pickle(file)
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        found = torch.load(file, map_location="cpu", weights_only=True)
-        return {name: tensor for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        AttributeError,
-    ) as error:
+        return load_file(file)
+    except (SafetensorError, RuntimeError, OSError) as error:
         raise InputError(
             f"{file}: cannot be read as weights ({type(error).__name__}); fetch it again from its publisher"
         ) from error
