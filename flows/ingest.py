@@ -14,7 +14,7 @@ from flows import progress
 from flows.importing import Imports
 from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
-from multimodal.catalogue import Video
+from multimodal.catalogue import FileState, Video
 from multimodal.intake.confinement import require_confinement
 from multimodal.intake.imports import find_imports, import_files
 from multimodal.intake.ingest import Outcome, ingest, is_up_to_date
@@ -25,7 +25,7 @@ from multimodal.store import Store
 
 
 @task(name="ingest video", task_run_name="ingest {video.video}", cache_policy=NO_CACHE, persist_result=False)
-def ingest_video(video: Video, settings: Settings) -> Outcome:
+def ingest_video(video: Video, settings: Settings, seen: FileState | None = None) -> Outcome:
     """One video into the store; only immutable files are written, so any machine that shares the store can do it.
 
     Prefect's history knows it by its digest: the name of a video that is removed is to be found nowhere.
@@ -37,6 +37,7 @@ def ingest_video(video: Video, settings: Settings) -> Outcome:
         Store(settings.store, create=False), video, settings.ingest, settings.torch_device,
         # videos that are ingested side by side share the cores among themselves
         threads=1 if settings.max_workers > 1 else None,
+        seen=seen,
         hook=lambda share, seconds: progress.video_progress.put(video.video, video.name, share, seconds),
     )  # fmt: skip
 
@@ -73,14 +74,19 @@ def ingest_videos(
 def _ingest_files(run: OpenedRun, found: VideoFiles) -> list[Video]:
     """Every file found, as it ended."""
     with progress.stage("ingest", progress.video_progress.amount) as report:
-        registered, unread = register(run.catalogue, found.files)
-        left = [v for v in registered if not is_up_to_date(run.store, v, run.settings.ingest)]
-        ended = [*unread, *(v for v in registered if v not in left)]
+        states: dict[str, FileState] = {}
+        reread = run.settings.reread
+        registered, unread = register(run.catalogue, found.files, reread=reread, states=states)
+        options = run.settings.ingest
+        left, ended = [], unread
+        for v in registered:
+            again = reread and v.tries > 0
+            (ended if not again and is_up_to_date(run.store, v, options) else left).append(v)
         progress.video_progress.begin(report, {v.video: v.bytes for v in left})
-        waiting = {ingest_video.submit(video, run.settings): video for video in left}
+        waiting = {ingest_video.submit(v, run.settings, states.get(v.video)): v for v in left}
         for future in as_completed(list(waiting)):
             video = waiting[future]
-            ended.append(outcome_of(future.result, video).applied_to(video))
+            ended.append(outcome_of(future.result, video, options).applied_to(video))
             run.catalogue.put(ended[-1])
             progress.video_progress.put(video.video, video.name, 1.0)
         words = counts(ended)

@@ -227,6 +227,9 @@ class Settings:
         least=1,
         remembered=False,
     )
+    reread: Annotated[bool, Parameter(negative=(), show_default=False), MACHINE] = option(
+        "Read every file anew, and try videos again that were given up.", default=False, remembered=False
+    )
     require_confinement: Annotated[bool | None, MACHINE] = option(
         "Refuse to read files where the kernel cannot confine their decoder (`videobert doctor` says what it lacks)."
     )
@@ -263,8 +266,7 @@ class Settings:
         """These settings, completed by those that the store was made with.
 
         The given ones are remembered, but not where the run cannot be done: a slip would return in later runs.
-        Raises :class:`InputError` for a truth file, references or a known world that cannot be read, and for
-        `--require-confinement` on a machine that cannot.
+        Raises :class:`InputError` for a file that cannot be read, and for `--require-confinement` where that cannot be.
         """
         from multimodal.intake.confinement import require_confinement
         from multimodal.known_world.corpus import read_world
@@ -286,9 +288,8 @@ class Settings:
             if o.is_path is options.always and name in kept
         }
         try:
-            complete = dataclasses.replace(self, **kept | paths)
-            require_confinement(complete.require_confinement)
-            yield complete
+            require_confinement(kept.get("require_confinement"))
+            yield dataclasses.replace(self, **kept | paths)
         except FOR_PEOPLE:
             catalogue.set_current("settings", before)
             raise

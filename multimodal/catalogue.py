@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,6 +64,18 @@ def _seal(_: sqlite3.Connection) -> None:
     """No table changes: from here on the file has a sum, and a program that would leave an old one must not write to it."""
 
 
+def _count_tries(db: sqlite3.Connection) -> None:
+    for table in ("videos", "forgotten"):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN tries INTEGER NOT NULL DEFAULT 0")
+
+
+def _create_files(db: sqlite3.Connection) -> None:
+    db.execute(
+        """CREATE TABLE files (device INTEGER, inode INTEGER, bytes INTEGER, changed INTEGER, video TEXT NOT NULL,
+            PRIMARY KEY (device, inode)) WITHOUT ROWID"""
+    )
+
+
 MIGRATIONS = (
     _create_videos,
     _create_current,
@@ -72,6 +84,8 @@ MIGRATIONS = (
     _create_forgotten,
     _create_imported,
     _seal,
+    _count_tries,
+    _create_files,
 )
 
 
@@ -80,8 +94,8 @@ class Video:
     """A video of the store: ``video`` is the SHA-256 of its content, ``name`` a label, ``path`` its last known place.
 
     ``transcript`` and ``features`` are the recipes of the artefacts in use, ``None`` where there is none. ``recipe`` is
-    that of the whole ingestion, ``None`` where another try could end differently (a decoder that ran out of time).
-    ``path`` is empty for an imported video.
+    that of the whole ingestion, ``None`` where another try could end differently (a decoder that ran out of time); ``tries``
+    counts those that ended so, one after the other. ``path`` is empty for an imported video.
     """
 
     video: str
@@ -96,6 +110,17 @@ class Video:
     transcript: str | None = None
     features: str | None = None
     recipe: str | None = None
+    tries: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class FileState:
+    """What tells that a file is as it was: its device and inode, its ``bytes``, and when it was ``changed`` (ns)."""
+
+    device: int
+    inode: int
+    bytes: int
+    changed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +255,17 @@ class Catalogue:
             rows = (dataclasses.astuple(part) for part in imported)
             self._db.executemany("INSERT INTO imported VALUES (?, ?, ?, ?)", rows)
 
+    def digests(self) -> dict[FileState, str]:
+        """The digests of the files that were read, by the state that they had."""
+        rows = self._db.execute("SELECT device, inode, bytes, changed, video FROM files")
+        return {FileState(*state): video for *state, video in rows}
+
+    def keep_digests(self, digests: Mapping[FileState, str]) -> None:
+        """Remembers the digests of files, in one transaction; another state of the same file replaces the one before."""
+        rows = [(*dataclasses.astuple(state), video) for state, video in digests.items()]
+        with transaction(self._db):
+            self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows)
+
     def imported(self) -> list[ImportedPart]:
         """The parts of the files that were imported whole, file by file."""
         return [ImportedPart(*row) for row in self._db.execute("SELECT * FROM imported ORDER BY file, label")]
@@ -240,6 +276,7 @@ class Catalogue:
         with transaction(self._db):
             self.remove(video.video)
             self._insert("forgotten", video)
+            self._db.execute("DELETE FROM files WHERE video = ?", (video.video,))
             # These rows hold its name. A file that gave it is read anew when it is imported again.
             self._db.execute(
                 "DELETE FROM imported WHERE file IN (SELECT file FROM imported WHERE label = ?)",

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import safe_open
 
-from multimodal.catalogue import Catalogue, Video
+from multimodal.catalogue import Catalogue, FileState, Video
 from multimodal.progress import announce
 from multimodal.segments import Segment, moments, silent_segments, spoken_segments
 from multimodal.store import InputError, Store, file_digest, reading
@@ -30,6 +31,11 @@ TRANSCRIPTS = (*caption_files.SUFFIXES, ".json")
 
 KIND_ENDS = "-"
 """Parts what is peculiar to a video from the recipe of its features."""
+LARGEST_FILE = 256 << 30
+"""Twelve hours at 50 Mbit a second."""
+LEAST_SPARSE = 1 << 30
+"""Above so many bytes a file of which less than half was ever written is refused before it is read."""
+NANOSECONDS_OF_REST = 2_000_000_000
 LEAST_TO_SPLIT = 10
 LEAST_HELD_OUT = 2
 
@@ -107,34 +113,64 @@ def _label_and_tag(file: Path) -> tuple[str, str]:
     return (before if before and f".{last}".lower() in SUFFIXES else label), tag.rstrip(".")
 
 
-def register(catalogue: Catalogue, files: Sequence[Path]) -> tuple[list[Video], list[Video]]:
+def file_state(file: Path) -> FileState:
+    """The state of a file that can be ingested. Raises OSError, and :class:`InputError` for what is no whole regular file."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError("the file cannot be read (it is no regular file)")
+    if status.st_size > LARGEST_FILE:
+        raise InputError(f"{status.st_size} bytes; a file has at most {LARGEST_FILE}; split it")
+    held = status.st_blocks * 512
+    if status.st_size > LEAST_SPARSE and held < status.st_size / 2:
+        raise InputError(
+            f"of its {status.st_size} bytes {held} are on the disk, the others were never written; fetch it again"
+        )
+    return FileState(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def register(
+    catalogue: Catalogue,
+    files: Sequence[Path],
+    *,
+    reread: bool = False,
+    states: dict[str, FileState] | None = None,
+) -> tuple[list[Video], list[Video]]:
     """Records each file's content in the catalogue. Returns the videos, and those that cannot be read as refused.
 
-    Several names of one content are one video. A file is read once, however many links lead to it.
+    Several names of one content are one video. A file is read once, however many links lead to it, and not again while
+    its state is as it was, unless ``reread``. ``states`` gets the state in which each video's file was, by digest.
     """
-    digests: dict[tuple[int, int, int, int], str] = {}
+    digests = {} if reread else catalogue.digests()
+    read_now: dict[FileState, str] = {}
+    known = {video.video: video for video in catalogue.videos()}
     videos: dict[str, Video] = {}
     unread: list[Video] = []
     for read, file in enumerate(files):
-        announce("reading the files", f"{read} of {len(files)}")
         path, name = (os.fsencode(p).decode(errors="replace") for p in (file.absolute(), file.name))
         try:
             if path != str(file.absolute()):
                 raise InputError("the path is not UTF-8; rename it")
-            status = file.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise InputError("the file cannot be read (it is no regular file)")
-            # Links to one file share these four numbers, so its bytes are hashed once.
-            same = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-            digest = digests[same] = digests.get(same) or file_digest(file)
+            # Links to one file share its state, so its bytes are hashed once.
+            state = file_state(file)
+            digest = digests.get(state)
+            if digest is None:
+                announce("reading the files", f"{read} of {len(files)}")
+                digest = digests[state] = file_digest(file)
+                # What changed a moment ago may change again within one step of the file system's clock.
+                if time.time_ns() - state.changed > NANOSECONDS_OF_REST:
+                    read_now[state] = digest
         except (OSError, InputError) as error:
             reason = f"the file cannot be read ({error.strerror})" if isinstance(error, OSError) else error
             unread.append(Video(f"unread:{path}", name, path, 0, "refused", f"{name}: {reason}"))
             continue
+        if states is not None:
+            states.setdefault(digest, state)
         if digest not in videos:
-            known = catalogue.get(digest) or Video(digest, name, path, status.st_size)
-            videos[digest] = dataclasses.replace(known, name=name, path=path)
-    catalogue.record([], [*unread, *videos.values()])
+            before = known.get(digest) or Video(digest, name, path, state.bytes)
+            videos[digest] = dataclasses.replace(before, name=name, path=path)
+    catalogue.keep_digests(read_now)
+    changed = [video for video in (*unread, *videos.values()) if known.get(video.video) != video]
+    catalogue.record([], changed)
     return list(videos.values()), unread
 
 
@@ -222,14 +258,17 @@ def _drawn_by_content(
     if not share or len(videos) - sum(len(group) - 1 for group in copies) < LEAST_TO_SPLIT:
         return frozenset()
     wanted = share * sum(v.clips for v in videos)
-    drawn: list[Video] = []
+    drawn: dict[str, Video] = {}
+    clips = 0
     # Hashing the digest once more orders the videos independently of any order in which digests are listed.
     for video in sorted(videos, key=lambda v: hashlib.sha256(v.video.encode()).hexdigest()):
-        if len(drawn) >= LEAST_HELD_OUT and sum(v.clips for v in drawn) >= wanted:
+        if len(drawn) >= LEAST_HELD_OUT and clips >= wanted:
             break
-        if video not in drawn:
-            drawn += groups.get(video.video, [video])
-    return frozenset(v.video for v in drawn)
+        if video.video not in drawn:
+            group = groups.get(video.video, [video])
+            drawn |= {v.video: v for v in group}
+            clips += sum(v.clips for v in group)
+    return frozenset(drawn)
 
 
 def read_material(store: Store, codebook: str, video: Video) -> Material:

@@ -46,13 +46,17 @@ class Clip:
 
 @dataclass(frozen=True)
 class ReadReport:
-    """The outcome of reading a video. `problems` holds one sentence for each thing that is missing."""
+    """The outcome of reading a video. `problems` holds one sentence for each thing that is missing.
+
+    `notes`: what was left out on purpose.
+    """
 
     clips: int
     decoded_seconds: float
     declared_seconds: float
     problems: tuple[str, ...]
     reader: str
+    notes: tuple[str, ...] = ()
 
 
 def clip_starts(start: float, end: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vision.clips import (
+    CLIP_SECONDS,
     FRAMES_PER_CLIP,
     SIDE,
     TIME_TOLERANCE,
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from vision.timeline import Timeline
 
 READERS = ("pyav", "decord")
+HELD_SECONDS = 60.0
+"""Of a picture that stands still in the file itself, one frame for minutes, so much is read. A talk over a slide is filmed
+frame by frame and is read whole."""
 LATE_IMPORTS = ("vision.frames", "vision.timeline")
 """The modules that the functions here import when they read a video."""
 MAX_SHORTFALL_SECONDS = 0.5
@@ -42,7 +46,7 @@ def read_clips(
 
     `reader` is one of READERS. PyAV takes over where decord cannot read a file; the report names the reader that did.
     A clip of which more than half the frames cannot be decoded is left out and reported. A clip of which more than half
-    lies where nothing was recorded is left out.
+    lies where nothing was recorded is left out, and so is one in which no frame begins for HELD_SECONDS before its end.
     Raises MediaError for an unknown reader, and where there is no picture or none of it can be decoded.
     """
     from vision.frames import PyAVFrames, open_frames
@@ -60,6 +64,11 @@ def read_clips(
     recorded_N = ~(_in_holes(times_NT, media.clock.holes).mean(1) > 0.5)
     starts, times_NT = starts[recorded_N], times_NT[recorded_N]
     indices_NT = np.searchsorted(timeline.times, times_NT + TIME_TOLERANCE, side="right") - 1
+    # A file of a few bytes could show one frame for hours, and each clip costs as much as any other.
+    shown_N = starts + CLIP_SECONDS - timeline.times[indices_NT[:, -1].clip(0)]
+    held_N = (indices_NT[:, 0] == indices_NT[:, -1]) & (shown_N > HELD_SECONDS)
+    held = starts[held_N]
+    starts, times_NT, indices_NT = starts[~held_N], times_NT[~held_N], indices_NT[~held_N]
     frames = open_frames(media, timeline, side, reader, indices_NT)
     skipped: list[float] = []
     clips, last_index = 0, 0
@@ -90,13 +99,22 @@ def read_clips(
         *_skipped(skipped),
         *_shortfall(media, timeline, end),
     )
-    return ReadReport(clips, end - float(timeline.times[0]), media.video.duration, problems, frames.name)
+    length = end - float(timeline.times[0])
+    return ReadReport(clips, length, media.video.duration, problems, frames.name, tuple(_held(held)))
 
 
 def _in_holes(times_NT: np.ndarray, holes: Sequence[tuple[float, float]]) -> np.ndarray:
     """bool [N, T]: the instants at which nothing was recorded, so that no frame of before may stand in."""
     inside = [(times_NT >= start) & (times_NT < end) for start, end in holes]
     return np.any(inside, axis=0) if inside else np.zeros(times_NT.shape, bool)
+
+
+def _held(starts: np.ndarray) -> Iterator[str]:
+    if len(starts):
+        yield (
+            f"picture: one frame stands for more than {HELD_SECONDS:.0f} s, so {len(starts)} clips are left out, the first at "
+            f"{starts[0]:.1f} s"
+        )
 
 
 def _damage(seconds: list[float]) -> Iterator[str]:

@@ -7,6 +7,7 @@ recipe: a video that was ingested before costs nothing, an interrupted one only 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
@@ -17,11 +18,12 @@ import safetensors.numpy
 import torch
 from safetensors import safe_open
 
-from multimodal.catalogue import State, Video
+from multimodal.catalogue import FileState, State, Video
 from multimodal.intake import caption_choice, model_cache, sandbox, sound_tracks, spoken_language
 from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.model_cache import whisper_identity
 from multimodal.intake.spoken_language import told_language
+from multimodal.intake.tries import FileAway, Outcome, check_again, counted, look_again, passing
 from multimodal.library import KIND_ENDS, kind_of_features
 from multimodal.store import InputError, Store, canonical_json, recipe, write_artefact
 from speech import audio, silent_phrases, transcribe
@@ -57,25 +59,6 @@ TRANSCRIPT_SHARE = 0.2
 """Of a video's work, as progress counts it; the features take the longer part with the small models on a CPU."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """The result of ingesting a video, with the fields of the catalogue."""
-
-    video: str
-    state: State
-    reason: str
-    seconds: float | None = None
-    clips: int | None = None
-    sentences: int | None = None
-    transcript: str | None = None
-    features: str | None = None
-    recipe: str | None = None
-
-    def applied_to(self, video: Video) -> Video:
-        """``video`` with this outcome."""
-        return dataclasses.replace(video, **dataclasses.asdict(self))
-
-
 def is_up_to_date(store: Store, video: Video, options: IngestOptions) -> bool:
     """True where ingesting the video again with these options would change nothing."""
     files = [store.transcript(video.video, video.transcript)] if video.transcript else []
@@ -95,8 +78,14 @@ def whole_recipe(video: Video, options: IngestOptions) -> str:
         version=[UNSPOKEN_VERSION, FEATURES_VERSION],
         options=chosen,
         captions=caption_choice.identity(Path(video.path), options.captions),
-        libraries=[importlib.metadata.version(name) for name in ("openai-whisper", "av", "torch")],
+        libraries=_versions(),
     )
+
+
+@functools.cache
+def _versions() -> list[str]:
+    """Looked up once: each look-up reads a file."""
+    return [importlib.metadata.version(name) for name in ("openai-whisper", "av", "torch")]
 
 
 def ingest(
@@ -107,14 +96,33 @@ def ingest(
     *,
     threads: int | None = None,
     hook: VideoHook = lambda share, seconds: None,
+    seen: FileState | None = None,
 ) -> Outcome:
     """Ingests one video. A file that cannot be read gives the outcome ``refused``, not an exception.
+
+    ``seen``: the state in which the file was when its digest was taken. Where it has another one now, or cannot be read
+    by what the system says, nothing is stored, and the next run tries again.
 
     Raises :class:`~multimodal.store.InputError`, and the model errors of ``speech`` and ``vision``, where a model cannot
     be had: then no video could be ingested.
     """
     torch.set_num_threads(threads or os.cpu_count() or 1)
     made = whole_recipe(video, options)
+    try:
+        outcome = _ingested(store, video, options, device, made, hook, seen)
+    except FileAway as error:
+        return passing(video, str(error))
+    # Where something was missing, the file is read once more: a disk that fails looks like a file that is damaged.
+    if outcome.state != "done" and (why := look_again(video, seen, closely=seen is not None)):
+        return passing(video, why)
+    return outcome if outcome.recipe else counted(video, outcome, made)
+
+
+def _ingested(
+    store: Store, video: Video, options: IngestOptions, device: str, made: str, hook: VideoHook, seen: FileState | None
+) -> Outcome:  # fmt: skip
+    """The outcome; where it has no recipe, another try could end differently. Raises :class:`FileAway`."""
+    check_again(video, seen)
     try:
         media = sandbox.call(
             probe,
@@ -126,7 +134,7 @@ def ingest(
         return Outcome(video.video, "refused", str(error), recipe=made)
     except sandbox.SandboxError as error:
         return Outcome(video.video, "refused", str(error))
-    work = _Ingestion(store, video, media, options, device)
+    work = _Ingestion(store, video, media, options, device, seen)
     seconds = min(media.duration, MAX_SECONDS)
     hook(0.0, seconds)
     transcript, sentences = work.transcript(lambda share: hook(TRANSCRIPT_SHARE * share, seconds))
@@ -175,8 +183,10 @@ class _Ingestion:
     ``may_differ``: another try could end differently, as a decoder ran out of time or memory.
     """
 
-    def __init__(self, store: Store, video: Video, media: Media, options: IngestOptions, device: str) -> None:
-        self.store, self.video, self.media = store, video, media
+    def __init__(
+        self, store: Store, video: Video, media: Media, options: IngestOptions, device: str, seen: FileState | None
+    ) -> None:  # fmt: skip
+        self.store, self.video, self.media, self.seen = store, video, media, seen
         self.options, self.device = options, device
         self.limits = decoding_limits(options, media)
         self.problems: list[str] = []
@@ -229,6 +239,7 @@ class _Ingestion:
             if made_new["source"].get("unspoken"):
                 made, path = unspoken, with_drops
             if not path.exists():
+                check_again(self.video, self.seen)
                 write_artefact(path, canonical_json(made_new).encode())
         stored = json.loads(path.read_text(encoding="utf-8"))
         self.problems += stored["problems"]
@@ -260,6 +271,7 @@ class _Ingestion:
         self.notes += choice.notes
         if choice.transcript is None:
             return None
+        check_again(self.video, self.seen)
         made = caption_choice.store_transcript(self.store, self.video, choice)
         return made, len(choice.transcript["sentences"])
 
@@ -339,10 +351,14 @@ class _Ingestion:
                 self._failed("picture", error)
                 return None, 0
             about = {"problems": report.problems, "reader": report.reader, "recipe": backbone.recipe}
+            about |= {"notes": report.notes} if report.notes else {}
             arrays = {"values": found.values, "starts": found.starts}
+            check_again(self.video, self.seen)
             write_artefact(path, safetensors.numpy.save(arrays, metadata={"about": canonical_json(about)}))
         with safe_open(path, "numpy") as file:
-            self.problems += json.loads(file.metadata()["about"])["problems"]
+            about = json.loads(file.metadata()["about"])
+            self.problems += about["problems"]
+            self.notes += about.get("notes", [])
             return made, file.get_slice("starts").get_shape()[0]
 
     def _extracted(self, backbone: features.Backbone, hook: Hook) -> tuple[features.Features, ReadReport]:

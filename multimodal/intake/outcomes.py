@@ -9,7 +9,9 @@ from typing import Any
 
 from multimodal.catalogue import Video
 from multimodal.disk import out_of_space
-from multimodal.intake.ingest import Outcome
+from multimodal.intake.ingest import whole_recipe
+from multimodal.intake.ingest_options import IngestOptions
+from multimodal.intake.tries import Outcome, failed
 from multimodal.store import InputError
 from speech.errors import SpeechModelError
 from vision.errors import ModelError
@@ -17,11 +19,12 @@ from vision.errors import ModelError
 CONCERNS_ALL = (InputError, SpeechModelError, ModelError)
 """Errors that every video would meet: an option or a model that cannot be used."""
 REASONS_SHOWN = 3
+LONGEST_REASON = 1000
 log = logging.getLogger(__name__)
 
 
-def outcome_of(result: Callable[[], Outcome], video: Video) -> Outcome:
-    """What ``result`` returns. An unexpected error of one video is logged and refuses that video alone.
+def outcome_of(result: Callable[[], Outcome], video: Video, options: IngestOptions) -> Outcome:
+    """What ``result`` returns. An unexpected error of one video is logged and refuses that video alone; it counts as a try.
 
     Raises what concerns all videos: :data:`CONCERNS_ALL`, and a full disk.
     """
@@ -33,7 +36,8 @@ def outcome_of(result: Callable[[], Outcome], video: Video) -> Outcome:
         if out_of_space(error):
             raise
         log.exception("%s: could not be ingested", video.name)
-        return Outcome(video.video, "refused", f"{video.name}: an unexpected {type(error).__name__}: {error}")
+        reason = f"{video.name}: an unexpected {type(error).__name__}: {str(error)[:LONGEST_REASON]}"
+        return failed(video, reason, whole_recipe(video, options))
 
 
 def counts(videos: Sequence[Video]) -> str:

@@ -128,7 +128,12 @@ def test_where_and_how_many_is_not_remembered(catalogue):
 def test_every_setting_is_either_remembered_or_of_one_run():
     names = {field.name for field in dataclasses.fields(Settings)}
     assert names - set(OPTIONS) == {"store"}
-    assert {name for name, about in OPTIONS.items() if not about.remembered} == {"device", "workers", "refit"}
+    assert {name for name, about in OPTIONS.items() if not about.remembered} == {
+        "device",
+        "workers",
+        "refit",
+        "reread",
+    }
 
 
 def test_what_a_setting_sets_is_a_field_of_its_part():
