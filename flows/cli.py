@@ -24,7 +24,7 @@ from flows.doctor import doctor
 from flows.errors import FOR_PEOPLE
 from flows.importing import Imports
 from flows.opened_run import open_run
-from flows.printing import JsonOption, print_figures, print_json, print_videos
+from flows.printing import JsonOption, print_figures, print_json, print_videos, put
 from flows.questions import QUESTIONS, command
 from flows.removal import remove
 from flows.running import record_stop, run_flow
@@ -87,9 +87,10 @@ def run(
             print_json({"report": str(report), "figures": figures} | status_document(run.catalogue))
             return
         print_figures(figures)
-        print()
+        put()
         print_videos(run.catalogue)
-        print(f"\nReport: {report}")
+        put()
+        put(f"Report: {report}")
 
 
 @app.command
@@ -128,7 +129,7 @@ def codebook(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
     if json_:
         print_json({"codebook": digest, **codebook_figures(fitted), "out_of_date": old})
     else:
-        print(digest)
+        put(digest)
 
 
 @app.command
@@ -142,7 +143,7 @@ def pretrain(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
     if json_:
         print_json({"model": model})
     else:
-        print(model)
+        put(model)
 
 
 @app.command
@@ -156,7 +157,7 @@ def captioner(*, settings: Settings = Settings(), json_: JsonOption = False) -> 
     if json_:
         print_json({"captioner": made})
     else:
-        print(made or "no captioner: nobody says anything while a clip is shown")
+        put(made or "no captioner: nobody says anything while a clip is shown")
 
 
 @app.command
@@ -170,9 +171,9 @@ def index(*, settings: Settings = Settings(), json_: JsonOption = False) -> None
     if json_:
         print_json(dataclasses.asdict(update))
     else:
-        print(f"{update.new} videos were new to the index")
+        put(f"{update.new} videos were new to the index")
         for kind, searched in update.searched.items():
-            print(f"{kind:<6}{searched}")
+            put(f"{kind:<6}{searched}")
 
 
 @app.command
@@ -189,7 +190,8 @@ def evaluate(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
         print_json(figures)
     else:
         print_figures(figures)
-        print(f"\nReport: {report}")
+        put()
+        put(f"Report: {report}")
 
 
 @app.command(name="compare")
@@ -217,8 +219,10 @@ def compare_(
     if json_:
         print_json({"page": str(page), "runs": [dataclasses.asdict(run) for run in runs]})
     else:
-        print("\n".join(lines(runs)))
-        print(f"\nPage: {page}")
+        for line in lines(runs):
+            put(line)
+        put()
+        put(f"Page: {page}")
 
 
 @app.command
@@ -314,5 +318,5 @@ def main() -> None:
 
 
 def _print_error(error: object, code: int) -> int:
-    print(f"{PREFIX}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    put(f"{PREFIX}{' '.join(str(error).split())}", sys.stderr)
     return code

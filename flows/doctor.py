@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from flows import DISTRIBUTION, progress
-from flows.printing import JsonOption, print_json
+from flows.printing import JsonOption, print_json, put
 from flows.settings import DEFAULT_STORE, StoreOption
 from multimodal.store import InputError, Store, StoreLocked
 
@@ -65,7 +65,7 @@ def doctor(
         print_json({"sound": sound, "findings": [dataclasses.asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            print(f"{finding.state:<7} {finding.subject:<10} {finding.text}")
+            put(f"{finding.state:<7} {finding.subject:<10} {finding.text}")
     if not sound:
         sys.exit(BROKEN)
 

@@ -14,7 +14,8 @@ from flows import progress
 from flows.importing import Imports
 from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
-from multimodal.catalogue import FileState, Video
+from multimodal.catalogue import Video
+from multimodal.disk import FileState
 from multimodal.intake.confinement import require_confinement
 from multimodal.intake.imports import find_imports, import_files
 from multimodal.intake.ingest import Outcome, ingest, is_up_to_date

@@ -19,6 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 from flows import progress
 from flows.errors import FOR_PEOPLE
 from flows.opened_run import open_run
+from flows.printing import put
 from flows.settings import Settings
 from multimodal.catalogue import Video
 from multimodal.store import InputError, Store
@@ -66,7 +67,7 @@ def pretrain_many(
             )  # fmt: skip
         if context.is_main:
             run.set_model(name, codebook)
-            print(name)
+            put(name)
 
 
 _Job = tuple[list[Video], str, PretrainOptions]

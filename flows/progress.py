@@ -27,6 +27,7 @@ from rich.table import Column
 from rich.text import Text
 
 from flows.pace import Pace
+from flows.printing import put, shown
 from multimodal.progress import listen
 
 Report = Callable[[float, float, str], None]
@@ -41,7 +42,7 @@ _console = Console(stderr=True)
 
 def say(line: str) -> None:
     """A line for people, on standard error."""
-    _console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _console.print(shown(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def restore_terminal() -> None:
@@ -110,7 +111,7 @@ class _Of(ProgressColumn):
         self.text = text
 
     def render(self, task: Task) -> Text:
-        return Text(self.text())
+        return Text(shown(self.text()))
 
 
 @contextlib.contextmanager
@@ -171,7 +172,7 @@ def _lines(current: _Stage) -> Iterator[None]:
         while not stopped.wait(0.2):
             now, what = time.monotonic(), current.what
             if now >= due or what not in told:
-                print(current.line(), file=sys.stderr, flush=True)
+                put(current.line(), sys.stderr)
                 due = now + SECONDS_BETWEEN_LINES
                 told.add(what)
 
@@ -193,7 +194,7 @@ def waiting(words: str, *, lines: bool = True) -> Iterator[None]:
         if status is not None:
             status.start()
         elif lines:
-            print(f"{words} …", file=sys.stderr, flush=True)
+            put(f"{words} …", sys.stderr)
 
     timer = threading.Timer(SECONDS_BEFORE_WORDS, show)
     timer.daemon = True

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 from flows import formatting, progress
 from flows.formatting import Document
 from flows.options import CHOICE
-from flows.printing import JsonOption, print_json
+from flows.printing import JsonOption, print_json, put
 from flows.settings import DEFAULT_STORE, StoreOption
 from multimodal.answers.results import search_notes
 from multimodal.store import InputError
@@ -217,9 +217,9 @@ def command(question: Question) -> Callable[..., int]:
             print_json(document)
         else:
             for note in question.notes(document):
-                print(note, file=sys.stderr)
+                put(note, sys.stderr)
             for line in question.lines(document):
-                print(line)
+                put(line)
         return 0 if question.found(document) else NOTHING_FOUND
 
     signature = inspect.signature(answer)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.printing import JsonOption, print_json
+from flows.printing import JsonOption, print_json, put
 from flows.settings import DEFAULT_STORE, StoreOption
 from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store
@@ -40,5 +40,5 @@ def remove(
         print_json({"removed": [dataclasses.asdict(r) for r in removed], "note": note})
         return
     for r in removed:
-        print(f"removed {r.name}: {r.files} files of the store")
-    print(note)
+        put(f"removed {r.name}: {r.files} files of the store")
+    put(note)

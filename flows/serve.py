@@ -11,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from flows.printing import put
 from flows.questions import Device
 from flows.settings import DEFAULT_STORE, StoreOption
 from multimodal.store import InputError
@@ -60,8 +61,8 @@ def serve(
     running = server.make_server(store, options)
     with server.bind(host, port) as listening:
         known = f"?token={token}" if token and token_file is None else ""
-        print(f"{server.address(listening)}{known}", flush=True)
-        print("Ctrl-C ends it.", file=sys.stderr, flush=True)
+        put(f"{server.address(listening)}{known}", sys.stdout)
+        put("Ctrl-C ends it.", sys.stderr)
         running.run(sockets=[listening])
 
 

@@ -228,7 +228,7 @@ class Settings:
         remembered=False,
     )
     reread: Annotated[bool, Parameter(negative=(), show_default=False), MACHINE] = option(
-        "Read every file anew, and try videos again that were given up.", default=False, remembered=False
+        "Read all files anew; try videos again that were given up.", default=False, remembered=False
     )
     require_confinement: Annotated[bool | None, MACHINE] = option(
         "Refuse to read files where the kernel cannot confine their decoder (`videobert doctor` says what it lacks)."

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.options import CHOICE
+from flows.printing import put, put_text
 from flows.settings import DEFAULT_STORE, StoreOption
 from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store
@@ -58,13 +59,13 @@ def transcript(
             written = [transcripts.write_transcript(opened, chosen[0], out, form, overwrite=overwrite)]
         else:
             text, note = transcripts.transcript_text(opened, chosen[0], form)
-            print(text, end="")
+            put_text(text)
             written = [transcripts.Written(chosen[0], None, note)]
     for entry in written:
         if entry.note:
-            print(entry.note, file=sys.stderr)
+            put(entry.note, sys.stderr)
         if entry.file:
-            print(entry.file)
+            put(entry.file)
     if out is not None and not any(entry.file for entry in written):
         raise InputError(f"none of {len(written)} videos has a transcript; `videobert status` lists them")
 

@@ -26,6 +26,8 @@ def explain(app: App, error: CycloptsError) -> str:
         return _unused(app, command, error)
     if isinstance(error, UnknownOptionError):
         given = (error.token.keyword or error.token.value).split("=")[0]
+        if "." in given or Path(error.token.value or given).exists():
+            return f"{given}: no option of `{command}`; a name that begins with - goes behind --, as in `{command} -- {given}`"
         known = [name for argument in error.argument_collection if argument.parse for name in argument.names]
         return f"{given}: no option of `{command}`{names.did_you_mean(given, known)}; `{command} --help` lists them"
     if isinstance(error, UnknownCommandError) and error.unused_tokens:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multimodal import catalogue_file, names
+from multimodal.disk import FileState
 from multimodal.store import InputError, NewerStore
 
 State = Literal["new", "done", "partial", "refused"]
@@ -64,12 +65,9 @@ def _seal(_: sqlite3.Connection) -> None:
     """No table changes: from here on the file has a sum, and a program that would leave an old one must not write to it."""
 
 
-def _count_tries(db: sqlite3.Connection) -> None:
+def _remember_tries_and_files(db: sqlite3.Connection) -> None:
     for table in ("videos", "forgotten"):
         db.execute(f"ALTER TABLE {table} ADD COLUMN tries INTEGER NOT NULL DEFAULT 0")
-
-
-def _create_files(db: sqlite3.Connection) -> None:
     db.execute(
         """CREATE TABLE files (device INTEGER, inode INTEGER, bytes INTEGER, changed INTEGER, video TEXT NOT NULL,
             PRIMARY KEY (device, inode)) WITHOUT ROWID"""
@@ -84,8 +82,7 @@ MIGRATIONS = (
     _create_forgotten,
     _create_imported,
     _seal,
-    _count_tries,
-    _create_files,
+    _remember_tries_and_files,
 )
 
 
@@ -111,16 +108,6 @@ class Video:
     features: str | None = None
     recipe: str | None = None
     tries: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class FileState:
-    """What tells that a file is as it was: its device and inode, its ``bytes``, and when it was ``changed`` (ns)."""
-
-    device: int
-    inode: int
-    bytes: int
-    changed: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,18 @@
-"""The disk: what was written is forced to it, and an error tells whether it is full."""
+"""The disk: what was written is forced to it, an error tells whether it is full, what tells that a file is as it was."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import hashlib
 import os
 import sqlite3
 from pathlib import Path
 
 from safetensors import SafetensorError
+
+LONGEST_NAME = 200
+"""Bytes of a file's name, of 255 that file systems admit, to which what marks a file beside it can be added."""
 
 
 def sync(path: Path) -> None:
@@ -30,3 +35,21 @@ def out_of_space(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+@dataclasses.dataclass(frozen=True)
+class FileState:
+    """What tells that a file is as it was: its device and inode, its ``bytes``, and when it was ``changed`` (ns)."""
+
+    device: int
+    inode: int
+    bytes: int
+    changed: int
+
+
+def part_of(path: Path) -> Path:
+    """The place where this process writes what will be ``path``; a long name is digested, so that the mark fits beside it."""
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.{os.getpid()}.part")

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import safe_open
 
-from multimodal.catalogue import Catalogue, FileState, Video
+from multimodal.catalogue import Catalogue, Video
+from multimodal.disk import FileState
 from multimodal.progress import announce
 from multimodal.segments import Segment, moments, silent_segments, spoken_segments
 from multimodal.store import InputError, Store, file_digest, reading

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal import locks
-from multimodal.disk import sync
+from multimodal.disk import part_of, sync
 from multimodal.sums import ALL, file_digest, is_as_written, sum_file, sum_line
 
 FORMAT_VERSION = 1
@@ -129,9 +129,8 @@ class FileBatch:
             self._write(sum_file(path), sum_line(hashlib.sha256(data).hexdigest(), path))
 
     def _write(self, path: Path, data: bytes) -> None:
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self._beside[path] = beside
-        beside.write_bytes(data)
+        self._beside[path] = part_of(path)
+        self._beside[path].write_bytes(data)
 
     def readable(self, path: Path) -> Path:
         """The place where the content of ``path`` can be read now: beside it, or ``path`` itself."""
@@ -197,7 +196,7 @@ def publish_folder(final: Path) -> Iterator[Path]:
     folder is dropped, as an address names its content.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    beside = final.parent / f".{final.name}.{os.getpid()}.part"
+    beside = part_of(final)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:

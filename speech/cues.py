@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from speech.control_characters import without_controls
+
 CLOCK = r"(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})(?:(?:[.,]|:(?=\d{3}(?!\d)))(\d{1,9}))?"
 """Hours, minutes, seconds and the fraction of a second, of which WebVTT has three digits and other programs any number."""
 INNER_TIME = re.compile(rf"<{CLOCK}>")
@@ -26,8 +28,8 @@ class Cue:
 
 
 def plain(text: str) -> str:
-    """A cue's text without markup: tags, word times and ruby text removed, entities resolved."""
-    return html.unescape(TAG.sub("", READING.sub("", INNER_TIME.sub("", text))))
+    """A cue's text without markup: tags, word times and ruby text removed, entities resolved, control characters lost."""
+    return without_controls(html.unescape(TAG.sub("", READING.sub("", INNER_TIME.sub("", text)))))
 
 
 def seconds_of(clock: Sequence[str | None]) -> float:

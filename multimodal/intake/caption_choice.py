@@ -192,7 +192,10 @@ def _candidates(video: Path, media: Media, language: str | None, limits: sandbox
     found = [_Candidate(s.name, s.tags, s, refused=s.tags.never) for s in sidecars.beside(video, MEDIA)]
     open_ = [candidate for candidate in found if not candidate.refused]
     files = caption_reading.read_files(
-        [c.sidecar.path for c in open_], [c.tags.language or language for c in open_], limits
+        [c.sidecar.path for c in open_],
+        [c.tags.language or language for c in open_],
+        media.duration or None,
+        limits,
     )
     for candidate, file in zip(open_, files, strict=True):
         candidate.file, candidate.written = file, candidate.tags.language or language
@@ -252,19 +255,22 @@ def _spoken(candidates: Sequence[_Candidate], language: str | None, english: boo
 
 def _transcript(candidate: _Candidate, video: Path, media: Media, limits: sandbox.Limits) -> Transcript:
     """The candidate's words. Raises SpeechError and SandboxError where they cannot be read."""
-    language, seconds = candidate.tags.language, media.duration or None
+    seconds = media.duration or None
     if candidate.stream is not None:
         source: dict = {"kind": "captions", "stream": candidate.stream.index}
-        candidate.file, said = caption_reading.words_of_stream(
-            video, candidate.stream.index, media.clock, language, seconds, limits
+        candidate.file = caption_reading.words_of_stream(
+            video, candidate.stream.index, media.clock, seconds, limits
         )
-        if said is None:
+        if candidate.file.kind != "speech":
             raise SpeechError(f"{candidate.file.held}, no speech")
     else:
         path = candidate.sidecar.path
         source = {"kind": "captions", "file": candidate.name, "sha256": file_digest(path)}
-        said = caption_reading.words_of_file(path, candidate.written, language, seconds, limits)
-    return dataclasses.replace(said, source=source)
+    if candidate.file.words:
+        said = Transcript.from_json(candidate.file.words)
+    else:
+        said = caption_reading.words_of_file(path, candidate.written, seconds, limits)
+    return dataclasses.replace(said, source=source, language=candidate.tags.language)
 
 
 def _without(message: str, name: str) -> str:

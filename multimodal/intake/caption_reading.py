@@ -25,6 +25,7 @@ class Captions:
     """What a caption file holds, without its cues. ``held`` counts them in words; see :class:`~speech.caption_files.CaptionFile`.
 
     ``written_in``: the languages that its script allows. ``problem``: why the file cannot be read, empty where it can.
+    ``words``: its transcript without source and language, as JSON, where it is read already.
     """
 
     kind: Kind = "speech"
@@ -35,17 +36,21 @@ class Captions:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     problem: str = ""
+    words: bytes = b""
 
 
 def read_files(
-    files: Sequence[Path], languages: Sequence[str | None], limits: sandbox.Limits
+    files: Sequence[Path], languages: Sequence[str | None], seconds: float | None, limits: sandbox.Limits
 ) -> list[Captions]:
-    """What each file holds; ``languages``: those in which they are probably written."""
+    """What each file holds; ``languages``: those in which they are probably written, ``seconds``: the video's length.
+
+    A single file is likely to be taken, so its words come along: another child takes longer to start than to read.
+    """
     found: list[Captions] = []
     while len(found) < len(files):
         rest = slice(len(found), None)
         work = sandbox.stream(
-            _describe_each, list(files[rest]), list(languages[rest]), types=(Captions,),
+            _describe_each, list(files[rest]), list(languages[rest]), seconds, len(files) == 1, types=(Captions,),
             limits=_limits(limits, len(files[rest])),
         )  # fmt: skip
         try:
@@ -60,10 +65,14 @@ def _limits(limits: sandbox.Limits, files: int = 1) -> sandbox.Limits:
     return sandbox.Limits(seconds, min(limits.memory, MOST_MEMORY), seconds * files)
 
 
-def _describe_each(files: Sequence[Path], languages: Sequence[str | None]) -> Iterator[Captions]:
-    for file, language in zip(files, languages, strict=True):
+def _describe_each(
+    files: Sequence[Path], languages: Sequence[str | None], seconds: float | None, with_words: bool
+) -> Iterator[Captions]:
+    for path, language in zip(files, languages, strict=True):
         try:
-            yield _described(caption_files.read(file, language))
+            file = caption_files.read(path, language)
+            words = _json(file, seconds) if with_words and file.kind == "speech" else b""
+            yield dataclasses.replace(_described(file), words=words)
         except SpeechError as error:
             yield Captions(problem=str(error))
 
@@ -76,46 +85,35 @@ def _described(file: CaptionFile) -> Captions:
 
 
 def words_of_file(
-    file: Path, written: str | None, language: str | None, seconds: float | None, limits: sandbox.Limits
+    file: Path, written: str | None, seconds: float | None, limits: sandbox.Limits
 ) -> Transcript:
-    """The transcript of a caption file, without a source. ``written``: the language that helps to find its encoding.
+    """The transcript of a caption file, without source and language. ``written``: the language that helps to find its encoding.
 
-    ``language``, ``seconds``: see :func:`speech.captions.transcript`. Raises SpeechError and SandboxError.
+    ``seconds``: see :func:`speech.captions.transcript`. Raises SpeechError and SandboxError.
     """
-    text = sandbox.call(
-        _words_of_file, file, written, language, seconds, types=(SpeechError,), limits=_limits(limits)
-    )
+    text = sandbox.call(_words_of_file, file, written, seconds, types=(SpeechError,), limits=_limits(limits))
     return Transcript.from_json(text)
 
 
-def _words_of_file(file: Path, written: str | None, language: str | None, seconds: float | None) -> bytes:
-    return _json(caption_files.read(file, written), language, seconds)
+def _words_of_file(file: Path, written: str | None, seconds: float | None) -> bytes:
+    return _json(caption_files.read(file, written), seconds)
 
 
 def words_of_stream(
-    video: Path,
-    stream: int,
-    clock: Clock,
-    language: str | None,
-    seconds: float | None,
-    limits: sandbox.Limits,
-) -> tuple[Captions, Transcript | None]:
-    """What a stream of a video holds, and its transcript where that is speech. Raises SpeechError and SandboxError."""
-    held, text = sandbox.call(
-        _words_of_stream, video, stream, clock, language, seconds, types=(Captions, SpeechError),
+    video: Path, stream: int, clock: Clock, seconds: float | None, limits: sandbox.Limits
+) -> Captions:
+    """What a stream of a video holds, with its words where it is speech. Raises SpeechError and SandboxError."""
+    return sandbox.call(
+        _words_of_stream, video, stream, clock, seconds, types=(Captions, SpeechError),
         limits=dataclasses.replace(limits, memory=min(limits.memory, MOST_MEMORY)),
     )  # fmt: skip
-    return held, Transcript.from_json(text) if text else None
 
 
-def _words_of_stream(
-    video: Path, stream: int, clock: Clock, language: str | None, seconds: float | None
-) -> tuple[Captions, bytes]:
+def _words_of_stream(video: Path, stream: int, clock: Clock, seconds: float | None) -> Captions:
     file = caption_files.of_cues(list(embedded_captions.read_stream(video, stream, clock)))
-    return _described(file), _json(file, language, seconds) if file.kind == "speech" else b""
+    words = _json(file, seconds) if file.kind == "speech" else b""
+    return dataclasses.replace(_described(file), words=words)
 
 
-def _json(file: CaptionFile, language: str | None, seconds: float | None) -> bytes:
-    return canonical_json(
-        captions.transcript(file.cues, {}, language=language, seconds=seconds).to_dict()
-    ).encode()
+def _json(file: CaptionFile, seconds: float | None) -> bytes:
+    return canonical_json(captions.transcript(file.cues, {}, seconds=seconds).to_dict()).encode()

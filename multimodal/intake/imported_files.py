@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from multimodal.library import TRANSCRIPTS, label_of, tags_of
 from multimodal.store import InputError, canonical_json
 from multimodal.tables import COLUMNS, TABLES, VideoRows, read_table
 from speech import caption_files, captions, imported
+from speech.control_characters import without_controls
 from speech.cues import counted
 from speech.errors import SpeechError
 from speech.sentences import Transcript
@@ -113,7 +115,16 @@ def _pieces(file: Path, kind: Kind | None, stride: float | None, group: Group | 
 def _json_of(transcript: Transcript) -> bytes:
     if not transcript.sentences:
         raise InputError("holds no words; leave it out")
-    return canonical_json(transcript.to_dict()).encode()
+    return canonical_json(_without_controls(transcript.to_dict())).encode()
+
+
+def _without_controls(item: Any) -> Any:
+    """A transcript's JSON whose texts are without characters that steer a terminal."""
+    if isinstance(item, str):
+        return without_controls(item)
+    if isinstance(item, dict):
+        return {key: _without_controls(part) for key, part in item.items()}
+    return [_without_controls(part) for part in item] if isinstance(item, list | tuple) else item
 
 
 def _json_videos(file: Path, label: str) -> Iterator[Piece]:

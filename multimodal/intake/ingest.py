@@ -18,7 +18,8 @@ import safetensors.numpy
 import torch
 from safetensors import safe_open
 
-from multimodal.catalogue import FileState, State, Video
+from multimodal.catalogue import State, Video
+from multimodal.disk import FileState
 from multimodal.intake import caption_choice, model_cache, sandbox, sound_tracks, spoken_language
 from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.model_cache import whisper_identity

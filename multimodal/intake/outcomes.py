@@ -35,7 +35,7 @@ def outcome_of(result: Callable[[], Outcome], video: Video, options: IngestOptio
     except Exception as error:
         if out_of_space(error):
             raise
-        log.exception("%s: could not be ingested", video.name)
+        log.exception("%r: could not be ingested", video.name)
         reason = f"{video.name}: an unexpected {type(error).__name__}: {str(error)[:LONGEST_REASON]}"
         return failed(video, reason, whole_recipe(video, options))
 

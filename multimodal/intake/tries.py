@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from multimodal.catalogue import FileState, State, Video
+from multimodal.catalogue import State, Video
+from multimodal.disk import FileState
 from multimodal.library import file_state
 from multimodal.store import InputError, file_digest
 
