@@ -282,11 +282,8 @@ class Settings:
         before = catalogue.current("settings") or "{}"
         kept = options.current_names(json.loads(before)) | self._remembered()
         catalogue.set_current("settings", json.dumps(kept))
-        paths = {
-            name: Path(kept[name])
-            for name, o in OPTIONS.items()
-            if o.is_path is options.always and name in kept
-        }
+        always = [name for name, o in OPTIONS.items() if o.is_path is options.always and name in kept]
+        paths = {name: Path(kept[name]) for name in always}
         try:
             require_confinement(kept.get("require_confinement"))
             yield dataclasses.replace(self, **kept | paths)
