@@ -34,7 +34,7 @@ from multimodal.sums import is_as_written, sum_file
 if TYPE_CHECKING:
     from multimodal.inference.trained import Trained
 
-VERSION = 4
+VERSION = 5
 TEXT, VIDEO = "said", "shown"
 """The two vectors of a moment: its words alone, its visual tokens alone."""
 MOST_DEAD = 0.25
@@ -165,7 +165,7 @@ class Cache:
         self._write_state()
 
     def _add(self, made: str, video: str, content: IndexedVideo) -> None:
-        moments.add(self.db, self.next, content.moments)
+        moments.add(self.db, self.next, content.moments, {video: content.language})
         self.vectors[TEXT].add(content.text_vectors, self.next)
         self.vectors[VIDEO].add(content.video_vectors, self.next)
         count = len(content.moments)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multimodal.catalogue import Video
-from multimodal.library import read_material
+from multimodal.library import read_material, read_transcript
 from multimodal.progress import Report
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, reading, recipe, write_artefact
@@ -33,12 +33,13 @@ MADE_BY = b"model"
 class IndexedVideo:
     """The moments of one video and their unit vectors float32 [n, H]: of the words alone, of the visual tokens alone.
 
-    A vector is zero where a moment has no words, or no tokens.
+    A vector is zero where a moment has no words, or no tokens. ``language``: the one that its transcript names.
     """
 
     moments: list[Segment]
     text_vectors: np.ndarray
     video_vectors: np.ndarray
+    language: str | None = None
 
 
 def address(trained: Trained) -> str:
@@ -139,7 +140,8 @@ def read(store: Store, trained: Trained, video: Video) -> IndexedVideo:
             f"index {path}: made by model {made_by} ({text_vectors.shape[1]} numbers a moment), not by {address(trained)} "
             f"({width}); delete it and run `videobert index`"
         )
-    return IndexedVideo(moments, text_vectors, video_vectors)
+    language = read_transcript(store, video).language
+    return IndexedVideo(moments, text_vectors, video_vectors, language)
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""Lexical search: words in FTS5 by stem (Porter), by prefix and by near spelling, ranked by BM25."""
+"""Lexical search: words in FTS5 by stem, by prefix and by near spelling, ranked by BM25.
+
+English is stemmed by FTS5 (Porter), other languages by Snowball (:mod:`multimodal.answers.languages`). Beside its stems each
+word is there as it is written, so a word of any language is found.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,14 @@ import sqlite3
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from multimodal.answers.languages import STEMMERS, is_stop_word, stemmed, stems
 from multimodal.answers.query import (
     Query,
-    is_stop_word,
     most_edits,
     near_spelling,
     without_stop_words,
 )
-from multimodal.answers.scripts import folded, pairs, spaced
+from multimodal.answers.scripts import HAN, folded, pairs, spaced
 
 LEAST_PREFIX = 3
 """Letters of a word that is looked up as a prefix, at least."""
@@ -32,7 +36,8 @@ Forms = Mapping[str, Sequence[str]]
 
 class Words:
     """The words of numbered texts in FTS5: in the table ``words`` content words by stem, in ``spellings`` every word as it is
-    written, in ``terms`` each of these once."""
+    written, in ``terms`` each of these once. ``words`` has the stems of other languages than English in a column of their
+    own; ``stemmed_languages`` says which languages these are."""
 
     def __init__(self, db: sqlite3.Connection):
         self._db = db
@@ -40,17 +45,31 @@ class Words:
     @classmethod
     def create(cls, db: sqlite3.Connection) -> Words:
         """New tables in a database."""
-        db.execute("CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='porter unicode61')")
+        db.execute(
+            "CREATE VIRTUAL TABLE words USING fts5(text, stems, content='', tokenize='porter unicode61')"
+        )
         db.execute("CREATE VIRTUAL TABLE spellings USING fts5(text, content='', tokenize='unicode61')")
         db.execute("CREATE VIRTUAL TABLE terms USING fts5vocab(spellings, row)")
+        db.execute("CREATE TABLE stemmed_languages (code TEXT PRIMARY KEY)")
         return cls(db)
 
-    def add(self, texts: Iterable[tuple[int, str]]) -> None:
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages beside English whose stems are here."""
+        return tuple(code for (code,) in self._db.execute("SELECT code FROM stemmed_languages ORDER BY code"))
+
+    def add(self, texts: Iterable[tuple[int, str, str | None]]) -> None:
+        """Adds numbered texts, each with its language where that is known."""
         rows = list(texts)
         # By their stems stop words are like other words: "us" like "use", "can" like "cans".
-        content = ((i, spaced(without_stop_words(text))) for i, text in rows)
-        self._db.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", content)
-        verbatim = ((i, spaced(text)) for i, text in rows)
+        content = (
+            (i, spaced(without_stop_words(text, code)), stemmed(text, code) if code else "")
+            for i, text, code in rows
+        )
+        self._db.executemany("INSERT INTO words (rowid, text, stems) VALUES (?, ?, ?)", content)
+        codes = {(code,) for _, _, code in rows if code in STEMMERS}
+        self._db.executemany("INSERT OR IGNORE INTO stemmed_languages VALUES (?)", sorted(codes))
+        verbatim = ((i, spaced(text)) for i, text, _ in rows)
         self._db.executemany("INSERT INTO spellings (rowid, text) VALUES (?, ?)", verbatim)
 
     def clear(self) -> None:
@@ -59,7 +78,7 @@ class Words:
 
     def has(self, word: str) -> bool:
         """Whether a text has the word, by stem."""
-        found = self._db.execute("SELECT 1 FROM words WHERE words MATCH ? LIMIT 1", (_phrase(word),))
+        found = self._db.execute("SELECT 1 FROM words WHERE words MATCH ? LIMIT 1", (self._any_of([word]),))
         return found.fetchone() is not None
 
     def forms(self, word: str) -> tuple[str, ...]:
@@ -71,7 +90,9 @@ class Words:
             return (word,)
         if two_by_two := pairs(word):
             said = tuple(pair for pair in two_by_two if self.has(pair))
-            return said if len(said) >= LEAST_PAIRS * len(two_by_two) else ()
+            # Two Chinese characters are a word; two syllables are in many.
+            enough = len(said) > 1 or any(HAN.search(pair) for pair in said)
+            return said if enough and len(said) >= LEAST_PAIRS * len(two_by_two) else ()
         prefix = folded(word)
         if (
             len(unicodedata.normalize("NFD", prefix)) < LEAST_PREFIX
@@ -99,8 +120,8 @@ class Words:
 
         The words count beside phrases too, for the order. ``depth``: texts at most.
         """
-        words = any_of([form for of in forms.values() for form in of])
-        scores = self._scores("words", words) if words else {}
+        words = [form for of in forms.values() for form in of]
+        scores = self._scores("words", self._any_of(words)) if words else {}
         if query.phrases:
             quoted = self._scores("spellings", " AND ".join(map(_phrase, query.phrases)))
             scores = {i: score + scores.get(i, 0.0) for i, score in quoted.items()}
@@ -116,7 +137,18 @@ class Words:
 
     def with_any(self, texts: Sequence[str], table: str = "words") -> set[int]:
         """The numbers of the texts that have one of ``texts``: by stem, or in ``spellings`` as it is written."""
-        return set(self._scores(table, any_of(texts))) if texts else set()
+        if not texts:
+            return set()
+        expression = self._any_of(texts) if table == "words" else " OR ".join(map(_phrase, texts))
+        return set(self._scores(table, expression))
+
+    def _any_of(self, words: Sequence[str]) -> str:
+        """FTS5's expression for one of several words, by their stems in every language that is here."""
+        own = " OR ".join(map(_phrase, words))
+        found = {stem for word in words for code in self.languages for stem in stems(word, code)}
+        if not found:
+            return f"text : ({own})"
+        return f"text : ({own}) OR stems : ({' OR '.join(map(_phrase, sorted(found)))})"
 
     def _scores(self, table: str, expression: str) -> dict[int, float]:
         rows = self._db.execute(
@@ -186,11 +218,6 @@ class QueryMatch:
             return "what was found is excluded"
         reason = f"nobody says {' or '.join(query.words[:MOST_NAMED])}, and no title has it"
         return f"{reason}; nothing is nearer than random questions come" if with_model else reason
-
-
-def any_of(texts: Sequence[str]) -> str:
-    """FTS5's expression for one of several words or phrases."""
-    return " OR ".join(map(_phrase, texts))
 
 
 def _phrase(text: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from multimodal.answers.languages import guessed
 from multimodal.answers.lexical import Forms, QueryMatch, Words
 from multimodal.answers.query import Query
 from multimodal.segments import Segment
@@ -24,17 +25,29 @@ def create(db: sqlite3.Connection) -> None:
         "text TEXT NOT NULL, tokens BLOB NOT NULL)"
     )
     db.execute("CREATE INDEX by_time ON moments (video, start)")
+    db.execute("CREATE TABLE languages (video TEXT PRIMARY KEY, code TEXT NOT NULL)")
     Words.create(db)
 
 
-def add(db: sqlite3.Connection, first: int, moments: Iterable[Segment]) -> None:
-    """Adds moments; their ids count from ``first`` on."""
+def add(
+    db: sqlite3.Connection, first: int, moments: Iterable[Segment], languages: Mapping[str, str | None]
+) -> None:
+    """Adds moments of whole videos; their ids count from ``first`` on.
+
+    ``languages``: the one that each video's transcript names; where it names none, it is guessed by the stop words.
+    """
     numbered = list(enumerate(moments, first))
+    texts: dict[str, list[str]] = {}
+    for _, moment in numbered:
+        texts.setdefault(moment.video, []).append(moment.text)
+    codes = {video: languages.get(video) or guessed(said) for video, said in texts.items()}
+    known = [(video, code) for video, code in codes.items() if code]
+    db.executemany("INSERT OR REPLACE INTO languages VALUES (?, ?)", known)
     db.executemany(
         "INSERT INTO moments VALUES (?, ?, ?, ?, ?, ?)",
         ((i, m.video, m.start, m.end, m.text, np.array(m.tokens, TOKEN).tobytes()) for i, m in numbered),
     )
-    Words(db).add((i, m.text) for i, m in numbered)
+    Words(db).add((i, m.text, codes[m.video]) for i, m in numbered)
 
 
 def drop(db: sqlite3.Connection, ranges: Sequence[tuple[int, int]]) -> None:
@@ -43,7 +56,8 @@ def drop(db: sqlite3.Connection, ranges: Sequence[tuple[int, int]]) -> None:
     db.executemany("DELETE FROM moments WHERE id >= ? AND id < ?", ranges)
     words = Words(db)
     words.clear()
-    words.add(db.execute("SELECT id, text FROM moments ORDER BY id"))
+    db.execute("DELETE FROM languages WHERE video NOT IN (SELECT video FROM moments)")
+    words.add(db.execute("SELECT id, text, code FROM moments LEFT JOIN languages USING (video) ORDER BY id"))
 
 
 class Moments:
@@ -57,14 +71,19 @@ class Moments:
         self.words = Words(db)
         self._numbers = {video: number for number, video in enumerate(self.names)}
         self.titles = Words.create(sqlite3.connect(":memory:", check_same_thread=False))
-        self.titles.add((i, title(name)) for i, name in enumerate(self.names.values()))
+        codes = dict(db.execute("SELECT video, code FROM languages"))
+        self.titles.add(
+            (i, title(name), codes.get(video)) for i, (video, name) in enumerate(self.names.items())
+        )
 
     @classmethod
-    def of(cls, names: Mapping[str, str], moments: Sequence[Segment]) -> Moments:
+    def of(
+        cls, names: Mapping[str, str], moments: Sequence[Segment], languages: Mapping[str, str | None]
+    ) -> Moments:
         """A database in memory; a moment's id is its place."""
         db = sqlite3.connect(":memory:", check_same_thread=False)
         create(db)
-        add(db, 0, moments)
+        add(db, 0, moments, languages)
         return cls(db, names, len(moments))
 
     def all(self) -> list[Segment]:
@@ -86,6 +105,10 @@ class Moments:
             (video,),
         )
         return {row[0]: _segment(row[1:]) for row in rows}
+
+    def query(self, text: str) -> Query:
+        """A text as search reads it in this library. Raises what :meth:`Query.of` raises."""
+        return Query.of(text, self.words.languages)
 
     def lookup(self, query: Query, is_spelled_right: Callable[[str], bool]) -> QueryMatch:
         return QueryMatch.of(query, self.words, self.titles, is_spelled_right)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from multimodal.answers.languages import guessed, is_stop_word
 from multimodal.answers.scripts import folded, without_vowel_marks
-from multimodal.answers.token_names import STOP_WORDS
 from multimodal.store import InputError
 
 QUOTES = str.maketrans(dict.fromkeys("“”„«»", '"'))
@@ -31,8 +31,11 @@ class Query:
     plain: str
 
     @classmethod
-    def of(cls, text: str) -> Query:
-        """Raises :class:`InputError` for a text without a word, or in which every word is excluded."""
+    def of(cls, text: str, languages: Collection[str] = ()) -> Query:
+        """``languages``: those of the library beside English; stop words are those of the text's own, as far as it shows.
+
+        Raises :class:`InputError` for a text without a word, or in which every word is excluded.
+        """
         phrases: list[str] = []
         excluded: list[str] = []
         outside: list[str] = []
@@ -50,11 +53,12 @@ class Query:
         outside.append(text[done:])
         plain.append(text[done:])
         words = list({word.casefold(): word for word in _WORD.findall(" ".join(outside))}.values())
+        language = guessed([text], languages)
         query = cls(
-            tuple(word for word in words if not is_stop_word(word)),
+            tuple(word for word in words if not is_stop_word(word, language)),
             tuple(filter(None, phrases)),
             tuple(filter(None, excluded)),
-            tuple(word for word in words if is_stop_word(word)),
+            tuple(word for word in words if is_stop_word(word, language)),
             " ".join(" ".join(plain).replace('"', " ").split()),
         )
         if not (query.words or query.phrases or query.ignored):
@@ -73,13 +77,8 @@ class Query:
         return _WORD.sub(lambda word: by_word.get(word[0].casefold(), word[0]), self.plain)
 
 
-def is_stop_word(word: str) -> bool:
-    """Whether a word says nothing of what is looked for. A single Latin letter is mostly the rest of a contraction."""
-    return word.casefold() in STOP_WORDS or (len(word) == 1 and word.isascii() and word.isalpha())
-
-
-def without_stop_words(text: str) -> str:
-    return _WORD.sub(lambda word: "" if is_stop_word(word[0]) else word[0], text)
+def without_stop_words(text: str, language: str | None) -> str:
+    return _WORD.sub(lambda word: "" if is_stop_word(word[0], language) else word[0], text)
 
 
 def most_edits(word: str) -> int:

@@ -32,26 +32,22 @@ if TYPE_CHECKING:
     from multimodal.inference.trained import Trained
 
 RERANKED = 50
-RANK_OFFSET = 60
-"""Of reciprocal rank fusion: 1 / (60 + rank) (Cormack, Clarke, Büttcher 2009)."""
+RANK_OFFSET = 60  # of reciprocal rank fusion: 1 / (60 + rank) (Cormack, Clarke, Büttcher 2009)
 LEXICAL_WEIGHT = 3
 """Weight of the lexical ranking: its first 30 moments come before all moments without a word of the text."""
-DEPTH = 1000
-"""Moments of each ranking that are fused; a later one would add less than a thousandth."""
-LEAST_ALIGNMENT = 0.5
-"""The alignment head's probability from which on a picture belongs to a text."""
+DEPTH = 1000  # moments of each ranking that are fused; a later one would add less than a thousandth
+LEAST_ALIGNMENT = 0.5  # the alignment head's probability from which on a picture belongs to a text
 
 
 @dataclasses.dataclass(frozen=True)
 class Hit:
     """A moment with its score, the sum of its parts; a part is 0 where the moment was not found in that way.
 
-    ``heard``: a word of the query is said in it. ``title``: one is in the title of its video. ``near``: its words are near
-    in meaning. ``seen``: its picture fits.
-    ``words`` and ``title_words``: the words of the query that are said, and that are in the title. ``text_cosine``: the
-    similarity of the text embeddings, where ``near``. ``sight_rank``: its place in the visual ranking, from 1.
-    ``cosine``: the similarity of text and video embedding. ``alignment``: the alignment head's probability that picture
-    and text belong together. All three where ``seen``; ``None``: not computed.
+    ``heard``: a word of the query is said in it, ``title``: in the title of its video; ``words`` and ``title_words`` are
+    these words. ``near``: its words are near in meaning; ``text_cosine``: the similarity of the text embeddings, where
+    ``near``. ``seen``: its picture fits; where it does, ``sight_rank``: its place in the visual ranking, from 1, ``cosine``:
+    the similarity of text and video embedding, ``alignment``: the alignment head's probability that picture and text
+    belong together. ``None``: not computed.
     """
 
     video: str
@@ -121,11 +117,13 @@ class Index:
         text_vectors: np.ndarray | None = None,
         video_vectors: np.ndarray | None = None,
         thresholds: Thresholds | None = None,
+        languages: Mapping[str, str | None] | None = None,
     ) -> Index:
-        """In memory; a moment's id is its place. ``names``: of its video. A vector [n, H] is zero where there is none."""
+        """In memory; a moment's id is its place. ``names``: of its video; ``languages``: of each video's transcript, where it
+        names one. A vector [n, H] is zero where there is none."""
         name_of = {m.video: name for m, name in zip(moments, names, strict=True)}
         vectors = [None if v is None else VectorIndex.of(v) for v in (text_vectors, video_vectors)]
-        return cls(trained, Moments.of(name_of, moments), *vectors, thresholds)
+        return cls(trained, Moments.of(name_of, moments, languages or {}), *vectors, thresholds)
 
     @classmethod
     def load(cls, store: Store, trained: Trained, videos: Sequence[Video]) -> Index:
@@ -148,7 +146,8 @@ class Index:
         none = np.zeros((0, trained.model.options.hidden_size), np.float32)
         text_vectors = np.concatenate([none, *(content.text_vectors for content in contents)])
         video_vectors = np.concatenate([none, *(content.video_vectors for content in contents)])
-        return cls.of(trained, names, moments, text_vectors, video_vectors)
+        told = {v.video: content.language for v, content in zip(videos, contents, strict=True)}
+        return cls.of(trained, names, moments, text_vectors, video_vectors, languages=told)
 
     @property
     def moments(self) -> list[Segment]:
@@ -173,7 +172,7 @@ class Index:
         be in the title, ``-word`` must not. Stop words alone find nothing. Raises :class:`InputError` for a text without a
         word, and for one in which every word is excluded.
         """
-        query, depth = Query.of(text), max(DEPTH, top)
+        query, depth = self._moments.query(text), max(DEPTH, top)
         lookup = self._moments.lookup(query, self._is_spelled_right)
         near = seen = NOTHING
         # A moment without the phrase is no hit, however near.
@@ -388,13 +387,14 @@ def without_model(store: Store, videos: Sequence[Video]) -> Index:
 
     A video in which nobody speaks is one moment, which its title finds. Raises :class:`InputError` where all are such.
     """
-    named = []
+    named, languages = [], {}
     for v in videos:
-        sentences = spoken_segments(v.video, read_transcript(store, v), np.zeros(0), np.zeros(0, np.int64))
+        languages[v.video] = (transcript := read_transcript(store, v)).language
+        sentences = spoken_segments(v.video, transcript, np.zeros(0), np.zeros(0, np.int64))
         whole = Segment(v.video, 0.0, v.seconds or 0.0, "", ())
         named += [(v.name, segment) for segment in sentences or [whole]]
     if not any(segment.text for _, segment in named):
         raise InputError(
             f"store {store.root}: has no model yet, and nobody speaks in its videos; run `videobert run VIDEOS`"
         )
-    return Index.of(None, [name for name, _ in named], [segment for _, segment in named])
+    return Index.of(None, *map(list, zip(*named, strict=True)), languages=languages)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multimodal.answers.query import is_stop_word
+from multimodal.answers.languages import is_stop_word
 
 if TYPE_CHECKING:
     from multimodal.inference.trained import Trained

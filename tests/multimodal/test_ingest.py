@@ -108,7 +108,7 @@ def test_speech_that_the_model_does_not_know_is_told_and_not_learned_from(
     store = Store(tmp_path / "store")
     video = Video("d", name, str(cases / name), 1)
     outcome = ingest.ingest(store, video, IngestOptions(backbone="mobilenetv2"), "cpu")
-    assert outcome.state == "partial" and "--whisper tiny" in outcome.reason and outcome.sentences
+    assert outcome.state == "partial" and "--whisper base" in outcome.reason and outcome.sentences
     transcript = read_transcript(store, dataclasses.replace(video, transcript=outcome.transcript))
     material = Material(video, transcript, np.zeros(1), np.zeros(1, np.int64))
     assert material.spoken() == [] and material.moments()

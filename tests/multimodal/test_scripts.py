@@ -28,7 +28,7 @@ TEXTS = {
 @pytest.fixture(scope="module")
 def words() -> Words:
     made = Words.create(sqlite3.connect(":memory:"))
-    made.add(enumerate(TEXTS.values()))
+    made.add((i, text, None) for i, text in enumerate(TEXTS.values()))
     return made
 
 
