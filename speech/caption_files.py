@@ -9,14 +9,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from speech import caption_formats
+from speech import caption_formats, older_formats
 from speech.caption_formats import Parsed
 from speech.cues import CLOCK, INNER_TIME, Cue, counted, plain, seconds_of, shortened
 from speech.errors import SpeechError
+from speech.sentences import END_MARKS
 from speech.text_encoding import read_text
 
 Kind = Literal["speech", "chapters", "thumbnails", "metadata"]
-SUFFIXES = (".vtt", ".srt", ".json3", ".srv3", ".srv2", ".srv1", ".ttml", ".dfxp", ".ass", ".ssa")
+SUFFIXES = (
+    ".vtt",
+    ".srt",
+    ".json3",
+    ".srv3",
+    ".srv2",
+    ".srv1",
+    ".ttml",
+    ".dfxp",
+    ".ass",
+    ".ssa",
+    ".sbv",
+    ".smi",
+    ".sami",
+    ".sub",
+)
 """Endings of the files that are read, the preferred first: WebVTT and YouTube's own have times for each word."""
 
 # Programs that translate files write other arrows, and spaces within a time.
@@ -43,6 +59,8 @@ CHAPTER = re.compile(r"\s*chapter\b", re.IGNORECASE)
 CHAPTER_SECONDS = 8.0
 CHAPTER_SHARE = 0.15
 LONGEST_TITLE = 80
+# A text that is shown for so long and ends with a mark is a title too: nobody speaks it for a minute.
+MARKED_TITLE_SECONDS = 60.0
 LONGEST_ADDRESS = 2000
 """A pattern that is matched against longer texts could take quadratic time."""
 MOST_OF_FILE = 0.8
@@ -74,12 +92,14 @@ class CaptionFile:
         return counted(len(self.cues), nouns[self.kind])
 
 
-def read(text_or_path: str | Path, language: str | None = None) -> CaptionFile:
+def read(
+    text_or_path: str | Path, language: str | None = None, frame_rate: float | None = None
+) -> CaptionFile:
     """The cues of a caption file; a str with line breaks is the content of a WebVTT or SRT file.
 
     Its ending tells the format of a path, but for WebVTT and SRT, which their first line tells. `language` helps to
-    find the encoding. A bad cue is left out and counted in `problems`. Raises SpeechError with file, line, rule and
-    remedy where nothing can be read.
+    find the encoding, `frame_rate` is that of the video, for formats that count frames. A bad cue is left out and
+    counted in `problems`. Raises SpeechError with file, line, rule and remedy where nothing can be read.
     """
     if isinstance(text_or_path, str) and re.search(r"[\r\n]", text_or_path):
         name, suffix, text, note = "captions", "", text_or_path.removeprefix("\ufeff"), ""
@@ -92,7 +112,7 @@ def read(text_or_path: str | Path, language: str | None = None) -> CaptionFile:
         raise SpeechError(
             f"{name}: is empty; a caption file begins with WEBVTT or with a cue's number and times"
         )
-    parsed = Parsed(notes=[note] if note else [])
+    parsed = Parsed(notes=[note] if note else [], frame_rate=frame_rate)
     try:
         parse(text, parsed)
         _bound(parsed)
@@ -166,7 +186,7 @@ def _is_title(cue: Cue, text: str) -> bool:
         seconds >= CHAPTER_SECONDS
         and 0 < len(text) <= LONGEST_TITLE
         and said <= CHAPTER_SHARE * seconds
-        and not text.endswith((".", "!", "?", "…", "。"))
+        and (seconds >= MARKED_TITLE_SECONDS or not text.endswith(tuple(END_MARKS)))
     )
 
 
@@ -341,4 +361,7 @@ _OF_SUFFIX: dict[str, Callable[[str, Parsed], None]] = {
     **dict.fromkeys((".srv1", ".srv2", ".srv3"), caption_formats.timedtext),
     **dict.fromkeys((".ttml", ".dfxp"), caption_formats.ttml),
     **dict.fromkeys((".ass", ".ssa"), caption_formats.ass),
+    ".sbv": older_formats.sbv,
+    **dict.fromkeys((".smi", ".sami"), older_formats.sami),
+    ".sub": older_formats.microdvd,
 }

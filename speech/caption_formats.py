@@ -31,7 +31,8 @@ TTML_OFFSET = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(h|m|s|ms|f|t)")
 class Parsed:
     """What a parser has found in a file. `bad`: the place and fault of each cue that is left out.
 
-    `kind`: what the file says it is, such as `captions` or `chapters`. `automatic`: a recogniser wrote it.
+    `kind`: what the file says it is, such as `captions` or `chapters`. `automatic`: a recogniser wrote it. `frame_rate`:
+    of the video, where it is known, for times that are frames.
     """
 
     cues: list[Cue] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Parsed:
     automatic: bool = False
     language: str | None = None
     kind: str | None = None
+    frame_rate: float | None = None
 
     def add(self, start: float, end: float, text: str, place: str) -> None:
         """Adds a cue of WebVTT markup, without empty lines; one of impossible times is bad."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from speech.caption_files import SUFFIXES
 from speech.languages import language_code
 
-UNREADABLE = (".sub", ".idx", ".sup", ".sbv", ".smi", ".sami", ".lrc", ".stl", ".scc", ".mcc", ".mpl", ".usf")
+UNREADABLE = (".idx", ".sup", ".lrc", ".stl", ".scc", ".mcc", ".mpl", ".usf")
 """Endings of captions that are not read: they are named, so that their words are not missed in silence."""
 NEVER = {
     "forced": "forced captions alone",
@@ -122,7 +122,9 @@ def beside(video: Path, media: frozenset[str], suffixes: Sequence[str] = SUFFIXE
         ending = Path(key).suffix
         if ending not in suffixes or any(key.startswith(f"{stem}.") for stem in longer):
             continue
-        if not (video.parent / name).is_file():
+        file = video.parent / name
+        # Beside an index .sub holds pictures of text.
+        if not file.is_file() or (ending == ".sub" and file.with_suffix(".idx").is_file()):
             continue
         # Of two videos whose names differ in case, each has the captions that are written as it is.
         written = f"{name[: len(own)]}."

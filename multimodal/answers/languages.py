@@ -44,7 +44,9 @@ def stems(word: str, language: str) -> tuple[str, ...]:
         return ()
     word = _PREFIX.sub("", word.lower())
     found = [folded(_stemmer(language).stemWord(form)) for form in (word, folded(word))]
-    if language == "ar":  # what begins with the letter of a preposition loses it: "potatoes" is "with otatoes"
+    if (
+        language == "ar"
+    ):  # what begins with the letter of a preposition loses it: "potatoes" is "with otatoes"
         found.append(folded(word.removeprefix("ال")))
     return tuple(dict.fromkeys(stem for stem in found if stem))
 

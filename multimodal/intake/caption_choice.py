@@ -195,6 +195,7 @@ def _candidates(video: Path, media: Media, language: str | None, limits: sandbox
         [c.sidecar.path for c in open_],
         [c.tags.language or language for c in open_],
         media.duration or None,
+        _frame_rate(media),
         limits,
     )
     for candidate, file in zip(open_, files, strict=True):
@@ -215,6 +216,10 @@ def _candidates(video: Path, media: Media, language: str | None, limits: sandbox
             tags = dataclasses.replace(tags, never=f"{stream.codec}, which is not read")
         found.append(_Candidate(f"stream {stream.index}", tags, stream=stream, refused=tags.never))
     return found
+
+
+def _frame_rate(media: Media) -> float | None:
+    return media.video.average_rate if media.video else None
 
 
 def _written(file: Captions, tag: str | None) -> str | None:
@@ -269,7 +274,7 @@ def _transcript(candidate: _Candidate, video: Path, media: Media, limits: sandbo
     if candidate.file.words:
         said = Transcript.from_json(candidate.file.words)
     else:
-        said = caption_reading.words_of_file(path, candidate.written, seconds, limits)
+        said = caption_reading.words_of_file(path, candidate.written, seconds, _frame_rate(media), limits)
     return dataclasses.replace(said, source=source, language=candidate.tags.language)
 
 

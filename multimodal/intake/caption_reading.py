@@ -40,9 +40,14 @@ class Captions:
 
 
 def read_files(
-    files: Sequence[Path], languages: Sequence[str | None], seconds: float | None, limits: sandbox.Limits
+    files: Sequence[Path],
+    languages: Sequence[str | None],
+    seconds: float | None,
+    rate: float | None,
+    limits: sandbox.Limits,
 ) -> list[Captions]:
-    """What each file holds; ``languages``: those in which they are probably written, ``seconds``: the video's length.
+    """What each file holds; ``languages``: those in which they are probably written, ``seconds``: the video's length, ``rate``:
+    its frames a second.
 
     A single file is likely to be taken, so its words come along: another child takes longer to start than to read.
     """
@@ -50,7 +55,7 @@ def read_files(
     while len(found) < len(files):
         rest = slice(len(found), None)
         work = sandbox.stream(
-            _describe_each, list(files[rest]), list(languages[rest]), seconds, len(files) == 1, types=(Captions,),
+            _describe_each, list(files[rest]), list(languages[rest]), seconds, rate, len(files) == 1, types=(Captions,),
             limits=_limits(limits, len(files[rest])),
         )  # fmt: skip
         try:
@@ -66,11 +71,15 @@ def _limits(limits: sandbox.Limits, files: int = 1) -> sandbox.Limits:
 
 
 def _describe_each(
-    files: Sequence[Path], languages: Sequence[str | None], seconds: float | None, with_words: bool
+    files: Sequence[Path],
+    languages: Sequence[str | None],
+    seconds: float | None,
+    rate: float | None,
+    with_words: bool,
 ) -> Iterator[Captions]:
     for path, language in zip(files, languages, strict=True):
         try:
-            file = caption_files.read(path, language)
+            file = caption_files.read(path, language, rate)
             words = _json(file, seconds) if with_words and file.kind == "speech" else b""
             yield dataclasses.replace(_described(file), words=words)
         except SpeechError as error:
@@ -85,18 +94,20 @@ def _described(file: CaptionFile) -> Captions:
 
 
 def words_of_file(
-    file: Path, written: str | None, seconds: float | None, limits: sandbox.Limits
+    file: Path, written: str | None, seconds: float | None, rate: float | None, limits: sandbox.Limits
 ) -> Transcript:
     """The transcript of a caption file, without source and language. ``written``: the language that helps to find its encoding.
 
-    ``seconds``: see :func:`speech.captions.transcript`. Raises SpeechError and SandboxError.
+    ``seconds``: see :func:`speech.captions.transcript`. ``rate``: frames a second of the video. Raises SpeechError and SandboxError.
     """
-    text = sandbox.call(_words_of_file, file, written, seconds, types=(SpeechError,), limits=_limits(limits))
+    text = sandbox.call(
+        _words_of_file, file, written, seconds, rate, types=(SpeechError,), limits=_limits(limits)
+    )
     return Transcript.from_json(text)
 
 
-def _words_of_file(file: Path, written: str | None, seconds: float | None) -> bytes:
-    return _json(caption_files.read(file, written), seconds)
+def _words_of_file(file: Path, written: str | None, seconds: float | None, rate: float | None) -> bytes:
+    return _json(caption_files.read(file, written, rate), seconds)
 
 
 def words_of_stream(

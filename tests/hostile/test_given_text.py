@@ -24,7 +24,7 @@ def test_one_cue_of_4_mb_is_refused_in_a_line_and_read_in_the_child(tmp_path):
     large.write_text(CUE + "word " * 800_000 + "\n")
     small.write_text(CUE + "Peel them.\n")
     before = resource.getrusage(resource.RUSAGE_SELF)
-    found = caption_reading.read_files([large, small], [None, None], None, Limits())
+    found = caption_reading.read_files([large, small], [None, None], None, None, Limits())
     after = resource.getrusage(resource.RUSAGE_SELF)
     assert "4000000 characters" in found[0].problem and "part it" in found[0].problem
     assert found[0].problem.startswith("a.vtt") and "\n" not in found[0].problem
@@ -36,7 +36,7 @@ def test_a_file_that_stops_its_child_costs_itself_alone(tmp_path):
     files = [tmp_path / f"{n}.vtt" for n in range(2)]
     for file in files:
         file.write_text(CUE + "Peel them.\n")
-    found = caption_reading.read_files(files, [None, None], None, Limits(seconds=0.01))
+    found = caption_reading.read_files(files, [None, None], None, None, Limits(seconds=0.01))
     assert [f.problem.endswith("leave the file out, or split it") for f in found] == [True, True]
 
 

@@ -67,6 +67,8 @@ AUTOMATIC = vtt("peel<00:00:00.500><c> them</c>")
         ({"film.vtt": vtt("x.jpg#xywh=0,0,1,1"), "film.srt": srt("Full.")}, None, True, "film.srt"),
         ({"film.vtt": "WEBVTT\n\nnothing", "film.srt": srt("Full.")}, None, True, "film.srt"),
         ({"film.vtt": vtt("[Music]"), "film.SRT": srt("Full.")}, None, True, "film.SRT"),
+        ({"film.sub": "{5}{25}Said in the frames of the video."}, None, True, "film.sub"),
+        ({"film.en.sbv": "0:00:00.200,0:00:01.000\nSaid.\n", "film.de.smi": "<SYNC Start=9><P>Gesagt."}, None, True, "film.en.sbv"),
         ({"film.ass": "[Events]\nDialogue: 0,0:00:00.20,0:00:01.00,D,,0,0,0,,Said.\n"}, None, True, "film.ass"),
     ],
 )  # fmt: skip
@@ -86,7 +88,7 @@ def test_the_one_that_the_rule_names_is_taken(film, files, language, english, ta
         ({"film.chapters.vtt": vtt("Peeling")}, None, 0),
         ({"film.en.vtt": vtt("x.png", "y.png")}, None, 0),
         ({"film.en.vtt": vtt("A translation.")}, "de", 0),
-        ({"film.sub": "{1}{2}x"}, None, 0),
+        ({"film.lrc": "[00:01.00]x"}, None, 0),
         ({"film.vtt": "no captions", "film.srt": ""}, None, 2),
     ],
 )
@@ -163,6 +165,12 @@ def test_a_folder_a_dead_link_and_a_name_that_is_no_utf8_are_no_trouble(film):
         [choice.transcript, choice.notes, caption_choice.identity(film, True), not_taken(film, probe(film))]
     )
     assert stored.encode() and "de.vtt" not in stored
+
+
+def test_pictures_of_text_are_named_by_their_index(film):
+    choice = chosen(film, {"film.sub": "\x00\x01", "film.idx": "# VobSub index file, v7"})
+    assert choice.transcript is None and not choice.problems
+    assert "film.idx" in choice.notes[0] and "film.sub" not in choice.notes[0]
 
 
 def test_captions_beside_a_video_are_not_counted_as_skipped(film):
