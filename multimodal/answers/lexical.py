@@ -139,16 +139,16 @@ class Words:
         """The numbers of the texts that have one of ``texts``: by stem, or in ``spellings`` as it is written."""
         if not texts:
             return set()
-        expression = self._any_of(texts) if table == "words" else " OR ".join(map(_phrase, texts))
+        expression = self._any_of(texts) if table == "words" else any_of(texts)
         return set(self._scores(table, expression))
 
     def _any_of(self, words: Sequence[str]) -> str:
         """FTS5's expression for one of several words, by their stems in every language that is here."""
-        own = " OR ".join(map(_phrase, words))
+        own = any_of(words)
         found = {stem for word in words for code in self.languages for stem in stems(word, code)}
         if not found:
             return f"text : ({own})"
-        return f"text : ({own}) OR stems : ({' OR '.join(map(_phrase, sorted(found)))})"
+        return f"text : ({own}) OR stems : ({any_of(sorted(found))})"
 
     def _scores(self, table: str, expression: str) -> dict[int, float]:
         rows = self._db.execute(
@@ -218,6 +218,11 @@ class QueryMatch:
             return "what was found is excluded"
         reason = f"nobody says {' or '.join(query.words[:MOST_NAMED])}, and no title has it"
         return f"{reason}; nothing is nearer than random questions come" if with_model else reason
+
+
+def any_of(texts: Sequence[str]) -> str:
+    """FTS5's expression for one of several words or phrases."""
+    return " OR ".join(map(_phrase, texts))
 
 
 def _phrase(text: str) -> str:
