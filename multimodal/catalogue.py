@@ -217,9 +217,11 @@ class Catalogue:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def version(self) -> int:
-        """A number that is another one after another connection, of this process or not, has changed the catalogue."""
-        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+    def version(self) -> tuple[int, int]:
+        """Numbers that are others after another connection, of this process or not, has changed the catalogue."""
+        if self._snapshot is not None:
+            return self._snapshot.version
+        return 0, int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def put(self, video: Video) -> None:
         """Adds the video, or replaces the row of the same digest."""

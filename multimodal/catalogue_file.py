@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import sqlite3
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,16 +136,26 @@ class Snapshot:
         self._stamp: Stamp | None = None
         self._folder: tempfile.TemporaryDirectory | None = None
         self._is_live = False
+        self._opens = 0
+        self._lock = threading.Lock()
 
     @property
     def db(self) -> sqlite3.Connection:
         """Raises :class:`InputError` where the file is missing, damaged, or made by a newer version."""
-        if self._db is None or (not self._is_live and _stamp(self._path) != self._stamp):
-            self.close()
-            check_there(self._path)
-            with told_as_damage(self._path):
-                self._db = self._opened()
-        return self._db
+        with self._lock:
+            if self._db is None or (not self._is_live and _stamp(self._path) != self._stamp):
+                check_there(self._path)
+                with told_as_damage(self._path):
+                    # The one before is closed when no other thread asks it any more.
+                    self._db = self._opened()
+                self._opens += 1
+            return self._db
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Another pair of numbers after each change."""
+        ((changes,),) = self.db.execute("PRAGMA data_version")
+        return self._opens, changes
 
     def close(self) -> None:
         if self._db is not None:

@@ -35,11 +35,11 @@ class LiveStore:
 
     def __init__(self, folder: Path, device: str, *, create: bool):
         self.store = Store(folder, create=create)
-        self.catalogue = Catalogue(self.store.catalogue)
+        self.catalogue = Catalogue(self.store.catalogue, read_only=True)
         self.device = device
         self._snapshot: Snapshot | None = None
         self._lock = threading.Lock()
-        self._version: int | None = None
+        self._version: tuple[int, int] | None = None
         self._videos: dict[str, Video] = {}
 
     def close(self) -> None:
