@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 import stat
 import time
@@ -202,11 +203,21 @@ def kind_of_features(features: str) -> str:
     return features.partition(KIND_ENDS)[0]
 
 
+def read_json(path: Path) -> dict:
+    """The content of a stored JSON file. Raises :class:`~multimodal.store.DamagedFile`."""
+    with reading(path):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
 def read_transcript(store: Store, video: Video) -> Transcript:
     """The video's transcript, or an empty one where it has no sound."""
     if video.transcript is None:
         return Transcript(None, {"kind": "none"}, ())
-    path = store.transcript(video.video, video.transcript)
+    return stored_transcript(store.transcript(video.video, video.transcript))
+
+
+def stored_transcript(path: Path) -> Transcript:
+    """The transcript in a file of the store. Raises :class:`~multimodal.store.DamagedFile`."""
     with reading(path):
         return sentences.read_transcript(path)
 

@@ -9,7 +9,6 @@ the sound track's tag says.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from multimodal.catalogue import Video
 from multimodal.intake import caption_reading, sandbox
 from multimodal.intake.caption_reading import Captions
 from multimodal.library import SUFFIXES as MEDIA
+from multimodal.library import read_json
 from multimodal.store import Store, canonical_json, file_digest, recipe, write_artefact
 from speech import embedded_captions, sidecars
 from speech.cues import counted
@@ -296,7 +296,7 @@ def store_transcript(store: Store, video: Video, choice: Choice) -> str:
     before, made = (recipe(version=version, captions=choice.made_of) for version in (VERSION - 1, VERSION))
     path = store.transcript(video.video, before)
     if path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json(path)
         if canonical_json(stored["sentences"]) == canonical_json(choice.transcript["sentences"]):
             return before
     path = store.transcript(video.video, made)

@@ -26,7 +26,15 @@ from multimodal.intake.imported_pieces import Progress, read_side_by_side
 from multimodal.intake.options import ImportOptions, Kind
 from multimodal.library import TRANSCRIPTS
 from multimodal.progress import Report
-from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, recipe_of_json
+from multimodal.store import (
+    InputError,
+    Store,
+    canonical_json,
+    file_digest,
+    reading,
+    recipe,
+    recipe_of_json,
+)
 from multimodal.tables import COLUMNS, TABLES
 from speech.errors import SpeechError
 from speech.sentences import Transcript
@@ -338,14 +346,15 @@ def _words_part(transcript: Transcript, size: int) -> Part:
 
 
 def _read_clips(path: Path) -> Part:
-    with safe_open(path, "numpy") as file:
+    with reading(path), safe_open(path, "numpy") as file:
         note = json.loads(file.metadata()["about"])["recipe"]["note"]
         return _clips_part(file.get_tensor("starts"), path.stat().st_size, note)
 
 
 def _read_words(path: Path) -> Part:
-    data = path.read_bytes()
-    return _words_part(Transcript.from_json(data), len(data))
+    with reading(path):
+        data = path.read_bytes()
+        return _words_part(Transcript.from_json(data), len(data))
 
 
 def _with_source(transcript: bytes, source: dict) -> bytes:

@@ -25,8 +25,8 @@ from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.model_cache import whisper_identity
 from multimodal.intake.spoken_language import told_language
 from multimodal.intake.tries import FileAway, Outcome, check_again, counted, look_again, passing
-from multimodal.library import KIND_ENDS, kind_of_features
-from multimodal.store import InputError, Store, canonical_json, recipe, write_artefact
+from multimodal.library import KIND_ENDS, kind_of_features, read_json
+from multimodal.store import InputError, Store, canonical_json, reading, recipe, write_artefact
 from speech import audio, silent_phrases, transcribe
 from speech.audio import Audio
 from speech.errors import SpeechError, SpeechModelError
@@ -242,7 +242,7 @@ class _Ingestion:
             if not path.exists():
                 check_again(self.video, self.seen)
                 write_artefact(path, canonical_json(made_new).encode())
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json(path)
         self.problems += stored["problems"]
         self.notes += stored.get("heard", [])
         if dropped := stored["source"].get("unspoken"):
@@ -356,7 +356,7 @@ class _Ingestion:
             arrays = {"values": found.values, "starts": found.starts}
             check_again(self.video, self.seen)
             write_artefact(path, safetensors.numpy.save(arrays, metadata={"about": canonical_json(about)}))
-        with safe_open(path, "numpy") as file:
+        with reading(path), safe_open(path, "numpy") as file:
             about = json.loads(file.metadata()["about"])
             self.problems += about["problems"]
             self.notes += about.get("notes", [])
@@ -381,7 +381,7 @@ class _Ingestion:
 
 def _holds_silent_phrases(path: Path) -> bool:
     """True where a stored transcript may have been made before such sentences were dropped."""
-    sentences = json.loads(path.read_text(encoding="utf-8"))["sentences"]
+    sentences = read_json(path)["sentences"]
     return any(silent_phrases.is_silent_phrase(sentence["text"]) for sentence in sentences)
 
 

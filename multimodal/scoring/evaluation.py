@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,14 +16,14 @@ from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.known_world.corpus import read_world
 from multimodal.known_world.inference import BestAnswers
-from multimodal.library import Material, read_material
+from multimodal.library import Material, read_json, read_material
 from multimodal.progress import Report
 from multimodal.scoring.caption_tokenizer import METEOR_JAR, PTB_JAR, why_not_java
 from multimodal.scoring.metrics import NEAREST, CaptionFunction, evaluate, plain_figures
 from multimodal.scoring.references import ReferencedMoment, evaluation_moments
 from multimodal.scoring.truth import read_truth
 from multimodal.segments import Segment
-from multimodal.store import Store, canonical_json, file_digest, reading, recipe, write_artefact
+from multimodal.store import Store, canonical_json, file_digest, recipe, write_artefact
 from multimodal.tokens import train_and_held_out
 from multimodal.vocabulary import TEMPLATE
 
@@ -63,8 +62,7 @@ def evaluate_store(
     )
     path = store.evaluation(evaluation_prefix(trained, captioner and captioner.name) + made)
     if path.exists():
-        with reading(path):
-            json.loads(path.read_text(encoding="utf-8"))
+        read_json(path)
         return path
 
     def materials(some: Sequence[Video]) -> list[Material]:

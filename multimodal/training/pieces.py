@@ -11,12 +11,12 @@ from pathlib import Path
 from multimodal.catalogue import Catalogue, Video
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.joint.options import Shape
+from multimodal.library import stored_transcript
 from multimodal.store import Store
 from multimodal.systems import BYTE_BPE
 from multimodal.training import checkpoints
 from multimodal.training.options import PretrainOptions
 from multimodal.vocabulary import Vocabulary
-from speech import sentences
 
 MOST_UNKNOWN = 0.1
 """Share of unknown pieces up to which the text start's own are kept: what it learned from its texts is worth more."""
@@ -52,9 +52,7 @@ def suited(
 def unknown_share(store: Store, transcripts: tuple[tuple[str, str], ...], start: Path) -> float:
     """The share of [UNK] among the pieces of ``transcripts`` (video, recipe) by the vocabulary of the folder ``start``; 0 where
     nearly all letters are Latin, and then the vocabulary is not read."""
-    texts = [
-        s.text for names in transcripts for s in sentences.read_transcript(store.transcript(*names)).sentences
-    ]
+    texts = [s.text for names in transcripts for s in stored_transcript(store.transcript(*names)).sentences]
     letters = foreign = 0
     for text in texts:
         own = [ord(c) >= LATIN_ENDS for c in text if c.isalpha()]
