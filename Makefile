@@ -8,7 +8,7 @@ WORLD ?= compared-world
 VIDEOBERT := $(BIN)/videobert
 FAISS ?= cpu
 
-.PHONY: demo test check faults story bench compare clean
+.PHONY: demo test check faults hostile story bench compare clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,9 @@ check: $(VENV)/ready
 
 faults: $(VENV)/ready  ## the long loop of kills
 	VIDEOBERT_FAULTS=60 $(BIN)/python -m pytest tests/faults
+
+hostile: $(VENV)/ready  ## files made to crash, hang, reach out or run code: 50 cuts, 500 flips, thousands of texts
+	VIDEOBERT_HOSTILE=1 $(BIN)/python -m pytest tests/hostile tests/multimodal/test_confinement.py tests/flows/test_terminal.py
 
 story: $(VENV)/ready  ## `make demo` and its figures, as a test
 	VIDEOBERT_SLOW=1 $(BIN)/python -m pytest tests/story

@@ -75,7 +75,7 @@ class BytePairVocabulary(Vocabulary):
             raise InputError(
                 f"{folder}: holds neither tokenizer.json nor vocab.json and merges.txt; put there what came with the checkpoint"
             ) from error
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{file}: is no byte-level BPE of a RoBERTa ({error}); put there the one that came with the checkpoint"
             ) from error

@@ -70,7 +70,7 @@ class Vocabulary:
             raise InputError(
                 f"{folder}: holds neither tokenizer.json nor vocab.txt; put there the one that came with the checkpoint"
             ) from error
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{file}: is no WordPiece vocabulary of a BERT ({error}); put there the one that came with the checkpoint"
             ) from error

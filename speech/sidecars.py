@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 
 from speech.caption_files import SUFFIXES
@@ -110,9 +111,11 @@ def beside(video: Path, media: frozenset[str], suffixes: Sequence[str] = SUFFIXE
         changed = video.parent.stat().st_mtime_ns
     except OSError:
         return []
-    captions, stems = _listing(video.parent, changed, media)
+    captions, stems, in_order = _listing(video.parent, changed, media)
     own = video.stem.lower()
-    longer = [stem for stem in stems if stem.startswith(f"{own}.")]
+    begin = f"{own}."
+    after = range(bisect_left(in_order, begin), len(in_order))
+    longer = list(takewhile(lambda stem: stem.startswith(begin), (in_order[n] for n in after)))
     others = [name for name in stems.get(own, ()) if name != video.name]
     longer += [name.lower() for name in others]
     found = []
@@ -139,8 +142,8 @@ def beside(video: Path, media: frozenset[str], suffixes: Sequence[str] = SUFFIXE
 @lru_cache(maxsize=16)
 def _listing(
     folder: Path, changed: int, media: frozenset[str]
-) -> tuple[list[tuple[str, str]], dict[str, tuple[str, ...]]]:
-    """The caption files of a folder as (lower case, name), sorted, and the names of its videos by stem.
+) -> tuple[list[tuple[str, str]], dict[str, tuple[str, ...]], list[str]]:
+    """The caption files of a folder as (lower case, name), sorted, the names of its videos by stem, and the stems, sorted.
 
     `changed`: when the folder was, so that a file that is put beside a video is found.
     """
@@ -153,7 +156,7 @@ def _listing(
         elif suffix in media:
             stem = entry.stem.lower()
             others[stem] = (*others.get(stem, ()), entry.name)
-    return sorted(captions), others
+    return sorted(captions), others, sorted(others)
 
 
 def order(

@@ -134,7 +134,8 @@ def probe(path: Path | str) -> Media:
                 clock = clock_of_packets(again, read)
         start = 0.0 if container.start_time is None else container.start_time / av.time_base - clock.origin
         start = 0.0 if clock.leaps else round(start, 6)
-        declared = clock.end - start if clock.end is not None else container.duration / av.time_base
+        # Neither the header nor a packet may say how long a damaged file lasts.
+        declared = clock.end - start if clock.end is not None else (container.duration or 0) / av.time_base
         if not 0 <= declared <= MAX_SECONDS:
             raise MediaError(f"{path.name}: lasts {declared:.0f} s: at most {MAX_SECONDS:.0f} s are admitted")
         notes += [f"nothing was recorded from {begin:.1f} s to {end:.1f} s" for begin, end in clock.holes]

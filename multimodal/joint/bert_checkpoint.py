@@ -57,7 +57,7 @@ def read_bert(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         config = config_of_bert(config) if roberta else config
         shape = {f.name: config[f.name] for f in dataclasses.fields(ModelOptions) if f.name in config}
         missing = [key for key in SHAPE_KEYS if key not in shape]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{folder}: config.json cannot be read ({error}); give a BERT's folder") from error
     if missing:
         raise InputError(f"{folder}: its config.json lacks {missing[0]}; give the folder of a BERT")

@@ -1,0 +1,149 @@
+"""Media that were cut off, flipped at random places, or point elsewhere: an answer in a line each, no request, no escape.
+
+In `make test` a few of each; `make hostile` (VIDEOBERT_HOSTILE=1) has 50 cuts and 500 flips. It prints its counts.
+"""
+
+import os
+import random
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+
+import fragments
+import looking
+import pytest
+
+from multimodal.intake import sandbox
+from multimodal.intake.sandbox import Limits, SandboxError
+
+WHOLE = bool(os.environ.get("VIDEOBERT_HOSTILE"))
+CUTS, FLIPS = (50, 500) if WHOLE else (6, 24)
+ENDINGS = (".mp4", ".mkv", ".ts", ".mov")
+SECONDS_A_FILE = 120.0
+LIMITS = Limits(SECONDS_A_FILE, 2 << 30)
+IMPORTS = ("vision.frames", "vision.timeline")
+
+
+@pytest.fixture(autouse=True)
+def helpers_in_the_child(monkeypatch):
+    path = os.pathsep.join([str(Path(looking.__file__).parent), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, bytes]:
+    """A video of 3 s with speech in each container."""
+    folder = tmp_path_factory.mktemp("whole")
+    return {ending: fragments.spoken(folder / f"whole{ending}").read_bytes() for ending in ENDINGS}
+
+
+def looked_at(files: list[Path]) -> tuple[list[str], Counter]:
+    """An answer for each file, and how often a child crashed or did not finish; the next one goes on behind it."""
+    answers: list[str] = []
+    failed: Counter = Counter()
+    while len(answers) < len(files):
+        rest = files[len(answers) :]
+        try:
+            for answer in sandbox.stream(
+                looking.look_at_each, rest, types=(), limits=LIMITS, imports=IMPORTS
+            ):
+                answers.append(answer)
+        except SandboxError as error:
+            failed["hangs" if "did not finish" in str(error) else "crashes"] += 1
+            answers.append(f"{files[len(answers)].name}: {error}")
+    return answers, failed
+
+
+def told(capsys, what: str, files: list[Path], failed: Counter, longest: float) -> None:
+    with capsys.disabled():
+        print(
+            f"\n{what}: {len(files)} inputs, {failed['crashes']} children crashed, {failed['hangs']} did not finish, "
+            f"{longest:.1f} s in all"
+        )
+
+
+def check(capsys, tmp_path: Path, what: str, contents: list[tuple[str, bytes]]) -> list[str]:
+    files = []
+    for n, (ending, content) in enumerate(contents):
+        files.append(tmp_path / f"{n:03}{ending}")
+        files[-1].write_bytes(content)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    began = time.monotonic()
+    answers, failed = looked_at(files)
+    told(capsys, what, files, failed, time.monotonic() - began)
+    assert all(answer and "\n" not in answer for answer in answers)
+    assert not failed, [answer for answer in answers if answer[:3].isdigit()]
+    assert sorted(p.name for p in tmp_path.iterdir()) == before, "a child wrote"
+    return answers
+
+
+def test_media_that_were_cut_off(capsys, tmp_path, whole):
+    draw = random.Random(0)
+    contents = []
+    for n in range(CUTS):
+        ending = ENDINGS[n % len(ENDINGS)]
+        contents.append((ending, whole[ending][: draw.randrange(1, len(whole[ending]))]))
+    contents += whole.items()
+    answers = check(capsys, tmp_path, "cut off", contents)
+    assert all("2 clips" in answer for answer in answers[-len(ENDINGS) :]), (
+        "the control: whole files are read"
+    )
+
+
+def test_media_with_flipped_bytes(capsys, tmp_path, whole):
+    """One to thirty bytes each, half of them among the first kilobyte, where headers are."""
+    draw = random.Random(1)
+    contents = []
+    for n in range(FLIPS):
+        ending = ENDINGS[n % len(ENDINGS)]
+        content = bytearray(whole[ending])
+        for _ in range(draw.choice((1, 1, 3, 30))):
+            content[draw.randrange(1024 if draw.random() < 0.5 else len(content))] ^= 1 << draw.randrange(8)
+        contents.append((ending, bytes(content)))
+    check(capsys, tmp_path, "flipped", contents)
+
+
+def pointing_elsewhere(port: int, secret: Path) -> dict[str, bytes]:
+    """Files that name others: by address, and by path."""
+    web, path = f"http://127.0.0.1:{port}/x.ts", f"file://{secret}"
+    texts = {}
+    for name, target in (("web", web), ("file", path)):
+        texts |= {
+            f"{name}.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{target}\n#EXT-X-ENDLIST\n",
+            f"{name}-key.m3u8": f'#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="{target}"\n#EXTINF:9,\na.ts\n#EXT-X-ENDLIST\n',
+            f"{name}.m3u": f"#EXTM3U\n{target}\n",
+            f"{name}.ffconcat": f"ffconcat version 1.0\nfile '{target}'\n",
+            f"{name}.sdp": f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\na=control:{target}\n",
+            f"{name}.mpd": f'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><AdaptationSet><Representation><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>',
+            f"{name}.asx": f'<asx version="3.0"><entry><ref href="{target}"/></entry></asx>',
+            f"{name}.ram": f"{target}\n",
+            f"{name}.smil": f'<smil><body><video src="{target}"/></body></smil>',
+            f"{name}.svg": f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"><image xlink:href="{target}"/></svg>',
+            f"{name}.xspf": f'<playlist xmlns="http://xspf.org/ns/0/"><trackList><track><location>{target}</location></track></trackList></playlist>',
+        }
+    return {f"{name}{ending}": text.encode() for name, text in texts.items() for ending in ("", ".mp4")}
+
+
+def test_playlists_make_no_request_and_read_no_other_file(capsys, tmp_path):
+    secret = tmp_path / "secret.ts"
+    secret.write_bytes(fragments.spoken(tmp_path / "s.ts").read_bytes())
+    with socket.create_server(("127.0.0.1", 0)) as canary:
+        canary.settimeout(0.0)
+        files = []
+        for name, content in pointing_elsewhere(canary.getsockname()[1], secret).items():
+            files.append(tmp_path / name)
+            files[-1].write_bytes(content)
+        began = time.monotonic()
+        answers, failed = looked_at(files)
+        requests = 0
+        while True:
+            try:
+                canary.accept()[0].close()
+                requests += 1
+            except BlockingIOError:
+                break
+    told(capsys, f"pointing elsewhere ({requests} requests)", files, failed, time.monotonic() - began)
+    assert requests == 0 and not failed
+    assert all(answer.startswith("refused: ") for answer in answers), answers
+    assert "2 clips" in looked_at([secret])[0][0], "the control: the secret could be read"
