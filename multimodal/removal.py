@@ -21,7 +21,7 @@ from multimodal.store import Store, canonical_json, file_digest, write_whole
 from multimodal.sums import sum_file
 from multimodal.vocabulary import visual_name
 
-KINDS = ("transcripts", "features", "tokens", "indexes", "thumbnails")
+KINDS = ("transcripts", "features", "tokens", "indexes", "thumbnails", "corrections")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Removed:
 def remove(store: Store, catalogue: Catalogue, labels: Sequence[str]) -> list[Removed]:
     """Removes the videos that ``labels`` mean (whole names, paths or digests), and the leftovers of earlier removals.
 
-    The original files are not touched. The caller holds the store. Raises :class:`~multimodal.store.InputError`, before
+    The original files are not touched, but those that came by the page (``uploads/``) are deleted. The caller holds the store. Raises :class:`~multimodal.store.InputError`, before
     anything is removed, where a label means no video or several.
     """
     videos = {v.video: v for v in (catalogue.find(label, exact=True, unfinished=True) for label in labels)}
@@ -61,6 +61,10 @@ def _delete(store: Store, catalogue: Catalogue, video: Video) -> Removed:
         for path in sorted((store.root / kind).glob(f"**/{video.video}.*")):
             path.unlink()
             files += path.suffix != sums.ENDING
+    # A file that came by the page is the store's own.
+    if (uploaded := store.root / "uploads" / video.video).is_dir():
+        shutil.rmtree(uploaded)
+        files += 1
     for folder in sorted((store.root / "codebooks").glob("[!.]*")):
         files += _delete_pictures(folder, video.video)
     current = catalogue.current("codebook")

@@ -18,6 +18,7 @@ import safetensors.numpy
 import torch
 from safetensors import safe_open
 
+from multimodal import corrections
 from multimodal.catalogue import State, Video
 from multimodal.disk import FileState
 from multimodal.intake import caption_choice, model_cache, sandbox, sound_tracks, spoken_language
@@ -139,6 +140,8 @@ def _ingested(
     seconds = min(media.duration, MAX_SECONDS)
     hook(0.0, seconds)
     transcript, sentences = work.transcript(lambda share: hook(TRANSCRIPT_SHARE * share, seconds))
+    if transcript is not None:
+        transcript = corrections.applied(store, video.video, transcript)
     found, count = work.features(
         lambda share: hook(TRANSCRIPT_SHARE + (1 - TRANSCRIPT_SHARE) * share, seconds)
     )

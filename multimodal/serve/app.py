@@ -12,9 +12,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from multimodal.serve import api, api_media, pages, problems
+from multimodal.serve import api, api_changes, api_media, pages, problems
 from multimodal.serve.options import ServeOptions
 from multimodal.serve.problems import Problem
 from multimodal.serve.rendering import Renderer
@@ -42,10 +42,23 @@ def make_app(folder: Path, options: ServeOptions) -> tuple[ASGIApp, FastAPI]:
     )  # fmt: skip
     routes.state.service = it
     routes.state.renderer = Renderer()
-    for router in (pages.router, api.router, api_media.router):
+    for router in (pages.router, api.router, api_media.router, api_changes.router):
         routes.include_router(router)
     _answer_errors(routes, it)
-    return Safety(routes, options), routes
+    return Safety(WithoutBlanks(routes), options), routes
+
+
+class WithoutBlanks:
+    """Fields of a form that were left empty are left out of the query: a browser without JavaScript sends them all."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["query_string"]:
+            parts = scope["query_string"].split(b"&")
+            scope = scope | {"query_string": b"&".join(part for part in parts if not part.endswith(b"="))}
+        await self.app(scope, receive, send)
 
 
 def _answer_errors(routes: FastAPI, it: Service) -> None:

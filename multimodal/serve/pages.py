@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from multimodal.serve import api, search_page, video_page
+from multimodal.catalogue import State
+from multimodal.serve import api, library_page, search_page, video_page
 from multimodal.serve.api import MaybeSecond
 from multimodal.serve.problems import Problem
 from multimodal.serve.rendering import Renderer
@@ -60,6 +61,25 @@ async def one_video(
     values = await it.read(lambda: video_page.context(it.live, it.snapshot(), found, t, q))
     it.frames.prefetch((found, round(second * 1000)) for second in values["pictures"])
     return rendering(request).page("video.html", read_only=it.options.read_only, **values)
+
+
+@router.get("/library")
+async def library(
+    request: Request, state: State | None = None, name: Annotated[str | None, Query(max_length=200)] = None
+) -> Response:
+    it = api.service(request)
+    live = it.live
+    values = await it.read(
+        lambda: library_page.library(live.store, live.catalogue, it.snapshot(), state, name)
+    )
+    return rendering(request).page("library.html", read_only=it.options.read_only, **values)
+
+
+@router.get("/model")
+async def model(request: Request) -> Response:
+    it = api.service(request)
+    values = await it.read(lambda: library_page.model(it.live.store, it.live.catalogue, it.snapshot()))
+    return rendering(request).page("model.html", **values)
 
 
 @router.get("/static/{name}")

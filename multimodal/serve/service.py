@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from multimodal.catalogue import Video
 from multimodal.serve import documents
+from multimodal.serve.changes import Changes
 from multimodal.serve.frames import Frames
 from multimodal.serve.live import LiveStore, Snapshot
 from multimodal.serve.media import MediaFiles
@@ -32,9 +33,12 @@ class Service:
         self._questions = Pool(max(2, os.cpu_count() or 1), waiting, "question")
         self._reading = Pool(4, waiting, "reading")
         self._cutting = Pool(1, 8, "cutting")
+        self._changing = Pool(1, 8, "changing")
+        self.changes = Changes(self.live, options)
 
     def close(self) -> None:
-        for pool in (self._questions, self._reading, self._cutting):
+        self.changes.close()
+        for pool in (self._questions, self._reading, self._cutting, self._changing):
             pool.close()
         self.frames.close()
         self.live.close()
@@ -50,6 +54,10 @@ class Service:
     async def cut(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a function that works for seconds in the sandbox; one at a time."""
         return await self._cutting.run(function, *args, **kwargs)
+
+    async def change(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a function that writes to the store; one at a time."""
+        return await self._changing.run(function, *args, **kwargs)
 
     def snapshot(self) -> Snapshot:
         return self.live.snapshot()

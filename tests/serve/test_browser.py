@@ -1,0 +1,178 @@
+"""The page as a person uses it: Debian's Chromium, driven by Playwright, against a running server."""
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+SERIOUS = ("serious", "critical")
+
+
+@pytest.fixture(scope="module")
+def browser(require):
+    if BROWSER is None:
+        require("browser", "no Chromium: `apt-get install chromium` brings one")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def opening(browser, server):
+    """`opening(**options)`: a page of the shared server. What it asks of other hosts, and what fails in it, fails the test."""
+    wrong: list[str] = []
+
+    @contextlib.contextmanager
+    def open_page(url: str = server.url, **options) -> Iterator:
+        context = browser.new_context(base_url=url, **{"viewport": {"width": 1024, "height": 800}} | options)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: wrong.append(f"error {error}"))
+        page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.on(
+            "console",
+            lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None,
+        )
+        page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith((url, "blob:")) else None)
+        yield page
+        context.close()
+
+    yield open_page
+    assert wrong == []
+
+
+def seconds(page, selector: str) -> float:
+    return page.eval_on_selector(selector, "video => video.currentTime")
+
+
+def advances(page, selector: str, beyond: float) -> None:
+    page.wait_for_function(
+        "([selector, beyond]) => { const video = document.querySelector(selector); return video && video.currentTime > beyond; }",
+        arg=[selector, beyond],
+    )
+
+
+def test_search_play_more_like_this_open_and_seek(opening, server):
+    with opening() as page:
+        page.goto("/")
+        page.keyboard.press("Escape")
+        page.locator("#q").press_sequentially("chop the onion", delay=20)
+        page.wait_for_selector(".hit mark")
+        assert re.search(r"\?q=chop(\+|%20)the(\+|%20)onion$", page.url), "the address is the search"
+        first = page.locator(".hit").first
+        assert "onion" in first.locator("mark").all_inner_texts()[-1].lower()
+        assert first.locator("svg.bar").count() == 2 and "heard" in first.locator(".why").inner_text()
+        page.wait_for_function("() => document.querySelector('.hit .thumb').naturalWidth > 0")
+
+        playable = page.locator(".hit", has_text="kitchen-").first
+        begins = float(playable.get_attribute("data-start"))
+        playable.locator(".play").click()
+        advances(page, "video.player", begins + 0.3)
+        assert seconds(page, "video.player") < begins + 30
+        assert page.locator("video.player track[kind=captions]").count() == 1
+
+        playable.get_by_text("More like this").click()
+        page.wait_for_selector(".asked")
+        assert "look like" in page.locator(".asked").inner_text() and page.locator(".hit").count() > 0
+
+        page.goto(f"/video/{server.digest('kitchen-000.mp4')}")
+        sentence = page.locator("#sentences li").nth(2)
+        start = float(sentence.get_attribute("data-start"))
+        sentence.locator("a").click()
+        advances(page, "#player", start + 0.2)
+        assert f"t={start:.1f}" in page.url
+        page.wait_for_selector("#sentences li.now")
+        page.eval_on_selector("#player", "video => video.pause()")
+        page.locator("h1").click()
+        page.keyboard.press("]")
+        page.wait_for_function("() => document.querySelector('#sentences li.now')?.dataset.number > 2")
+        page.locator("#find").fill("banana")
+        assert page.locator("#sentences li:not(.off)").count() < page.locator("#sentences li").count()
+        page.get_by_role("button", name="What comes next here?").click()
+        page.wait_for_selector("#expected .horizons")
+        assert page.locator("#expected .note").count() == 1, "what not to trust is said"
+        assert page.locator("#take-clip").get_attribute("href").startswith("/api/videos/")
+
+
+def test_a_link_to_a_moment_opens_there(opening, server):
+    with opening() as page:
+        page.goto(f"/video/{server.digest('kitchen-001.mp4')}?t=8&q=the")
+        page.wait_for_function("() => Math.abs(document.getElementById('player').currentTime - 8) < 0.5")
+        assert page.locator("#sentences li.now").count() == 1
+        assert page.locator(".bands .tokens rect").count() > 1
+
+
+def test_what_no_browser_plays_is_cut_and_plays(opening, server):
+    with opening() as page:
+        page.goto(f"/video/{server.digest('old film.mkv')}")
+        assert page.locator("#unplayable").is_visible()
+        page.locator("#sentences a").first.click()
+        advances(page, "#player", 0.3)
+
+
+def test_without_javascript_one_can_search_and_read(opening):
+    with opening(java_script_enabled=False) as page:
+        page.goto("/")
+        page.locator("#q").fill("wash -banana")
+        page.get_by_role("button", name="Search", exact=True).click()
+        assert page.locator(".hit").count() > 0 and "q=wash" in page.url
+        page.locator(".hit .where a").first.click()
+        assert page.locator("#sentences li").count() > 0 and "t=" in page.url
+        page.goto("/?q=onoin")
+        assert "onion" in page.locator("main").inner_text(), "did you mean"
+        page.goto("/?q=xylophone")
+        assert "nobody says xylophone" in page.locator("#results").inner_text()
+        page.goto("/?q=carrot&longer=9999")
+        assert "the filters leave none" in page.locator("#results").inner_text()
+
+
+def test_markup_is_text(opening, server):
+    with opening() as page:
+        page.goto("/?q=onion")
+        assert "<script>alert(2)</script>" in page.locator("#results").inner_text()
+        for address in (f"/video/{server.digest(HOSTILE)}?q=%3Cscript%3E", "/library", "/?q=%3Cimg%20src%3Dx%20onerror%3Dalert(3)%3E",
+                        "/library?name=%22%3E%3Cscript%3Ealert(4)%3C/script%3E", "/model"):  # fmt: skip
+            page.goto(address)
+        page.goto("/library")
+        assert HOSTILE in page.locator("table").inner_text()
+
+
+HOSTILE = "<img src=x onerror=alert(1)>'\"&.mp4"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1920, "light")])
+def test_every_page_is_accessible_and_fits(opening, server, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    with opening(
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+        reduced_motion="reduce",
+        bypass_csp=True,
+    ) as page:
+        for address in (
+            "/?q=carrot",
+            f"/video/{server.digest('kitchen-000.mp4')}",
+            "/library",
+            "/model",
+            "/api/",
+        ):
+            page.goto(address)
+            found = Axe().run(page).response["violations"]
+            told = [
+                (v["id"], [n["html"][:100] for n in v["nodes"][:3]]) for v in found if v["impact"] in SERIOUS
+            ]
+            assert told == [], address
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+
+
+def test_the_first_page_is_small(server):
+    page = server.client.get("/")
+    assets = re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text)
+    assert len(page.content) + sum(len(server.client.get(a).content) for a in assets) < 100_000
