@@ -7,13 +7,14 @@ import json
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Path as InPath
 from starlette.responses import Response
 
 from multimodal.answers import answer_json, transcripts
 from multimodal.answers.answer_json import Document
 from multimodal.answers.quality import By
 from multimodal.catalogue import State
-from multimodal.serve import documents, searching
+from multimodal.serve import atlas, documents, searching
 from multimodal.serve.problems import MEDIA_TYPE, Problem
 from multimodal.serve.searching import Ask, Sort, Speech
 from multimodal.serve.service import Service
@@ -175,6 +176,18 @@ async def classify(
     digest, lists = it.video(video).video, [split_names(verbs), split_names(nouns)]
     made = await it.ask(lambda: _model(it).classify(digest, verbs=lists[0], nouns=lists[1], at=at, by=by))
     return answer(answer_json.classify_document(made))
+
+
+@router.get("/atlas", summary="Visual tokens and words on a map", responses=PROBLEMS)
+async def atlas_map(request: Request) -> Response:
+    it = service(request)
+    return answer(await it.read(lambda: atlas.atlas(it.snapshot())))
+
+
+@router.get("/tokens/{token}", summary="A visual token and clips that show it", responses=PROBLEMS)
+async def token(request: Request, token: Annotated[int, InPath(ge=0, lt=10**9)]) -> Response:
+    it = service(request)
+    return answer(await it.read(lambda: atlas.token_document(it.snapshot(), token)))
 
 
 @router.get("/imagine", summary="The clips that a sentence calls for", responses=PROBLEMS)

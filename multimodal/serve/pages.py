@@ -75,6 +75,13 @@ async def library(
     return rendering(request).page("library.html", read_only=it.options.read_only, **values)
 
 
+@router.get("/atlas")
+async def atlas(request: Request) -> Response:
+    it = api.service(request)
+    codebook = await it.read(lambda: it.snapshot().opened.codebook)
+    return rendering(request).page("atlas.html", codebook=codebook)
+
+
 @router.get("/model")
 async def model(request: Request) -> Response:
     it = api.service(request)

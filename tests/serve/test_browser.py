@@ -116,6 +116,50 @@ def test_what_no_browser_plays_is_cut_and_plays(opening, server):
         advances(page, "#player", 0.3)
 
 
+def test_the_atlas_zooms_and_shows_the_clips_of_a_token(opening):
+    with opening() as page:
+        page.goto("/atlas")
+        page.wait_for_selector("#map[data-ready]")
+        before = page.screenshot(clip=page.locator("#map").bounding_box())
+        page.locator("#map").hover()
+        page.mouse.wheel(0, -600)
+        page.wait_for_timeout(300)
+        assert page.screenshot(clip=page.locator("#map").bounding_box()) != before
+        page.locator("#tree button").first.click()
+        page.locator("#tree .tree button").first.click()
+        page.wait_for_selector("#token figure a")
+        assert re.search(
+            r"/video/[0-9a-f]{64}\?t=", page.locator("#token figure a").first.get_attribute("href")
+        )
+
+
+def test_one_mends_a_sentence_sees_a_refusal_and_removes_a_video(opening, starting, sample, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(sample.root, store)
+    own = starting(store)
+    with opening(own.url) as page:
+        page.goto(f"/video/{own.digest('kitchen-000.mp4')}")
+        page.locator(".mend").nth(1).click()
+        page.locator("#sentences textarea").fill("Here is the rutabaga.")
+        page.get_by_role("button", name="Mend", exact=True).click()
+        page.wait_for_selector("#sentences li:nth-child(2) a:visible")
+        assert "rutabaga" in page.locator("#sentences li").nth(1).inner_text()
+        page.goto("/?q=rutabaga")
+        assert page.locator(".hit mark").first.inner_text() == "rutabaga"
+        page.goto("/library")
+        page.set_input_files(
+            "#file", {"name": "list.mp4", "mimeType": "video/mp4", "buffer": b"#EXTM3U\nfile:///etc/passwd\n"}
+        )
+        page.wait_for_selector("#uploads .bad")
+        assert "refused: list.mp4" in page.locator("#uploads").inner_text()
+        rows = page.locator("tr[data-video]").count()
+        page.locator("tr", has_text="kitchen-001.mp4").get_by_role("button", name="Remove").click()
+        page.locator("#yes").click()
+        page.wait_for_function(f"() => document.querySelectorAll('tr[data-video]').length === {rows - 1}")
+        page.goto("/library")
+        assert page.locator("tr[data-video]").count() == rows - 1
+
+
 def test_without_javascript_one_can_search_and_read(opening):
     with opening(java_script_enabled=False) as page:
         page.goto("/")
