@@ -35,11 +35,13 @@ class OpenedModel:
         self.catalogue = Catalogue(self.store.catalogue, read_only=True)
 
     @classmethod
-    def of(cls, store: Store, catalogue: Catalogue, trained: Trained) -> Self:
-        """A store whose catalogue and model are open already; they are the caller's to close."""
+    def of(cls, store: Store, catalogue: Catalogue, trained: Trained | None) -> Self:
+        """A store whose catalogue and model are open already, ``None`` for no model; they are the caller's to close."""
         opened = cls.__new__(cls)
-        opened.store, opened.catalogue, opened.device = store, catalogue, trained.model.device.type
-        opened.__dict__["trained"] = trained
+        opened.store, opened.catalogue = store, catalogue
+        opened.device = "cpu" if trained is None else trained.model.device.type
+        if trained is not None:
+            opened.__dict__["trained"] = trained
         return opened
 
     def close(self) -> None:

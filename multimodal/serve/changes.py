@@ -32,6 +32,9 @@ from vision.errors import MediaError
 from vision.media import AudioStream, Media, VideoStream, probe
 
 UPLOADS = "uploads"
+UNFINISHED = ".upload"
+"""Ending of a file that is on its way; not that of the files which a run clears away when it takes the store."""
+SECONDS_KEPT = 24 * 3600.0
 LOCKED = 3
 """Exit status of a command where another process holds the store."""
 SECONDS_BETWEEN_TRIES = 5.0
@@ -63,6 +66,14 @@ class Changes:
         self._wake = threading.Condition()
         self._closed, self._process = False, None
         self._begun = False
+        if not options.read_only:
+            self._clear()
+
+    def _clear(self) -> None:
+        """Deletes what uploads left that broke off a day ago or earlier; a younger one may be another server's."""
+        for left in (self._store.root / UPLOADS).glob(f".*{UNFINISHED}"):
+            if left.stat().st_mtime < time.time() - SECONDS_KEPT:
+                left.unlink(missing_ok=True)
 
     def jobs(self) -> list[dict[str, str]]:
         return [job.document() for job in reversed(self._jobs)]
@@ -85,7 +96,7 @@ class Changes:
         self._check_rate()
         folder = self._store.root / UPLOADS
         folder.mkdir(exist_ok=True)
-        beside = folder / f".{uuid.uuid4().hex}.part"
+        beside = folder / f".{uuid.uuid4().hex}{UNFINISHED}"
         digest = hashlib.sha256()
         try:
             with beside.open("xb") as file:

@@ -15,7 +15,6 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
 from multimodal.store import InputError, Store
 
-CURRENT = ("codebook", "model", "model_codebook", "captioner", "evaluation")
 log = logging.getLogger("videobert.serve")
 
 
@@ -35,15 +34,11 @@ class LiveStore:
 
     def __init__(self, folder: Path, device: str, *, create: bool):
         self.store = Store(folder, create=create)
-        self.catalogue = Catalogue(self.store.catalogue, read_only=True)
         self.device = device
         self._snapshot: Snapshot | None = None
-        self._lock = threading.Lock()
-        self._version: tuple[int, int] | None = None
-        self._videos: dict[str, Video] = {}
-
-    def close(self) -> None:
-        self.catalogue.close()
+        self._opening, self._reading = threading.Lock(), threading.Lock()
+        self.catalogue = Catalogue(self.store.catalogue, read_only=True)
+        self._read: tuple[tuple[int, int], dict[str, Video]] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -59,49 +54,49 @@ class LiveStore:
 
     @property
     def videos(self) -> dict[str, Video]:
-        """The videos of the catalogue by digest, in the order of their names; read again after a change."""
-        version = self.catalogue.version()
-        if version != self._version:
-            self._videos = {v.video: v for v in self.catalogue.videos()}
-            self._version = version
-        return self._videos
+        """The videos of the catalogue by digest, in the order of their names."""
+        return self._current()[1]
+
+    def _current(self) -> tuple[tuple[int, int], dict[str, Video]]:
+        """The catalogue's version and its videos, which are read again after a change."""
+        with self._reading:
+            version = self.catalogue.version()
+            if self._read is None or self._read[0] != version:
+                self._read = version, {v.video: v for v in self.catalogue.videos()}
+            return self._read
 
     def snapshot(self) -> Snapshot:
         """The store as it is now; by words alone where its model has no index yet and none was open before."""
-        with self._lock:
-            state = self._state()
-            if self._snapshot is None or self._snapshot.state != state:
+        with self._opening:
+            version, videos = self._current()
+            files = sorted(self.store.caches.glob("[!.]*/moments.sqlite"))
+            state = (version, tuple((str(file), _stamp(file)) for file in files))
+            before = self._snapshot
+            if before is None or before.state != state:
                 try:
-                    self._snapshot = self._open(state)
-                except InputError as error:
-                    if self._snapshot is None:
+                    self._snapshot = self._open(state, videos)
+                except (InputError, OSError) as error:
+                    if before is None:
                         log.info("by words alone: %s", error)
-                        self._snapshot = self._without_model(state, self.videos)
-                        return self._snapshot
-                    log.info("the model and index of before answer on: %s", error)
-                    # Asked again when something has changed again.
-                    self._snapshot = dataclasses.replace(self._snapshot, state=state, videos=self.videos)
+                        self._snapshot = self._without_model(state, videos)
+                    else:
+                        log.info("the model and index of before answer on: %s", error)
+                        # Asked again when something has changed again.
+                        self._snapshot = dataclasses.replace(before, state=state, videos=videos)
             return self._snapshot
 
-    def _state(self) -> tuple[object, ...]:
-        """What tells one state of the store from another: the catalogue's content, and the search caches' files."""
-        files = sorted(self.store.caches.glob("[!.]*/moments.sqlite"))
-        caches = tuple((str(f), s.st_ino, s.st_mtime_ns, s.st_size) for f in files if (s := _stat(f)))
-        _ = self.videos
-        return (self._version, *map(self.catalogue.current, CURRENT), caches)
-
-    def _open(self, state: tuple[object, ...]) -> Snapshot:
-        videos = self.videos
-        before = self._snapshot
-        if self.catalogue.current("model") is None:
+    def _open(self, state: tuple, videos: dict[str, Video]) -> Snapshot:
+        name = self.catalogue.current("model")
+        if name is None:
             return self._without_model(state, videos)
         from multimodal.answers import session
         from multimodal.answers.cache import searchable
         from multimodal.answers.search import Index
         from multimodal.inference.trained import is_latest
 
-        wanted = tuple(map(self.catalogue.current, ("model", "model_codebook")))
+        before = self._snapshot
         trained = None if before is None or before.by_words else before.opened.trained
+        wanted = (name, self.catalogue.current("model_codebook"))
         if (
             trained is None
             or (trained.name, trained.codebook) != wanted
@@ -113,8 +108,8 @@ class LiveStore:
         opened.__dict__["index"] = Index.load(self.store, trained, found)
         return Snapshot(state, opened, videos, frozenset(v.video for v in found), False)
 
-    def _without_model(self, state: tuple[object, ...], videos: dict[str, Video]) -> Snapshot:
-        opened = OpenedStore(self.store.root, self.device)
+    def _without_model(self, state: tuple, videos: dict[str, Video]) -> Snapshot:
+        opened = OpenedStore.of(self.store, self.catalogue, None)
         searched: frozenset[str] = frozenset()
         if any(v.state in ("done", "partial") and v.sentences for v in videos.values()):
             searched = frozenset(v.video for v in usable(self.catalogue))
@@ -123,8 +118,10 @@ class LiveStore:
         return Snapshot(state, opened, videos, searched, True)
 
 
-def _stat(path: Path):
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes with a file's content; ``None`` where there is none."""
     try:
-        return path.stat()
+        about = path.stat()
     except OSError:
         return None
+    return about.st_ino, about.st_mtime_ns, about.st_size

@@ -41,7 +41,6 @@ class Service:
         for pool in (self._questions, self._reading, self._cutting, self._changing):
             pool.close()
         self.frames.close()
-        self.live.close()
 
     async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a function that asks the model or the index."""

@@ -60,7 +60,6 @@ def test_a_run_is_taken_up_stage_by_stage(sample, tmp_path):
         assert live.snapshot().opened.trained.name == "n" and found(live, "rutabaga") == {"new.mp4"}
         catalogue.put(dataclasses.replace(catalogue.get(video.video), state="refused"))
         assert found(live, "rutabaga") == set()
-    live.close()
 
 
 def test_filters_and_order(sample):
@@ -83,7 +82,6 @@ def test_filters_and_order(sample):
     assert [(h.name.casefold(), h.start) for h in named] == sorted(
         (h.name.casefold(), h.start) for h in named
     )
-    live.close()
 
 
 def test_words_are_marked_as_they_were_found():
