@@ -145,11 +145,8 @@ def _ingested(
     found, count = work.features(
         lambda share: hook(TRANSCRIPT_SHARE + (1 - TRANSCRIPT_SHARE) * share, seconds)
     )
-    if (
-        video.features
-        and found != video.features
-        and kind_of_features(found or "") == kind_of_features(video.features)
-    ):
+    same_kind = kind_of_features(found or "") == kind_of_features(video.features or "")
+    if video.features and found != video.features and same_kind:
         # Its clips have other times now; the codebooks in use encode them again.
         for codebook in store.codebook("").iterdir():
             store.tokens(codebook.name, video.video).unlink(missing_ok=True)
