@@ -29,6 +29,7 @@ demo: $(VENV)/ready  ## the whole main job on the sample corpus, ending in answe
 	@echo; echo "videobert imagine \"Now chop the carrot just like this.\""
 	@$(VIDEOBERT) imagine "Now chop the carrot just like this." --store $(STORE) --out $(STORE)/imagined.png
 	@echo; echo "The page with all of it: $(abspath $(STORE))/report.html"
+	@echo "To search and watch in a browser: $(VIDEOBERT) serve --store $(STORE)"
 
 test: $(VENV)/ready check  ## the tests, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
