@@ -224,6 +224,10 @@ class Index:
         Raises :class:`InputError` where ``at`` is outside the video, or no clip is shown there.
         """
         own, vector = self._moment_at(video, at)
+        return self.like_vector(vector, top, own)
+
+    def like_vector(self, vector: np.ndarray, top: int = 10, own: int = -1) -> list[Hit]:
+        """The moments nearest to a video embedding [H], best first; never the one with the id ``own``."""
         near, order = self._video_index.search(vector, max(DEPTH, top) + 1)
         cosines = dict(zip(order.tolist(), near.tolist(), strict=True))
         return self._fuse(Ranking(order[order != own], cosines), top)
@@ -239,9 +243,8 @@ class Index:
         ranking = self._rerank(near, order, lambda m: (m.text, tokens))
         found = self._moments.get(ranking.order)
         first_with_text: dict[str, int] = {}
-        for i in ranking.order.tolist():
-            if i in found:
-                first_with_text.setdefault(found[i].text.casefold(), i)
+        for i in filter(found.__contains__, ranking.order.tolist()):
+            first_with_text.setdefault(found[i].text.casefold(), i)
         order = np.array(list(first_with_text.values()), np.int64)
         return self._fuse(Ranking(order, ranking.cosines, ranking.aligned), top)
 
@@ -256,11 +259,8 @@ class Index:
 
         The reranked score is a sum of log-probabilities: cosine over temperature, as trained, and the alignment head's.
         """
-        return self._visual_ranking(text, self._embed(text), depth).order
-
-    def _visual_ranking(self, text: str, vector: np.ndarray, depth: int | None) -> Ranking:
-        near, order = self._video_index.search(vector, depth)
-        return self._rerank(near, order, lambda m: (text, m.tokens))
+        near, order = self._video_index.search(self._embed(text), depth)
+        return self._rerank(near, order, lambda m: (text, m.tokens)).order
 
     def _rerank(
         self, near: np.ndarray, order: np.ndarray, pair: Callable[[Segment], tuple[str, Sequence[int]]]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from multimodal.serve.api import PROBLEMS, answer, service
+from multimodal.serve import picture_search
+from multimodal.serve.api import PROBLEMS, Top, answer, service
 from multimodal.serve.api_media import Digest, known
 from multimodal.serve.documents import video_row
+from multimodal.vocabulary import visual_name
 
 router = APIRouter(prefix="/api")
 
@@ -26,6 +29,18 @@ class Mended(BaseModel):
 async def upload(request: Request, name: Annotated[str, Query(min_length=1, max_length=500)]) -> Response:
     job = await service(request).changes.take(name, request.stream())
     return answer(job.document(), 202)
+
+
+@router.post(
+    "/search/picture",
+    summary="Moments that look like a picture: the body is a JPEG, PNG or WebP",
+    responses=PROBLEMS,
+)
+async def search_by_picture(request: Request, top: Top = 20) -> Response:
+    it = service(request)
+    found = await it.cut(picture_search.search, it.snapshot(), await request.body(), top)
+    hits = [dataclasses.asdict(hit) | {"labels": hit.labels} for hit in found.hits]
+    return answer({"token": visual_name(found.token), "name": found.name, "hits": hits})
 
 
 @router.get("/uploads", summary="Uploads on their way into the store")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from multimodal.catalogue import State
-from multimodal.serve import api, library_page, search_page, video_page
+from multimodal.serve import api, library_page, picture_search, search_page, video_page
 from multimodal.serve.api import MaybeSecond
 from multimodal.serve.problems import Problem
 from multimodal.serve.rendering import Renderer
@@ -47,6 +47,17 @@ def _prefetch(request: Request, values: dict) -> None:
     it.frames.prefetch(
         (videos[row.hit.video], round(row.middle * 1000)) for row in values["rows"] if row.hit.video in videos
     )
+
+
+@router.post("/results/picture")
+async def results_of_a_picture(request: Request) -> Response:
+    """The list for a picture, which is the body."""
+    it = api.service(request)
+    data = await request.body()
+    found = await it.cut(picture_search.search, it.snapshot(), data, 20)
+    values = {"rows": search_page.rows(found.hits, it.snapshot()), "picture": found}
+    _prefetch(request, values)
+    return rendering(request).page("picture.html", **values)
 
 
 @router.get("/video/{video}")

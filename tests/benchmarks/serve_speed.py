@@ -54,6 +54,8 @@ def make(folder: Path, moments: int) -> None:
         return search_speed.unit(drawing.standard_normal((count, 384), dtype=np.float32))
 
     store = Store(folder)
+    with Catalogue(store.catalogue):
+        pass  # there before the artefacts that it names
     model, vocabulary = search_speed.minilm()
     objective = PretrainingObjective(model, vocabulary)
     checkpoints.save(store.model("m"), objective, objective.state_dict(), {}, Progress(1, 1, 0, 0), {})
@@ -105,7 +107,9 @@ def ask(client: httpx.Client, text: str) -> float:
 
 async def together(url: str, texts: list[str]) -> list[float]:
     """The seconds that each of the users waits who ask at the same moment."""
-    async with httpx.AsyncClient(base_url=url, timeout=120, limits=httpx.Limits(max_connections=USERS)) as client:
+    async with httpx.AsyncClient(
+        base_url=url, timeout=120, limits=httpx.Limits(max_connections=USERS)
+    ) as client:
 
         async def one(text: str) -> float:
             began = time.monotonic()
@@ -121,7 +125,9 @@ def measure(folder: Path, minutes: float) -> None:
     command = [sys.executable, "-m", "flows", "serve", "--store", str(folder), "--port", "0"]
     began = time.monotonic()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
     try:
         url = process.stdout.readline().strip()
         with httpx.Client(base_url=url, timeout=120) as client:
@@ -134,28 +140,38 @@ def measure(folder: Path, minutes: float) -> None:
                 began = time.monotonic()
                 size = len(client.get("/", params={"q": asked[0]}).content)
                 pages.append(time.monotonic() - began)
-            print(f"page with results: {size / 1000:.0f} kB, {1000 * statistics.median(pages):.0f} ms ({load()})")
+            print(
+                f"page with results: {size / 1000:.0f} kB, {1000 * statistics.median(pages):.0f} ms ({load()})"
+            )
             began = time.monotonic()
             size = len(client.get("/").content)
             print(f"first page: {size / 1000:.1f} kB, {1000 * (time.monotonic() - began):.0f} ms ({load()})")
             took = sorted(ask(client, text) for text in asked[:100])
-            print(f"one user, 100 searches: median {1000 * took[50]:.0f} ms, 95th percentile {1000 * took[95]:.0f} ms ({load()})")
+            print(
+                f"one user, 100 searches: median {1000 * took[50]:.0f} ms, 95th percentile {1000 * took[95]:.0f} ms ({load()})"
+            )
         before = memory(process)
         worst = [max(asyncio.run(together(url, asked[n : n + USERS]))) for n in range(0, 3 * USERS, USERS)]
-        print(f"{USERS} users at once, three times: the last has its answer after {max(worst):.2f} s ({load()})")
+        print(
+            f"{USERS} users at once, three times: the last has its answer after {max(worst):.2f} s ({load()})"
+        )
         end, rounds = time.monotonic() + 60 * minutes, 0
         while time.monotonic() < end:
             place = random.Random(rounds).randrange(len(asked) - USERS)
             asyncio.run(together(url, asked[place : place + USERS]))
             rounds += 1
-        print(f"memory {before} MiB before and {memory(process)} MiB after {(3 + rounds) * USERS} more searches")
+        print(
+            f"memory {before} MiB before and {memory(process)} MiB after {(3 + rounds) * USERS} more searches"
+        )
     finally:
         process.terminate()
         process.wait()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--moments", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--keep", type=Path)

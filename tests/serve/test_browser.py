@@ -100,6 +100,15 @@ def test_search_play_more_like_this_open_and_seek(opening, server):
         assert page.locator("#take-clip").get_attribute("href").startswith("/api/videos/")
 
 
+def test_a_picture_of_ones_own_is_asked_with(opening):
+    """This store's clips were made elsewhere, which is what it says."""
+    with opening() as page:
+        page.goto("/")
+        page.set_input_files("#picture", {"name": "a.png", "mimeType": "image/png", "buffer": b"\x89PNG"})
+        page.wait_for_selector("#results .notice")
+        assert "made elsewhere" in page.locator("#results").inner_text()
+
+
 def test_a_link_to_a_moment_opens_there(opening, server):
     with opening() as page:
         page.goto(f"/video/{server.digest('kitchen-001.mp4')}?t=8&q=the")

@@ -150,3 +150,27 @@ addEventListener("keydown", (event) => {
     if (event.key === " ") play(hits[here]); else location.href = hits[here].dataset.page;
   }
 });
+
+// A picture of one's own, chosen, dropped or pasted.
+const picture = document.getElementById("picture");
+async function askByPicture(file) {
+  if (!file?.type.startsWith("image/")) return;
+  asking?.abort();
+  results.replaceChildren(Object.assign(document.createElement("p"), { textContent: "The picture is looked at…" }));
+  const answer = await fetch("/results/picture", { method: "POST", body: file });
+  if (answer.headers.get("content-type")?.startsWith("text/html")) {
+    results.innerHTML = await answer.text();
+    const image = results.querySelector("img.own");
+    if (image) image.src = URL.createObjectURL(file);
+  } else {
+    results.replaceChildren(Object.assign(document.createElement("p"), { className: "notice", textContent: (await answer.json()).detail }));
+  }
+  status.textContent = `${results.querySelectorAll(".hit").length} moments`;
+}
+if (picture) {
+  picture.hidden = document.querySelector("label.picture").hidden = false;
+  picture.addEventListener("change", () => askByPicture(picture.files[0]));
+  form.addEventListener("dragover", (event) => event.preventDefault());
+  form.addEventListener("drop", (event) => { event.preventDefault(); askByPicture(event.dataTransfer.files[0]); });
+  addEventListener("paste", (event) => { if (event.clipboardData.files.length) askByPicture(event.clipboardData.files[0]); });
+}
