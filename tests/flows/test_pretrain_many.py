@@ -17,7 +17,7 @@ from flows.opened_run import open_run
 from flows.pretrain import train
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
-from multimodal.store import Store, canonical_json
+from multimodal.store import Store, canonical_json, publish_folder
 from multimodal.training import checkpoints
 from multimodal.vocabulary import SPECIALS
 
@@ -67,11 +67,11 @@ def left_unfinished(store: Store) -> Iterator[str]:
     """A model of the store's codebook that another run did not finish; what is told of it."""
     with Catalogue(store.catalogue) as catalogue:
         codebook = catalogue.current("codebook")
-    last = shutil.copytree(
-        checkpoints.latest(store.model("m")), checkpoints.step_folder(store.model("left"), 4)
-    )
-    (last / "trainer.json").write_text(canonical_json(checkpoints.Progress(4, 40, 0, 4)))
-    (last / "card.json").write_text(json.dumps({"codebook": codebook, "options": {}}))
+    with publish_folder(checkpoints.step_folder(store.model("left"), 4)) as last:
+        shutil.copytree(checkpoints.latest(store.model("m")), last, dirs_exist_ok=True)
+        (last / "manifest.json").unlink()
+        (last / "trainer.json").write_text(canonical_json(checkpoints.Progress(4, 40, 0, 4)))
+        (last / "card.json").write_text(json.dumps({"codebook": codebook, "options": {}}))
     yield "model left: left at step 4 of 40, and this run begins another"
     shutil.rmtree(store.model("left"))
 
@@ -91,7 +91,7 @@ def test_two_processes_make_the_model_of_the_store(home, store, bert):
     assert ended.stderr.count(told) == 1, "by the first process"
     name = ended.stdout.split()[-1]
     with Catalogue(store.catalogue) as catalogue:
-        assert catalogue.current("model") == name
+        assert catalogue.current("next_model") == name, "in use with its index"
     folder = checkpoints.latest(store.model(name))
     assert checkpoints.read_progress(folder).finished
     before = folder.stat().st_mtime_ns
