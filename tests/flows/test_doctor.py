@@ -11,13 +11,13 @@ from command import Home, run_inside
 
 HARMS = {
     # what is harmed                    how                        what is said of it
-    "transcripts/*.json": (lambda p: p.write_text(p.read_text()[:-20]), "line 1 column"),
+    "transcripts/*.json": (lambda p: p.write_text(p.read_text()[:-20]), "not as it was written"),
     "features/*.safetensors": (lambda p: p.unlink(), "is missing"),
     "codebooks/*/centroids.safetensors": (lambda p: flip(p), "centroids.safetensors not as written"),
     "models/*/step-*/model.safetensors": (lambda p: flip(p), "model.safetensors not as written"),
     "captioners/*/step-*/trainer.json": (lambda p: p.unlink(), "trainer.json not as written"),
-    "tokens/*/*.parquet": (lambda p: p.write_bytes(b"PAR1 and no more"), "arquet"),
-    "indexes/*/*.parquet": (lambda p: p.write_bytes(p.read_bytes()[:200]), "arquet"),
+    "tokens/*/*.parquet": (lambda p: p.write_bytes(b"PAR1 and no more"), "not as it was written"),
+    "indexes/*/*.parquet": (lambda p: p.write_bytes(p.read_bytes()[:200]), "not as it was written"),
 }
 FOLDERS = ("codebooks", "models", "captioners")
 

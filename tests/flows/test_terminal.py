@@ -91,7 +91,7 @@ def test_progress_shows_them_too(capfd):
 
 
 def test_words_that_come_in_lose_them(store):
-    text = next((store / "transcripts").iterdir()).read_text(encoding="utf-8")
+    text = next((store / "transcripts").glob("*.json")).read_text(encoding="utf-8")
     words = [s["text"] for s in json.loads(text)["sentences"]]
     assert words and not STEERS.search("".join(words)) and "carrot" in words[0]
 

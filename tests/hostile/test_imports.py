@@ -225,7 +225,7 @@ def test_all_at_once_cost_nobody_else_anything(here):
         "endless.npy",
         "not-utf8-?.npz",
     }
-    assert not (here / "loaded").exists() and len(list(store.root.glob("features/*"))) == 2
+    assert not (here / "loaded").exists() and len(list(store.root.glob("features/*.safetensors"))) == 2
 
 
 def test_names_that_would_harm_a_terminal_or_a_path(here):

@@ -97,7 +97,7 @@ def test_seconds_are_a_budget_too_and_the_pace_is_measured_once(kitchen, monkeyp
     budget = Budget(seconds=0.5)
     found = compared(kitchen, budget)
     store = kitchen[0]
-    assert len(list((store.root / "comparisons").glob("pace-*"))) == len(CHOSEN)
+    assert len(list((store.root / "comparisons").glob("pace-*.json"))) == len(CHOSEN)
     monkeypatch.setattr(comparison, "pretrain", lambda *_: pytest.fail("trained again"))
     assert compared(kitchen, budget) == found
     assert all(run.steps >= 1 and run.tokens > 0 for run in found)

@@ -216,7 +216,7 @@ def test_a_careless_removal_would_be_found_out(world):
     """The control: files first and the catalogue last, killed in between, is a video that is listed and cannot be read."""
     video = world.videos[1]
     world.store.transcript(video.video, "t").unlink()
-    next(world.store.index("untrained.step-0").glob(f"{video.video}.*")).unlink()
+    next(world.store.index("untrained.step-0").glob(f"{video.video}.*.parquet")).unlink()
     with pytest.raises(InputError):
         world.found()
 
