@@ -14,6 +14,8 @@ from multimodal.disk import FileState
 from multimodal.library import file_state
 from multimodal.store import InputError, file_digest
 
+LONGEST_REASON = 10_000
+"""A file with holes or streams without end has as many sentences about them."""
 MOST_TRIES = 2
 """Tries of a video whose decoder ran out of time or memory, or crashed."""
 
@@ -34,8 +36,11 @@ class Outcome:
     tries: int = 0
 
     def applied_to(self, video: Video) -> Video:
-        """``video`` with this outcome."""
-        return dataclasses.replace(video, **dataclasses.asdict(self))
+        """``video`` with this outcome; a reason of any length is cut."""
+        reason = self.reason
+        if len(reason) > LONGEST_REASON:
+            reason = f"{reason[:LONGEST_REASON]} … and {len(reason) - LONGEST_REASON} more characters"
+        return dataclasses.replace(video, **dataclasses.asdict(self) | {"reason": reason})
 
 
 class FileAway(Exception):

@@ -15,7 +15,7 @@ from multimodal.intake import ingest as ingestion
 from multimodal.intake.ingest import ingest, is_up_to_date
 from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.outcomes import outcome_of
-from multimodal.intake.tries import MOST_TRIES
+from multimodal.intake.tries import LONGEST_REASON, MOST_TRIES, Outcome
 from multimodal.library import LARGEST_FILE, file_state, register
 from multimodal.store import Store, file_digest
 from vision import readers
@@ -144,6 +144,15 @@ def test_an_error_of_ours_counts_as_a_try_and_its_reason_is_short(tmp_path):
     for _ in range(MOST_TRIES):
         video = outcome_of(broken, video, OPTIONS).applied_to(video)
     assert video.tries == MOST_TRIES and video.recipe and len(video.reason) < 1300
+
+
+def test_a_reason_of_megabytes_is_cut():
+    video = Video("d" * 64, "v.mp4", "/v.mp4", 1)
+    long = Outcome(video.video, "partial", "nothing was recorded; " * 400_000).applied_to(video)
+    assert len(long.reason) < LONGEST_REASON + 100 and long.reason.endswith("more characters")
+    assert (
+        Outcome(video.video, "partial", "x" * LONGEST_REASON).applied_to(video).reason == "x" * LONGEST_REASON
+    )
 
 
 @pytest.fixture
