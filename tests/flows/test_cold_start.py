@@ -31,7 +31,7 @@ for command in json.loads(sys.argv[1]):
     app(command, exit_on_error=False, print_error=False, result_action="return_value")
 print(json.dumps(sorted(sys.modules)))
 """
-COMMANDS = "run ingest codebook pretrain captioner index evaluate status doctor remove transcript search next caption classify imagine"
+COMMANDS = "run ingest codebook pretrain captioner index evaluate status doctor remove transcript serve search next caption classify imagine"
 
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

@@ -42,6 +42,14 @@ def story(tmp_path_factory, weights_or_skip) -> dict[str, str]:
     for command in commands():
         words = [word.replace("FOLDER", str(folder)).replace("VIDEO", "kitchen-001") for word in command[1:]]
         words += ["--epochs", "2"] if words[0] == "run" else []
+        if words[0] == "serve":  # it answers until it is stopped
+            command = [*VIDEOBERT, *words, "--port", "0"]
+            with subprocess.Popen(
+                command, env=environment, cwd=home, stdout=subprocess.PIPE, text=True
+            ) as running:
+                said["serve"] = running.stdout.readline()
+                running.terminate()
+            continue
         done = subprocess.run(
             [*VIDEOBERT, *words], env=environment, cwd=home, capture_output=True, text=True, timeout=500
         )
@@ -54,7 +62,7 @@ def story(tmp_path_factory, weights_or_skip) -> dict[str, str]:
 
 def test_the_readme_names_the_commands_that_matter():
     assert {command[1] for command in commands()} == {
-        "run", "search", "caption", "next", "classify", "imagine", "transcript", "status", "doctor",
+        "run", "search", "caption", "next", "classify", "imagine", "transcript", "status", "doctor", "serve",
     }  # fmt: skip
 
 
@@ -70,6 +78,10 @@ def test_answers_are_for_people(story):
     assert re.match(r"\d+:\d\d\.\d–\d+:\d\d\.\d  (heard|as in kitchen-\S+ \S+)  \w+", story["caption"])
     assert re.search(r"^ok +store .*: 3 videos, .*, 0 broken$", story["doctor"], re.MULTILINE)
     assert len(re.findall(r"^\+ *(1\.5|3\.0|6\.0|12\.0) s  v\d{5}\b", story["next"], re.MULTILINE)) == 12
+
+
+def test_the_page_says_where_it_is(story):
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\n", story["serve"])
 
 
 def test_whisper_heard_what_is_said(story):
