@@ -8,7 +8,7 @@ WORLD ?= compared-world
 VIDEOBERT := $(BIN)/videobert
 FAISS ?= cpu
 
-.PHONY: demo test check faults hostile story bench compare clean
+.PHONY: demo test check faults hostile story languages bench compare clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,9 @@ hostile: $(VENV)/ready  ## files made to crash, hang, reach out or run code: 50 
 
 story: $(VENV)/ready  ## `make demo` and its figures, as a test
 	VIDEOBERT_SLOW=1 $(BIN)/python -m pytest tests/story
+
+languages: $(VENV)/ready  ## Whisper base on a French voice, where espeak-ng is installed
+	VIDEOBERT_SLOW=1 $(BIN)/python -m pytest tests/speech/test_voices.py
 
 bench: $(VENV)/ready  ## the figures of docs/results.md; after `make demo`
 	for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark || exit; done
