@@ -28,7 +28,7 @@ COMMANDS = {
     "status": "--json",
     "remove": "VIDEO",
     "transcript": "--to",
-    "doctor": "--json --repair",
+    "doctor": "--repair",
     "serve": "--port",
     "compare": "--seeds",
 }
