@@ -65,7 +65,7 @@ def transcript(
         if entry.note:
             put(entry.note, sys.stderr)
         if entry.file:
-            put(entry.file)
+            put(str(entry.file))
     if out is not None and not any(entry.file for entry in written):
         raise InputError(f"none of {len(written)} videos has a transcript; `videobert status` lists them")
 

@@ -241,7 +241,7 @@ def careless(path, data):
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
         stream.write(data[:len(data) // 2]); stream.flush(); time.sleep(60)
-ingest.write_whole = careless
+ingest.write_artefact = careless
 from flows.cli import main
 main()
 """
