@@ -12,7 +12,7 @@ import joint_samples
 import pytest
 
 from multimodal.answers import moments, search
-from multimodal.answers.cache import VERSION, Cache, open_cache, remove_video, update_cache
+from multimodal.answers.cache import VERSION, Cache, open_cache, remove_other_caches, remove_video, update_cache
 from multimodal.answers.index import index
 from multimodal.answers.search import Index
 from multimodal.answers.vectors import FLAT_UP_TO, IndexStats, VectorIndex
@@ -208,6 +208,8 @@ def test_caches_of_other_models_go(world):
     other = world.store.cache("older.step-1")
     other.mkdir(parents=True)
     world.updated(1)
+    assert other.exists(), "it is asked until its model is not in use any more"
+    remove_other_caches(world.store, world.trained)
     assert not other.exists() and world.folder.is_dir()
 
 
