@@ -12,7 +12,14 @@ import joint_samples
 import pytest
 
 from multimodal.answers import moments, search
-from multimodal.answers.cache import VERSION, Cache, open_cache, remove_other_caches, remove_video, update_cache
+from multimodal.answers.cache import (
+    VERSION,
+    Cache,
+    open_cache,
+    remove_other_caches,
+    remove_video,
+    update_cache,
+)
 from multimodal.answers.index import index
 from multimodal.answers.search import Index
 from multimodal.answers.vectors import FLAT_UP_TO, IndexStats, VectorIndex
