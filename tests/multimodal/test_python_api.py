@@ -23,7 +23,7 @@ from multimodal.answers import answer_json
 from multimodal.answers.display import MOST_SHOWN
 from multimodal.answers.forecast import SamplingOptions
 from multimodal.catalogue import Catalogue
-from multimodal.store import InputError, Store
+from multimodal.store import InputError, Store, write_artefact
 from vision.clips import CLIP_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -194,7 +194,7 @@ def test_imported_tokens_have_no_features(tmp_path):
     with Catalogue(store.catalogue) as catalogue:
         video = add(store, catalogue, paint(tmp_path / "a.mp4", [0]), [0], ["Peel the carrot."])
     arrays = {"tokens": np.zeros(1, np.int32), "starts": np.zeros(1)}
-    safetensors.numpy.save_file(arrays, store.features(video.video, "f"))
+    write_artefact(store.features(video.video, "f"), safetensors.numpy.save(arrays))
     with pytest.raises(InputError, match=r"a\.mp4: .*tokens"):
         open_store(store.root).features("a")
 

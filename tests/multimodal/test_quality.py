@@ -6,6 +6,7 @@ import shutil
 
 import kitchen
 import pytest
+from changed import changed
 
 from flows.formatting import caption_lines, classify_lines, next_lines
 from multimodal import open_store
@@ -156,7 +157,8 @@ def test_too_few_videos_to_hold_any_out(evaluated, tmp_path):
     shutil.rmtree(store.root / "evaluations")
     about = store.codebook("codebook") / "codebook.json"
     description = json.loads(about.read_text())
-    about.write_text(json.dumps(description | {"videos": description["videos"][:6], "held_out": []}))
+    with changed(about.parent):
+        about.write_text(json.dumps(description | {"videos": description["videos"][:6], "held_out": []}))
     with Catalogue(store.catalogue) as catalogue:
         for video in usable(catalogue)[6:]:
             catalogue.forget(video)
