@@ -101,29 +101,51 @@ def test_a_store_that_is_deleted_while_it_is_used_is_not_made_again(store):
         assert not store.root.exists()
 
 
-def killed_at_random(work: Callable[[], None], draw: random.Random) -> bool:
-    """Does the work in a copy of this process that is killed within its time; whether it was killed before the end."""
+def started(work: Callable[[], None]) -> int:
+    """The id of a copy of this process that does the work."""
     child = os.fork()
     if not child:
         try:
             work()
         finally:
             os._exit(0)
-    time.sleep(draw.uniform(0, 0.06))
+    return child
+
+
+def seconds_of(*works: Callable[[], None]) -> float:
+    """The shortest time that one of these works takes; machines differ by tens of times."""
+    took = []
+    for work in works:
+        begun = time.monotonic()
+        os.waitpid(started(work), 0)
+        took.append(time.monotonic() - begun)
+    return min(took)
+
+
+def killed_at_random(work: Callable[[], None], draw: random.Random, within: float) -> bool:
+    """Whether a copy of this process that does the work, killed ``within`` so many seconds, was killed before its end."""
+    child = started(work)
+    time.sleep(draw.uniform(0, within))
     os.kill(child, signal.SIGKILL)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def test_a_migration_may_be_killed_at_any_moment(tmp_path):
     draw, killed = random.Random(0), 0
-    for n in range(KILLS):
-        folder = shutil.copytree(STORES / "version-3", tmp_path / f"{n}")
 
-        def migrate(path: Path = folder / "catalogue.sqlite") -> None:
+    def migration(name: str) -> Callable[[], None]:
+        path = shutil.copytree(STORES / "version-3", tmp_path / name) / "catalogue.sqlite"
+
+        def migrate() -> None:
             with Catalogue(path) as catalogue:
                 catalogue.set_current("codebook", "c")
 
-        killed += killed_at_random(migrate, draw)
+        return migrate
+
+    within = seconds_of(*(migration(name) for name in "abc"))
+    for n in range(KILLS):
+        killed += killed_at_random(migration(f"{n}"), draw, within)
+        folder = tmp_path / f"{n}"
         for read_only in (True, False):
             with Catalogue(folder / "catalogue.sqlite", read_only=read_only) as catalogue:
                 assert [v.name for v in catalogue.videos()] == ["a.mp4", "b.mp4"]
@@ -141,8 +163,9 @@ def test_a_writer_and_its_copy_may_be_killed_at_any_moment(store):
             catalogue.keep_copy()
         write_artefact(store.transcript("a" * 64, "t"), os.urandom(1000))
 
+    within = seconds_of(write, write, write)
     for _ in range(KILLS):
-        killed += killed_at_random(write, draw)
+        killed += killed_at_random(write, draw, within)
         path = store.transcript("a" * 64, "t")
         assert not path.exists() or is_as_written(path)
         with Catalogue(store.catalogue, read_only=True) as catalogue:
@@ -154,12 +177,16 @@ def test_a_writer_and_its_copy_may_be_killed_at_any_moment(store):
 
 def test_a_repair_may_be_killed_at_any_moment(store):
     draw = random.Random(2)
+
+    def repair() -> None:
+        restore(store.catalogue, last_whole_copy(store.catalogue), store.damaged)
+
+    flip(store.catalogue)
+    within = seconds_of(repair)
     for _ in range(KILLS):
         if store.catalogue.exists():
             flip(store.catalogue)
-        killed_at_random(
-            lambda: restore(store.catalogue, last_whole_copy(store.catalogue), store.damaged), draw
-        )
+        killed_at_random(repair, draw, within)
         try:
             Catalogue(store.catalogue, read_only=True).close()
         except InputError as error:
@@ -182,6 +209,6 @@ def test_the_control_a_careless_writer_is_found(store):
                 time.sleep(0.0005)
 
     for _ in range(20):
-        killed_at_random(careless, draw)
+        killed_at_random(careless, draw, within=0.06)
         broken += path.exists() and path.stat().st_size not in (0, 100_000)
     assert broken
