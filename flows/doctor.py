@@ -139,7 +139,7 @@ def _confinement() -> Iterator[Finding]:
     if lacking := confinement.missing():
         text = "; ".join(lacking)
         yield Finding(
-            "note", "sandbox", f"this machine lacks {text}: files from strangers are not safe to read here"
+            "note", "sandbox", f"this machine lacks {text}: untrusted files are not safe to read here"
         )
         return
     try:
