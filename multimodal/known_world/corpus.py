@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +25,9 @@ def write_corpus(world: World, videos: int, folder: Path, seed: int = 0) -> None
 
     Sentences begin and end with clips, so that a segment's clips are those during which its sentence is said.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_world(world, folder / WORLD)
     sampler = Sampler(world, seed)
-    with (
-        (folder / TRANSCRIPTS).open("w", newline="", encoding="utf-8") as said,
-        (folder / TOKENS).open("w", newline="", encoding="utf-8") as shown,
-    ):
-        sentences, clips = csv.writer(said), csv.writer(shown)
-        sentences.writerow(("video", "start", "end", "text"))
-        clips.writerow(("video", "start", "end", "token"))
+    with open_tables(folder) as (sentences, clips):
+        write_world(world, folder / WORLD)
         for number in range(videos):
             video, label = sampler.video(number), f"v{number:05d}"
             for s in video.sentences:
@@ -40,6 +35,20 @@ def write_corpus(world: World, videos: int, folder: Path, seed: int = 0) -> None
                 sentences.writerow((label, start, end, " ".join(s.words)))
             for clip, token in enumerate(video.tokens):
                 clips.writerow((label, clip * CLIP_SECONDS, (clip + 1) * CLIP_SECONDS, token))
+
+
+@contextlib.contextmanager
+def open_tables(folder: Path) -> Iterator[tuple[Any, Any]]:
+    """Writers (:func:`csv.writer`) of ``transcripts.csv`` and ``tokens.csv`` in a folder, which is made, with their headers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        (folder / TRANSCRIPTS).open("w", newline="", encoding="utf-8") as said,
+        (folder / TOKENS).open("w", newline="", encoding="utf-8") as shown,
+    ):
+        sentences, clips = csv.writer(said), csv.writer(shown)
+        sentences.writerow(("video", "start", "end", "text"))
+        clips.writerow(("video", "start", "end", "token"))
+        yield sentences, clips
 
 
 def write_world(world: World, path: Path) -> None:

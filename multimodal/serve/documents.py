@@ -12,7 +12,7 @@ from multimodal.catalogue import Catalogue, Video, status_document
 from multimodal.library import Material, read_material, read_transcript
 from multimodal.serve.live import Snapshot
 from multimodal.serve.problems import without_paths
-from multimodal.store import InputError
+from multimodal.store import InputError, Store
 from multimodal.vocabulary import visual_name
 from vision.clips import CLIP_SECONDS
 
@@ -102,6 +102,13 @@ def video_document(snapshot: Snapshot, video: Video) -> Document:
             for start, token in tokens
         ],
     }
+
+
+def written(store: Store, video: Video) -> list[float]:
+    """When the transcript and the features in use were written, in seconds since 1970; those that there are."""
+    paths = [store.transcript(video.video, video.transcript)] if video.transcript else []
+    paths += [store.features(video.video, video.features)] if video.features else []
+    return [path.stat().st_mtime for path in paths if path.exists()]
 
 
 def find(catalogue: Catalogue, label: str) -> Video:

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from multimodal.catalogue import Video
+from multimodal.serve.documents import written
 from multimodal.serve.problems import Problem
 from multimodal.store import Store, file_digest
 
@@ -71,7 +72,7 @@ class MediaFiles:
     def _is_unchanged(self, video: Video, about: os.stat_result) -> bool:
         if not stat.S_ISREG(about.st_mode) or about.st_size != video.bytes:
             return False
-        made = self._ingested(video)
+        made = min(written(self._store, video), default=None)
         if made is not None and max(about.st_mtime, about.st_ctime) <= made:
             return True
         identity = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
@@ -79,15 +80,6 @@ class MediaFiles:
             if identity not in self._hashed:
                 self._hashed[identity] = file_digest(Path(video.path))
             return self._hashed[identity] == video.video
-
-    def _ingested(self, video: Video) -> float | None:
-        """When the first artefact of the video was written, in seconds since 1970; ``None`` where there is none."""
-        paths = []
-        if video.transcript:
-            paths.append(self._store.transcript(video.video, video.transcript))
-        if video.features:
-            paths.append(self._store.features(video.video, video.features))
-        return min((path.stat().st_mtime for path in paths if path.exists()), default=None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from multimodal.answers.answer_json import Document, search_document
 from multimodal.answers.results import SearchAnswer
 from multimodal.answers.search import DEPTH, Hit
 from multimodal.catalogue import Video
+from multimodal.serve.documents import written
 from multimodal.serve.live import LiveStore, Snapshot
 from multimodal.store import InputError, Store
 
@@ -123,9 +124,7 @@ def _sorted(store: Store, snapshot: Snapshot, hits: list[Hit], sort: Sort) -> li
 
 def ingested(store: Store, video: Video) -> float:
     """When the video's artefacts in use were written, in seconds since 1970; 0 where it has none."""
-    paths = [store.transcript(video.video, video.transcript)] if video.transcript else []
-    paths += [store.features(video.video, video.features)] if video.features else []
-    return max((p.stat().st_mtime for p in paths if p.exists()), default=0.0)
+    return max(written(store, video), default=0.0)
 
 
 def folders(videos: Iterable[Video]) -> dict[str, str]:

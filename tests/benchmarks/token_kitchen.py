@@ -5,7 +5,6 @@ clips, by one of the five tokens of its (action, thing); half of them are the on
 of another pair. On the drawn corpus a token names its action and thing in 0.995 of the clips (docs/results.md).
 """
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from multimodal.catalogue import Catalogue
 from multimodal.intake.imports import import_files
 from multimodal.intake.options import ImportOptions
-from multimodal.known_world.corpus import TOKENS, TRANSCRIPTS
+from multimodal.known_world.corpus import TOKENS, TRANSCRIPTS, open_tables
 from multimodal.library import usable
 from multimodal.store import Store
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook
@@ -39,17 +38,10 @@ def quiet(*_: object) -> None:
 
 def write_kitchen(folder: Path, seed: int = 0) -> list[dict]:
     """Writes the tables of an import into a folder; returns the videos as a truth file has them, by their names."""
-    folder.mkdir(parents=True, exist_ok=True)
     actions, things = list(ACTIONS)[:SIZE], list(THINGS)[:SIZE]
     pairs = [(action, thing) for action in actions for thing in things]
     videos = []
-    with (
-        (folder / TRANSCRIPTS).open("w", newline="", encoding="utf-8") as said,
-        (folder / TOKENS).open("w", newline="", encoding="utf-8") as shown,
-    ):
-        sentences, clips = csv.writer(said), csv.writer(shown)
-        sentences.writerow(("video", "start", "end", "text"))
-        clips.writerow(("video", "start", "end", "token"))
+    with open_tables(folder) as (sentences, clips):
         for number, recipe in enumerate(recipes(actions, things, VIDEOS, seed)):
             random = np.random.default_rng((seed, number))
             name, clip, steps, look = f"kitchen-{number:03d}", 0, [], random.integers(VARIANTS)

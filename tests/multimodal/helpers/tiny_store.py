@@ -66,13 +66,8 @@ def add(store: Store, catalogue: Catalogue, file: Path, clips: list[int], said: 
     return video
 
 
-def finish(store: Store, catalogue: Catalogue, held_out: list[Video]) -> None:
-    """Codebook, tokens, a model of random weights with a record of its steps, and the index."""
-    videos = usable(catalogue)
-    learned = [v for v in videos if v not in held_out]
-    codebook = fit_codebook(store, learned, held_out, TokenOptions(k=4, depth=1), lambda *_: None)
-    encode_videos(store, codebook, videos, lambda *_: None)
-    vocabulary = Vocabulary((*SPECIALS, *WORDS), 4)
+def add_model(store: Store, catalogue: Catalogue, vocabulary: Vocabulary, codebook: str) -> None:
+    """The model `m` of random weights and of this codebook, in use, with a record of its 40 steps."""
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     model = JointBert(ModelOptions(vocab_size=vocabulary.size, **shape)).init_weights(0)
     objective = PretrainingObjective(model, vocabulary)
@@ -81,9 +76,19 @@ def finish(store: Store, catalogue: Catalogue, held_out: list[Video]) -> None:
         for step in range(1, 41):
             line = {"step": step, "learning_rate": 1e-4, "loss": 9 - step / 8, "text": 4 - step / 20}
             log.write(json.dumps(line | ({"held_out": {"text": 4.5}} if step % 10 == 0 else {})) + "\n")
-        log.write('{"step": 41, "lo')
     catalogue.set_current("model", "m")
     catalogue.set_current("model_codebook", codebook)
+
+
+def finish(store: Store, catalogue: Catalogue, held_out: list[Video]) -> None:
+    """Codebook, tokens, a model of random weights with a record of its steps, and the index."""
+    videos = usable(catalogue)
+    learned = [v for v in videos if v not in held_out]
+    codebook = fit_codebook(store, learned, held_out, TokenOptions(k=4, depth=1), lambda *_: None)
+    encode_videos(store, codebook, videos, lambda *_: None)
+    add_model(store, catalogue, Vocabulary((*SPECIALS, *WORDS), 4), codebook)
+    with (store.model("m") / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 41, "lo')
     index(store, load_trained(store, "m", codebook, "cpu"), videos, lambda *_: None)
 
 

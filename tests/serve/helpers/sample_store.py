@@ -17,14 +17,9 @@ from multimodal.answers.index import index
 from multimodal.answers.token_names import update_token_names
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import load_trained
-from multimodal.joint.model import JointBert
-from multimodal.joint.options import ModelOptions
 from multimodal.library import usable
-from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.store import Store, file_digest
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, train_and_held_out
-from multimodal.training import checkpoints
-from multimodal.training.checkpoints import Progress
 from multimodal.vocabulary import SPECIALS, Vocabulary
 from vision.clips import CLIP_SECONDS
 
@@ -101,18 +96,8 @@ def finish(store: Store, catalogue: Catalogue) -> None:
     videos = usable(catalogue)
     codebook = fit_codebook(store, videos, [], TokenOptions(k=6, depth=2), quiet)
     encode_videos(store, codebook, videos, quiet)
-    vocabulary = Vocabulary((*SPECIALS, *WORDS), 36)
-    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    model = JointBert(ModelOptions(vocab_size=vocabulary.size, **shape)).init_weights(0)
-    objective = PretrainingObjective(model, vocabulary)
-    checkpoints.save(store.model("m"), objective, objective.state_dict(), {}, Progress(40, 40, 2, 0), {})
-    with (store.model("m") / "metrics.jsonl").open("w") as log:
-        for step in range(1, 41):
-            line = {"step": step, "learning_rate": 1e-4, "loss": 9 - step / 8, "text": 4 - step / 20}
-            log.write(json.dumps(line | ({"held_out": {"text": 4.5}} if step % 10 == 0 else {})) + "\n")
+    tiny_store.add_model(store, catalogue, Vocabulary((*SPECIALS, *WORDS), 36), codebook)
     catalogue.set_current("codebook", codebook)
-    catalogue.set_current("model", "m")
-    catalogue.set_current("model_codebook", codebook)
     trained = load_trained(store, "m", codebook, "cpu")
     index(store, trained, videos, quiet)
     update_cache(store, trained, videos, quiet)
