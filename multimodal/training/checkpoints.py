@@ -78,12 +78,14 @@ class Progress:
 
     def judged(self, held_out_loss: float, patience: int, least: int) -> Progress:
         """The same with the held-out loss of this step; an early end where none was lower for ``patience`` steps and ``least``
-        were made."""
+        were made, unless the planned end comes as soon."""
         if self.lowest is None or held_out_loss < (1 - LEAST_GAIN) * self.lowest[0]:
             return dataclasses.replace(self, lowest=(held_out_loss, self.step))
         if self.early is not None or self.step < max(self.lowest[1] + patience, least):
             return self
-        steps = min(self.steps, self.step + math.ceil(COOLDOWN * self.step))
+        steps = self.step + math.ceil(COOLDOWN * self.step)
+        if steps >= self.steps:
+            return self
         return dataclasses.replace(self, steps=steps, early=(self.step, self.steps))
 
     def skip_batches(self, to: Progress) -> Progress:

@@ -93,3 +93,10 @@ def test_a_forgotten_lowest_loss_would_be_seen(ended, tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoints, "resume", careless)
     assert checkpoints.read_progress(go(tmp_path)) != checkpoints.read_progress(folder)
+
+
+def test_an_end_that_would_not_come_sooner_is_none():
+    before = Progress(32, STEPS, 0, 32, lowest=(1.0, 20))
+    assert before.judged(2.0, PATIENCE, LEAST).early == (32, STEPS)
+    late = Progress(33, STEPS, 0, 33, lowest=(1.0, 20))
+    assert late.judged(2.0, PATIENCE, LEAST) == late
