@@ -175,9 +175,9 @@ def write_artefact(path: Path, data: bytes) -> Path:
     return write_whole(path, data, summed=True)
 
 
-def seal(path: Path) -> None:
-    """Writes the sum of a file that is not changed any more until :func:`unseal`."""
-    write_whole(sum_file(path), sum_line(file_digest(path), path))
+def seal(path: Path, digest: str | None = None) -> None:
+    """Writes the sum of a file that is not changed any more until :func:`unseal`; ``digest``: its SHA-256, where it is known."""
+    write_whole(sum_file(path), sum_line(digest or file_digest(path), path))
 
 
 def unseal(path: Path) -> None:

@@ -189,7 +189,7 @@ class Cache:
             part = self.folder / f".{kind}.faiss.{os.getpid()}.part"
             digest = index.write(part)
             part.rename(self._vector_file(kind, digest))
-            seal(self._vector_file(kind, digest))
+            seal(self._vector_file(kind, digest), digest)
             row = (kind, digest, index.row_ids.tobytes(), json.dumps(dataclasses.asdict(self.stats[kind])))
             self.db.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", row)
 
