@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.catalogue import Video
+from multimodal.library import read_json
 from multimodal.store import InputError, Store, canonical_json, recipe, write_artefact, write_whole
 
 VERSION = 1
@@ -32,7 +33,9 @@ def correct(store: Store, video: Video, number: int, was: str, text: str) -> Vid
     text = " ".join(text.split())
     if not re.search(r"\w", text) or len(text) > MOST_LETTERS:
         raise InputError(f"text {text[:60]!r}: must have a word, and at most {MOST_LETTERS} letters")
-    stored = _read(store, video.video, video.transcript) if video.transcript else {"sentences": []}
+    stored = (
+        read_json(store.transcript(video.video, video.transcript)) if video.transcript else {"sentences": []}
+    )
     sentences = stored["sentences"]
     if not 0 <= number < len(sentences):
         raise InputError(f"sentence {number}: {video.name} has {len(sentences)} sentences, from 0 on")
@@ -60,7 +63,7 @@ def applied(store: Store, video: str, made: str) -> str:
     kept = _corrections(store, video)
     if not kept:
         return made
-    stored, fits = _read(store, video, made), []
+    stored, fits = read_json(store.transcript(video, made)), []
     for sentence in stored["sentences"]:
         found = next((c for c in kept if _is_of(c, sentence)), None)
         if found is not None:
@@ -101,7 +104,3 @@ def _words(sentence: dict[str, Any], text: str) -> list[dict[str, Any]]:
 def _corrections(store: Store, video: str) -> list[dict[str, Any]]:
     path = corrections_file(store, video)
     return json.loads(path.read_text(encoding="utf-8"))["corrections"] if path.exists() else []
-
-
-def _read(store: Store, video: str, made: str) -> dict[str, Any]:
-    return json.loads(store.transcript(video, made).read_text(encoding="utf-8"))
