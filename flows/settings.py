@@ -120,8 +120,9 @@ class Settings:
     )
     mask_unit: Annotated[str | None, SYSTEM] = system_part("mask_unit", "What is hidden together")
     masking: Annotated[str | None, SYSTEM] = system_part(
-        "masking", "Masks drawn anew in each epoch, or ten repeated drawings"
+        "masking", "Masks drawn anew, or ten repeated drawings"
     )
+    attention: Annotated[str | None, SYSTEM] = system_part("attention", "Which tokens a token sees")
     pair_task: Annotated[str | None, SYSTEM] = system_part("pair_task", "What is asked of two parts at [CLS]")
     sequences: Annotated[str | None, SYSTEM] = system_part(
         "sequences", "What a sequence is filled with: a segment, or as many as fit"

@@ -28,6 +28,7 @@ from multimodal.terms import (
 NONE = "none"
 VIDEOBERT = "videobert"
 WORDPIECE, BYTE_BPE = "wordpiece", "byte-bpe"
+BIDIRECTIONAL, LEFT_TO_RIGHT, PERMUTATION = "bidirectional", "left-to-right", "permutation"
 PAIR_TASKS: dict[str, frozenset[str]] = {
     "alignment": frozenset({ALIGNMENT}),
     "next-segment": frozenset({NEXT_SEGMENT}),
@@ -56,7 +57,8 @@ class System:
     video. ``sequences``: a segment, perhaps with its neighbour, or as many of a video as fit (``full``). ``tokenizer``: what
     words are cut into. ``share_layers`` and ``embedding_size``: what the network shares and factorises
     (:class:`multimodal.joint.options.ModelOptions`). ``extra_terms``: what is asked beside cloze, pair task and contrast.
-    ``generator``: the width of ELECTRA's generator, as a share of the model's.
+    ``generator``: the width of ELECTRA's generator, as a share of the model's. ``attention``: which tokens a token sees
+    (:data:`multimodal.examples.orders.ORDERS`): all, those before it (GPT), or those before it in a permutation (XLNet).
 
     Raises :class:`InputError` for a value that a part does not know, and for parts that cannot work together.
     """
@@ -71,6 +73,7 @@ class System:
     embedding_size: int = _part(0, "--embedding-size")
     extra_terms: str = _part(NONE, "--extra-terms", *EXTRA_TERMS)
     generator: str = _part("1/4", "--generator", "1/4", "1/3", "1/2")
+    attention: str = _part(BIDIRECTIONAL, "--attention", BIDIRECTIONAL, LEFT_TO_RIGHT, PERMUTATION)
 
     def __post_init__(self) -> None:
         for part in PARTS.values():
@@ -95,6 +98,11 @@ class System:
     def shares(self) -> bool:
         """Whether layers are one, so that they cannot begin as those of a BERT."""
         return self.share_layers != NONE
+
+    @property
+    def writes(self) -> bool:
+        """Whether it writes words, and fills no blanks: it sees what stands before a place, and nothing after it."""
+        return self.attention == LEFT_TO_RIGHT
 
     @property
     def fits_a_bert(self) -> bool:
@@ -137,6 +145,27 @@ NEEDS: tuple[tuple[str, frozenset[str], str, frozenset[str], str], ...] = (
         "a sequence that is filled with segments is no pair",
     ),
     ("generator", frozenset({"1/3", "1/2"}), "extra_terms", frozenset({REPLACED}), "no generator is trained"),
+    (
+        "attention",
+        frozenset({LEFT_TO_RIGHT}),
+        "mask_unit",
+        frozenset({"tokens"}),
+        "nothing is hidden, each token predicts the next",
+    ),
+    (
+        "attention",
+        frozenset({LEFT_TO_RIGHT}),
+        "pair_task",
+        frozenset({NONE}),
+        "[CLS] stands first and sees neither part",
+    ),
+    (
+        "attention",
+        frozenset({LEFT_TO_RIGHT, PERMUTATION}),
+        "extra_terms",
+        frozenset({NONE}),
+        "it is asked beside masks, of which there are none",
+    ),
 )
 """Parts that cannot work together: where the first has one of these values, the other needs one of those, and why."""
 SYSTEMS = {

@@ -69,7 +69,7 @@ def alignment(examples: Examples, spoken: Spoken, random: np.random.Generator) -
         found = [dataclasses.replace(joint, asks=asks)] if asks else []
         found.append(_whole(examples, words, tokens, aligned))
     else:
-        found = [Example(joint.ids, joint.types, asks | aligned)]
+        found = [dataclasses.replace(joint, asks=asks | aligned)]
     if random.random() < options.misaligned_rate:
         foreign_tokens = examples.negatives.misaligned(
             segment,
@@ -84,7 +84,7 @@ def alignment(examples: Examples, spoken: Spoken, random: np.random.Generator) -
                 found.append(_whole(examples, words, foreign_tokens, misaligned))
             else:
                 negative = examples.masked(words, foreign_tokens, JOINT, random)
-                found.append(Example(negative.ids, negative.types, misaligned))
+                found.append(dataclasses.replace(negative, asks=misaligned))
     return found
 
 
@@ -189,7 +189,7 @@ def pair(
     cloze = JOINT if any(tokens for _, tokens in parts) else TEXT
     hidden = examples.hidden(ids, types, cloze, random)
     asks = {name: asked for name, asked in hidden.asks.items() if name in examples.active_terms}
-    return Example(hidden.ids, hidden.types, asks | {term: [(CLS_POSITION, label)]})
+    return dataclasses.replace(hidden, asks=asks | {term: [(CLS_POSITION, label)]})
 
 
 def nothing_follows(examples: Examples) -> str:

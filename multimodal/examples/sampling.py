@@ -18,11 +18,12 @@ from multimodal.examples.filling import MARKS, SEQUENCES, Groups, following_toke
 from multimodal.examples.near_tokens import NearTokens
 from multimodal.examples.negatives import NegativeSampler
 from multimodal.examples.options import ExampleOptions
+from multimodal.examples.orders import ORDERS, PREDICTED, VIDEO_FIRST_RATE, video_first
 from multimodal.examples.packing import Batch, Example, chained, pack, sequence
 from multimodal.examples.pairs import CLS_POSITION, PAIRS, Spoken, subsampled
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.segments import CONTEXT, HORIZONS, Segment, joined
-from multimodal.systems import EXTRA_TERMS, PAIR_TASKS, System
+from multimodal.systems import EXTRA_TERMS, PAIR_TASKS, PERMUTATION, System
 from multimodal.terms import CONTRAST, JOINT, TEXT, VIDEO
 from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 
@@ -62,7 +63,7 @@ class Examples:
         self._used, self._near_tokens = used, near_tokens
         self.spoken, self.runs = spoken, runs
         self.negatives = NegativeSampler(self.spoken)
-        self._full = system.sequences == "full"
+        self._full, self._order = system.sequences == "full", ORDERS[system.attention]
         # Items are spoken segments (all, or those that show something) or groups of them, then visits to runs.
         self._spoken_items = SEQUENCES[system.sequences](spoken, options.longest, TEXT not in active_terms)
         if not active_terms - {VIDEO} - EXTRA_TERMS[system.extra_terms]:
@@ -121,6 +122,7 @@ class Examples:
         if self.system.masking == "static":
             epoch %= STATIC_DRAWINGS
         drawn = self._draw(item, np.random.default_rng((self.seed, epoch, item, 1)))
+        drawn = [self._order.read(example) for example in drawn]
         if self._near_tokens is None:
             return drawn
         # Draws of its own: the masks are those of a training without near tokens.
@@ -157,6 +159,7 @@ class Examples:
             if JOINT in self.active_terms and any(segment.tokens for _, segment in some):
                 step = self.step(random)
                 parts = [(words, subsampled(step, segment.tokens, random)) for words, segment in some]
+                parts = video_first(parts) if self._video_first(random) else parts
                 ids, types = chained(self.vocabulary, parts, self.options.longest)
                 examples.append(self.hidden(ids, types, JOINT, random))
         if CONTRAST in self.active_terms:
@@ -208,12 +211,29 @@ class Examples:
         term: str,
         random: np.random.Generator,
     ) -> Example:
-        return self.hidden(*sequence(self.vocabulary, words, tokens, self.options.longest), term, random)
+        longest = self.options.longest
+        if words and tokens and self._video_first(random):
+            return self.hidden(
+                *chained(self.vocabulary, video_first([(words, tokens)]), longest), term, random
+            )
+        return self.hidden(*sequence(self.vocabulary, words, tokens, longest), term, random)
+
+    def _video_first(self, random: np.random.Generator) -> bool:
+        """Whether what writes has the video before the words: it must, to say what it sees, and after them to show it."""
+        return self.system.writes and random.random() < VIDEO_FIRST_RATE
 
     def hidden(self, ids: list[int], types: list[int], term: str, random: np.random.Generator) -> Example:
         """A sequence under the system's corruption, with what it asks beside."""
-        masked = self.corrupt(self.vocabulary, ids, types, term, random, self.options.mask, self._used)
-        return EXTRAS[self.system.extra_terms](self.vocabulary, masked, random)
+        if self.system.writes:
+            return self._asked(Example(ids, types, {term: []}), random)
+        share = PREDICTED if self.system.attention == PERMUTATION else self.options.mask
+        return self._asked(self.corrupt(self.vocabulary, ids, types, term, random, share, self._used), random)
+
+    def _asked(self, masked: Example, random: np.random.Generator) -> Example:
+        """A masked sequence with what is asked beside the masks, in the order in which the system reads it."""
+        return self._order.ask(
+            EXTRAS[self.system.extra_terms](self.vocabulary, masked, random), self.vocabulary, random
+        )
 
     def step(self, random: np.random.Generator) -> int:
         return int(random.integers(1, self.options.subsample + 1)) if self.options.subsample > 1 else 1
@@ -239,5 +259,4 @@ class Examples:
             tokens, now = before + tokens, len(before) + now
         first = max(0, now - 1 - int(random.integers(context)))
         ids, types = sequence(self.vocabulary, None, tokens[first : now + horizon], self.options.longest)
-        masked = mask_suffix(self.vocabulary, ids, types, VIDEO, horizon)
-        return EXTRAS[self.system.extra_terms](self.vocabulary, masked, random)
+        return self._asked(mask_suffix(self.vocabulary, ids, types, VIDEO, horizon), random)

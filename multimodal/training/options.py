@@ -11,7 +11,7 @@ from multimodal.joint.options import Shape
 from multimodal.objectives.weights import LossWeights
 from multimodal.segments import CONTEXT
 from multimodal.store import InputError
-from multimodal.systems import BYTE_BPE, WORDPIECE, System
+from multimodal.systems import BIDIRECTIONAL, BYTE_BPE, WORDPIECE, System
 from multimodal.terms import REPLACED
 
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -150,6 +150,11 @@ class PretrainOptions:
             raise InputError(
                 f"--weights: all terms of --system {self.system.name} are 0, so there is nothing to learn; give one of them a "
                 f"weight: {', '.join(sorted(self.system.terms))}"
+            )
+        if self.examples.near_rate and self.system.attention != BIDIRECTIONAL:
+            raise InputError(
+                f"--corrupt near with --attention {self.system.attention} (--system {self.system.name}): what is read is what "
+                "is predicted elsewhere, so none can be replaced; change one of the two"
             )
         if self.examples.near_rate and REPLACED in self.system.terms:
             raise InputError(
