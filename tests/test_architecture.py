@@ -79,7 +79,7 @@ def test_vision_and_speech_know_nobody_and_nobody_knows_flows():
 @pytest.mark.parametrize("room", ["answers", "captioning", "scoring", "web", "serve"])
 def test_a_model_is_reached_through_inference_alone(room):
     """The captioner trains a decoder, so it knows the loop, its objective and the decoder."""
-    own = {"captioning": ("joint.decoder", "objectives.captioning", "training.")}.get(room, ())
+    own = {"captioning": ("joint.caption_decoder", "objectives.captioning", "training.")}.get(room, ())
     for file in files(f"multimodal/{room}"):
         for name in imported(file):
             inner = name.removeprefix("multimodal.")

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from multimodal.captioning.options import CaptionerOptions, Reference
 from multimodal.inference.cloze import template_ids
 from multimodal.inference.trained import TEXT_TYPE, Trained, encode, sequence
-from multimodal.joint.decoder import BLANK, CLIP, WORD, EncoderMemory
+from multimodal.joint.caption_decoder import BLANK, CLIP, WORD, EncoderMemory
 from multimodal.library import Material, read_features
 from multimodal.objectives.captioning import PAD, CaptionBatch
 from multimodal.segments import Segment, spoken_segments

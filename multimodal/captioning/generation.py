@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from multimodal.captioning.beam import BeamOptions, beam_search
 from multimodal.captioning.dataset import CaptionInput, caption_inputs, collate, encode_views
 from multimodal.captioning.trained import TrainedCaptioner
+from multimodal.inference.beam import BeamOptions, beam_search
 from multimodal.inference.cloze import sentence
 from multimodal.inference.embedding import embed_videos
 from multimodal.inference.trained import Trained
@@ -35,14 +35,8 @@ def generate(
     for first in range(0, len(inputs), BATCH):
         views = encode_views(trained, inputs[first : first + BATCH], captioner.options.template)
         memory = collate(views).to(trained.model.device)
-        attended_NMH = decoder.attended(memory)
-
-        def next_log_p(written_RL: torch.Tensor, moment_R: torch.Tensor) -> torch.Tensor:
-            rows = moment_R.to(attended_NMH.device)  # noqa: B023 - called before the next batch
-            logits = decoder(written_RL.to(rows.device), attended_NMH[rows], memory.present_NM[rows])  # noqa: B023
-            return torch.log_softmax(logits[:, -1].float(), -1)
-
-        for w in beam_search(next_log_p, len(views), BEGIN, END, captioner.options.longest, options):
+        ask = decoder.next_pieces(decoder.attended(memory), memory.present_NM)
+        for w in beam_search(ask, len(views), BEGIN, END, captioner.options.longest, options):
             ids = [decoder.shape.pieces[piece] for piece in w.pieces]
             found.append((sentence(trained.vocabulary.decode(ids)), float(np.exp(w.log_p / w.count))))
     return found

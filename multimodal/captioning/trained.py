@@ -8,7 +8,7 @@ from pathlib import Path
 
 from multimodal.captioning.options import CaptionerOptions
 from multimodal.inference.trained import OPENED, Trained, check_opened
-from multimodal.joint.decoder import Decoder
+from multimodal.joint.caption_decoder import CaptionDecoder
 from multimodal.store import InputError, Store
 from multimodal.training import checkpoints
 
@@ -18,7 +18,7 @@ class TrainedCaptioner:
     """A captioner with its options; ``references`` is the number of captions that it was fine-tuned on."""
 
     name: str
-    network: Decoder
+    network: CaptionDecoder
     options: CaptionerOptions
     references: int
 
@@ -44,4 +44,4 @@ def load_captioner(store: Store, trained: Trained, name: str) -> TrainedCaptione
     # A captioner of an earlier version may have options that this one does not know: they are of its training.
     known = {f.name for f in dataclasses.fields(CaptionerOptions)}
     options = CaptionerOptions(**{name: value for name, value in card["options"].items() if name in known})
-    return TrainedCaptioner(name, Decoder.load(folder, trained.model), options, card["references"])
+    return TrainedCaptioner(name, CaptionDecoder.load(folder, trained.model), options, card["references"])

@@ -19,7 +19,7 @@ from multimodal.captioning.options import CaptionerOptions, Reference
 from multimodal.captioning.trained import model_digest
 from multimodal.catalogue import Video
 from multimodal.inference.trained import Trained
-from multimodal.joint.decoder import Decoder, DecoderShape
+from multimodal.joint.caption_decoder import CaptionDecoder, DecoderShape
 from multimodal.library import Material, read_material
 from multimodal.objectives.captioning import CaptioningObjective
 from multimodal.progress import Report, announce
@@ -167,11 +167,11 @@ def train_captioner(
     shape = DecoderShape(options.layers, options.dropout, options.longest, dataset.feature_width, pieces)
 
     def begin(checkpoint: Path | None) -> CaptioningObjective:
-        decoder = Decoder(joint, shape)
+        decoder = CaptionDecoder(joint, shape)
         if checkpoint is None:
             decoder.init_weights(joint, options.seed)
         if checkpoint is None and first is not None:
-            decoder.init_from(Decoder.load(first, joint).cpu())
+            decoder.init_from_captioner(CaptionDecoder.load(first, joint).cpu())
         return CaptioningObjective(decoder, options.smoothing)
 
     return train(root, begin, dataset, None, training, device=joint.device, card=card, report=report)

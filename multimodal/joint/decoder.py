@@ -1,171 +1,155 @@
-"""The decoder: a transformer decoder that writes word pieces over the states of the joint encoder.
+"""The decoder: the one network that writes, for the captioner and for the systems that are encoder and decoder.
 
-Shapes: N sequences, M places of the encoder's memory, L pieces of a text, H hidden, P pieces that can be written.
+A layer of `transformers.BertLMHeadModel` with cross-attention: attention to what is written, attention to the encoder's states,
+the feed-forward part, each with a residual and LayerNorm after it. It knows no vocabulary: rows come in, states go out.
+Shapes: N sequences, B beams of each, L pieces written, M places of the encoder's memory, H hidden, A heads, D head size.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from multimodal.joint.heads import Transform
-from multimodal.joint.layout import CONFIG, WEIGHTS
 from multimodal.joint.model import JointBert
-
-CLIP, BLANK, WORD = range(3)
-"""Kinds of places in the memory: a clip, a blank of the template, a spoken word."""
-FORMER_NAMES = {"enter.weight": "input_norm.weight", "enter.bias": "input_norm.bias"}
-"""Tensors that captioners of version 0.1 hold under another name."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderShape:
-    """The shape of a stored decoder. ``pieces`` are the word pieces that it can write."""
-
-    layers: int
-    dropout: float
-    longest: int
-    feature_width: int
-    pieces: tuple[int, ...]
-
-    @classmethod
-    def load(cls, folder: Path) -> DecoderShape:
-        """Read from a checkpoint's ``config.json``."""
-        found = json.loads((folder / CONFIG).read_text())
-        return cls(**found | {"pieces": tuple(found["pieces"])})
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderMemory:
-    """What the decoder attends to: ``x_NMH`` encoder states, ``kind_NM`` of each place, ``present_NM`` where there is one,
-    ``features_NMD`` of the clips (zero elsewhere; D is 0 without them)."""
-
-    x_NMH: torch.Tensor
-    kind_NM: torch.Tensor
-    present_NM: torch.Tensor
-    features_NMD: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.x_NMH)
-
-    def to(self, device: torch.device) -> EncoderMemory:
-        return EncoderMemory(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
+from multimodal.joint.options import ModelOptions
 
 
 class Decoder(nn.Module):
-    """Writes a text piece by piece. Its word rows are the joint model's own, tied and frozen.
+    """``layers`` layers of the shape of ``options``. ``transform`` makes a state what is compared with the rows of pieces."""
 
-    The layers begin as the encoder's (self-attention, also for the attention to the memory, and feed-forward; the first
-    and the last where there are two), the head as its cloze head: Rothe, Narayan, Severyn 2020, "Leveraging pre-trained
-    checkpoints for sequence generation".
-    """
-
-    def __init__(self, joint: JointBert, shape: DecoderShape):
+    def __init__(self, options: ModelOptions, layers: int, dropout: float):
         super().__init__()
-        o = joint.options
-        self.shape = shape
-        embeddings = joint.bert["embeddings"]
-        pieces = torch.tensor(shape.pieces, device=joint.device)
-        positions_LH = embeddings.position_embeddings.weight.detach()[: shape.longest + 1]
-        text_type_H = embeddings.token_type_embeddings.weight.detach()[0]
-        self.register_buffer("words_PH", embeddings.word_embeddings.weight.detach()[pieces].clone(), False)
-        self.register_buffer("positions_LH", positions_LH + text_type_H, False)
+        o = options
         self.input_norm = nn.LayerNorm(o.hidden_size, eps=o.layer_norm_eps)
-        self.dropout = nn.Dropout(shape.dropout)
-        self.kinds = nn.Embedding(3, o.hidden_size)
-        self.features = (
-            nn.Linear(shape.feature_width, o.hidden_size, bias=False) if shape.feature_width else None
-        )
+        self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            nn.TransformerDecoderLayer(
-                o.hidden_size, o.num_attention_heads, o.intermediate_size, shape.dropout, F.gelu,
-                o.layer_norm_eps, batch_first=True,
+            DecoderLayer(
+                o.hidden_size, o.num_attention_heads, o.intermediate_size, dropout, F.gelu, o.layer_norm_eps, batch_first=True
             )
-            for _ in range(shape.layers)
+            for _ in range(layers)
         )  # fmt: skip
         self.transform = Transform(o)
-        self.bias_P = nn.Parameter(torch.zeros(len(pieces)))
 
-    def init_weights(self, joint: JointBert, seed: int) -> Decoder:
-        """The encoder's weights, and a function of ``seed`` for what it lacks."""
-        generator = torch.Generator().manual_seed(seed)
-        self.kinds.weight.data.normal_(0.0, 0.02, generator=generator)
-        if self.features is not None:
-            self.features.weight.data.normal_(0.0, 0.02, generator=generator)
+    def init_from(self, joint: JointBert) -> None:
+        """The encoder's weights: self-attention, also for the attention to the memory, and feed-forward of layers from the first
+        to the last, and the cloze head's transform (Rothe, Narayan, Severyn 2020, "Leveraging pre-trained checkpoints for
+        sequence generation")."""
         self.input_norm.load_state_dict(joint.bert["embeddings"].LayerNorm.state_dict())
         encoder = joint.bert["encoder"]["layer"]
-        for i, layer in zip(np.linspace(0, len(encoder) - 1, self.shape.layers), self.layers, strict=True):
-            _init_layer(layer, encoder[round(i)])
-        head = joint.cls["predictions"]
-        self.transform.load_state_dict(head.transform.state_dict())
-        self.bias_P.data = head.bias.detach().cpu()[torch.tensor(self.shape.pieces)].float().clone()
-        return self
+        for i, layer in zip(np.linspace(0, len(encoder) - 1, len(self.layers)), self.layers, strict=True):
+            layer.init_from(encoder[round(i)])
+        self.transform.load_state_dict(joint.cls["predictions"].transform.state_dict())
 
-    def init_from(self, other: Decoder) -> Decoder:
-        """The weights of another decoder; pieces that it could not write keep the bias that they have here."""
-        state = other.state_dict()
-        state["bias_P"] = self.bias_P.data.clone()
-        place = {piece: i for i, piece in enumerate(self.shape.pieces)}
-        for piece, bias in zip(other.shape.pieces, other.bias_P.data, strict=True):
-            if piece in place:
-                state["bias_P"][place[piece]] = bias
-        self.load_state_dict(state)
-        return self
-
-    def attended(self, memory: EncoderMemory) -> torch.Tensor:
-        """The states that the layers attend to, [N, M, H]."""
-        x_NMH = memory.x_NMH.to(self.kinds.weight.dtype) + self.kinds(memory.kind_NM)
-        if self.features is not None:
-            x_NMH = x_NMH + self.features(memory.features_NMD.to(x_NMH.dtype))
-        return x_NMH
-
-    def forward(
-        self, written_NL: torch.Tensor, attended_NMH: torch.Tensor, present_NM: torch.Tensor
+    def states(
+        self, rows_NLH: torch.Tensor, attended_NMH: torch.Tensor, present_NM: torch.Tensor
     ) -> torch.Tensor:
-        """Logits [N, L, P] of the piece after each of ``written_NL`` (places in ``pieces``), from those before it."""
-        length = written_NL.shape[1]
-        x_NLH = self.dropout(self.input_norm(self.words_PH[written_NL] + self.positions_LH[:length]))
+        """The states [N, L, H] after each written piece, from the ``rows`` (embedding and position) of it and those before."""
+        length = rows_NLH.shape[1]
+        x_NLH = self.dropout(self.input_norm(rows_NLH))
         later_LL = torch.triu(torch.ones(length, length, dtype=torch.bool, device=x_NLH.device), 1)
         for layer in self.layers:
             x_NLH = layer(x_NLH, attended_NMH, tgt_mask=later_LL, memory_key_padding_mask=~present_NM)
-        return F.linear(self.transform(x_NLH), self.words_PH.to(x_NLH.dtype), self.bias_P)
+        return x_NLH
 
-    def write(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
-        """``model.safetensors`` and ``config.json``; the word rows are the joint model's and not kept twice."""
-        tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / CONFIG).write_text(json.dumps(dataclasses.asdict(self.shape)))
+    def begin(self, attended_NMH: torch.Tensor, present_NM: torch.Tensor, longest: int) -> Cache:
+        """The keys and values of a memory, worked out once, and room for ``longest`` pieces."""
+        mask = torch.zeros(present_NM.shape, device=present_NM.device).masked_fill_(~present_NM, -torch.inf)
+        memory = tuple(layer.memory(attended_NMH) for layer in self.layers)
+        return Cache(memory, mask[:, None, None], tuple([] for _ in self.layers), longest)
 
-    def read(self, folder: Path) -> None:
-        """Puts the weights of a folder in place."""
-        tensors = load_file(folder / WEIGHTS)
-        self.load_state_dict({FORMER_NAMES.get(name, name): tensor for name, tensor in tensors.items()})
-
-    @classmethod
-    def load(cls, folder: Path, joint: JointBert) -> Decoder:
-        """The decoder of a folder, ready for inference over the joint model that it was trained on."""
-        decoder = cls(joint, DecoderShape.load(folder))
-        decoder.read(folder)
-        return decoder.to(joint.device).eval()
+    def step(self, rows_NBH: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """The state [N, B, H] after one more piece of each beam: that of :meth:`states`, without reading again what was read."""
+        x_NBH = self.input_norm(rows_NBH)
+        for n, layer in enumerate(self.layers):
+            x_NBH = layer.step(x_NBH, cache, n)
+        cache.length += 1
+        return x_NBH
 
 
-def _init_layer(layer: nn.TransformerDecoderLayer, encoder: nn.Module) -> None:
-    """Copies a BERT layer into a decoder layer, its attention also into the one that attends to the memory."""
-    own, after = encoder.attention["self"], encoder.attention["output"]
-    for attention, norm in ((layer.self_attn, layer.norm1), (layer.multihead_attn, layer.norm2)):
-        for name in ("weight", "bias"):
-            packed = [getattr(part, name).detach() for part in (own.query, own.key, own.value)]
-            getattr(attention, f"in_proj_{name}").data.copy_(torch.cat(packed))
-        attention.out_proj.load_state_dict(after.dense.state_dict())
-        norm.load_state_dict(after.LayerNorm.state_dict())
-    layer.linear1.load_state_dict(encoder.intermediate["dense"].state_dict())
-    layer.linear2.load_state_dict(encoder.output.dense.state_dict())
-    layer.norm3.load_state_dict(encoder.output.LayerNorm.state_dict())
+@dataclasses.dataclass
+class Cache:
+    """What a decoder keeps between two pieces: keys and values. The B beams of a sequence share those of its ``memory``.
+
+    ``memory``: of each layer, keys and values [N, A, M, D]; ``mask`` [N, 1, 1, M] is added to their scores. ``written``: of each
+    layer, keys and values [N, B, A, longest, D], of which the first ``length`` are there.
+    """
+
+    memory: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    mask: torch.Tensor
+    written: tuple[list[torch.Tensor], ...]
+    longest: int
+    length: int = 0
+
+    def keep(self, kept_N: torch.Tensor, parent_NB: torch.Tensor) -> None:
+        """The sequences ``kept_N`` alone, with the beams that each goes on with."""
+        whole = len(kept_N) == len(self.mask)
+        if not whole:
+            self.memory = tuple(tuple(part[kept_N] for part in layer) for layer in self.memory)
+            self.mask = self.mask[kept_N]
+        beams = parent_NB.shape[1]
+        unmoved = torch.arange(beams, device=parent_NB.device).expand_as(parent_NB)
+        if whole and self.written[0][0].shape[1] == beams and torch.equal(parent_NB, unmoved):
+            return
+        row = kept_N[:, None]
+        for layer in self.written:
+            for n, part in enumerate(layer):
+                moved = part.new_empty(*parent_NB.shape, *part.shape[2:])
+                moved[..., : self.length, :] = part[..., : self.length, :][row, parent_NB]
+                layer[n] = moved
+
+
+class DecoderLayer(nn.TransformerDecoderLayer):
+    """The layer of `torch`, which also writes one piece at a time."""
+
+    def init_from(self, encoder: nn.Module) -> None:
+        """The weights of a BERT layer, its attention also for the attention to the memory."""
+        own, after = encoder.attention["self"], encoder.attention["output"]
+        for attention, norm in ((self.self_attn, self.norm1), (self.multihead_attn, self.norm2)):
+            for name in ("weight", "bias"):
+                packed = [getattr(part, name).detach() for part in (own.query, own.key, own.value)]
+                getattr(attention, f"in_proj_{name}").data.copy_(torch.cat(packed))
+            attention.out_proj.load_state_dict(after.dense.state_dict())
+            norm.load_state_dict(after.LayerNorm.state_dict())
+        self.linear1.load_state_dict(encoder.intermediate["dense"].state_dict())
+        self.linear2.load_state_dict(encoder.output.dense.state_dict())
+        self.norm3.load_state_dict(encoder.output.LayerNorm.state_dict())
+
+    def memory(self, attended_NMH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The keys and values [N, A, M, D] of what is attended to."""
+        attention, width = self.multihead_attn, attended_NMH.shape[-1]
+        both = F.linear(attended_NMH, attention.in_proj_weight[width:], attention.in_proj_bias[width:])
+        key, value = both.unflatten(-1, (2, attention.num_heads, -1)).unbind(2)
+        return key.transpose(1, 2).contiguous(), value.transpose(1, 2).contiguous()
+
+    def step(self, x_NBH: torch.Tensor, cache: Cache, number: int) -> torch.Tensor:
+        """One piece more of each beam; what later ones need of it goes into the ``cache`` of layer ``number``."""
+        own, length, width = self.self_attn, cache.length, x_NBH.shape[-1]
+        qkv = F.linear(x_NBH, own.in_proj_weight, own.in_proj_bias)
+        query, key, value = qkv.unflatten(-1, (3, own.num_heads, -1)).unbind(2)
+        written = cache.written[number]
+        if not written:
+            written += [key.new_empty(*key.shape[:3], cache.longest, key.shape[3]) for _ in range(2)]
+        for kept, new in zip(written, (key, value), strict=True):
+            kept[..., length, :] = new
+        keys, values = (part[..., : length + 1, :] for part in written)
+        y = _attend(query[..., None, :], keys, values)
+        x_NBH = self.norm1(x_NBH + own.out_proj(y.reshape(x_NBH.shape)))
+        # All beams of a sequence ask the same memory: they stand where the pieces of one would.
+        other = self.multihead_attn
+        query = F.linear(x_NBH, other.in_proj_weight[:width], other.in_proj_bias[:width])
+        query = query.unflatten(-1, (other.num_heads, -1)).transpose(1, 2)
+        y = _attend(query, *cache.memory[number], cache.mask).transpose(1, 2)
+        x_NBH = self.norm2(x_NBH + other.out_proj(y.reshape(x_NBH.shape)))
+        return self.norm3(x_NBH + self.linear2(F.gelu(self.linear1(x_NBH))))
+
+
+def _attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    return (weights if mask is None else weights + mask).softmax(-1) @ value

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from multimodal.joint.decoder import Decoder, EncoderMemory
+from multimodal.joint.caption_decoder import CaptionDecoder, EncoderMemory
 from multimodal.objectives.objective import Gather, Objective, Term
 from multimodal.terms import CAPTION
 
@@ -55,9 +55,9 @@ class Caption(Term):
 class CaptioningObjective(Objective):
     """A decoder that learns to write; the encoder's states come with the batch and are not trained."""
 
-    model: Decoder
+    model: CaptionDecoder
 
-    def __init__(self, decoder: Decoder, smoothing: float):
+    def __init__(self, decoder: CaptionDecoder, smoothing: float):
         super().__init__(decoder, [Caption(smoothing)], {CAPTION: 1.0})
 
     @property

@@ -30,7 +30,7 @@ from multimodal.captioning.training import gather, train_captioner
 from multimodal.catalogue import Catalogue
 from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
-from multimodal.joint.decoder import Decoder
+from multimodal.joint.caption_decoder import CaptionDecoder
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.truth import Truth, read_truth
 from multimodal.segments import HORIZONS
@@ -54,7 +54,7 @@ def trained_captioner(
         last = train_captioner(
             Path(folder) / "c", trained, corpus, options, options.training, {}, lambda *_: None
         )
-        network = Decoder.load(last, trained.model)
+        network = CaptionDecoder.load(last, trained.model)
     sentences = len(corpus.views)
     steps = options.training.steps(sentences)
     print(f"captioner: {sentences} sentences, {steps} steps, {time.process_time() - began:.1f} CPU s")

@@ -38,7 +38,7 @@ from multimodal.captioning.training import train_captioner
 from multimodal.catalogue import Catalogue
 from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
-from multimodal.joint.decoder import Decoder
+from multimodal.joint.caption_decoder import CaptionDecoder
 from multimodal.joint.initialization import from_checkpoint
 from multimodal.joint.model import JointBert, ModelOptions
 from multimodal.library import Material, read_material, usable
@@ -176,7 +176,7 @@ def captioned(corpus: Corpus, trained: Trained, train_videos: list[Material]) ->
             folder = train_captioner(
                 fine_tuned, trained, referenced, options, options.fine_tuning, {}, say, folder
             )
-        decoder = Decoder.load(folder, trained.model)
+        decoder = CaptionDecoder.load(folder, trained.model)
         captioner = TrainedCaptioner(method, decoder, options, len(references))
         describe = describer(corpus.store, trained, captioner, corpus.held_out, during=False)
         methods[method] = describe(moments)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multimodal.captioning.beam import BeamOptions, beam_search, penalty
+from multimodal.inference.beam import BeamOptions, beam_search, penalty
 
 
 def table(seed: int, pieces: int):
@@ -17,14 +17,27 @@ def table(seed: int, pieces: int):
         2 * torch.randn(3, pieces, pieces, pieces, generator=torch.Generator().manual_seed(seed)), -1
     )
 
-    def next_log_p(written: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
-        before = written[:, -2] if written.shape[1] > 1 else torch.zeros(len(written), dtype=torch.long)
-        return log_p[moment, before, written[:, -1]].clone()
+    def after(written: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
+        before = written[..., -2] if written.shape[-1] > 1 else torch.zeros_like(written[..., 0])
+        return log_p[moment, before, written[..., -1]].clone()
 
-    return next_log_p
+    return after
 
 
-def every_sentence(next_log_p, moment: int, pieces: int, longest: int, options: BeamOptions) -> float:
+def search(after, options, count=3, longest=5):
+    """Beam search in a language: which of the moments are still written, it is told call by call."""
+    live = torch.arange(count)
+
+    def next_log_p(written, kept, parent):
+        nonlocal live
+        live = live[kept]
+        assert parent.shape == written.shape[:2]
+        return after(written, live[:, None])
+
+    return beam_search(next_log_p, count, 0, 1, longest, options)
+
+
+def every_sentence(after, moment: int, pieces: int, longest: int, options: BeamOptions) -> float:
     """The best penalised log-probability of all sentences: begin is 0, end is 1."""
     best = -math.inf
     for length in range(1, longest + 1):
@@ -34,7 +47,7 @@ def every_sentence(next_log_p, moment: int, pieces: int, longest: int, options: 
                 continue
             total, written = 0.0, [0]
             for piece in [*ids, 1][:longest] if length == longest else [*ids, 1]:
-                total += float(next_log_p(torch.tensor([written]), torch.tensor([moment]))[0, piece])
+                total += float(after(torch.tensor([written]), torch.tensor([moment]))[0, piece])
                 written.append(piece)
             best = max(best, total / penalty(len(written) - 1, options.length_penalty))
     return best
@@ -45,14 +58,14 @@ def every_sentence(next_log_p, moment: int, pieces: int, longest: int, options: 
 def test_with_many_beams_it_finds_the_best_of_all_sentences(seed, alpha, run):
     options = BeamOptions(beams=200, length_penalty=alpha, no_repeat=run)
     asked = table(seed, 4)
-    found = beam_search(asked, 3, 0, 1, 5, options)
+    found = search(asked, options)
     for moment, written in enumerate(found):
         assert written.ranked(alpha) == pytest.approx(every_sentence(asked, moment, 4, 5, options), abs=1e-4)
 
 
 def test_one_beam_is_greedy_and_more_are_no_worse():
     asked = table(3, 12)
-    one, four = (beam_search(asked, 3, 0, 1, 12, BeamOptions(beams=b, no_repeat=0)) for b in (1, 4))
+    one, four = (search(asked, BeamOptions(beams=b, no_repeat=0), longest=12) for b in (1, 4))
     for moment, written in enumerate(one):
         ids = [0]
         while len(ids) <= 12 and ids[-1] != 1:
@@ -65,12 +78,11 @@ def test_one_beam_is_greedy_and_more_are_no_worse():
 
 def test_no_trigram_comes_twice():
     def stuck(written, moment):
-        log_p = torch.full((len(written), 5), -5.0)
-        log_p[:, 1] = -20.0
-        log_p[torch.arange(len(written)), 2 + (written[:, -1] - 1) % 3] = -0.1
-        return log_p
+        log_p = torch.full((*written.shape[:2], 5), -5.0)
+        log_p[..., 1] = -20.0
+        return log_p.scatter(-1, 2 + (written[..., -1:] - 1) % 3, -0.1)
 
     for run, ends_early in ((3, True), (0, False)):
-        (written,) = beam_search(stuck, 1, 0, 1, 20, BeamOptions(no_repeat=run, length_penalty=1.0))
+        (written,) = search(stuck, BeamOptions(no_repeat=run, length_penalty=1.0), 1, 20)
         runs = [written.pieces[i : i + 3] for i in range(len(written.pieces) - 2)]
         assert (len(set(runs)) == len(runs)) == ends_early, "without the rule it goes round"

@@ -15,14 +15,14 @@ from transformers import BertConfig, BertLMHeadModel
 
 from multimodal.answers import answer_json, session
 from multimodal.answers.caption import Caption, captioned, webvtt
-from multimodal.captioning.beam import BeamOptions
 from multimodal.captioning.dataset import caption_inputs, collate, encode_views, speech_beside
 from multimodal.captioning.generation import describer, generate, nearest_captions
 from multimodal.captioning.options import CaptionerOptions
 from multimodal.captioning.trained import load_captioner
 from multimodal.captioning.training import captioner_name, gather, learn_captioner
 from multimodal.catalogue import Catalogue
-from multimodal.joint.decoder import Decoder, DecoderShape, EncoderMemory
+from multimodal.inference.beam import BeamOptions
+from multimodal.joint.caption_decoder import CaptionDecoder, DecoderShape, EncoderMemory
 from multimodal.library import read_material, usable
 from multimodal.store import InputError, Store, file_digest
 from multimodal.training import checkpoints
@@ -83,7 +83,7 @@ def test_at_its_start_it_is_transformers_decoder_with_the_same_weights():
     joint = joint_samples.model(hidden_dropout_prob=0.0)
     o = joint.options
     pieces = (4, 5, 8, 12, 20)
-    ours = Decoder(joint, DecoderShape(2, 0.0, 10, 0, pieces)).init_weights(joint, 0).eval()
+    ours = CaptionDecoder(joint, DecoderShape(2, 0.0, 10, 0, pieces)).init_weights(joint, 0).eval()
     theirs = BertLMHeadModel(
         BertConfig(
             vocab_size=o.vocab_size, hidden_size=o.hidden_size, num_hidden_layers=2, num_attention_heads=o.num_attention_heads,
@@ -111,7 +111,9 @@ def test_at_its_start_it_is_transformers_decoder_with_the_same_weights():
 
 def test_a_piece_knows_only_those_before_it_and_the_places_that_are_there():
     joint = joint_samples.model(hidden_dropout_prob=0.0)
-    network = Decoder(joint, DecoderShape(2, 0.0, 10, 0, tuple(range(8)))).init_weights(joint, 0).eval()
+    network = (
+        CaptionDecoder(joint, DecoderShape(2, 0.0, 10, 0, tuple(range(8)))).init_weights(joint, 0).eval()
+    )
     memory = EncoderMemory(torch.randn(1, 3, 32), torch.tensor([[0, 0, 1]]), torch.tensor([[True, True, False]]), torch.zeros(1, 3, 0))  # fmt: skip
     written = torch.tensor([[0, 3, 4, 5]])
     with torch.no_grad():

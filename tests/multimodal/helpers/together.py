@@ -10,7 +10,7 @@ import joint_samples
 import torch
 
 from multimodal.captioning.dataset import CaptionDataset, EncodedView
-from multimodal.joint.decoder import BLANK, CLIP, Decoder, DecoderShape
+from multimodal.joint.caption_decoder import BLANK, CLIP, CaptionDecoder, DecoderShape
 from multimodal.objectives.captioning import CaptioningObjective
 from multimodal.objectives.weights import LossWeights
 from multimodal.systems import SYSTEMS, System
@@ -76,7 +76,7 @@ def run_captioner(
     shape = DecoderShape(2, 0.0, 8, 0, pieces)
     return loop.train(
         root,
-        lambda _: CaptioningObjective(Decoder(joint, shape).init_weights(joint, 0), smoothing=0.1),
+        lambda _: CaptioningObjective(CaptionDecoder(joint, shape).init_weights(joint, 0), smoothing=0.1),
         CaptionDataset(views, sentences, pieces, seed=3),
         None,
         joint_samples.training(examples_per_step=examples_per_step, least_steps=STEPS, most_steps=STEPS),
