@@ -73,6 +73,7 @@ class OpenedRun:
     def indexed(self) -> None:
         """Makes the model that was indexed the current one together with its captioner, and removes the cache of the other."""
         from multimodal.answers.cache import remove_other_caches
+        from multimodal.training.pieces import note_unknown_pieces
 
         model, codebook, captioner = self._in_use("next_model", "next_model_codebook", "next_captioner")
         if model is not None:
@@ -80,6 +81,7 @@ class OpenedRun:
             self.catalogue.set_together(
                 {"model": model, "model_codebook": codebook, "captioner": captioner} | none
             )
+        note_unknown_pieces(self.store, self.catalogue)
         remove_other_caches(self.store, self.trained)
 
     def _in_use(self, *kinds: str) -> tuple[str | None, ...]:

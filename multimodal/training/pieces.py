@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,9 @@ LEAST_FOREIGN = 0.05
 LATIN_ENDS = 0x250
 MOST_NAMED = 5
 """Videos that a line names."""
+NOTE = "{share:.0%} of the pieces of its words are unknown to the model"
+"""What a video's reason says of them."""
+NOTED = re.compile("(?:; )?" + NOTE.format(share=0).replace("0%", r"\d+%"))
 
 
 def suited(
@@ -81,26 +85,48 @@ def told_unknown(unknown: Mapping[str, float], videos: Sequence[Video]) -> str:
 
 def unknown_pieces(store: Store, catalogue: Catalogue) -> str:
     """The line of :func:`told_unknown` for the model in use; empty where there is no model."""
+    return told_unknown(_unknown_to_model(store, catalogue), catalogue.videos())
+
+
+def note_unknown_pieces(store: Store, catalogue: Catalogue) -> None:
+    """Says in each video's reason which share of its pieces the model in use does not know; what was said of another goes."""
+    unknown = _unknown_to_model(store, catalogue)
+    changed = []
+    for video in catalogue.videos():
+        note = [NOTE.format(share=unknown[video.video])] if video.video in unknown else []
+        reason = "; ".join([*filter(None, [NOTED.sub("", video.reason)]), *note])
+        if reason != video.reason:
+            changed.append(dataclasses.replace(video, reason=reason))
+    if changed:
+        catalogue.record([], changed)
+
+
+def _unknown_to_model(store: Store, catalogue: Catalogue) -> dict[str, float]:
+    """The shares of :func:`unknown_by_video`, as the card of the model in use has them."""
     name = catalogue.current("model")
     folder = checkpoints.latest(store.model(name)) if name else None
     if folder is None:
-        return ""
+        return {}
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ""  # which is the store's fault, not the words'
-    return told_unknown(card.get("unknown_pieces", {}), catalogue.videos())
+        return {}  # which is the store's fault, not the words'
+    return card.get("unknown_pieces", {})
 
 
-def unknown_by_video(spoken: SegmentTable, unknown: int) -> dict[str, float]:
-    """The videos of whose pieces more than :data:`MOST_UNKNOWN` are unknown, each with the share."""
-    if not spoken.piece_counts()[unknown]:
-        return {}
+def unknown_by_video(unknown: int, *tables: SegmentTable) -> dict[str, float]:
+    """The videos of whose pieces more than :data:`MOST_UNKNOWN` are unknown, each with the share.
+
+    ``unknown``: the id of such a piece. ``tables``: spoken segments, those of a video all in one table.
+    """
     counts: dict[str, list[int]] = {}
-    for place in range(len(spoken)):
-        pieces = spoken.word_ids(place)
-        total = counts.setdefault(spoken.video(place), [0, 0])
-        total[0] += pieces.count(unknown)
-        total[1] += len(pieces)
+    for spoken in tables:
+        if not spoken.piece_counts()[unknown]:
+            continue
+        for place in range(len(spoken)):
+            pieces = spoken.word_ids(place)
+            total = counts.setdefault(spoken.video(place), [0, 0])
+            total[0] += pieces.count(unknown)
+            total[1] += len(pieces)
     shares = {video: missing / max(total, 1) for video, (missing, total) in counts.items()}
     return {video: share for video, share in shares.items() if share > MOST_UNKNOWN}

@@ -137,7 +137,7 @@ def pretrain(
         raise InputError(
             f"store {store.root}: nothing was said or seen in its {len(train_videos)} videos, so there is nothing to learn from"
         )
-    unknown = unknown_by_video(examples.spoken, vocabulary.unknown)
+    unknown = unknown_by_video(vocabulary.unknown, examples.spoken, held_out.spoken)
     trimmed = trim(vocabulary, examples, held_out)
     card = {
         "codebook": codebook, "trained_word_pieces": len(trimmed.vocabulary.kept), "learned": [v.video for v in train_videos], "held_out": [v.video for v in held_out_videos],
@@ -145,7 +145,7 @@ def pretrain(
     } | ({"notice": examples.notice} if examples.notice else {}) | ({"unknown_pieces": unknown} if unknown else {})  # fmt: skip
     if context.is_main:
         for line in [
-            *filter(None, [chosen, examples.notice, told_unknown(unknown, train_videos)]),
+            *filter(None, [chosen, examples.notice, told_unknown(unknown, videos)]),
             *unfinished_runs(store, name, card),
         ]:
             say(line)

@@ -1,14 +1,18 @@
 """Which pieces of words a library gets: the text start's where it knows the script, else byte pairs of its own."""
 
+import dataclasses
+import json
+
 import pytest
 
-from multimodal.catalogue import Video
+from multimodal.catalogue import Catalogue, Video
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.segments import Segment
-from multimodal.store import Store, canonical_json, write_whole
+from multimodal.store import Store, canonical_json, publish_folder, write_whole
 from multimodal.systems import BYTE_BPE, WORDPIECE, System
 from multimodal.training.options import NOTHING, PretrainOptions
-from multimodal.training.pieces import told_unknown, unknown_by_video
+from multimodal.training.checkpoints import step_folder
+from multimodal.training.pieces import note_unknown_pieces, told_unknown, unknown_by_video
 from multimodal.training.pretraining import suited, text_start
 from multimodal.vocabulary import Vocabulary
 from speech.sentences import Sentence, Transcript
@@ -60,9 +64,30 @@ def test_a_few_foreign_videos_change_nothing_and_are_told(store, weights_or_skip
     table = SegmentTable(
         (Segment(v.video, 0, 1, text, (1,), (0,)) for v in some for text in SAID[v.video[:2]]), vocabulary
     )
-    unknown = unknown_by_video(table, vocabulary.unknown)
+    unknown = unknown_by_video(vocabulary.unknown, table)
     assert list(unknown) == ["zh30"] and unknown["zh30"] > 0.2
     assert "zh30.mp4" in told_unknown(unknown, some) and not told_unknown({}, some)
+
+
+def test_a_video_says_which_share_of_its_pieces_the_model_in_use_does_not_know(store):
+    other = Video("b", "b.mp4", "", 1, "done")
+    foreign = dataclasses.replace(other, video="a", state="partial", reason="no picture: nothing could be seen")
+    with Catalogue(store.catalogue) as catalogue:
+        for video in (foreign, other):
+            catalogue.put(video)
+
+        def reasons(model: str, unknown: dict[str, float]) -> list[str]:
+            with publish_folder(step_folder(store.model(model), 1)) as folder:
+                (folder / "card.json").write_text(json.dumps({"unknown_pieces": unknown}))
+            catalogue.set_current("model", model)
+            for _ in range(2):  # a second time changes nothing
+                note_unknown_pieces(store, catalogue)
+            return [catalogue.get(video.video).reason for video in (foreign, other)]
+
+        first = reasons("a", {foreign.video: 0.6, other.video: 0.25})
+        assert first[0].startswith(foreign.reason + "; 60%") and "25%" in first[1]
+        assert reasons("b", {foreign.video: 0.3})[0] == first[0].replace("60%", "30%")
+        assert reasons("c", {}) == [foreign.reason, ""]
 
 
 def test_who_names_pieces_gets_them(store, weights_or_skip):
