@@ -6,7 +6,6 @@ untrusted: FFmpeg is given no protocol but `file`, and no demuxer or decoder bes
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from vision.caption_streams import CaptionStream, caption_stream
 from vision.clock import Clock, clock_of_header, clock_of_packets
 from vision.errors import MediaError
 from vision.hdr import TRANSFERS
+from vision.joined import boxes, second_recording
 
-MAX_BOXES = 1000
 """MP4 boxes that are read in search of the index; a hostile file could hold millions of empty ones."""
 MAX_PIXELS = 7680 * 4320
 MAX_ASPECT = 20
@@ -93,7 +92,8 @@ class Media:
 
     `sounds`: the sound tracks, the one that players choose first; those of other programmes are left out.
     `no_picture`: why its picture cannot be used, empty where it has none or it can. `clock`: how its time stamps become the
-    seconds that all times are in. `captions`: the streams of captions, of text or of pictures of it.
+    seconds that all times are in. `captions`: the streams of captions, of text or of pictures of it. `problems`: a sentence
+    for each part of the file that cannot be read.
     """
 
     path: Path
@@ -106,6 +106,7 @@ class Media:
     no_picture: str = ""
     clock: Clock = Clock()
     captions: tuple[CaptionStream, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @property
     def audio(self) -> AudioStream | None:
@@ -126,7 +127,11 @@ def probe(path: Path | str) -> Media:
         pictures = [stream for stream in container.streams.video if not _is_attached(stream)]
         shown = _shown(container, pictures)
         tracks = _tracks(container, shown)
-        clock = clock_of_header(container, path)
+        kind = container.format.name.split(",")[0]
+        behind = second_recording(path, kind)
+        # A Matroska file's second recording is read, and stamped as if it were the first.
+        goes_on = behind is not None and kind == "matroska"
+        clock = None if goes_on else clock_of_header(container, path)
         if clock is None:
             # Reading packets moves a container on: this is an opening of its own.
             with open_container(path) as again:
@@ -141,6 +146,9 @@ def probe(path: Path | str) -> Media:
         notes += [f"nothing was recorded from {begin:.1f} s to {end:.1f} s" for begin, end in clock.holes]
         if clock.leaps:
             notes.append(f"{len(clock.leaps) + 1} recordings one after the other: their times go on")
+        problems = ()
+        if behind is not None and not goes_on:
+            problems = (f"another recording begins at byte {behind} of the file and is not read: part them",)
         whole = _Span(start, start + declared, clock)
         sounds = tuple(_sound(container, stream, whole) for stream in tracks)
         video, no_picture = None, ""
@@ -165,6 +173,7 @@ def probe(path: Path | str) -> Media:
             no_picture,
             clock,
             captions,
+            problems,
         )
 
 
@@ -365,14 +374,6 @@ def open_container(path: Path) -> InputContainer:
 
 def _lacks_moov(path: Path) -> bool:
     """True for an MP4 file without a `moov` box, the index of its frames: a download that was cut off."""
-    kinds = []
     with path.open("rb") as file:
-        while len(head := file.read(16)) >= 8 and len(kinds) < MAX_BOXES:
-            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-            if size == 1:  # a 64-bit size follows
-                size = int.from_bytes(head[8:], "big")
-            kinds.append(kind)
-            if size < 8:  # 0 reaches to the end of the file; less than a header is damage
-                break
-            file.seek(size - len(head), os.SEEK_CUR)
+        kinds = [kind for kind, _ in boxes(file)]
     return kinds[:1] == [b"ftyp"] and b"moov" not in kinds

@@ -190,7 +190,7 @@ class _Ingestion:
         self.store, self.video, self.media, self.seen = store, video, media, seen
         self.options, self.device = options, device
         self.limits = decoding_limits(options, media)
-        self.problems: list[str] = []
+        self.problems = list(media.problems)
         self.notes: list[str] = []
         self.may_differ = False
         self.language, wrong = told_language(Path(video.path), options.language)

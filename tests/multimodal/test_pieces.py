@@ -10,8 +10,8 @@ from multimodal.examples.segment_table import SegmentTable
 from multimodal.segments import Segment
 from multimodal.store import Store, canonical_json, publish_folder, write_whole
 from multimodal.systems import BYTE_BPE, WORDPIECE, System
-from multimodal.training.options import NOTHING, PretrainOptions
 from multimodal.training.checkpoints import step_folder
+from multimodal.training.options import NOTHING, PretrainOptions
 from multimodal.training.pieces import note_unknown_pieces, told_unknown, unknown_by_video
 from multimodal.training.pretraining import suited, text_start
 from multimodal.vocabulary import Vocabulary
@@ -71,7 +71,9 @@ def test_a_few_foreign_videos_change_nothing_and_are_told(store, weights_or_skip
 
 def test_a_video_says_which_share_of_its_pieces_the_model_in_use_does_not_know(store):
     other = Video("b", "b.mp4", "", 1, "done")
-    foreign = dataclasses.replace(other, video="a", state="partial", reason="no picture: nothing could be seen")
+    foreign = dataclasses.replace(
+        other, video="a", state="partial", reason="no picture: nothing could be seen"
+    )
     with Catalogue(store.catalogue) as catalogue:
         for video in (foreign, other):
             catalogue.put(video)

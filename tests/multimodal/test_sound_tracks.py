@@ -125,3 +125,19 @@ def test_real_files_of_others(cases):
     assert choose(cases / "obs_desktop_and_mic.mp4")[0].track.number == 2
     for name in ("truehd_plus_ac3.mkv", "dts_plus_aac.mkv"):
         assert choose(cases / name)[0].track.admitted
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"), [("a.avi", "g722", "libmp3lame"), ("a.avi", "adpcm_yamaha", "pcm_s16le"), ("a.mka", "pcm_s64le", "aac")]
+)  # fmt: skip
+def test_the_first_track_that_cannot_be_decoded_is_passed_over_and_named(tmp_path, name, first, second):
+    chosen, _ = choose(write(tmp_path / name, (voice(), first, {}), (voice(), second, {})))
+    assert chosen.track.number == 2 and chosen.track.admitted
+    assert any(first in note for note in chosen.notes)
+
+
+@pytest.mark.parametrize("second", [noise, chord])
+def test_speech_behind_two_tracks_without_it_is_heard(tmp_path, second):
+    path = write(tmp_path / "a.mp4", (noise(), "aac", {}), (second(), "aac", {}), (voice(), "aac", {}))
+    chosen, heard = choose(path)
+    assert chosen.track.number == 3 and heard == [1, 2, 3]
