@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from multimodal.store import InputError
-from multimodal.vocabulary import JOIN, SPECIALS, Vocabulary
+from multimodal.vocabulary import JOIN, SPECIALS, Vocabulary, count_sentinels
 
 MOST_PIECES = 30_000
 """Pieces that are learned at most, about as many as BERT has."""
@@ -132,10 +132,11 @@ def _of_json(tokenizer: dict[str, Any], lowercase: bool, visual: int | None = No
     if [ids[name] for name in names] != list(range(len(names))):
         raise ValueError("its ids are not 0, 1, 2, …")
     words = names[: names.index(JOIN)] if JOIN in names else names
-    visual = len(names) - len(words) - 1 if visual is None else visual
+    sentinels = count_sentinels(names) if visual is None else 0
+    visual = len(names) - len(words) - 1 - sentinels if visual is None else visual
     merges = (tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"])
     return BytePairVocabulary(
-        tuple(ROBERTAS.get(word, word) for word in words), visual, lowercase, None, tuple(merges)
+        tuple(ROBERTAS.get(word, word) for word in words), visual, lowercase, None, sentinels, tuple(merges)
     )
 
 

@@ -21,6 +21,7 @@ from multimodal.terms import (
     ORDER,
     REPLACED,
     SHUFFLED,
+    TASKS,
     TEXT,
     VIDEO,
 )
@@ -28,6 +29,8 @@ from multimodal.terms import (
 NONE = "none"
 VIDEOBERT = "videobert"
 WORDPIECE, BYTE_BPE = "wordpiece", "byte-bpe"
+NOISES, SENTINELS = "noises", "sentinels"
+"""What is hidden by the systems that have a decoder: BART's noises, T5's sentinels."""
 BIDIRECTIONAL, LEFT_TO_RIGHT, PERMUTATION = "bidirectional", "left-to-right", "permutation"
 PAIR_TASKS: dict[str, frozenset[str]] = {
     "alignment": frozenset({ALIGNMENT}),
@@ -64,7 +67,9 @@ class System:
     """
 
     name: str = VIDEOBERT
-    mask_unit: str = _part("tokens", "--mask-unit", "tokens", "n-grams", "spans", "phrases")
+    mask_unit: str = _part(
+        "tokens", "--mask-unit", "tokens", "n-grams", "spans", "phrases", NOISES, SENTINELS
+    )
     masking: str = _part("dynamic", "--masking", "dynamic", "static")
     pair_task: str = _part("alignment", "--pair-task", *PAIR_TASKS)
     sequences: str = _part("segments", "--sequences", "segments", "full")
@@ -105,6 +110,11 @@ class System:
         return self.attention == LEFT_TO_RIGHT
 
     @property
+    def has_decoder(self) -> bool:
+        """Whether a decoder writes what is hidden."""
+        return self.mask_unit in (NOISES, SENTINELS)
+
+    @property
     def fits_a_bert(self) -> bool:
         """Whether it can begin with a BERT's layers and word pieces."""
         return not self.shares and self.tokenizer == WORDPIECE
@@ -132,7 +142,8 @@ class System:
     def terms(self) -> frozenset[str]:
         """The names of the terms of its loss."""
         cloze = frozenset({TEXT, VIDEO, JOINT})
-        return cloze | PAIR_TASKS[self.pair_task] | EXTRA_TERMS[self.extra_terms] | {CONTRAST}
+        written = frozenset({TASKS}) if self.has_decoder else frozenset()
+        return cloze | PAIR_TASKS[self.pair_task] | EXTRA_TERMS[self.extra_terms] | written | {CONTRAST}
 
 
 PARTS = {field.name: field for field in dataclasses.fields(System) if "option" in field.metadata}
@@ -166,6 +177,20 @@ NEEDS: tuple[tuple[str, frozenset[str], str, frozenset[str], str], ...] = (
         frozenset({NONE}),
         "it is asked beside masks, of which there are none",
     ),
+    (
+        "mask_unit",
+        frozenset({NOISES, SENTINELS}),
+        "attention",
+        frozenset({BIDIRECTIONAL}),
+        "the encoder sees all, and the decoder has an order of its own",
+    ),
+    (
+        "mask_unit",
+        frozenset({NOISES, SENTINELS}),
+        "extra_terms",
+        frozenset({NONE}),
+        "it is asked of masked tokens, and what is hidden is written by a decoder",
+    ),
 )
 """Parts that cannot work together: where the first has one of these values, the other needs one of those, and why."""
 SYSTEMS = {
@@ -179,6 +204,8 @@ SYSTEMS = {
         System("ernie", mask_unit="phrases"),
         System("structbert", pair_task="neighbour", extra_terms=SHUFFLED),
         System("electra", extra_terms=REPLACED),
+        System("t5", mask_unit=SENTINELS, pair_task=NONE),
+        System("bart", mask_unit=NOISES),
     )
 }
 

@@ -24,7 +24,7 @@ TEXT, VIDEO, JOINT, ALIGNMENT, NEXT_SEGMENT, ORDER, NEIGHBOUR, CONTRAST, CAPTION
     "contrast",
     "caption",
 )
-BOUNDARY, SHUFFLED, REPLACED = "boundary", "shuffled", "replaced"
+BOUNDARY, SHUFFLED, REPLACED, TASKS = "boundary", "shuffled", "replaced", "tasks"
 TERM_NAMES = (
     TermName(TEXT, "cloze, text alone"),
     TermName(VIDEO, "cloze, video alone"),
@@ -37,6 +37,7 @@ TERM_NAMES = (
     TermName(BOUNDARY, "tokens of a span from its boundaries"),
     TermName(SHUFFLED, "shuffled trigrams put back in order"),
     TermName(REPLACED, "replaced or original token"),
+    TermName(TASKS, "tasks as text to text"),
     TermName(CAPTION, "next word piece of a caption"),
 )
 TITLES = {"loss": "weighted sum"} | {term.name: term.title for term in TERM_NAMES}
@@ -44,6 +45,6 @@ TITLES = {"loss": "weighted sum"} | {term.name: term.title for term in TERM_NAME
 PRETRAINING_TERMS = (TEXT, VIDEO, JOINT, ALIGNMENT, CONTRAST)
 """The terms of VideoBERT's objective, and ``contrast``, which is ours, for search."""
 DEFAULT_WEIGHTS = dict.fromkeys(
-    (*PRETRAINING_TERMS, NEXT_SEGMENT, ORDER, NEIGHBOUR, BOUNDARY, SHUFFLED), 1.0
+    (*PRETRAINING_TERMS, NEXT_SEGMENT, ORDER, NEIGHBOUR, BOUNDARY, SHUFFLED, TASKS), 1.0
 ) | {REPLACED: 50.0}
 """The weight of each term that a system of pretraining may have, where ``--weights`` does not give it."""

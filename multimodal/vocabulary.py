@@ -1,4 +1,4 @@
-"""The vocabulary of the joint model: word pieces, then ``[>]``, then visual tokens, in one id space.
+"""The vocabulary of the joint model: word pieces, then ``[>]``, visual tokens and perhaps sentinels, in one id space.
 
 Word pieces keep their ids of the text checkpoint. Spoken text goes through the plain WordPiece tokenizer, so that
 ``v00012`` or ``[MASK]`` in a transcript never becomes a visual or special token.
@@ -25,6 +25,10 @@ TEMPLATE = "now let me show you how to [MASK] the [MASK]."
 """VideoBERT, section 4.3: the first blank gives the verb, the second the noun."""
 
 
+SENTINEL = "<extra_id_"
+"""How the names of sentinels begin, as T5's do."""
+
+
 def visual_name(token: int) -> str:
     """The name of a visual token: ``v00042`` for 42."""
     return f"v{token:05d}"
@@ -34,13 +38,15 @@ def visual_name(token: int) -> str:
 class Vocabulary:
     """``words``: the word pieces in the order of their ids. ``visual``: the number of visual tokens after ``[>]``.
 
-    ``lowercase`` and ``strip_accents`` (``None``: as ``lowercase``) are BERT's normalization of text.
+    ``lowercase`` and ``strip_accents`` (``None``: as ``lowercase``) are BERT's normalization of text. ``sentinels``: the number
+    of the entries behind all others that stand for spans of hidden tokens (T5).
     """
 
     words: tuple[str, ...]
     visual: int
     lowercase: bool = True
     strip_accents: bool | None = None
+    sentinels: int = 0
 
     SPACES_IN_PIECES: ClassVar[bool] = False
     """Whether the space before a word is part of it, so that one before a visual token has to be taken away."""
@@ -80,12 +86,12 @@ class Vocabulary:
     def load(cls, folder: Path) -> Vocabulary:
         """The vocabulary that :meth:`write` stored in a model folder."""
         words, text = _read_tokenizer(json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")))
-        join = words.index(JOIN)
-        return cls(tuple(words[:join]), len(words) - join - 1, **text)
+        join, sentinels = words.index(JOIN), count_sentinels(words)
+        return cls(tuple(words[:join]), len(words) - join - 1 - sentinels, **text, sentinels=sentinels)
 
     @property
     def size(self) -> int:
-        return len(self.words) + 1 + self.visual
+        return len(self.words) + 1 + self.visual + self.sentinels
 
     @property
     def join(self) -> int:
@@ -94,6 +100,16 @@ class Vocabulary:
     @property
     def first_visual(self) -> int:
         return len(self.words) + 1
+
+    @property
+    def visual_ids(self) -> slice:
+        """The place of the visual tokens among all ids."""
+        return slice(self.first_visual, self.first_visual + self.visual)
+
+    def sentinel(self, number: int) -> int:
+        """The id of a sentinel; they count down from the end of the vocabulary."""
+        assert 0 <= number < self.sentinels, f"sentinel {number} of {self.sentinels}"
+        return self.size - 1 - number
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -179,6 +195,8 @@ class Vocabulary:
     def name(self, i: int) -> str:
         if i < len(self.words):
             return self.words[i]
+        if i >= self.visual_ids.stop:
+            return f"{SENTINEL}{self.size - 1 - i}>"
         return JOIN if i == self.join else visual_name(i - self.first_visual)
 
     def write(self, folder: Path) -> None:
@@ -197,6 +215,8 @@ class Vocabulary:
         tokenizer.add_tokens(
             [AddedToken(n, normalized=False, single_word=True, lstrip=lstrip) for n in visual_names]
         )
+        sentinels = [self.name(i) for i in range(self.visual_ids.stop, self.size)]
+        tokenizer.add_special_tokens([AddedToken(name, normalized=False) for name in sentinels])
         assert tokenizer.get_vocab_size() == self.size
         tokenizer.post_processor = TemplateProcessing(
             single="[CLS] $A [SEP]",
@@ -226,7 +246,9 @@ class TrimmedVocabulary(Vocabulary):
         """The pieces ``said`` (ids of ``full``) and the specials."""
         kept = tuple(sorted({*said, *(full.specials - {full.join})}))
         words = tuple(full.words[i] for i in kept)
-        return cls(words, full.visual, full.lowercase, full.strip_accents, full, kept)
+        return cls(
+            words, full.visual, full.lowercase, full.strip_accents, full.sentinels, full=full, kept=kept
+        )
 
     def encode(self, text: str) -> list[int]:
         return self.trim(np.array(self.full.encode(text), np.int64)).tolist()
@@ -248,6 +270,11 @@ class TrimmedVocabulary(Vocabulary):
     def trim(self, ids: np.ndarray) -> np.ndarray:
         """The ids here of word pieces of the full vocabulary."""
         return self._place_W[ids]
+
+
+def count_sentinels(names: Iterable[str]) -> int:
+    """The number of sentinels among the names of a stored tokenizer."""
+    return sum(name.startswith(SENTINEL) for name in names)
 
 
 def _read_tokenizer(tokenizer: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:

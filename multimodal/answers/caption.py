@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.catalogue import Catalogue
-from multimodal.inference.cloze import fill_blanks
+from multimodal.examples.packing import Parts
+from multimodal.examples.tasks import CAPTION
+from multimodal.inference.cloze import fill_blanks, sentence
 from multimodal.inference.trained import Trained
+from multimodal.inference.writing import write
 from multimodal.library import Material, read_transcript
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store
@@ -34,9 +37,9 @@ class CaptionSource:
 class Caption:
     """A sentence for ``[start, end)`` seconds of a video; empty where no route has one.
 
-    ``route``: ``captioner``, ``template``, ``heard`` (what is said in the moment itself) or ``nearest_neighbour`` (what is
+    ``route``: ``captioner``, ``template``, ``written`` (by the model's own decoder), ``heard`` (what is said in the moment itself) or ``nearest_neighbour`` (what is
     said in the learned moment that looks most like it, its ``source``). ``score``: the geometric mean of the probabilities
-    of the words in the template's blanks, or of all word pieces that the captioner wrote; it is no probability that the
+    of the words in the template's blanks, or of all word pieces that were written; it is no probability that the
     caption is right. ``None`` for words that people said. ``heard``: what is said in the moment, whatever the route.
     """
 
@@ -52,14 +55,28 @@ class Caption:
 def caption(
     trained: Trained, material: Material, *, at: float | None = None, template: str = TEMPLATE
 ) -> list[Caption]:
-    """A caption by the template for each moment of a video that has clips, or only for the one at second ``at``.
+    """A caption by the model (:func:`by_model`) for each moment of a video that has clips, or only for the one at second ``at``.
 
     Raises :class:`InputError` where ``at`` is outside the video, or it has no clip.
     """
+    shown = seen_moments(material, at)
+    written = trained.writer is not None and template == TEMPLATE
+    found = by_model(trained, [m.tokens for m in shown], template)
     return [
-        Caption(m.start, m.end, *fill_blanks(trained, template, m.tokens), heard=m.text)
-        for m in seen_moments(material, at)
+        Caption(m.start, m.end, text, score, "written" if written else "template", m.text)
+        for m, (text, score) in zip(shown, found, strict=True)
     ]
+
+
+def by_model(
+    trained: Trained, tokens: Sequence[Sequence[int]], template: str = TEMPLATE
+) -> list[tuple[str, float]]:
+    """A sentence for each run of visual tokens, and its score: written where the model has a decoder and no ``template`` of a
+    person's own, else the template with its blanks filled."""
+    if trained.writer is not None and template == TEMPLATE:
+        asked: list[list[Parts]] = [[((), run)] for run in tokens]
+        return [(sentence(text), score) for text, score in write(trained, CAPTION, asked)]
+    return [fill_blanks(trained, template, run) for run in tokens]
 
 
 def captioned(

@@ -12,6 +12,7 @@ import torch
 
 from multimodal.inference.cloze import visual_probabilities
 from multimodal.inference.trained import Trained
+from multimodal.inference.writing import coming_probabilities
 from multimodal.library import Material
 from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import InputError
@@ -75,9 +76,11 @@ def forecast_probabilities(
     """Probabilities of the visual tokens 1 … ``ahead`` clips after each context: [n, ahead, tokens].
 
     The coming clips are all masked and read at once, as in training. The result is the mean over contexts of several lengths
-    (:func:`context_lengths`). ``heard``: the word-piece ids that join each context.
+    (:func:`context_lengths`). What has a decoder writes on from the longest of them. ``heard``: the word-piece ids that join each context.
     """
     words = heard or [()] * len(contexts)
+    if trained.writer is not None:
+        return coming_probabilities(trained, [c[-trained.context :] for c in contexts], ahead, words)
     total: torch.Tensor | float = 0.0
     lengths = context_lengths(trained.context)
     for length in lengths:

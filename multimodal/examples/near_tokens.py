@@ -51,7 +51,7 @@ class NearTokens:
         new_ids = list(example.ids)
         for position, dice in enumerate(random.random(len(new_ids)).tolist()):
             token = new_ids[position] - vocabulary.first_visual
-            if dice < share and token >= 0 and position not in asked:
+            if dice < share and 0 <= token < vocabulary.visual and position not in asked:
                 choices = self.nearest_KN[token]
                 new_ids[position] = vocabulary.first_visual + int(choices[int(random.integers(len(choices)))])
         return dataclasses.replace(example, ids=new_ids)

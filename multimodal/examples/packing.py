@@ -23,7 +23,7 @@ class Example:
     ``asks`` holds the predictions asked of it, by the name of the loss's term: tuples of positions in this sequence, then
     the label. ``order`` holds a rank for each token (:func:`multimodal.joint.attention.visible`); ``None``: all see all.
     ``positions`` are those of the position embedding, which a query token shares with the token that it predicts;
-    ``None``: the places in the sequence. ``target`` holds the ids that a decoder writes.
+    ``None``: the places in the sequence. ``target``: what a decoder writes, and what is asked of it (:func:`written`).
     """
 
     ids: list[int]
@@ -31,7 +31,7 @@ class Example:
     asks: dict[str, list[tuple[int, ...]]] = dataclasses.field(default_factory=dict)
     order: list[int] | None = None
     positions: list[int] | None = None
-    target: list[int] | None = None
+    target: Example | None = None
 
 
 @dataclasses.dataclass
@@ -40,7 +40,7 @@ class Batch:
 
     ``asks`` holds the predictions asked of the batch, by the name of the loss's term: int64 [n, k + 1], k positions in T,
     then the label. ``order_T`` holds each token's rank, ``None`` where all tokens see all of their sequence. ``target`` are
-    the sequences that a decoder writes, one for each of the S.
+    the sequences that a decoder writes, one for each of the S, of length 0 where it writes nothing.
     """
 
     ids_T: torch.Tensor
@@ -126,11 +126,16 @@ def chained(
     return ids, types
 
 
+def written(vocabulary: Vocabulary, ids: Sequence[int], term: str) -> Example:
+    """What a decoder writes: ``[CLS]`` and ``ids`` but for the last; ``term`` asks at each for the next one."""
+    begun = [vocabulary.cls_id, *ids[:-1]]
+    return Example(begun, [TEXT_TYPE] * len(begun), {term: list(enumerate(ids))})
+
+
 def pack(examples: Sequence[Example]) -> Batch:
     """One packed :class:`Batch` of the examples, in order.
 
-    Positions in ``asks`` are moved to where their sequence lies in T. Either all examples have an ``order`` or none; the
-    same holds for ``target``.
+    Positions in ``asks`` are moved to where their sequence lies in T. Either all examples have an ``order`` or none.
     """
     lengths = [len(example.ids) for example in examples]
     asks: dict[str, list[tuple[int, ...]]] = {}
@@ -141,8 +146,9 @@ def pack(examples: Sequence[Example]) -> Batch:
             asks.setdefault(name, []).extend(moved)
         first += length
     orders = [example.order for example in examples if example.order is not None]
-    targets = [example.target for example in examples if example.target is not None]
-    assert len(orders) in (0, len(examples)) and len(targets) in (0, len(examples))
+    assert len(orders) in (0, len(examples))
+    # A sequence that a decoder writes nothing of has a target without tokens.
+    targets = [example.target or Example([], []) for example in examples]
     return Batch(
         ids_T=torch.tensor([i for example in examples for i in example.ids]),
         types_T=torch.tensor([t for example in examples for t in example.types]),
@@ -155,5 +161,5 @@ def pack(examples: Sequence[Example]) -> Batch:
         lengths_S=torch.tensor(lengths),
         order_T=torch.tensor([rank for order in orders for rank in order]) if orders else None,
         asks={name: torch.tensor(asked) for name, asked in asks.items() if asked},
-        target=pack([Example(ids, [TEXT_TYPE] * len(ids)) for ids in targets]) if targets else None,
+        target=pack(targets) if any(example.ids for example in targets) else None,
     )

@@ -63,10 +63,12 @@ def alignment(examples: Examples, spoken: Spoken, random: np.random.Generator) -
     options, step = examples.options, examples.step(random)
     tokens = subsampled(step, segment.tokens, random)
     joint = examples.masked(words, tokens, JOINT, random)
-    asks = dict(joint.asks) if JOINT in examples.active_terms else {}
+    if JOINT not in examples.active_terms:
+        joint = dataclasses.replace(joint, asks={}, target=None)
+    asks = joint.asks
     aligned = {ALIGNMENT: [(CLS_POSITION, ALIGNED)]}
     if options.whole_pairs:
-        found = [dataclasses.replace(joint, asks=asks)] if asks else []
+        found = [dataclasses.replace(joint, asks=asks)] if asks or joint.target else []
         found.append(_whole(examples, words, tokens, aligned))
     else:
         found = [dataclasses.replace(joint, asks=asks | aligned)]
@@ -84,7 +86,7 @@ def alignment(examples: Examples, spoken: Spoken, random: np.random.Generator) -
                 found.append(_whole(examples, words, foreign_tokens, misaligned))
             else:
                 negative = examples.masked(words, foreign_tokens, JOINT, random)
-                found.append(dataclasses.replace(negative, asks=misaligned))
+                found.append(dataclasses.replace(negative, asks=misaligned, target=None))
     return found
 
 
@@ -189,7 +191,8 @@ def pair(
     cloze = JOINT if any(tokens for _, tokens in parts) else TEXT
     hidden = examples.hidden(ids, types, cloze, random)
     asks = {name: asked for name, asked in hidden.asks.items() if name in examples.active_terms}
-    return dataclasses.replace(hidden, asks=asks | {term: [(CLS_POSITION, label)]})
+    target = hidden.target if cloze in examples.active_terms else None
+    return dataclasses.replace(hidden, asks=asks | {term: [(CLS_POSITION, label)]}, target=target)
 
 
 def nothing_follows(examples: Examples) -> str:

@@ -11,8 +11,10 @@ from functools import cached_property
 
 import numpy as np
 
+from multimodal.examples import tasks
 from multimodal.examples.corruption import Corruption, mask_suffix
 from multimodal.examples.corruptions import CORRUPTIONS
+from multimodal.examples.denoising import infill_suffix
 from multimodal.examples.extra_terms import EXTRAS
 from multimodal.examples.filling import MARKS, SEQUENCES, Groups, following_tokens, preceding_tokens
 from multimodal.examples.near_tokens import NearTokens
@@ -23,8 +25,8 @@ from multimodal.examples.packing import Batch, Example, chained, pack, sequence
 from multimodal.examples.pairs import CLS_POSITION, PAIRS, Spoken, subsampled
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.segments import CONTEXT, HORIZONS, Segment, joined
-from multimodal.systems import EXTRA_TERMS, PAIR_TASKS, PERMUTATION, System
-from multimodal.terms import CONTRAST, JOINT, TEXT, VIDEO
+from multimodal.systems import EXTRA_TERMS, NOISES, PAIR_TASKS, PERMUTATION, SENTINELS, System
+from multimodal.terms import CONTRAST, JOINT, TASKS, TEXT, VIDEO
 from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 
 STATIC_DRAWINGS = 10
@@ -166,6 +168,9 @@ class Examples:
             # Search asks for one segment; those beside it are its hard negatives.
             for words, segment in read:
                 examples += self._dual_encoder_pair(words, segment) if segment.tokens else []
+        if TASKS in self.active_terms:
+            place = places.start + int(random.integers(len(places)))
+            examples += tasks.draw(self, Spoken(place, False, *self.read(place, False)), random)
         return examples
 
     def _of_spoken(self, item: int, random: np.random.Generator) -> list[Example]:
@@ -184,6 +189,8 @@ class Examples:
             examples += PAIRS[self.system.pair_task].draw(
                 self, Spoken(item, neighbours, words, segment), random
             )
+        if TASKS in self.active_terms:
+            examples += tasks.draw(self, Spoken(item, neighbours, words, segment), random)
         return examples
 
     def _dual_encoder_pair(self, words: list[int], segment: Segment) -> list[Example]:
@@ -258,5 +265,9 @@ class Examples:
             before = preceding_tokens(self.runs, place, context - now)
             tokens, now = before + tokens, len(before) + now
         first = max(0, now - 1 - int(random.integers(context)))
+        if self.system.mask_unit == SENTINELS:
+            return tasks.draw_next(self, tokens[first : now + horizon], horizon)
         ids, types = sequence(self.vocabulary, None, tokens[first : now + horizon], self.options.longest)
+        if self.system.mask_unit == NOISES:
+            return infill_suffix(self.vocabulary, ids, types, VIDEO, horizon)
         return self._asked(mask_suffix(self.vocabulary, ids, types, VIDEO, horizon), random)

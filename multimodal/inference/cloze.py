@@ -142,7 +142,7 @@ def visual_probabilities(
     """
     vocabulary = trained.vocabulary
     sequences = [sequence(vocabulary, text, run) for text, run in zip(words, tokens, strict=True)]
-    visual, found = slice(vocabulary.first_visual, None), []
+    visual, found = vocabulary.visual_ids, []
     for logits_MV, _ in masked_logits(trained, sequences, columns=visual, batch_size=MANY):
         if allowed is not None:
             logits_MV = logits_MV.masked_fill(~allowed, -torch.inf)
@@ -164,7 +164,8 @@ def guess(trained: Trained, asked: Sequence[Question]) -> tuple[list[int], list[
 
     The log-probability is over the whole vocabulary, as in the loss.
     """
-    first, found, log_ps = trained.vocabulary.first_visual, [], []
+    first, end = trained.vocabulary.visual_ids.start, trained.vocabulary.visual_ids.stop
+    found, log_ps = [], []
     covered = [([*ids[:p], trained.vocabulary.mask, *ids[p + 1 :]], types) for ids, types, p in asked]
     right = torch.tensor([ids[place] for ids, _, place in asked])
     done = 0
@@ -173,6 +174,7 @@ def guess(trained: Trained, asked: Sequence[Question]) -> tuple[list[int], list[
         done += len(logits_MV)
         log_ps += (logits_MV.gather(1, right_M[:, None])[:, 0] - logits_MV.logsumexp(-1)).tolist()
         visual_M = right_M >= first
+        logits_MV[:, end:] = -torch.inf
         logits_MV[visual_M, :first] = -torch.inf
         logits_MV[~visual_M, first:] = -torch.inf
         found += logits_MV.argmax(-1).tolist()

@@ -12,7 +12,9 @@ import torch
 
 from multimodal.examples.packing import ALIGNED
 from multimodal.inference.trained import TokenSequence, Trained, encode, sequence
+from multimodal.inference.writing import alignment_by_text
 from multimodal.objectives.contrast import TEMPERATURE
+from multimodal.systems import SENTINELS
 from multimodal.training.precision import fast_bf16
 
 LEAST_PROBABILITY = 1e-9
@@ -46,12 +48,15 @@ def _embed(
 def alignment_probability(
     trained: Trained, texts: Sequence[str], tokens: Sequence[Sequence[int]], *, autocast: bool = False
 ) -> np.ndarray:
-    """The alignment head's probability, float64 [n], that each text belongs to its visual tokens.
+    """The probability by the alignment head, or as T5 writes it, float64 [n], that each text belongs to its visual tokens.
 
     ``autocast``: in bfloat16 where the device multiplies it fast. Of a model that ``has_alignment``; another's head was asked
     something else.
     """
     assert trained.has_alignment
+    if trained.form == SENTINELS:
+        words = [trained.vocabulary.encode(text) for text in texts]
+        return alignment_by_text(trained, words, tokens).double().numpy()
     sequences: list[TokenSequence] = [
         sequence(trained.vocabulary, trained.vocabulary.encode(text), run)
         for text, run in zip(texts, tokens, strict=True)

@@ -15,14 +15,18 @@ from safetensors.torch import load_file
 
 from multimodal.byte_pairs import load_vocabulary
 from multimodal.examples.packing import TEXT_TYPE, Batch, Example, pack, sequence
+from multimodal.inference.writing import BlankWriter
 from multimodal.joint.generator import Generator, GeneratorReader
 from multimodal.joint.model import JointBert
 from multimodal.joint.trimming import ClozeReader
+from multimodal.joint.writer import Writer
 from multimodal.objectives.objective import TERM_FILE
 from multimodal.objectives.replaced import generator_of
+from multimodal.objectives.written import writer_of
 from multimodal.segments import CONTEXT
 from multimodal.store import DamagedFile, InputError, Store, changed_files
-from multimodal.terms import ALIGNMENT
+from multimodal.systems import SENTINELS
+from multimodal.terms import ALIGNMENT, TASKS
 from multimodal.training import checkpoints
 from multimodal.vocabulary import Vocabulary
 
@@ -52,7 +56,8 @@ class Trained:
 
     ``has_alignment``: whether its sequence-pair head was trained to tell if words and video belong together. Systems with
     another pair task, or none, have no such head (docs/systems.md), nor has a training in which the term has no weight.
-    ``context``: clips at most that it learned to forecast from.
+    ``context``: clips at most that it learned to forecast from. ``writer``: the decoder that it was trained with (BART, T5), and
+    ``form`` what it learned to write, the ``mask_unit`` of its system.
     """
 
     name: str
@@ -63,10 +68,14 @@ class Trained:
     has_alignment: bool = True
     generator: Generator | None = None
     context: int = CONTEXT
+    writer: Writer | None = None
+    form: str = ""
 
     @property
     def cloze(self) -> ClozeReader:
-        """What fills blanks: the model, or the generator that it was trained with (ELECTRA)."""
+        """What fills blanks: the model, or the generator (ELECTRA) or writer that it was trained with."""
+        if self.writer is not None:
+            return BlankWriter(self.model, self.writer, self.vocabulary, self.form)
         return self.model if self.generator is None else GeneratorReader(self.model, self.generator)
 
 
@@ -86,10 +95,15 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     parts, context = options.get("system", {}), options.get("examples", {}).get("context", CONTEXT)
     weight = options.get("training", {}).get("weights", {}).get(ALIGNMENT, 1.0)
     has_alignment = parts.get("pair_task", "alignment") == "alignment" and weight > 0
+    form = parts.get("mask_unit", "tokens")
+    if form == SENTINELS:
+        has_alignment = options.get("training", {}).get("weights", {}).get(TASKS, 1.0) > 0
     terms = load_file(folder / TERM_FILE) if (folder / TERM_FILE).exists() else {}
     generator = generator_of(model.options, terms)
     generator = None if generator is None else generator.to(device)
-    return Trained(name, folder, model, vocabulary, codebook, has_alignment, generator, context)
+    writer = writer_of(model.options, terms)
+    writer = None if writer is None else writer.to(device)
+    return Trained(name, folder, model, vocabulary, codebook, has_alignment, generator, context, writer, form)
 
 
 def is_latest(store: Store, trained: Trained) -> bool:

@@ -81,7 +81,7 @@ def _with_visual_rows(
     tensors = model.export_tensors()
     table_VH = tensors[TABLE]
     words_WH = table_VH[: len(vocabulary.words)]
-    table_VH[vocabulary.first_visual :] = visual_rows(centroids_KD, table_VH.shape[1], words_WH, seed)
+    table_VH[vocabulary.visual_ids] = visual_rows(centroids_KD, table_VH.shape[1], words_WH, seed)
     if frozen:
         model = JointBert(dataclasses.replace(model.options, frozen_rows=vocabulary.visual))
         model.load_tensors(tensors)

@@ -53,7 +53,7 @@ class TrimmedRows:
         """Puts rows, by the trimmed ids, into a whole model; those that are NaN stay as they are."""
         table = model.bert["embeddings"].word_embeddings.weight.data
         full = self.vocabulary.full
-        id_V = torch.cat([self._kept_R, torch.arange(len(full.words), full.size)])
+        id_V = torch.cat([self._kept_R, torch.arange(len(full.words), full.visual_ids.stop)])
         given_V = rows_VH.isfinite().all(1)
         table[id_V[given_V]] = rows_VH[given_V]
 
@@ -103,7 +103,9 @@ class TrimmedRows:
         """The bias at which the pieces that are not kept have the odds of ``unseen``, in the geometric mean of the sample."""
         others_W = torch.ones(len(self._word_WH), dtype=torch.bool)
         others_W[self._kept_R] = False
-        asked = [self._sample.asks[name] for name in (TEXT, JOINT) if name in self._sample.asks]
+        # A decoder is asked of what it writes.
+        asks = (self._sample.target or self._sample).asks
+        asked = [asks[name] for name in (TEXT, JOINT) if name in asks]
         position_M = torch.cat(
             [some[some[:, 1] < len(self._kept_R), 0] for some in asked] or [self._kept_R[:0]]
         )

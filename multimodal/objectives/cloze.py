@@ -25,8 +25,15 @@ class Cloze(Term):
         super().__init__()
         self.names = names
 
+    def asked_of(self, batch: Batch) -> Batch:
+        """The batch whose positions are asked for."""
+        return batch
+
+    def counts(self, batch: Batch) -> list[int]:
+        return super().counts(self.asked_of(batch))
+
     def forward(self, reading: Reading, batch: Batch, gather: Gather) -> torch.Tensor:
-        of_each = [predictions(batch, name) for name in self.names]
+        of_each = [predictions(self.asked_of(batch), name) for name in self.names]
         predicted_M2 = torch.cat(of_each)
         term_M = torch.cat([torch.full_like(some[:, 0], n) for n, some in enumerate(of_each)])
         # In the order of the batch, whatever the modality: the states are read front to back.

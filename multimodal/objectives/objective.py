@@ -53,6 +53,9 @@ class Term(nn.Module):
     heads: tuple[str, ...] = ()
     superseded_heads: tuple[str, ...] = ()
 
+    def begin(self, model: nn.Module) -> None:
+        """The initialization of what it owns from the model's weights; at random it was initialized before."""
+
     def counts(self, batch: Batch) -> list[int]:
         """The number of predictions of each name."""
         return [len(predictions(batch, name)) for name in self.names]

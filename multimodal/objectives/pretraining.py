@@ -15,7 +15,8 @@ from multimodal.joint import layout
 from multimodal.joint.generator import GeneratorReader
 from multimodal.joint.model import JointBert, init_weights
 from multimodal.joint.options import ModelOptions
-from multimodal.joint.trimming import TrimmedRows
+from multimodal.joint.trimming import ClozeReader, TrimmedRows
+from multimodal.joint.writer import TargetReader
 from multimodal.objectives.boundary import Boundary
 from multimodal.objectives.cloze import Cloze
 from multimodal.objectives.contrast import Contrast
@@ -23,6 +24,7 @@ from multimodal.objectives.objective import Objective, Reading, Term
 from multimodal.objectives.pairs import Neighbour, PairTask
 from multimodal.objectives.replaced import GENERATOR_BIAS, ReplacedTokens, generator_of
 from multimodal.objectives.weights import LossWeights
+from multimodal.objectives.written import WRITER_BIAS, Written, writer_of
 from multimodal.systems import System
 from multimodal.terms import (
     ALIGNMENT,
@@ -38,7 +40,7 @@ from multimodal.terms import (
 from multimodal.vocabulary import Vocabulary
 
 TERMS: dict[str, Callable[[ModelOptions, Vocabulary, System], Term]] = {
-    TEXT: lambda options, vocabulary, system: Cloze(),
+    TEXT: lambda options, vocabulary, system: Written(options) if system.has_decoder else Cloze(),
     ALIGNMENT: lambda options, vocabulary, system: PairTask(ALIGNMENT),
     NEXT_SEGMENT: lambda options, vocabulary, system: PairTask(NEXT_SEGMENT),
     ORDER: lambda options, vocabulary, system: PairTask(ORDER),
@@ -84,6 +86,7 @@ class PretrainingObjective(Objective):
         ]
         for term in terms:
             init_weights(term, seed, by_width=by_width)
+            term.begin(model)
         # A head that no term reads gets no gradient, which processes that train together must know beforehand.
         heads = {head for term in terms for head in term.heads}
         read = tuple(heads.difference(*(term.superseded_heads for term in terms)))
@@ -100,8 +103,9 @@ class PretrainingObjective(Objective):
         return nn.ModuleList() if shared else self.model.bert["encoder"]["layer"]
 
     def read(self, batch: Batch) -> Reading:
-        if REPLACED in self.terms:
-            return self.terms[REPLACED].read(self.model, batch)
+        for term in self.terms.values():
+            if isinstance(term, (ReplacedTokens, Written)):
+                return term.read(self.model, batch)
         rows_TH, table = self.model.bert["embeddings"].embedding_lookup(batch.ids_T)
         return Reading(self.model, self.model.encode(batch, rows_TH), table)
 
@@ -119,21 +123,31 @@ class PretrainingObjective(Objective):
     def export_terms(
         self, terms: dict[str, torch.Tensor], model: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """A generator answers cloze questions later, about the whole vocabulary."""
-        generator = generator_of(self.model.options, terms)
-        if not self.trimmed or generator is None:
+        """What answers cloze questions later answers them about the whole vocabulary: a generator, or a writer."""
+        bias = _bias_of(terms)
+        if not self.trimmed or bias is None:
             return terms
         shared = JointBert(self.model.options).eval()
         shared.load_state_dict(model)
-        reader = GeneratorReader(shared, generator)
-        return terms | {GENERATOR_BIAS: self.trimmed.restore_bias(terms[GENERATOR_BIAS], reader)}
+        reader: ClozeReader
+        if bias == WRITER_BIAS:
+            reader = TargetReader(shared, writer_of(self.model.options, terms))
+        else:
+            reader = GeneratorReader(shared, generator_of(self.model.options, terms))
+        return terms | {bias: self.trimmed.restore_bias(terms[bias], reader)}
 
     def import_terms(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        if not self.trimmed or GENERATOR_BIAS not in tensors:
+        bias = _bias_of(tensors)
+        if not self.trimmed or bias is None:
             return tensors
-        return tensors | {GENERATOR_BIAS: self.trimmed.trim_bias(tensors[GENERATOR_BIAS])}
+        return tensors | {bias: self.trimmed.trim_bias(tensors[bias])}
 
     def load_model(self, folder: Path) -> None:
         tensors = layout.read_tensors(folder)
         tensors = self.trimmed.trim(tensors) if self.trimmed else tensors
         self.model.load_tensors(tensors | layout.read_beside(folder))
+
+
+def _bias_of(terms: Mapping[str, torch.Tensor]) -> str | None:
+    """The name of the parameter with a number for each entry of the vocabulary among those of the terms, if there is one."""
+    return next((name for name in (GENERATOR_BIAS, WRITER_BIAS) if name in terms), None)

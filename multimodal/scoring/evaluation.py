@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from multimodal.answers.caption import by_model
 from multimodal.answers.counts import Counts
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.answers.quality import evaluation_prefix
 from multimodal.captioning.generation import describer
 from multimodal.captioning.trained import TrainedCaptioner
 from multimodal.catalogue import Video
-from multimodal.inference.cloze import fill_blanks
 from multimodal.inference.trained import Trained
 from multimodal.known_world.corpus import read_world
 from multimodal.known_world.inference import BestAnswers
@@ -25,7 +25,6 @@ from multimodal.scoring.truth import read_truth
 from multimodal.segments import Segment
 from multimodal.store import Store, canonical_json, file_digest, recipe, write_artefact
 from multimodal.tokens import train_and_held_out
-from multimodal.vocabulary import TEMPLATE
 
 VERSION = 8
 
@@ -98,15 +97,13 @@ def captioning_methods(
     with_references: bool,
 ) -> dict[str, CaptionFunction]:
     """The captioning methods by name, that of `videobert caption` first: the captioner where there is one, the cloze
-    template, the words of the nearest training moment.
+    template (or what the model's own decoder writes), the words of the nearest training moment.
 
     A captioner that was tuned on references hears what is said in a moment. It may where references are the targets, and
     not where the target is what is said.
     """
     methods = {
-        "template": _by_tokens(
-            lambda moments: [fill_blanks(trained, TEMPLATE, tokens)[0] for tokens in moments]
-        ),
+        "template": _by_tokens(lambda moments: [text for text, _ in by_model(trained, moments)]),
         NEAREST: nearest_captions(trained, train),
     }
     if captioner is None:

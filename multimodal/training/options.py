@@ -11,7 +11,7 @@ from multimodal.joint.options import Shape
 from multimodal.objectives.weights import LossWeights
 from multimodal.segments import CONTEXT
 from multimodal.store import InputError
-from multimodal.systems import BIDIRECTIONAL, BYTE_BPE, WORDPIECE, System
+from multimodal.systems import BIDIRECTIONAL, BYTE_BPE, SENTINELS, WORDPIECE, System
 from multimodal.terms import REPLACED
 
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -155,6 +155,11 @@ class PretrainOptions:
             raise InputError(
                 f"--corrupt near with --attention {self.system.attention} (--system {self.system.name}): what is read is what "
                 "is predicted elsewhere, so none can be replaced; change one of the two"
+            )
+        if self.visual_rows == "frozen" and self.system.mask_unit == SENTINELS:
+            raise InputError(
+                f"--visual-rows frozen with --mask-unit {SENTINELS} (--system {self.system.name}): sentinels are trained rows behind "
+                "them; change one of the two"
             )
         if self.examples.near_rate and REPLACED in self.system.terms:
             raise InputError(

@@ -16,6 +16,7 @@ from multimodal.examples.near_tokens import NearTokens
 from multimodal.examples.options import ExampleOptions
 from multimodal.examples.sampling import Examples
 from multimodal.examples.segment_table import SegmentTable
+from multimodal.examples.tasks import word_pieces
 from multimodal.joint.association import association_rows
 from multimodal.joint.bert_checkpoint import is_roberta, weights_file
 from multimodal.joint.initialization import from_checkpoint, from_scratch
@@ -26,7 +27,7 @@ from multimodal.library import Material, read_material, read_transcript
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.progress import Report
 from multimodal.store import InputError, Store, file_digest, recipe
-from multimodal.systems import BYTE_BPE, System
+from multimodal.systems import BYTE_BPE, SENTINELS, System
 from multimodal.tokens import load_codebook, train_and_held_out
 from multimodal.training.checkpoints import METRICS, Progress, check, latest
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
@@ -40,6 +41,8 @@ from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 from multimodal.weights import fetching
 
 VERSION = 9
+SENTINEL_COUNT = 100
+"""Sentinels of a vocabulary, as T5 has them."""
 SAMPLE = 64
 """Spoken segments whose predictions set the bias of the word pieces that the library does not say."""
 WORDS_FROM_SCRATCH = "minilm-l6"
@@ -152,7 +155,7 @@ def pretrain(
 
     trained_as = options.system.network
     if trained_as["embedding_size"] and not frozen:
-        trained_as["visual_rows"] = vocabulary.visual
+        trained_as["visual_rows"] = vocabulary.visual + vocabulary.sentinels
 
     def begin(checkpoint: Path | None) -> PretrainingObjective:
         if checkpoint is not None:
@@ -221,6 +224,17 @@ def vocabulary_of(
     store: Store, train_videos: Sequence[Video], options: PretrainOptions, visual: int
 ) -> Vocabulary:
     """The vocabulary that a new model is trained with: of the text start, or learned from what the training videos say."""
+    found = _words_of(store, train_videos, options, visual)
+    return (
+        dataclasses.replace(found, sentinels=SENTINEL_COUNT)
+        if options.system.mask_unit == SENTINELS
+        else found
+    )
+
+
+def _words_of(
+    store: Store, train_videos: Sequence[Video], options: PretrainOptions, visual: int
+) -> Vocabulary:
     start = start_of(options)
     if start is None:
         said = (s.text for video in train_videos for s in read_transcript(store, video).sentences)
@@ -279,7 +293,8 @@ def trim(vocabulary: Vocabulary, examples: Examples, held_out: Examples) -> Trim
     """
     counts_W = examples.spoken.piece_counts()
     once, total = int((counts_W == 1).sum()), int(counts_W.sum())
-    kept = TrimmedVocabulary.of(vocabulary, counts_W.nonzero()[0].tolist())
+    said = counts_W.nonzero()[0].tolist()
+    kept = TrimmedVocabulary.of(vocabulary, [*said, *word_pieces(vocabulary, examples.system.mask_unit)])
     for part in (examples, held_out):
         part.trim(kept)
     # What a corruption learns of the library it learns from the training videos alone.

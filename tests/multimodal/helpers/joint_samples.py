@@ -18,7 +18,7 @@ from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.objectives.weights import LossWeights
 from multimodal.segments import Segment
 from multimodal.store import Store, canonical_json, write_whole
-from multimodal.systems import System
+from multimodal.systems import SENTINELS, System
 from multimodal.training.options import TrainingOptions
 from multimodal.vocabulary import Vocabulary
 from speech.sentences import Sentence, Transcript
@@ -30,13 +30,18 @@ VISUAL = len(ACTIONS) * len(THINGS)
 """A visual token for each action on each thing."""
 WORDS = (
     "[PAD] [unused0] [unused1] [UNK] [CLS] [SEP] [MASK] . , ' ! [ ] > - now let me show you how to the we then and in a "
-    "bowl slow ##ly mask v ##0 ##1 ##2 un ##k"
+    "bowl slow ##ly mask v ##0 ##1 ##2 un ##k true false"
 ).split()
 CLIPS_A_STEP = 3
 
 
 def vocabulary(visual: int = VISUAL) -> Vocabulary:
     return Vocabulary((*WORDS, *ACTIONS, *THINGS), visual)
+
+
+def vocabulary_of(system: System) -> Vocabulary:
+    """With the sentinels that a system needs."""
+    return dataclasses.replace(vocabulary(), sentinels=20 if system.mask_unit == SENTINELS else 0)
 
 
 def options(**shape: int) -> ModelOptions:
@@ -51,7 +56,7 @@ def model(seed: int = 0, **shape: int) -> JointBert:
 
 def model_of(system: System, seed: int = 0, **shape: int) -> JointBert:
     """A model as the system trains it; a factorised table is of 8 numbers."""
-    plain = model(seed, **shape)
+    plain = model(seed, **{"vocab_size": vocabulary_of(system).size} | shape)
     network = system.network
     if network["embedding_size"]:
         network |= {"embedding_size": 8, "visual_rows": VISUAL}
@@ -110,7 +115,9 @@ def put(store: Store, material: Material) -> Video:
 
 def objective(begin=None, weights: LossWeights = LossWeights(), system: System = System()):  # noqa: B008
     """What the training loop begins with: the pre-training objective over a model of `begin`, of this vocabulary."""
-    return lambda checkpoint: PretrainingObjective((begin or model)(), vocabulary(), weights, system=system)
+    return lambda checkpoint: PretrainingObjective(
+        (begin or model)(), vocabulary_of(system), weights, system=system
+    )
 
 
 def segments(found: list[Material]) -> tuple[list[Segment], list[Segment]]:
@@ -123,7 +130,7 @@ def examples(
     videos: int = 8,
     system: System = System(),  # noqa: B008
 ) -> Examples:
-    return Examples.of(vocabulary(), *segments(materials(videos)), wanted, seed, system=system)
+    return Examples.of(vocabulary_of(system), *segments(materials(videos)), wanted, seed, system=system)
 
 
 def training(**wanted) -> TrainingOptions:
