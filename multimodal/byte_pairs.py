@@ -136,7 +136,12 @@ def _of_json(tokenizer: dict[str, Any], lowercase: bool, visual: int | None = No
     visual = len(names) - len(words) - 1 - sentinels if visual is None else visual
     merges = (tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"])
     return BytePairVocabulary(
-        tuple(ROBERTAS.get(word, word) for word in words), visual, lowercase, None, sentinels, tuple(merges)
+        tuple(ROBERTAS.get(word, word) for word in words),
+        visual,
+        lowercase,
+        None,
+        tuple(merges),
+        sentinels=sentinels,
     )
 
 

@@ -46,7 +46,7 @@ class Vocabulary:
     visual: int
     lowercase: bool = True
     strip_accents: bool | None = None
-    sentinels: int = 0
+    sentinels: int = dataclasses.field(default=0, kw_only=True)
 
     SPACES_IN_PIECES: ClassVar[bool] = False
     """Whether the space before a word is part of it, so that one before a visual token has to be taken away."""
@@ -247,7 +247,7 @@ class TrimmedVocabulary(Vocabulary):
         kept = tuple(sorted({*said, *(full.specials - {full.join})}))
         words = tuple(full.words[i] for i in kept)
         return cls(
-            words, full.visual, full.lowercase, full.strip_accents, full.sentinels, full=full, kept=kept
+            words, full.visual, full.lowercase, full.strip_accents, full, kept, sentinels=full.sentinels
         )
 
     def encode(self, text: str) -> list[int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.joint.options import ModelOptions
+from multimodal.systems import NOISES, SENTINELS
 from multimodal.terms import REPLACED, TITLES
 from multimodal.training.checkpoints import Progress
 from multimodal.vocabulary import JOIN, Vocabulary, visual_name
@@ -20,6 +21,7 @@ GENERATOR = (
     "This folder opens as the discriminator. Its cloze head was not trained: what fills blanks is the generator in "
     "`terms.safetensors`, which shares its embeddings."
 )
+WRITER = "The files here hold its encoder, as a BERT. What writes is the decoder in `terms.safetensors`; the cloze head was not trained."
 
 
 def model_card(
@@ -76,7 +78,9 @@ def _system(parts: dict[str, Any] | None) -> str:
         return ""
     rows = [f"- {name.replace('_', ' ')}: {value}" for name, value in parts.items() if name != "name"]
     about = "\n".join([f"## Method\n\nPretrained as `{parts['name']}` (`docs/systems.md`):\n", *rows])
-    return f"{about}\n\n{GENERATOR}" if parts.get("extra_terms") == REPLACED else about
+    if parts.get("extra_terms") == REPLACED:
+        return f"{about}\n\n{GENERATOR}"
+    return f"{about}\n\n{WRITER}" if parts.get("mask_unit") in (NOISES, SENTINELS) else about
 
 
 def _data(made_from: dict[str, Any]) -> str:
