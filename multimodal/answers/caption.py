@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.catalogue import Catalogue
-from multimodal.examples.packing import Parts
-from multimodal.examples.tasks import CAPTION
 from multimodal.inference.cloze import fill_blanks, sentence
 from multimodal.inference.trained import Trained
-from multimodal.inference.writing import write
+from multimodal.inference.writing import write_captions
 from multimodal.library import Material, read_transcript
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store
@@ -74,8 +72,7 @@ def by_model(
     """A sentence for each run of visual tokens, and its score: written where the model has a decoder and no ``template`` of a
     person's own, else the template with its blanks filled."""
     if trained.writer is not None and template == TEMPLATE:
-        asked: list[list[Parts]] = [[((), run)] for run in tokens]
-        return [(sentence(text), score) for text, score in write(trained, CAPTION, asked)]
+        return [(sentence(text), score) for text, score in write_captions(trained, tokens)]
     return [fill_blanks(trained, template, run) for run in tokens]
 
 

@@ -241,6 +241,11 @@ def write(
     return found
 
 
+def write_captions(trained: Trained, tokens: Sequence[Sequence[int]]) -> list[tuple[str, float]]:
+    """A caption for each run of visual tokens (:func:`write`)."""
+    return write(trained, tasks.CAPTION, [[((), run)] for run in tokens])
+
+
 class _Following:
     """What follows, token by token: called with the last token of each beam [N, B], it gives logits [N, B, V]."""
 
