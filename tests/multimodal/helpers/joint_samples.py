@@ -30,7 +30,7 @@ VISUAL = len(ACTIONS) * len(THINGS)
 """A visual token for each action on each thing."""
 WORDS = (
     "[PAD] [unused0] [unused1] [UNK] [CLS] [SEP] [MASK] . , ' ! [ ] > - now let me show you how to the we then and in a "
-    "bowl slow ##ly mask v ##0 ##1 ##2 un ##k true false"
+    "bowl slow ##ly mask v ##0 ##1 ##2 un ##k"
 ).split()
 CLIPS_A_STEP = 3
 
@@ -40,8 +40,11 @@ def vocabulary(visual: int = VISUAL) -> Vocabulary:
 
 
 def vocabulary_of(system: System) -> Vocabulary:
-    """With the sentinels that a system needs."""
-    return dataclasses.replace(vocabulary(), sentinels=20 if system.mask_unit == SENTINELS else 0)
+    """With the sentinels, and the words of judgements, that a system needs."""
+    plain = vocabulary()
+    if system.mask_unit != SENTINELS:
+        return plain
+    return dataclasses.replace(plain, words=(*plain.words, "true", "false"), sentinels=20)
 
 
 def options(**shape: int) -> ModelOptions:
