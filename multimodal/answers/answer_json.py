@@ -53,7 +53,7 @@ def search_document(answer: SearchAnswer) -> Document:
     if answer.like is not None:
         video = answer.like.video
         document["like"] = {"video": video.video, "name": video.name, "at": answer.like.at}
-    hits = [dataclasses.asdict(hit) | {"labels": hit.labels} for hit in answer.hits]
+    hits = [vars(hit) | {"labels": hit.labels} for hit in answer.hits]
     return document | {"hits": hits}
 
 

@@ -330,28 +330,36 @@ def remove_video(store: Store, video: str) -> None:
             cache.remove_old_files()
 
 
-def searchable(store: Store, trained: Trained, videos: Sequence[Video]) -> list[Video]:
-    """Those of ``videos`` that can be searched now: in the cache or, where there is none of this model, in its index.
+Contents = tuple[Moments, VectorIndex, VectorIndex, Thresholds]
+"""The moments of some videos, the search over their text vectors and over their video vectors, and the thresholds."""
 
-    While a run takes in new videos the others are searched on.
+
+def open_searchable(
+    store: Store, trained: Trained, videos: Sequence[Video], ahead: Cache | None = None
+) -> tuple[list[Video], Contents | None]:
+    """Those of ``videos`` that can be searched now, and what the cache holds of them; ``None`` where it is not of this model.
+
+    These are the ones in the cache or, where there is none of this model, in its index: while a run takes in new videos the
+    others are searched on. ``ahead``: a cache that is open already; one of another model is closed.
     """
-    cache = Cache.open(_folder(store, trained))
-    if cache is None or not cache.is_of(trained):
-        folder = store.index(address(trained))
-        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    else:
-        with contextlib.closing(cache.db):
-            there = set(cache.held())
-    return [video for video in videos if made_of(video) in there]
+    cache, folder = ahead, _folder(store, trained)
+    if cache is not None and cache.folder != folder:
+        cache.db.close()
+        cache = None
+    cache = cache or Cache.open(folder)
+    if cache is not None and cache.is_of(trained):
+        held = cache.held()
+        found = [video for video in videos if made_of(video) in held]
+        return found, _contents_of(cache, held, found)
+    if cache is not None:
+        cache.db.close()
+    index_folder = store.index(address(trained))
+    there = {path.name for path in index_folder.iterdir()} if index_folder.is_dir() else set()
+    return [video for video in videos if made_of(video) in there], None
 
 
-def open_cache(
-    store: Store, trained: Trained, videos: Sequence[Video]
-) -> tuple[Moments, VectorIndex, VectorIndex, Thresholds] | None:
-    """The moments of ``videos``, the search over their text vectors and over their video vectors, and the thresholds.
-
-    ``None`` where the cache lacks one of them, or there is none.
-    """
+def open_cache(store: Store, trained: Trained, videos: Sequence[Video]) -> Contents | None:
+    """What the cache holds of ``videos``; ``None`` where it lacks one of them, or there is none."""
     cache, wanted = Cache.open(_folder(store, trained)), {made_of(v) for v in videos}
     if cache is None:
         return None
@@ -359,6 +367,10 @@ def open_cache(
     if not wanted <= held.keys():
         cache.db.close()
         return None
-    count = sum(held[made][2] for made in wanted)
-    found = Moments(cache.db, {v.video: v.name for v in videos}, count)
+    return _contents_of(cache, held, videos)
+
+
+def _contents_of(cache: Cache, held: dict[str, tuple[str, int, int]], videos: Sequence[Video]) -> Contents:
+    wanted = {made_of(v) for v in videos}
+    found = Moments(cache.db, {v.video: v.name for v in videos}, sum(held[made][2] for made in wanted))
     return found, *cache.only(wanted), Thresholds(cache.thresholds[TEXT], cache.thresholds[VIDEO])

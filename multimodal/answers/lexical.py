@@ -7,9 +7,10 @@ word is there as it is written, so a word of any language is found.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sqlite3
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from multimodal.answers.languages import STEMMERS, is_stop_word, stemmed, stems
 from multimodal.answers.query import (
@@ -28,8 +29,12 @@ MOST_FORMS = 50
 """Words that one prefix stands for at most, the most frequent ones."""
 MOST_RESPELLED = 10
 """Words of one query whose near spellings are looked for: of a pasted page there may be thousands."""
+MOST_COUNTED = 60
+"""Words of a query of which it is told which texts have them: a bit each in SQLite's integers."""
 MOST_NAMED = 10
 """Words of a query that a reason names."""
+TextMatch = tuple[int, float, int, int]
+"""A text that was found: its number, its BM25, the words of the query that it has, a bit for each, and how many they are."""
 Forms = Mapping[str, Sequence[str]]
 """The words that stand for each word of a query; FTS5 finds each by its stem."""
 
@@ -115,32 +120,51 @@ class Words:
         )
         return [(term, count) for term, count in rows if not is_stop_word(term)]
 
-    def search(self, query: Query, forms: Forms, depth: int | None = None) -> dict[int, float]:
-        """BM25 of the texts that have every phrase or, without phrases, any word, and nothing that is excluded; best first.
+    def search(self, match: QueryMatch, forms: Forms) -> Iterator[TextMatch]:
+        """The texts that have every phrase or, without phrases, any word, and nothing that is excluded; best first.
 
-        The words count beside phrases too, for the order. ``depth``: texts at most.
+        Those with most of the words of :attr:`QueryMatch.counted` first, of these by BM25. The words count beside phrases too,
+        for the order.
         """
-        words = [form for of in forms.values() for form in of]
-        scores = self._scores("words", self._any_of(words)) if words else {}
-        if query.phrases:
-            quoted = self._scores("spellings", " AND ".join(map(_phrase, query.phrases)))
-            scores = {i: score + scores.get(i, 0.0) for i, score in quoted.items()}
-        excluded = self.excluded(query)
-        ranked = sorted(scores.keys() - excluded, key=lambda i: (-scores[i], i))
-        return {i: scores[i] for i in ranked[:depth]}
+        # Each word by itself, so that it is known who has it; FTS5's BM25 of several is the sum of theirs.
+        counted = [(1 << n, forms[word]) for n, word in enumerate(match.counted) if word in forms]
+        rest = [form for word, of in forms.items() if word not in match.counted for form in of]
+        asked = [("words", bit, self._any_of(of)) for bit, of in [*counted, (0, rest)] if of]
+        quoted = " AND ".join(map(_phrase, match.query.phrases))
+        asked += [("spellings", 0, quoted)] if quoted else []
+        if not asked:
+            return
+        each = " UNION ALL ".join(
+            f"SELECT rowid AS id, -rank AS score, {bit} AS bit FROM {table} WHERE {table} MATCH ?"
+            for table, bit, _ in asked
+        )
+        kept, values = [], [expression for _, _, expression in asked]
+        if quoted:
+            kept.append("id IN (SELECT rowid FROM spellings WHERE spellings MATCH ?)")
+            values.append(quoted)
+        excluded, excluding = self._excluded(match.query)
+        if excluding:
+            kept.append(f"id NOT IN ({excluded})")
+            values += excluding
+        yield from self._db.execute(
+            f"SELECT id, SUM(score), SUM(bit), SUM(bit > 0) FROM ({each}) {'WHERE ' + ' AND '.join(kept) if kept else ''} "
+            "GROUP BY id ORDER BY 4 DESC, 2 DESC, 1",
+            values,
+        )
 
     def excluded(self, query: Query) -> set[int]:
         """The texts that have what the query excludes: a content word by its stem, all else as it is written."""
-        stems = [text for text in query.excluded if " " not in text and not is_stop_word(text)]
-        verbatim = [text for text in query.excluded if text not in stems]
-        return self.with_any(stems) | self.with_any(verbatim, "spellings")
+        sql, values = self._excluded(query)
+        return {i for (i,) in self._db.execute(sql, values)} if values else set()
 
-    def with_any(self, texts: Sequence[str], table: str = "words") -> set[int]:
-        """The numbers of the texts that have one of ``texts``: by stem, or in ``spellings`` as it is written."""
-        if not texts:
-            return set()
-        expression = self._any_of(texts) if table == "words" else any_of(texts)
-        return set(self._scores(table, expression))
+    def _excluded(self, query: Query) -> tuple[str, list[str]]:
+        """The question to SQLite for them, and its values; none where nothing is excluded."""
+        stemmed = [text for text in query.excluded if " " not in text and not is_stop_word(text)]
+        verbatim = [text for text in query.excluded if text not in stemmed]
+        asked = [("words", self._any_of(stemmed))] if stemmed else []
+        asked += [("spellings", any_of(verbatim))] if verbatim else []
+        sql = " UNION ALL ".join(f"SELECT rowid FROM {table} WHERE {table} MATCH ?" for table, _ in asked)
+        return sql, [expression for _, expression in asked]
 
     def _any_of(self, words: Sequence[str]) -> str:
         """FTS5's expression for one of several words, by their stems in every language that is here."""
@@ -149,12 +173,6 @@ class Words:
         if not found:
             return f"text : ({own})"
         return f"text : ({own}) OR stems : ({any_of(sorted(found))})"
-
-    def _scores(self, table: str, expression: str) -> dict[int, float]:
-        rows = self._db.execute(
-            f"SELECT rowid, -rank FROM {table} WHERE {table} MATCH ? ORDER BY rowid", (expression,)
-        )
-        return dict(rows.fetchall())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +211,17 @@ class QueryMatch:
                 if of:
                     to[word] = of
         return cls(query, *forms, corrected, tuple(unsaid), suggested)
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The words of which it is told which texts have them: the first that were found."""
+        found = (word for word in self.query.words if word in self.said or word in self.titled)
+        return tuple(itertools.islice(found, MOST_COUNTED))
+
+    def named(self, words: int) -> tuple[str, ...]:
+        """The phrases, and those of :attr:`counted` whose bits are set, a corrected one as it was looked up."""
+        had = (word for n, word in enumerate(self.counted) if words >> n & 1)
+        return (*self.query.phrases, *dict.fromkeys(self.corrected.get(word, word) for word in had))
 
     @property
     def plain(self) -> str:

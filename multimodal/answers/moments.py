@@ -7,11 +7,12 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from multimodal.answers.languages import guessed
-from multimodal.answers.lexical import Forms, QueryMatch, Words
+from multimodal.answers.lexical import QueryMatch, TextMatch, Words
 from multimodal.answers.query import Query
 from multimodal.segments import Segment
 
@@ -113,49 +114,40 @@ class Moments:
     def lookup(self, query: Query, is_spelled_right: Callable[[str], bool]) -> QueryMatch:
         return QueryMatch.of(query, self.words, self.titles, is_spelled_right)
 
-    def said(self, lookup: QueryMatch, depth: int | None = None) -> dict[int, float]:
-        """The ids of the moments in which the query's words are said, with their BM25, best first, ``depth`` at most."""
-        scores = self.words.search(lookup.query, lookup.said)
-        videos = self._videos(scores)
-        kept = (i for i in scores if videos.get(i) in self.names)
-        return {i: scores[i] for i in itertools.islice(kept, depth)}
+    def said(self, lookup: QueryMatch, depth: int | None = None) -> dict[int, TextMatch]:
+        """The moments in which the query's words are said, by id, best first, ``depth`` at most."""
+        found, kept = self.words.search(lookup, lookup.said), {}
+        while some := list(itertools.islice(found, depth)):
+            of = self.videos_of([match[0] for match in some]) if self._has_others else None
+            kept |= {m[0]: m for m in some if of is None or of.get(m[0]) in self.names}
+            if depth is None or of is None or len(kept) >= depth:
+                break
+        return dict(itertools.islice(kept.items(), depth))
 
-    def titled(self, lookup: QueryMatch) -> dict[str, float]:
-        """The videos whose titles have the query's words, by digest, with their BM25, best first."""
-        scores = self.titles.search(lookup.query, lookup.titled)
+    @cached_property
+    def _has_others(self) -> bool:
+        """Whether the database holds moments of other videos; each video is one step in the index."""
+        rows = self._db.execute(
+            "WITH RECURSIVE held (video) AS (SELECT MIN(video) FROM moments UNION ALL "
+            "SELECT (SELECT MIN(video) FROM moments WHERE video > held.video) FROM held WHERE held.video IS NOT NULL) "
+            "SELECT video FROM held WHERE video IS NOT NULL"
+        )
+        return any(video not in self.names for (video,) in rows)
+
+    def titled(self, lookup: QueryMatch) -> dict[str, TextMatch]:
+        """The videos whose titles have the query's words, by digest, best first."""
         videos = list(self.names)
-        return {videos[number]: score for number, score in scores.items()}
+        return {videos[match[0]]: match for match in self.titles.search(lookup, lookup.titled)}
 
     def without_excluded(self, query: Query, ids: Sequence[int]) -> list[int]:
         """Those of ``ids`` in which nothing that the query excludes is said or in the title."""
         if not query.excluded:
             return list(ids)
         said, titled = self.words.excluded(query), self.titles.excluded(query)
-        videos = self._videos(ids)
+        videos = self.videos_of(ids)
         return [i for i in ids if i not in said and self._numbers.get(videos.get(i, "")) not in titled]
 
-    def matched(self, lookup: QueryMatch, ids: Collection[int]) -> dict[int, tuple[str, ...]]:
-        """Of each moment the words and phrases of the query that are said in it, a corrected one as it was looked up."""
-        return self._matched(self.words, lookup, lookup.said, ids)
-
-    def matched_titles(self, lookup: QueryMatch) -> dict[str, tuple[str, ...]]:
-        """The same for the title of each video."""
-        found = self._matched(self.titles, lookup, lookup.titled, self._numbers.values())
-        return {video: found[number] for video, number in self._numbers.items()}
-
-    @staticmethod
-    def _matched(
-        words: Words, lookup: QueryMatch, forms: Forms, ids: Collection[int]
-    ) -> dict[int, tuple[str, ...]]:
-        found: dict[int, list[str]] = {int(i): [] for i in ids}
-        ways = [(phrase, words.with_any([phrase], "spellings")) for phrase in lookup.query.phrases]
-        ways += [(lookup.corrected.get(word, word), words.with_any(of)) for word, of in forms.items()]
-        for word, having in ways:
-            for i in having & found.keys():
-                found[i].append(word)
-        return {i: tuple(matched) for i, matched in found.items()}
-
-    def _videos(self, ids: Collection[int]) -> dict[int, str]:
+    def videos_of(self, ids: Collection[int]) -> dict[int, str]:
         """The video of each moment."""
         rows = self._db.execute(
             "SELECT id, video FROM moments WHERE id IN (SELECT value FROM json_each(?))",

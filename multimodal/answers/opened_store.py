@@ -32,7 +32,8 @@ from multimodal.vocabulary import TEMPLATE
 if TYPE_CHECKING:
     from multimodal.answers.forecast import SamplingOptions
     from multimodal.answers.imagine import Imagined
-    from multimodal.answers.search import Hit
+    from multimodal.answers.ranking import Hit
+    from multimodal.answers.search import Found, Index
 
 # The parts of each answer are imported when it is asked for: a search by words alone needs neither torch nor a model.
 
@@ -90,8 +91,21 @@ class OpenedStore(OpenedModel):
         return SearchAnswer(None, "model", (), moment, tuple(hits), videos)
 
     def _search_text(self, text: str, top: int) -> SearchAnswer:
+        (answer,) = self.search_texts([(text, top)])
+        if isinstance(answer, InputError):
+            raise answer
+        return answer
+
+    def search_texts(self, asked: Sequence[tuple[str, int]]) -> list[SearchAnswer | InputError]:
+        """What :meth:`search` gives or raises for each text with its ``top``; the model reads all of them at once."""
         index = self.lexical_index if self.catalogue.current("model") is None else self.index
-        found = index.find(text, top)
+        found = index.find_many(asked)
+        return [
+            f if isinstance(f, InputError) else self._search_answer(index, text, f)
+            for (text, _), f in zip(asked, found, strict=True)
+        ]
+
+    def _search_answer(self, index: Index, text: str, found: Found) -> SearchAnswer:
         lookup = found.lookup
         return SearchAnswer(
             text,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from multimodal.answers.classify import Classified
     from multimodal.answers.forecast import SamplingOptions
     from multimodal.answers.quality import Quality
-    from multimodal.answers.search import Hit
+    from multimodal.answers.ranking import Hit
     from multimodal.answers.session import VideoTime
 
 

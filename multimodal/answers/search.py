@@ -8,18 +8,17 @@ rankings are fused by reciprocal rank. Near and seen count only above thresholds
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multimodal.answers.cache import open_cache
+from multimodal.answers.cache import Cache, Contents, open_cache, open_searchable
 from multimodal.answers.index import check_indexed, read
 from multimodal.answers.lexical import QueryMatch
 from multimodal.answers.moments import Moments
-from multimodal.answers.query import Query
+from multimodal.answers.ranking import NOTHING, Hit, Ranking, fuse, lexical_ranking
 from multimodal.answers.scripts import folded
 from multimodal.answers.thresholds import Thresholds, question_vectors, threshold
 from multimodal.answers.vectors import VectorIndex
@@ -32,45 +31,12 @@ if TYPE_CHECKING:
     from multimodal.inference.trained import Trained
 
 RERANKED = 50
-RANK_OFFSET = 60  # of reciprocal rank fusion: 1 / (60 + rank) (Cormack, Clarke, Büttcher 2009)
-LEXICAL_WEIGHT = 3
-"""Weight of the lexical ranking: its first 30 moments come before all moments without a word of the text."""
 DEPTH = 1000  # moments of each ranking that are fused; a later one would add less than a thousandth
 LEAST_ALIGNMENT = 0.5  # the alignment head's probability from which on a picture belongs to a text
 
 
-@dataclasses.dataclass(frozen=True)
-class Hit:
-    """A moment with its score, the sum of its parts; a part is 0 where the moment was not found in that way.
-
-    ``heard``: a word of the query is said in it, ``title``: in the title of its video; ``words`` and ``title_words`` are
-    these words. ``near``: its words are near in meaning; ``text_cosine``: the similarity of the text embeddings, where
-    ``near``. ``seen``: its picture fits; where it does, ``sight_rank``: its place in the visual ranking, from 1, ``cosine``:
-    the similarity of text and video embedding, ``alignment``: the alignment head's probability that picture and text
-    belong together. ``None``: not computed.
-    """
-
-    video: str
-    name: str
-    start: float
-    end: float
-    text: str
-    score: float
-    heard: float
-    title: float
-    near: float
-    seen: float
-    words: tuple[str, ...] = ()
-    title_words: tuple[str, ...] = ()
-    text_cosine: float | None = None
-    sight_rank: int | None = None
-    cosine: float | None = None
-    alignment: float | None = None
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """How the moment was found: ``heard``, ``title``, ``near``, ``seen``."""
-        return tuple(label for label in ("heard", "title", "near", "seen") if getattr(self, label))
+Pair = Callable[[Segment], tuple[str, Sequence[int]]]
+"""The text and the visual tokens that are read together for a moment."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,18 +45,6 @@ class Found:
 
     hits: tuple[Hit, ...]
     lookup: QueryMatch
-
-
-@dataclasses.dataclass(frozen=True)
-class Ranking:
-    """Ids of moments, best first; the cosines of some, and the alignment head's probabilities of some."""
-
-    order: np.ndarray
-    cosines: dict[int, float] = dataclasses.field(default_factory=dict)
-    aligned: dict[int, float] = dataclasses.field(default_factory=dict)
-
-
-NOTHING = Ranking(np.zeros(0, np.int64))
 
 
 class Index:
@@ -132,7 +86,25 @@ class Index:
         Raises :class:`InputError` where a video is not in the model's index, or its file there is another model's.
         """
         check_indexed(store, trained, videos)
-        cached = open_cache(store, trained, videos)
+        return cls._opened(store, trained, videos, open_cache(store, trained, videos))
+
+    @classmethod
+    def searchable(
+        cls, store: Store, trained: Trained, videos: Sequence[Video], ahead: Cache | None = None
+    ) -> tuple[Index, list[Video]]:
+        """Those of ``videos`` that can be searched now, and the index of them; the others wait for a run.
+
+        ``ahead``: a cache of the store that is open already. Raises what :meth:`load` raises.
+        """
+        found, cached = open_searchable(store, trained, videos, ahead)
+        if cached is None:
+            check_indexed(store, trained, found)
+        return cls._opened(store, trained, found, cached), found
+
+    @classmethod
+    def _opened(
+        cls, store: Store, trained: Trained, videos: Sequence[Video], cached: Contents | None
+    ) -> Index:
         index = cls(trained, *cached) if cached is not None else cls._read(store, trained, videos)
         if not index._moments.count:
             raise InputError(f"store {store.root}: its index holds no moment; run `videobert run VIDEOS`")
@@ -148,6 +120,11 @@ class Index:
         video_vectors = np.concatenate([none, *(content.video_vectors for content in contents)])
         told = {v.video: content.language for v, content in zip(videos, contents, strict=True)}
         return cls.of(trained, names, moments, text_vectors, video_vectors, languages=told)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages beside English in whose stems words are looked up."""
+        return self._moments.words.languages
 
     @property
     def moments(self) -> list[Segment]:
@@ -172,36 +149,82 @@ class Index:
         be in the title, ``-word`` must not. Stop words alone find nothing. Raises :class:`InputError` for a text without a
         word, and for one in which every word is excluded.
         """
-        query, depth = self._moments.query(text), max(DEPTH, top)
-        lookup = self._moments.lookup(query, self._is_spelled_right)
-        near = seen = NOTHING
-        # A moment without the phrase is no hit, however near.
-        known = len(query.words) - len(self.unknown_words(lookup))
-        if self.trained is not None and known and not query.phrases:
-            vector = self._embed(lookup.plain)
-            near = self._above(self._text_index, vector, depth, self.thresholds.near, query)
-            seen = self._above(self._video_index, vector, RERANKED, self.thresholds.seen, query)
-            seen = self._aligned(seen, lookup.plain)
-        lexical = self._lexical(lookup, depth, [*seen.order.tolist(), *near.order.tolist()])
-        return Found(tuple(self._fuse(seen, top, near, lexical, lookup)), lookup)
+        (found,) = self.find_many([(text, top)])
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+    def find_many(self, asked: Sequence[tuple[str, int]]) -> list[Found | InputError]:
+        """For each text with its ``top`` what :meth:`find` gives or raises; the model and the vectors are read once for all."""
+        lookups = [self._looked_up(text) for text, _ in asked]
+        by_meaning = [n for n, lookup in enumerate(lookups) if self._has_meaning(lookup)]
+        depth = max([DEPTH, *(top for _, top in asked)])
+        near, seen = self._by_meaning([lookups[n] for n in by_meaning], depth)
+        near, seen = (dict(zip(by_meaning, rankings, strict=True)) for rankings in (near, seen))
+        return [
+            lookup
+            if isinstance(lookup, InputError)
+            else self._found(lookup, near.get(n, NOTHING), seen.get(n, NOTHING), asked[n][1])
+            for n, lookup in enumerate(lookups)
+        ]
+
+    def _looked_up(self, text: str) -> QueryMatch | InputError:
+        try:
+            return self._moments.lookup(self._moments.query(text), self._is_spelled_right)
+        except InputError as error:
+            return error
+
+    def _has_meaning(self, lookup: QueryMatch | InputError) -> bool:
+        """Whether the model is asked: it knows a word of the text, and a moment without the phrase is no hit, however near."""
+        if self.trained is None or isinstance(lookup, InputError) or lookup.query.phrases:
+            return False
+        return len(lookup.query.words) > len(self.unknown_words(lookup))
+
+    def _by_meaning(self, lookups: Sequence[QueryMatch], depth: int) -> tuple[list[Ranking], list[Ranking]]:
+        """The moments that are near in meaning to each text, and those whose picture fits it."""
+        if not lookups:
+            return [], []
+        from multimodal.inference.embedding import embed_texts
+
+        vectors = embed_texts(self.trained, [lookup.plain for lookup in lookups])
+        least = self.thresholds
+        near = self._above(self._text_index, vectors, depth, least.near, lookups)
+        seen = self._above(self._video_index, vectors, RERANKED, least.seen, lookups)
+        return near, self._aligned(seen, [lookup.plain for lookup in lookups])
+
+    def _found(self, lookup: QueryMatch, near: Ranking, seen: Ranking, top: int) -> Found:
+        others = [*seen.order.tolist(), *near.order.tolist()]
+        lexical = lexical_ranking(self._moments, lookup, max(DEPTH, top), others)
+        return Found(tuple(fuse(self._moments, seen, top, near, lexical, lookup)), lookup)
 
     def _above(
-        self, index: VectorIndex, vector: np.ndarray, depth: int, least: float, query: Query
-    ) -> Ranking:
-        """The moments whose cosine exceeds the threshold, without those that say what is excluded."""
-        near, order = index.search(vector, depth)
-        cosines = dict(zip(order[near > least].tolist(), near[near > least].tolist(), strict=True))
-        kept = self._moments.without_excluded(query, list(cosines))
-        return Ranking(np.array(kept, np.int64), cosines)
+        self, index: VectorIndex, vectors: np.ndarray, depth: int, least: float, lookups: Sequence[QueryMatch]
+    ) -> list[Ranking]:
+        """The moments whose cosine exceeds the threshold, without those that say what is excluded, for each vector [Q, H]."""
+        rankings = []
+        for (near, order), lookup in zip(index.search_many(vectors, depth), lookups, strict=True):
+            cosines = dict(zip(order[near > least].tolist(), near[near > least].tolist(), strict=True))
+            kept = self._moments.without_excluded(lookup.query, list(cosines))
+            rankings.append(Ranking(np.array(kept, np.int64), cosines))
+        return rankings
 
-    def _aligned(self, ranking: Ranking, text: str) -> Ranking:
+    def _aligned(self, rankings: Sequence[Ranking], texts: Sequence[str]) -> list[Ranking]:
         """Those that the alignment head takes for the picture of the text, in the order of both; all where there is no head."""
-        if not len(ranking.order) or not self.trained.has_alignment:
-            return ranking
-        cosines = np.array([ranking.cosines[i] for i in ranking.order.tolist()], np.float32)
-        reranked = self._rerank(cosines, ranking.order, lambda m: (text, m.tokens))
-        order = [i for i in reranked.order.tolist() if reranked.aligned[i] >= LEAST_ALIGNMENT]
-        return dataclasses.replace(reranked, order=np.array(order, np.int64))
+        if not self.trained.has_alignment:
+            return list(rankings)
+        asked = [
+            (np.array([r.cosines[i] for i in r.order.tolist()], np.float32), r.order, self._showing(text))
+            for r, text in zip(rankings, texts, strict=True)
+        ]
+        found = []
+        for reranked in self._rerank(asked):
+            order = [i for i in reranked.order.tolist() if reranked.aligned[i] >= LEAST_ALIGNMENT]
+            found.append(dataclasses.replace(reranked, order=np.array(order, np.int64)))
+        return found
+
+    @staticmethod
+    def _showing(text: str) -> Pair:
+        return lambda moment: (text, moment.tokens)
 
     def unknown_words(self, lookup: QueryMatch) -> list[str]:
         """The content words that the model's vocabulary lacks: they count only where somebody says them."""
@@ -230,7 +253,7 @@ class Index:
         """The moments nearest to a video embedding [H], best first; never the one with the id ``own``."""
         near, order = self._video_index.search(vector, max(DEPTH, top) + 1)
         cosines = dict(zip(order.tolist(), near.tolist(), strict=True))
-        return self._fuse(Ranking(order[order != own], cosines), top)
+        return fuse(self._moments, Ranking(order[order != own], cosines), top)
 
     def texts(self, video: Video, at: float, top: int = 10) -> list[Hit]:
         """The sentences of the store that fit the picture of ``video`` at second ``at``, best first, each once.
@@ -240,13 +263,13 @@ class Index:
         own, vector = self._moment_at(video, at)
         tokens = self._moments.get([own])[own].tokens
         near, order = self._text_index.search(vector, max(DEPTH, top))
-        ranking = self._rerank(near, order, lambda m: (m.text, tokens))
+        (ranking,) = self._rerank([(near, order, lambda m: (m.text, tokens))])
         found = self._moments.get(ranking.order)
         first_with_text: dict[str, int] = {}
         for i in filter(found.__contains__, ranking.order.tolist()):
             first_with_text.setdefault(found[i].text.casefold(), i)
         order = np.array(list(first_with_text.values()), np.int64)
-        return self._fuse(Ranking(order, ranking.cosines, ranking.aligned), top)
+        return fuse(self._moments, Ranking(order, ranking.cosines, ranking.aligned), top)
 
     # rankings
 
@@ -260,97 +283,40 @@ class Index:
         The reranked score is a sum of log-probabilities: cosine over temperature, as trained, and the alignment head's.
         """
         near, order = self._video_index.search(self._embed(text), depth)
-        return self._rerank(near, order, lambda m: (text, m.tokens)).order
+        (ranking,) = self._rerank([(near, order, self._showing(text))])
+        return ranking.order
 
-    def _rerank(
-        self, near: np.ndarray, order: np.ndarray, pair: Callable[[Segment], tuple[str, Sequence[int]]]
-    ) -> Ranking:
-        """The first 50 ordered by cosine and alignment of the ``pair`` (text, tokens) that each moment gives; by cosine alone
-        where the model has no alignment head."""
-        from multimodal.inference.embedding import alignment_probability, rerank_scores
-
-        cosines = dict(zip(order.tolist(), near.tolist(), strict=True))
+    def _rerank(self, asked: Sequence[tuple[np.ndarray, np.ndarray, Pair]]) -> list[Ranking]:
+        """For each (cosines, order, pair) the first 50 ordered by cosine and by alignment of the pair (text, tokens) that each
+        moment gives; by cosine alone where the model has no alignment head."""
+        cosines = [dict(zip(order.tolist(), near.tolist(), strict=True)) for near, order, _ in asked]
         if not self.trained.has_alignment:
-            return Ranking(order, cosines)
-        first = order[:RERANKED]
-        found = self._moments.get(first)
-        kept = np.array([int(i) in found for i in first], bool)
-        first, near = first[kept], near[:RERANKED][kept]
-        pairs = [pair(found[int(i)]) for i in first]
-        # In bfloat16 where that is fast: half of a query's time is spent here.
-        aligned = alignment_probability(
-            self.trained, [text for text, _ in pairs], [tokens for _, tokens in pairs], autocast=True
-        )
-        best_first = np.argsort(-rerank_scores(near, aligned), kind="stable")
-        order = np.concatenate([first[best_first], order[RERANKED:]])
-        return Ranking(order, cosines, dict(zip(first.tolist(), aligned.tolist(), strict=True)))
+            return [Ranking(order, of) for (_, order, _), of in zip(asked, cosines, strict=True)]
+        from multimodal.inference.embedding import rerank_scores
 
-    def _lexical(
-        self, lookup: QueryMatch, depth: int, others: Sequence[int]
-    ) -> dict[int, tuple[float, float]]:
-        """BM25 of speech and of title for each moment of the lexical ranking, best first by their sum.
+        first, pairs = [], []
+        for _, order, pair in asked:
+            found = self._moments.get(order[:RERANKED])
+            first.append(np.array([i for i in order[:RERANKED].tolist() if i in found], np.int64))
+            pairs += [pair(found[i]) for i in first[-1].tolist()]
+        aligned = self._alignment(pairs)
+        rankings, done = [], 0
+        for (_, order, _), of, some in zip(asked, cosines, first, strict=True):
+            of_some, done = aligned[done : done + len(some)], done + len(some)
+            near = np.array([of[i] for i in some.tolist()], np.float32)
+            best_first = np.argsort(-rerank_scores(near, of_some), kind="stable")
+            order = np.concatenate([some[best_first], order[RERANKED:]])
+            rankings.append(Ranking(order, of, dict(zip(some.tolist(), of_some.tolist(), strict=True))))
+        return rankings
 
-        A title counts for the moments of its video in which a word is heard, else for one alone: the first of ``others``,
-        the moments that were found by their vectors, else the video's first.
-        """
-        said, titled = self._moments.said(lookup, depth), self._moments.titled(lookup)
-        scores = {i: (score, 0.0) for i, score in said.items()}
-        for video, moments in self._of_videos(lookup.query, titled, said, others).items():
-            for i in moments:
-                scores[i] = (said.get(i, 0.0), titled[video])
-        return dict(sorted(scores.items(), key=lambda item: (-sum(item[1]), item[0])))
+    def _alignment(self, pairs: Sequence[tuple[str, Sequence[int]]]) -> np.ndarray:
+        """The alignment head's probability for each pair. In bfloat16 where that is fast: it reads the most of all."""
+        if not pairs:
+            return np.zeros(0)
+        from multimodal.inference.embedding import alignment_probability
 
-    def _of_videos(
-        self, query: Query, videos: Collection[str], said: Collection[int], others: Sequence[int]
-    ) -> dict[str, list[int]]:
-        """The moments of each video that its title counts for."""
-        found = self._moments.get([*said, *others]) if videos else {}
-        heard, shown = {}, {}
-        for by_video, ids in ((heard, said), (shown, others)):
-            for i in filter(found.__contains__, ids):
-                by_video.setdefault(found[i].video, []).append(i)
-
-        def one(video: str) -> list[int]:
-            every = shown.get(video) or list(self._moments.of_video(video))
-            return self._moments.without_excluded(query, every)[:1]
-
-        return {v: heard.get(v) or one(v) for v in videos}
-
-    def _fuse(
-        self,
-        seen: Ranking,
-        top: int,
-        near: Ranking = NOTHING,
-        lexical: Mapping[int, tuple[float, float]] = MappingProxyType({}),
-        lookup: QueryMatch | None = None,
-    ) -> list[Hit]:
-        """Weighted reciprocal rank fusion; equal sums are ordered by id. ``lexical``: BM25 of speech and title, best first."""
-        parts: dict[int, list[float]] = {}
-        for rank, (i, scores) in enumerate(lexical.items(), 1):
-            whole = LEXICAL_WEIGHT / (RANK_OFFSET + rank)
-            parts[i] = [whole * score / sum(scores) for score in scores] + [0.0, 0.0]
-        for part, ranking in ((2, near), (3, seen)):
-            for rank, i in enumerate(ranking.order.tolist(), 1):
-                parts.setdefault(i, [0.0] * 4)[part] = 1 / (RANK_OFFSET + rank)
-        best = sorted(parts, key=lambda i: (-sum(parts[i]), i))[:top]
-        found = self._moments.get(best)
-        words = self._moments.matched(lookup, best) if lookup else {}
-        titles = self._moments.matched_titles(lookup) if lookup else {}
-        visual_rank = {moment: rank for rank, moment in enumerate(seen.order.tolist(), 1)}
-        return [
-            Hit(
-                *(m.video, self._moments.names[m.video], m.start, m.end, m.text),
-                *(sum(parts[i]), *parts[i]),
-                words=words.get(i, ()) if parts[i][0] else (),
-                title_words=titles.get(m.video, ()) if parts[i][1] else (),
-                text_cosine=near.cosines[i] if parts[i][2] else None,
-                sight_rank=visual_rank.get(i),
-                cosine=seen.cosines.get(i) if parts[i][3] else None,
-                alignment=seen.aligned.get(i) if parts[i][3] else None,
-            )
-            for i in best
-            if (m := found.get(i)) is not None
-        ]
+        texts, tokens = zip(*pairs, strict=True)
+        return alignment_probability(self.trained, texts, tokens, autocast=True)
 
     def _embed(self, text: str) -> np.ndarray:
         from multimodal.inference.embedding import embed_texts

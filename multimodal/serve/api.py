@@ -94,9 +94,7 @@ def search_request(
 
 @router.get("/search", summary="Moments that fit a text or another moment", responses=PROBLEMS)
 async def search(request: Request, ask: Annotated[Ask, Depends(search_request)]) -> Response:
-    it = service(request)
-    found = await it.ask(lambda: searching.search(it.live, it.snapshot(), ask))
-    return answer(searching.document(found))
+    return answer(searching.document(await service(request).search(ask)))
 
 
 @router.get("/videos", summary="The videos, their states, and the runs", responses=PROBLEMS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -39,7 +38,7 @@ async def upload(request: Request, name: Annotated[str, Query(min_length=1, max_
 async def search_by_picture(request: Request, top: Top = 20) -> Response:
     it = service(request)
     found = await it.cut(picture_search.search, it.snapshot(), await request.body(), top)
-    hits = [dataclasses.asdict(hit) | {"labels": hit.labels} for hit in found.hits]
+    hits = [vars(hit) | {"labels": hit.labels} for hit in found.hits]
     return answer({"token": visual_name(found.token), "name": found.name, "hits": hits})
 
 

@@ -15,7 +15,7 @@ from multimodal.serve.live import Snapshot
 from multimodal.serve.problems import without_paths
 from multimodal.store import Store
 from multimodal.web import charts, results
-from multimodal.web.report import ANSWERS, what_to_trust
+from multimodal.web.wording import ANSWERS, what_to_trust
 
 STATES: tuple[State, ...] = ("done", "partial", "refused", "new")
 MOST_RUNS = 10

@@ -6,10 +6,13 @@ While a run is between its stages a new model may be without its index; the mode
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from multimodal.answers.cache import Cache
 from multimodal.answers.opened_store import OpenedStore
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
@@ -39,6 +42,7 @@ class LiveStore:
         self._opening, self._reading = threading.Lock(), threading.Lock()
         self.catalogue = Catalogue(self.store.catalogue, read_only=True)
         self._read: tuple[tuple[int, int], dict[str, Video]] | None = None
+        self._ahead: tuple[tuple, Future[Cache | None]] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -46,11 +50,19 @@ class LiveStore:
         return self._snapshot is not None
 
     def warm(self) -> None:
-        """Opens what a first question needs."""
+        """Opens what a first question needs: the vectors are read while PyTorch and the model are."""
+        files = self._cache_files()
+        if len(files) == 1:
+            pool = ThreadPoolExecutor(1, thread_name_prefix="cache")
+            self._ahead = files, pool.submit(Cache.open, Path(files[0][0]).parent)
+            pool.shutdown(wait=False)
         try:
             self.snapshot()
         except InputError as error:
             log.warning("%s", error)
+        # What is open now stays: without this the collector looks through the whole model while answers are made.
+        gc.collect()
+        gc.freeze()
 
     @property
     def videos(self) -> dict[str, Video]:
@@ -69,8 +81,7 @@ class LiveStore:
         """The store as it is now; by words alone where its model has no index yet and none was open before."""
         with self._opening:
             version, videos = self._current()
-            files = sorted(self.store.caches.glob("[!.]*/moments.sqlite"))
-            state = (version, tuple((str(file), _stamp(file)) for file in files))
+            state = (version, self._cache_files())
             before = self._snapshot
             if before is None or before.state != state:
                 try:
@@ -85,12 +96,27 @@ class LiveStore:
                         self._snapshot = dataclasses.replace(before, state=state, videos=videos)
             return self._snapshot
 
+    def _cache_files(self) -> tuple[tuple[str, object], ...]:
+        """The search caches, and what changes with their content."""
+        files = sorted(self.store.caches.glob("[!.]*/moments.sqlite"))
+        return tuple((str(file), _stamp(file)) for file in files)
+
+    def _opened_ahead(self, state: tuple) -> Cache | None:
+        """The cache that :meth:`warm` opened, where it is still as it was then."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            return None
+        cache = ahead[1].result()
+        if cache is not None and ahead[0] != state[1]:
+            cache.db.close()
+            return None
+        return cache
+
     def _open(self, state: tuple, videos: dict[str, Video]) -> Snapshot:
         name = self.catalogue.current("model")
         if name is None:
             return self._without_model(state, videos)
         from multimodal.answers import session
-        from multimodal.answers.cache import searchable
         from multimodal.answers.search import Index
         from multimodal.inference.trained import is_latest
 
@@ -104,8 +130,9 @@ class LiveStore:
         ):
             trained = session.open_trained(self.store, self.catalogue, self.device)
         opened = OpenedStore.of(self.store, self.catalogue, trained)
-        found = searchable(self.store, trained, usable(self.catalogue))
-        opened.__dict__["index"] = Index.load(self.store, trained, found)
+        opened.__dict__["index"], found = Index.searchable(
+            self.store, trained, usable(self.catalogue), self._opened_ahead(state)
+        )
         return Snapshot(state, opened, videos, frozenset(v.video for v in found), False)
 
     def _without_model(self, state: tuple, videos: dict[str, Video]) -> Snapshot:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
@@ -12,7 +13,9 @@ from multimodal.serve import api, library_page, picture_search, search_page, vid
 from multimodal.serve.api import MaybeSecond
 from multimodal.serve.problems import Problem
 from multimodal.serve.rendering import Renderer
-from multimodal.serve.searching import Ask
+from multimodal.serve.searching import Ask, FoundHits
+from multimodal.serve.service import Service
+from multimodal.store import InputError
 
 router = APIRouter(include_in_schema=False)
 BLANK = ("longer", "shorter", "since", "until")
@@ -25,7 +28,7 @@ def rendering(request: Request) -> Renderer:
 @router.get("/")
 async def start(request: Request, ask: Annotated[Ask, Depends(api.search_request)]) -> Response:
     it = api.service(request)
-    values = await it.ask(lambda: search_page.context(it.live, it.snapshot(), ask))
+    values = await _searched(it, ask)
     if not values["videos"]:
         return rendering(request).page("empty.html", read_only=it.options.read_only)
     _prefetch(request, values)
@@ -35,10 +38,22 @@ async def start(request: Request, ask: Annotated[Ask, Depends(api.search_request
 @router.get("/results")
 async def results(request: Request, ask: Annotated[Ask, Depends(api.search_request)]) -> Response:
     """The list alone, for the page that asks while somebody types."""
-    it = api.service(request)
-    values = await it.ask(lambda: search_page.context(it.live, it.snapshot(), ask))
+    values = await _searched(api.service(request), ask)
     _prefetch(request, values)
     return rendering(request).page("results.html", **values)
+
+
+async def _searched(it: Service, ask: Ask) -> dict[str, Any]:
+    """The values of the search page. Where nothing is asked, it does not wait for the model to be open."""
+    if not ask.is_asked:
+        return await it.read(search_page.context, it.live, ask, None)
+    try:
+        found: FoundHits | InputError = await it.search(
+            dataclasses.replace(ask, text=None) if ask.like else ask
+        )
+    except InputError as error:
+        found = error
+    return await it.read(search_page.context, it.live, ask, found)
 
 
 def _prefetch(request: Request, values: dict) -> None:
@@ -55,7 +70,7 @@ async def results_of_a_picture(request: Request) -> Response:
     it = api.service(request)
     data = await request.body()
     found = await it.cut(picture_search.search, it.snapshot(), data, 20)
-    values = {"rows": search_page.rows(found.hits, it.snapshot()), "picture": found}
+    values = {"rows": search_page.rows(found.hits, it.live.videos), "picture": found}
     _prefetch(request, values)
     return rendering(request).page("picture.html", **values)
 

@@ -15,8 +15,8 @@ from multimodal.answers.display import html_environment
 from multimodal.answers.results import clock
 from multimodal.serve.documents import thumbnail_address
 from multimodal.serve.media import FOREVER
-from multimodal.web.report import clock as short_clock
-from multimodal.web.report import spoken
+from multimodal.web.wording import clock as short_clock
+from multimodal.web.wording import spoken
 
 HERE = Path(__file__).parent
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from multimodal.answers.ranking import Hit
 from multimodal.answers.results import evidence, search_notes
-from multimodal.answers.search import Hit
 from multimodal.catalogue import Video
 from multimodal.serve import searching
-from multimodal.serve.live import LiveStore, Snapshot
+from multimodal.serve.live import LiveStore
 from multimodal.serve.marks import Part, marked
 from multimodal.serve.media import is_playable
 from multimodal.serve.rendering import address, at
-from multimodal.serve.searching import Ask
+from multimodal.serve.searching import Ask, FoundHits
 from multimodal.store import InputError
 
 LEAD_SECONDS = 1.0
@@ -46,29 +47,30 @@ class HitRow:
     stills: list[float]
 
 
-def context(live: LiveStore, snapshot: Snapshot, ask: Ask) -> dict[str, Any]:
-    """The page's values: the hits of ``ask``, or where nothing is asked only what the box needs."""
+def context(live: LiveStore, ask: Ask, found: FoundHits | InputError | None) -> dict[str, Any]:
+    """The page's values: what was ``found`` for ``ask``, or why nothing was; for ``None`` only what the box needs.
+
+    Before the store is open it is not said how much of it can be searched.
+    """
+    videos, snapshot = live.videos, live.snapshot() if live.is_open else None
     values: dict[str, Any] = {
         "ask": ask, "rows": [], "notes": [], "error": None, "more": None, "suggestion": None, "like": None,
-        "folders": sorted(set(searching.folders(snapshot.videos.values()).values())),
-        "videos": len(snapshot.videos), "searched": len(snapshot.searched), "by_words": snapshot.by_words,
-        "asked": ask.text is not None and bool(ask.text.strip()) or ask.like is not None,
+        "folders": sorted(set(searching.folders(videos.values()).values())), "videos": len(videos),
+        "searched": None if snapshot is None else len(snapshot.searched),
+        "by_words": snapshot is not None and snapshot.by_words, "asked": ask.is_asked,
     }  # fmt: skip
-    if not values["asked"]:
+    if found is None:
         return values
-    try:
-        found = searching.search(live, snapshot, dataclasses.replace(ask, text=None) if ask.like else ask)
-    except InputError as error:
-        return values | {"error": str(error)}
+    if isinstance(found, InputError):
+        return values | {"error": str(found)}
     answer = found.answer
-    document = searching.document(found)
     if answer.like is not None:
         values["like"] = answer.like
     else:
-        values["notes"] = search_notes(document)
+        values["notes"] = search_notes(vars(answer))
     suggestion = answer.suggestion
     return values | {
-        "rows": rows(answer.hits, snapshot),
+        "rows": rows(answer.hits, videos, found.languages),
         "more": link(dataclasses.replace(ask, top=min(searching.MOST, ask.top + 20)))
         if found.more and ask.top < searching.MOST
         else None,
@@ -77,14 +79,15 @@ def context(live: LiveStore, snapshot: Snapshot, ask: Ask) -> dict[str, Any]:
     }
 
 
-def rows(hits: tuple[Hit, ...], snapshot: Snapshot) -> list[HitRow]:
+def rows(hits: Sequence[Hit], videos: Mapping[str, Video], languages: Collection[str] = ()) -> list[HitRow]:
+    """``languages``: those whose stems are looked up."""
     best = max((hit.score for hit in hits), default=0.0) or 1.0
-    texts = marked([h.text for h in hits], [h.words for h in hits])
-    titles = marked([h.name for h in hits], [h.title_words for h in hits])
+    texts = marked([h.text for h in hits], [h.words for h in hits], languages)
+    titles = marked([h.name for h in hits], [h.title_words for h in hits], languages)
     return [
-        _row(hit, parts, title, best, snapshot.videos[hit.video])
+        _row(hit, parts, title, best, videos[hit.video])
         for hit, parts, title in zip(hits, texts, titles, strict=True)
-        if hit.video in snapshot.videos
+        if hit.video in videos
     ]
 
 
@@ -100,7 +103,7 @@ def _row(hit: Hit, parts: list[Part], title: list[Part], best: float, video: Vid
     words = hit.heard + hit.title + hit.near
     return HitRow(
         hit, hit.name, parts, title, [LABELS[label] for label in hit.labels],
-        evidence(dataclasses.asdict(hit)), words / best, hit.seen / best, (hit.start + hit.end) / 2,
+        evidence(vars(hit)), words / best, hit.seen / best, (hit.start + hit.end) / 2,
         page=address(f"/video/{hit.video}", t=at(hit.start)),
         like=address("/", like=f"{hit.video}@{at((hit.start + hit.end) / 2)}"),
         plays=plays, start=start - shift, end=end - shift,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
-from collections.abc import Callable, Iterable
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from multimodal.answers.answer_json import Document, search_document
+from multimodal.answers.ranking import Hit
 from multimodal.answers.results import SearchAnswer
-from multimodal.answers.search import DEPTH, Hit
+from multimodal.answers.search import DEPTH
 from multimodal.catalogue import Video
 from multimodal.serve.documents import written
 from multimodal.serve.live import LiveStore, Snapshot
@@ -21,6 +24,8 @@ Sort = Literal["best", "newest", "name", "longest"]
 Speech = Literal["any", "spoken", "silent"]
 MOST = 200
 """Hits of one answer at most."""
+MOST_KEPT = 100
+"""Answers that are kept at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +50,11 @@ class Ask:
     sort: Sort = "best"
 
     @property
+    def is_asked(self) -> bool:
+        """Whether anything is looked for; a text of blanks is nothing."""
+        return self.like is not None or bool(self.text and self.text.strip())
+
+    @property
     def is_narrowed(self) -> bool:
         plain = Ask(self.text, self.like, self.texts, self.top)
         return self != plain
@@ -52,25 +62,90 @@ class Ask:
 
 @dataclasses.dataclass(frozen=True)
 class FoundHits:
-    """An answer with the hits that are left, and how many there were before the filters."""
+    """An answer with the hits that the filters leave; ``more``: whether there are others. ``languages``: those whose stems
+    were looked up."""
 
     answer: SearchAnswer
     more: bool
-    before: int
+    languages: tuple[str, ...]
+
+
+class Searches:
+    """The searches of a store; the latest answers are kept for as long as it stays as it is."""
+
+    def __init__(self, live: LiveStore):
+        self._live = live
+        self._kept: OrderedDict[Ask, FoundHits] = OrderedDict()
+        self._snapshot: Snapshot | None = None
+        self._lock = threading.Lock()
+
+    def many(self, asks: Sequence[Ask]) -> list[FoundHits | Exception]:
+        """For each what :func:`search` gives or raises."""
+        snapshot = self._live.snapshot()
+        with self._lock:
+            if self._snapshot is not snapshot:
+                self._snapshot = snapshot
+                self._kept.clear()
+            known: dict[Ask, FoundHits | Exception] = {
+                ask: self._kept[ask] for ask in asks if ask in self._kept
+            }
+        left = list(dict.fromkeys(ask for ask in asks if ask not in known))
+        known |= zip(left, search_many(self._live, snapshot, left), strict=True)
+        with self._lock:
+            for ask in asks:
+                found = known[ask]
+                if self._snapshot is snapshot and not isinstance(found, Exception):
+                    self._kept[ask] = found
+                    self._kept.move_to_end(ask)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return [known[ask] for ask in asks]
 
 
 def search(live: LiveStore, snapshot: Snapshot, ask: Ask) -> FoundHits:
     """The hits of ``ask``. Raises what :meth:`multimodal.answers.opened_store.OpenedStore.search` raises."""
+    (found,) = search_many(live, snapshot, [ask])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def search_many(live: LiveStore, snapshot: Snapshot, asks: Sequence[Ask]) -> list[FoundHits | Exception]:
+    """For each what :func:`search` gives or raises; all texts are looked up together."""
     if not snapshot.searched:
-        raise InputError(
-            "the store holds nothing yet that can be searched; `videobert run VIDEOS` takes videos in"
-        )
+        return [
+            InputError(
+                "the store holds nothing yet that can be searched; `videobert run VIDEOS` takes videos in"
+            )
+        ] * len(asks)
+    texts = [ask for ask in asks if ask.text is not None and ask.like is None and not ask.texts]
+    answers: dict[Ask, SearchAnswer | Exception] = dict(
+        zip(texts, snapshot.opened.search_texts([(ask.text, _depth(ask)) for ask in texts]), strict=True)
+    )
+    found: list[FoundHits | Exception] = []
+    for ask in asks:
+        try:
+            answer = answers[ask] if ask in answers else _like(snapshot, ask)
+            found.append(answer if isinstance(answer, Exception) else _narrowed(live, snapshot, ask, answer))
+        except InputError as error:
+            found.append(error)
+    return found
+
+
+def _depth(ask: Ask) -> int:
+    return DEPTH if ask.is_narrowed else ask.top + 1
+
+
+def _like(snapshot: Snapshot, ask: Ask) -> SearchAnswer:
     if ask.like is not None and snapshot.by_words:
         raise InputError(
             "what looks alike is told by the model, and the store has none yet; `videobert run VIDEOS` makes one"
         )
-    top = DEPTH if ask.is_narrowed else ask.top + 1
-    answer = snapshot.opened.search(ask.text, like=ask.like, texts=ask.texts, top=top)
+    return snapshot.opened.search(ask.text, like=ask.like, texts=ask.texts, top=_depth(ask))
+
+
+def _narrowed(live: LiveStore, snapshot: Snapshot, ask: Ask, answer: SearchAnswer) -> FoundHits:
+    """The answer with the hits that the filters leave, in the order that is asked for."""
     hits = list(answer.hits)
     if ask.is_narrowed:
         kept = _filter(live, snapshot, ask)
@@ -80,7 +155,7 @@ def search(live: LiveStore, snapshot: Snapshot, ask: Ask) -> FoundHits:
     if answer.hits and not hits:
         reason = f"{len(answer.hits)} moments were found, and the filters leave none of them"
     narrowed = dataclasses.replace(answer, hits=tuple(hits[: ask.top]), reason=reason)
-    return FoundHits(narrowed, len(hits) > ask.top, len(answer.hits))
+    return FoundHits(narrowed, len(hits) > ask.top, snapshot.opened.index.languages)
 
 
 def document(found: FoundHits) -> Document:

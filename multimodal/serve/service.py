@@ -14,8 +14,9 @@ from multimodal.serve.frames import Frames
 from multimodal.serve.live import LiveStore, Snapshot
 from multimodal.serve.media import MediaFiles
 from multimodal.serve.options import ServeOptions
-from multimodal.serve.pool import Pool
+from multimodal.serve.pool import Pool, Together
 from multimodal.serve.problems import Problem
+from multimodal.serve.searching import Ask, FoundHits, Searches
 from multimodal.store import InputError
 
 P, T = ParamSpec("P"), TypeVar("T")
@@ -30,7 +31,9 @@ class Service:
         self.files = MediaFiles(self.live.store)
         self.frames = Frames(self.live.store, self.files, keep=not options.read_only)
         waiting = options.limits.waiting
-        self._questions = Pool(max(2, os.cpu_count() or 1), waiting, "question")
+        threads = max(2, os.cpu_count() or 1)
+        self._searches = Together(Searches(self.live).many, threads, waiting, "search")
+        self._questions = Pool(threads, waiting, "question")
         self._reading = Pool(4, waiting, "reading")
         self._cutting = Pool(1, 8, "cutting")
         self._changing = Pool(1, 8, "changing")
@@ -38,9 +41,14 @@ class Service:
 
     def close(self) -> None:
         self.changes.close()
-        for pool in (self._questions, self._reading, self._cutting, self._changing):
+        for pool in (self._searches, self._questions, self._reading, self._cutting, self._changing):
             pool.close()
         self.frames.close()
+
+    async def search(self, ask: Ask) -> FoundHits:
+        """The hits of a search, answered together with those that wait. Raises what :func:`~multimodal.serve.searching.search`
+        raises."""
+        return await self._searches.ask(ask)
 
     async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a function that asks the model or the index."""

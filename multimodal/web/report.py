@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import io
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from PIL import Image
 
 from multimodal.answers.display import hit_evidence, html_environment
 from multimodal.answers.opened_store import OpenedStore
-from multimodal.answers.quality import Evaluation, Kind, Quality
 from multimodal.answers.session import open_index
 from multimodal.answers.token_names import read_token_names
 from multimodal.catalogue import Catalogue, Video
@@ -28,6 +26,7 @@ from multimodal.store import Store, write_artefact
 from multimodal.tokens import load_codebook, picture_path, train_and_held_out
 from multimodal.vocabulary import visual_name
 from multimodal.web import charts, results, samples
+from multimodal.web.wording import ANSWERS, clock, spoken, what_to_trust
 from vision.clips import CLIP_SECONDS
 
 TEMPLATE = "report.html"
@@ -35,13 +34,6 @@ ATLAS_MOST = 256
 """Tokens in the atlas at most, the most frequent ones: more cannot be told apart on a page."""
 ATLAS_HEIGHT = 0.62
 """Of the atlas's width."""
-ANSWERS: dict[Kind, str] = {
-    "caption": "Captions",
-    "next": "Next clips",
-    "classify": "Verbs and nouns",
-    "imagine": "Imagined clips",
-}
-"""The kinds of answers whose quality stands at the top of the page."""
 THUMBNAIL_SIDE = 80
 THUMBNAIL_QUALITY = 70
 
@@ -115,24 +107,6 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
     path = write_artefact(store.report, page.encode("utf-8", "replace"))
     report(stages, stages, str(path))
     return path
-
-
-def what_to_trust(qualities: Mapping[Kind, Quality], evaluation: Evaluation) -> str:
-    """How good the model is on this library, in plain sentences."""
-    better = [ANSWERS[kind].lower() for kind, quality in qualities.items() if quality.verdict == "better"]
-    others = [ANSWERS[kind].lower() for kind, quality in qualities.items() if quality.verdict != "better"]
-    if not better and all(quality.verdict == "unknown" for quality in qualities.values()):
-        why = evaluation.why_unknown
-        return (
-            f"Nothing says how good the model is: {why}. So words that were said and plain counts answer in its place; "
-            "no probability on this page is a confidence."
-        )
-    said = f"On the held-out videos the model is better than plain counting in: {', '.join(better)}." if better else (
-        "On the held-out videos the model is not shown to be better than plain counting in anything."
-    )  # fmt: skip
-    if others:
-        said += f" Elsewhere words that were said and plain counts answer in its place: {', '.join(others)}."
-    return f"{said} Do not rely on what is not above chance."
 
 
 def head(
@@ -209,17 +183,3 @@ def _environment() -> jinja2.Environment:
         "token": visual_name,
     }
     return environment
-
-
-def clock(seconds: float) -> str:
-    """``75.25`` is ``1:15``, and an hour on ``1:01:15``: as players show it."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def spoken(seconds: float) -> str:
-    """``435.0`` is ``7 min 15 s``, and from an hour on ``1 h 12 min``."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours:,} h {minute} min" if hours else f"{minute} min {second} s"

@@ -12,8 +12,9 @@ import numpy as np
 
 from multimodal.answers.caption import Caption
 from multimodal.answers.opened_store import OpenedStore
+from multimodal.answers.ranking import Hit
 from multimodal.answers.results import HorizonForecast
-from multimodal.answers.search import Hit, Index
+from multimodal.answers.search import Index
 from multimodal.answers.token_names import STOP_WORDS
 from multimodal.catalogue import Video
 from multimodal.library import Material

@@ -88,6 +88,37 @@ def test_words_come_first_among_many_moments_too(untrained, shown):
     assert hits[0].start == 217
 
 
+def test_more_of_the_words_come_before_one_of_them_and_the_picture(untrained):
+    said = [
+        "then we stir it",
+        "the carrot, the carrot",
+        "now stir it all and put in a carrot for a long time",
+        "apples",
+    ]
+    moments = [Segment("a", 3 * i, 3 * i + 3, text, (i,)) for i, text in enumerate(said)]
+    asked = embed_texts(untrained, ["stir the carrot"])[0]
+    vectors = np.stack([0.9 * asked, asked, -asked, 0.8 * asked])
+    trained = dataclasses.replace(untrained, has_alignment=False)
+    index = Index.of(trained, ["a.mp4"] * 4, moments, vectors, vectors, Thresholds(0.5, 0.5))
+    hits = index.search("stir the carrot")
+    assert hits[0].words == ("stir", "carrot") and hits[0].labels == ("heard",)
+    assert [h.labels for h in hits[1:]] == [("heard", "near", "seen")] * 2 + [("near", "seen")]
+    assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
+
+
+def test_a_title_counts_for_the_words(untrained):
+    """The title has one of the words and the moment the other: both together are more than either."""
+    moments = [
+        Segment("a", 0, 3, "stir it", ()),
+        Segment("b", 0, 3, "stir it", ()),
+        Segment("c", 0, 3, "a carrot", ()),
+    ]
+    nothing = np.zeros((3, untrained.model.options.hidden_size), np.float32)
+    index = Index.of(untrained, ["soup.mp4", "carrots.mp4", "x.mp4"], moments, nothing, nothing, NONE)
+    first = index.search("stir the carrot")[0]
+    assert (first.video, first.words, first.title_words) == ("b", ("stir",), ("carrot",))
+
+
 @pytest.mark.parametrize("query", ["now me", "the", "then we", "how to"])
 def test_stop_words_alone_find_nothing(found, query):
     answer = found.find(query)
@@ -217,6 +248,28 @@ def test_no_query_breaks_it(found, words_alone, query):
         assert "onion" not in query.replace('-"cat', "") or "now cut the onion" in [
             h.text for h in searched.search(query)[:2]
         ], "another may say NOT or NEAR"
+
+
+def test_questions_asked_together_are_answered_as_each_alone(found):
+    asked = [
+        ("onion", 3),
+        ("", 5),
+        ("peel the apples", 99),
+        ("the", 2),
+        ('"cut the" potato', 5),
+        ("peel -apple", 9),
+    ]
+    together = found.find_many(asked)
+    assert isinstance(together[1], InputError)
+    for (text, top), answer in zip(asked, together, strict=True):
+        if text:
+            alone = found.find(text, top)
+            assert answer.lookup == alone.lookup and len(answer.hits) == len(alone.hits)
+            for one, other in zip(answer.hits, alone.hits, strict=True):
+                assert (one.video, one.start, one.labels) == (other.video, other.start, other.labels)
+                assert one.score == pytest.approx(other.score) and one.text_cosine == pytest.approx(
+                    other.text_cosine
+                )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)

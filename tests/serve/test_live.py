@@ -95,6 +95,15 @@ def test_words_are_marked_as_they_were_found():
     assert [text for text, found in parts[3] if found] == ["b"]
 
 
+def test_forms_that_a_stem_finds_are_marked():
+    said = "Die Zwiebeln schneiden wir in Würfel, jede Zwiebel."
+    (parts,) = marked([said], [["zwiebel", "würfeln"]], ["de"])
+    assert [text for text, found in parts if found] == ["Zwiebeln", "Würfel", "Zwiebel"]
+    assert "".join(text for text, _ in parts) == said
+    (parts,) = marked([said], [["zwiebel", "würfeln"]])
+    assert [text for text, found in parts if found] == ["Zwiebel"], "the control: Porter's stems alone"
+
+
 def moment(start: float, text: str, token: int) -> Segment:
     return Segment("v", start, start + 5, text, (token,))
 
