@@ -34,7 +34,7 @@ from multimodal.store import Store
 from multimodal.tokens import describe
 
 if TYPE_CHECKING:
-    from multimodal.answers.ranking import Hit
+    from multimodal.answers.fusion import Hit
 
 TEMPLATE = "notebook.html"
 MOST_SHOWN = 24

@@ -31,8 +31,8 @@ from multimodal.vocabulary import TEMPLATE
 
 if TYPE_CHECKING:
     from multimodal.answers.forecast import SamplingOptions
+    from multimodal.answers.fusion import Hit
     from multimodal.answers.imagine import Imagined
-    from multimodal.answers.ranking import Hit
     from multimodal.answers.search import Found, Index
 
 # The parts of each answer are imported when it is asked for: a search by words alone needs neither torch nor a model.

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from multimodal.answers.caption import Caption
     from multimodal.answers.classify import Classified
     from multimodal.answers.forecast import SamplingOptions
+    from multimodal.answers.fusion import Hit
     from multimodal.answers.quality import Quality
-    from multimodal.answers.ranking import Hit
     from multimodal.answers.session import VideoTime
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multimodal.answers.cache import Cache, Contents, open_cache, open_searchable
+from multimodal.answers.fusion import NOTHING, Hit, Ranking, fuse, lexical_ranking
 from multimodal.answers.index import check_indexed, read
 from multimodal.answers.lexical import QueryMatch
 from multimodal.answers.moments import Moments
-from multimodal.answers.ranking import NOTHING, Hit, Ranking, fuse, lexical_ranking
 from multimodal.answers.scripts import folded
 from multimodal.answers.thresholds import Thresholds, question_vectors, threshold
 from multimodal.answers.vectors import VectorIndex

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from safetensors import safe_open
 
-from multimodal.answers.ranking import Hit
+from multimodal.answers.fusion import Hit
 from multimodal.intake import sandbox
 from multimodal.serve import documents
 from multimodal.serve.live import Snapshot

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from multimodal.answers.ranking import Hit
+from multimodal.answers.fusion import Hit
 from multimodal.answers.results import evidence, search_notes
 from multimodal.catalogue import Video
 from multimodal.serve import searching

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multimodal.answers.answer_json import Document, search_document
-from multimodal.answers.ranking import Hit
+from multimodal.answers.fusion import Hit
 from multimodal.answers.results import SearchAnswer
 from multimodal.answers.search import DEPTH
 from multimodal.catalogue import Video

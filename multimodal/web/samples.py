@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from multimodal.answers.caption import Caption
+from multimodal.answers.fusion import Hit
 from multimodal.answers.opened_store import OpenedStore
-from multimodal.answers.ranking import Hit
 from multimodal.answers.results import HorizonForecast
 from multimodal.answers.search import Index
 from multimodal.answers.token_names import STOP_WORDS
