@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from multimodal import catalogue_file, names
 from multimodal.disk import FileState
+from multimodal.names import listed
 from multimodal.store import InputError, NewerStore
 
 State = Literal["new", "done", "partial", "refused"]
@@ -392,6 +393,5 @@ def _several(label: str, found: Sequence[Video]) -> str:
     if len({v.name for v in found}) == 1 or all(v.video.startswith(label) for v in found):
         digests = ", ".join(v.video[:12] for v in found)
         return f"{len(found)} videos fit; give the digest ({digests})"
-    first = [v.name for v in found[:MOST_NAMED]]
-    more = f" and {len(found) - len(first)} more" if len(found) > len(first) else ""
-    return f"{len(found)} videos fit; write more of the name ({', '.join(first)}{more})"
+    names = listed([v.name for v in found], MOST_NAMED)
+    return f"{len(found)} videos fit; write more of the name ({names})"

@@ -11,6 +11,7 @@ import numpy as np
 
 from multimodal.catalogue import Video
 from multimodal.library import kind_of_features, read_features, read_imported_tokens
+from multimodal.names import listed
 from multimodal.store import Store
 
 LEAST_COSINE = 0.98
@@ -50,12 +51,12 @@ def told_copies(copies: Sequence[Sequence[Video]], ignored: bool) -> str:
     """A line for people; empty where there are none."""
     if not copies:
         return ""
-    named = "; ".join(" = ".join(v.name for v in group[:MOST_NAMED]) for group in copies[:MOST_NAMED])
-    more = f"; and {len(copies) - MOST_NAMED} more" if len(copies) > MOST_NAMED else ""
+    groups = [listed([v.name for v in group], MOST_NAMED, " = ") for group in copies]
+    named = listed(groups, MOST_NAMED, "; ")
     done = "only the first of each is learned from or asked about" if ignored else (
         "they are on one side of the split; --copies ignore leaves all but the first out of it"
     )  # fmt: skip
-    return f"copies that show the same: {named}{more}; {done}"
+    return f"copies that show the same: {named}; {done}"
 
 
 def without_second_copies(videos: Sequence[Video], copies: Sequence[Sequence[Video]]) -> list[Video]:

@@ -37,6 +37,12 @@ def did_you_mean(text: str, names: Iterable[str]) -> str:
     return f" (did you mean {either(found)}?)" if found else ""
 
 
+def listed(names: Sequence[str], most: int, between: str = ", ") -> str:
+    """``a, b and 3 more``: the first ``most`` names, and how many there are besides."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
+
+
 def either(names: Sequence[str]) -> str:
     """``a, b or c``."""
     return " or ".join([*filter(None, [", ".join(names[:-1])]), *names[-1:]])

@@ -17,9 +17,9 @@ from multimodal.intake import caption_reading, sandbox
 from multimodal.intake.caption_reading import Captions
 from multimodal.library import SUFFIXES as MEDIA
 from multimodal.library import read_json
+from multimodal.names import listed
 from multimodal.store import Store, canonical_json, file_digest, recipe, write_artefact
 from speech import embedded_captions, sidecars
-from speech.cues import counted
 from speech.errors import SpeechError
 from speech.languages import language_code, language_name
 from speech.sentences import Transcript
@@ -104,7 +104,7 @@ def not_taken(video: Path, media: Media) -> list[str]:
     found += [f"stream {s.index}" for s in media.captions if s.codec in embedded_captions.CODECS]
     if not found:
         return []
-    return [f"captions are there and were not taken: {_listed(found)} (--captions takes them)"]
+    return [f"captions are there and were not taken: {listed(found, NAMED)} (--captions takes them)"]
 
 
 def choose(
@@ -167,7 +167,7 @@ def choose(
             candidate.refused = "; ".join(["no words", *transcript.notes])
     # Captions that cannot be read are a problem where nothing stands in for them.
     passed = [f"{c.name} ({c.refused})" for c in found if c.refused and (taken or not c.unreadable)]
-    notes = [f"captions passed over: {_listed(passed)}"] if passed else []
+    notes = [f"captions passed over: {listed(passed, NAMED)}"] if passed else []
     if taken is None:
         return Choice(
             problems=tuple(f"captions {c.name}: {c.refused}" for c in found if c.unreadable),
@@ -281,11 +281,6 @@ def _transcript(candidate: _Candidate, video: Path, media: Media, limits: sandbo
 def _without(message: str, name: str) -> str:
     """The message without the name of the file at its front."""
     return message.removeprefix(name).lstrip(":, ")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {counted(len(names) - NAMED, 'other')}" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 def store_transcript(store: Store, video: Video, choice: Choice) -> str:

@@ -12,6 +12,7 @@ from multimodal.disk import out_of_space
 from multimodal.intake.ingest import whole_recipe
 from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.tries import Outcome, failed
+from multimodal.names import listed
 from multimodal.store import InputError
 from speech.errors import SpeechModelError
 from vision.errors import ModelError
@@ -52,9 +53,8 @@ def usable_digests(videos: Sequence[Video], sources: Sequence[Any]) -> list[str]
     """The digests of the videos that can be used. Raises :class:`InputError` with the reasons where none can."""
     digests = [v.video for v in videos if v.state != "refused"]
     if not digests:
-        reasons = "; ".join(v.reason for v in videos[:REASONS_SHOWN])
-        more = f"; and {len(videos) - REASONS_SHOWN} more" if len(videos) > REASONS_SHOWN else ""
+        reasons = listed([v.reason for v in videos], REASONS_SHOWN, "; ")
         raise InputError(
-            f"{', '.join(map(str, sources))}: no video can be used ({reasons}{more}); give at least one that plays"
+            f"{', '.join(map(str, sources))}: no video can be used ({reasons}); give at least one that plays"
         )
     return digests

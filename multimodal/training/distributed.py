@@ -16,9 +16,6 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
@@ -47,6 +44,10 @@ class DistributedContext:
             return objective
         if not self.sharded:
             return DistributedDataParallel(objective, broadcast_buffers=False)
+        # FSDP2 takes a second to import, which a single process would wait for in vain.
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
         mesh = init_device_mesh(next(objective.parameters()).device.type, (self.world_size,))
         for layer in layers:
             fully_shard(layer, mesh=mesh)
@@ -113,14 +114,21 @@ def distributed_context(device: str, sharded: bool) -> Iterator[DistributedConte
         dist.destroy_process_group()
 
 
+def _is_sharded(tensor: torch.Tensor) -> bool:
+    """Whether it is a ``DTensor``, which alone has a mesh; asked without importing them."""
+    return hasattr(tensor, "device_mesh")
+
+
 def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor that may be sharded, put together in each process. All of them must call it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if _is_sharded(tensor) else tensor
 
 
 def shard_tensor(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     """This process's shard of ``value``, as ``parameter`` is sharded; the whole where it is not, or for a single number."""
-    if isinstance(parameter, DTensor) and value.shape == parameter.shape:
+    if _is_sharded(parameter) and value.shape == parameter.shape:
+        from torch.distributed.tensor import distribute_tensor
+
         return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
     return value
 

@@ -13,6 +13,7 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.joint.options import Shape
 from multimodal.library import stored_transcript
+from multimodal.names import listed
 from multimodal.store import Store
 from multimodal.systems import BYTE_BPE
 from multimodal.training import checkpoints
@@ -74,13 +75,10 @@ def told_unknown(unknown: Mapping[str, float], videos: Sequence[Video]) -> str:
         return ""
     by_share = sorted(unknown, key=unknown.__getitem__, reverse=True)
     names = {video.video: video.name for video in videos}
-    named = ", ".join(
-        f"{names.get(video, video[:12])} ({unknown[video]:.0%})" for video in by_share[:MOST_NAMED]
+    named = listed(
+        [f"{names.get(video, video[:12])} ({unknown[video]:.0%})" for video in by_share], MOST_NAMED
     )
-    more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
-    return (
-        f"unknown pieces of words, of which nothing is learned: {named}{more}; --tokenizer byte-bpe knows all"
-    )
+    return f"unknown pieces of words, of which nothing is learned: {named}; --tokenizer byte-bpe knows all"
 
 
 def unknown_pieces(store: Store, catalogue: Catalogue) -> str:

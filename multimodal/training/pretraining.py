@@ -17,7 +17,6 @@ from multimodal.examples.options import ExampleOptions
 from multimodal.examples.sampling import Examples
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.examples.tasks import word_pieces
-from multimodal.joint.association import association_rows
 from multimodal.joint.bert_checkpoint import is_roberta, weights_file
 from multimodal.joint.initialization import from_checkpoint, from_scratch
 from multimodal.joint.model import JointBert
@@ -165,6 +164,9 @@ def pretrain(
             shape = options.shape or Shape()
             whole = from_scratch(shape, vocabulary, centroids_KD, training.seed, frozen=frozen)
             if options.begins_with_association:
+                # SciPy's matrices take a while to import, and a model with a text start has no use for them.
+                from multimodal.joint.association import association_rows
+
                 rows = association_rows(
                     examples.spoken, examples.runs, trimmed.vocabulary, shape.hidden, training.seed
                 )

@@ -122,7 +122,7 @@ def test_what_is_left_out_of_the_captions_is_said(tmp_path, cases, name, count, 
 def test_many_that_are_passed_over_are_counted(film):
     others = {f"film.{code}.srt": srt("Words.") for code in ("de", "fr", "es", "it", "pl", "ru", "cs", "ja")}
     choice = chosen(film, {"film.en.srt": srt("Words.")} | others)
-    assert said(choice) == ["Words."] and any("and 3 others" in note for note in choice.notes)
+    assert said(choice) == ["Words."] and any("and 3 more" in note for note in choice.notes)
 
 
 def test_text_streams_are_taken_and_pictures_of_text_are_not(tmp_path):
