@@ -8,7 +8,7 @@ WORLD ?= compared-world
 VIDEOBERT := $(BIN)/videobert
 FAISS ?= cpu
 
-.PHONY: demo test check faults hostile story languages bench compare clean
+.PHONY: demo test check faults hostile fuzz story languages bench compare clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,11 +38,15 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-faults: $(VENV)/ready  ## the long loop of kills
+faults: $(VENV)/ready  ## the long loop of kills, full disks, no memory, clocks set back
 	VIDEOBERT_FAULTS=60 $(BIN)/python -m pytest tests/faults
 
 hostile: $(VENV)/ready  ## files made to crash, hang, reach out or run code: 50 cuts, 500 flips, thousands of texts
 	VIDEOBERT_HOSTILE=1 $(BIN)/python -m pytest tests/hostile tests/multimodal/test_confinement.py tests/flows/test_terminal.py
+
+fuzz: $(VENV)/ready  ## a coverage-guided fuzzer over our parsers of caption files and JSON, ten minutes each
+	$(BIN)/python -m pip install --quiet atheris==3.0.0
+	for parser in captions json; do $(BIN)/python tests/hostile/fuzz.py $$parser -max_total_time=600 || exit; done
 
 story: $(VENV)/ready  ## `make demo` and its figures, as a test
 	VIDEOBERT_SLOW=1 $(BIN)/python -m pytest tests/story

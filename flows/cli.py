@@ -10,7 +10,6 @@ import importlib.metadata
 import logging
 import os
 import signal
-import sqlite3
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -21,7 +20,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from flows import DISTRIBUTION, progress
 from flows.doctor import doctor
-from flows.errors import FOR_PEOPLE
+from flows.errors import line_of
 from flows.importing import Imports
 from flows.opened_run import open_run
 from flows.printing import JsonOption, print_figures, print_json, print_videos, put
@@ -33,7 +32,6 @@ from flows.settings import DEFAULT_STORE, Settings, StoreOption
 from flows.transcript import transcript
 from flows.usage import explain, setting_among
 from multimodal.catalogue import Catalogue, status_document
-from multimodal.disk import out_of_space
 from multimodal.store import InputError, Store, StoreLocked
 
 BAD_INPUT, LOCKED = 2, 3
@@ -293,8 +291,6 @@ def main() -> None:
         code = status or 0
     except StoreLocked as error:
         code = _print_error(error, LOCKED)
-    except FOR_PEOPLE as error:
-        code = _print_error(error, BAD_INPUT)
     except CycloptsError as error:
         code = _print_error(explain(app, error), BAD_INPUT)
     except BrokenPipeError:
@@ -302,18 +298,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     except Exception as error:
-        if isinstance(error, sqlite3.DatabaseError) and not out_of_space(error):
-            sys.exit(
-                _print_error(
-                    f"a database of the store cannot be read ({error}); `videobert doctor` says which",
-                    BAD_INPUT,
-                )
-            )
-        if not out_of_space(error):
+        if (line := line_of(error)) is None:
             raise
-        code = _print_error(
-            f"disk full: {error}; free some space and run again, what was done is kept", BAD_INPUT
-        )
+        code = _print_error(line, BAD_INPUT)
     sys.exit(code)
 
 

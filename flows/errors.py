@@ -1,7 +1,45 @@
 """The errors that are printed as one line for a person; any other exception is a defect and shows its traceback."""
 
+import errno
+import sqlite3
+
+from multimodal.disk import out_of_space
+from multimodal.machine import PASSING, out_of_memory
 from multimodal.store import InputError
 from speech.errors import SpeechError
 from vision.errors import VisionError
 
 FOR_PEOPLE = (InputError, SpeechError, VisionError)
+KEPT = "and run again, what was done is kept"
+
+
+def line_of(error: BaseException) -> str | None:
+    """The line that tells a person what happened and what to do; ``None`` for a defect of ours."""
+    if isinstance(error, FOR_PEOPLE):
+        return str(error)
+    if out_of_space(error):
+        return f"disk full: {error}; free some space {KEPT}"
+    if out_of_memory(error):
+        return (
+            f"out of memory: {str(error) or 'none is left'}; give more, or read each step in N parts (--accumulate N), with fewer "
+            f"--workers or a smaller --size, {KEPT}"
+        )
+    if (refused := _refused(error)) is not None:
+        return f"{refused}; see that the disk is there and may be written, {KEPT}"
+    if isinstance(error, sqlite3.DatabaseError):
+        return f"a database of the store cannot be read ({error}); `videobert doctor` says which"
+    return None
+
+
+def _refused(error: BaseException) -> str | None:
+    """What the file system refused, by name where it is known; ``None`` for other errors."""
+    if isinstance(error, OSError) and error.errno in (*PASSING, errno.EIO):
+        return f"{error.filename or 'a file of the store'}: {error.strerror}"
+    if isinstance(error, sqlite3.OperationalError):
+        code = (error.sqlite_errorcode or 0) & 0xFF
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+            return f"a database of the store: {error}"
+    # safetensors gives the system's number as text alone.
+    if any(f"(os error {number})" in str(error) for number in (*PASSING, errno.EIO)):
+        return f"a file of the store: {error}"
+    return None

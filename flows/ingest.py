@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import progress
@@ -85,16 +87,39 @@ def _ingest_files(run: OpenedRun, found: VideoFiles) -> list[Video]:
             (ended if not again and is_up_to_date(run.store, v, options) else left).append(v)
         progress.video_progress.begin(report, {v.video: v.bytes for v in left})
         waiting = {ingest_video.submit(v, run.settings, states.get(v.video)): v for v in left}
-        for future in as_completed(list(waiting)):
-            video = waiting[future]
-            ended.append(outcome_of(future.result, video, options).applied_to(video))
-            run.catalogue.put(ended[-1])
-            progress.video_progress.put(video.video, video.name, 1.0)
+        for group in as_they_end(list(waiting)):
+            rows: list[Video] = []
+            try:
+                for future in group:
+                    video = waiting[future]
+                    rows.append(outcome_of(future.result, video, options).applied_to(video))
+                    progress.video_progress.put(video.video, video.name, 1.0)
+            finally:
+                run.catalogue.record([], rows)
+            ended += rows
         words = counts(ended)
         if found.skipped:
             words += f"; skipped {', '.join(f'{n} {ending}' for ending, n in sorted(found.skipped.items()))}"
         report(1, 1, words)
     return ended
+
+
+def as_they_end(futures: list[PrefectFuture[Outcome]]) -> Iterator[list[PrefectFuture[Outcome]]]:
+    """The futures in groups: those that end while the caller commits a group are the next one.
+
+    So a commit, whose sync takes milliseconds, is never waited for by more than it costs, and none is put off: what is
+    lost by a kill is what one commit was writing.
+    """
+    done: SimpleQueue[PrefectFuture[Outcome]] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(done.put)
+    left = len(futures)
+    while left:
+        group = [done.get()]
+        while not done.empty():
+            group.append(done.get())
+        left -= len(group)
+        yield group
 
 
 def ingest_with_workers(videos: list[Path], settings: Settings, imports: Imports = Imports()) -> list[str]:

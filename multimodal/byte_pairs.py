@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from multimodal.store import InputError
-from multimodal.vocabulary import JOIN, SPECIALS, Vocabulary, count_sentinels
+from multimodal.vocabulary import JOIN, SPECIALS, Vocabulary, count_sentinels, given_text
 
 MOST_PIECES = 30_000
 """Pieces that are learned at most, about as many as BERT has."""
@@ -61,12 +61,12 @@ class BytePairVocabulary(Vocabulary):
         file = folder / "tokenizer.json"
         try:
             if file.is_file():
-                tokenizer = json.loads(file.read_text(encoding="utf-8"))
+                tokenizer = json.loads(given_text(file))
             else:
                 file = folder / "vocab.json"
-                pairs = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+                pairs = given_text(folder / "merges.txt").splitlines()
                 merges = [line for line in pairs if line and not line.startswith("#version")]
-                vocabulary = json.loads(file.read_text(encoding="utf-8"))
+                vocabulary = json.loads(given_text(file))
                 tokenizer = {"model": {"type": "BPE", "vocab": vocabulary, "merges": merges}}
             found = _of_json(tokenizer, False, visual)
             if missing := [name for name, own in ROBERTAS.items() if own not in found.words]:

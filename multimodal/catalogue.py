@@ -6,15 +6,15 @@ sealed and copied is in :mod:`multimodal.catalogue_file`.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from multimodal import catalogue_file, names
+from multimodal.catalogue_file import transaction
 from multimodal.disk import FileState
 from multimodal.names import listed
 from multimodal.store import InputError, NewerStore
@@ -123,20 +123,6 @@ class ImportedPart:
     label: str
     stamp: str
     part: str
-
-
-@contextlib.contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All statements of the body take effect together, or none of them."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        # After some errors SQLite has rolled back by itself, and a second ROLLBACK would hide the first error.
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Video))
@@ -319,10 +305,7 @@ class Catalogue:
         ``unfinished`` includes videos whose removal was killed. Raises :class:`InputError` where none or several fit; it
         names those that do, or the nearest.
         """
-        resolved = str(Path(label).absolute())
-        videos = self.videos()
-        if unfinished:
-            videos += self.forgotten(unfinished=True)
+        resolved, folded = str(Path(label).absolute()), label.casefold()
         # The first rule that fits any video decides, so that a full path is never ambiguous for sharing a name.
         rules = [
             lambda v: v.video == label or v.path == resolved,
@@ -330,20 +313,32 @@ class Catalogue:
             lambda v: Path(v.name).stem == label,
             lambda v: len(label) >= 6 and v.video.startswith(label),
         ]
-        folded = label.casefold()
         if label and not exact:
             rules += [
                 lambda v: folded in (v.name.casefold(), Path(v.name).stem.casefold()),
                 lambda v: v.name.casefold().startswith(folded),
             ]
+        videos = self._beginning(label, resolved, folded)
+        if unfinished:
+            videos += self.forgotten(unfinished=True)
         for fits in rules:
             found = [v for v in videos if fits(v)]
             if len(found) == 1:
                 return found[0]
             if found:
                 raise InputError(f"video {label!r}: {_several(label, found)}")
-        near = names.did_you_mean(label, [v.name for v in videos])
+        near = names.did_you_mean(label, [v.name for v in self.videos()])
         raise InputError(f"video {label!r}: not in this store{near}; `videobert status` lists what is")
+
+    def _beginning(self, label: str, path: str, folded: str) -> list[Video]:
+        """The videos of this path, or whose digest or name begins with the label, in whatever case: all that it can mean."""
+        self._db.create_function("casefold", 1, str.casefold, deterministic=True)
+        rows = self._db.execute(
+            f"SELECT {', '.join(_COLUMNS)} FROM videos WHERE path = :path OR substr(video, 1, length(:label)) = :label "
+            "OR substr(casefold(name), 1, length(:folded)) = :folded ORDER BY name, video",
+            {"path": path, "label": label, "folded": folded},
+        )
+        return [Video(*row) for row in rows]
 
     def set_current(self, kind: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO current VALUES (?, ?)", (kind, value))

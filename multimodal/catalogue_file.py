@@ -37,6 +37,20 @@ def connect(path: Path | str, *, uri: bool = False) -> sqlite3.Connection:
     )
 
 
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All statements of the body take effect together, or none of them."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        # After some errors SQLite has rolled back by itself, and a second ROLLBACK would hide the first error.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
 def damaged(path: Path, cause: object) -> InputError:
     """The error of a catalogue that is not to be trusted."""
     return InputError(f"catalogue {path}: {' '.join(str(cause).split())}; {REMEDY}")

@@ -7,14 +7,13 @@ one that it corrects and of the corrections, so its video alone is indexed anew.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from multimodal.catalogue import Video
 from multimodal.library import read_json
-from multimodal.store import InputError, Store, canonical_json, recipe, write_artefact, write_whole
+from multimodal.store import DamagedFile, InputError, Store, canonical_json, recipe, write_artefact
 
 VERSION = 1
 MOST_LETTERS = 2000
@@ -50,7 +49,7 @@ def correct(store: Store, video: Video, number: int, was: str, text: str) -> Vid
     else:
         kept.append(place | {"was": was, "text": text})
     kept = [c for c in kept if c["text"] != c["was"]]
-    write_whole(corrections_file(store, video.video), canonical_json({"corrections": kept}).encode())
+    write_artefact(corrections_file(store, video.video), canonical_json({"corrections": kept}).encode())
     base = stored.get("corrected", {}).get("base", video.transcript)
     return dataclasses.replace(video, transcript=applied(store, video.video, base))
 
@@ -102,5 +101,11 @@ def _words(sentence: dict[str, Any], text: str) -> list[dict[str, Any]]:
 
 
 def _corrections(store: Store, video: str) -> list[dict[str, Any]]:
+    """Raises :class:`InputError` where they are damaged: no run makes again what people wrote."""
     path = corrections_file(store, video)
-    return json.loads(path.read_text(encoding="utf-8"))["corrections"] if path.exists() else []
+    try:
+        return read_json(path)["corrections"] if path.exists() else []
+    except DamagedFile as error:
+        raise InputError(
+            f"{path}: {error.cause}; it holds sentences that people mended: restore it, or delete it to go on without them"
+        ) from error

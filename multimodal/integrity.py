@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from safetensors import safe_open
 
 from multimodal import sums
 from multimodal.catalogue import Catalogue, Video
@@ -27,6 +28,7 @@ REMEDIES = {
     "models": CURVES,
     "captioners": CURVES,
     "copies": COPY,
+    "corrections": OWN,
     "store.json": OWN,
     "catalogue.sqlite": OWN,
 }
@@ -59,9 +61,9 @@ class Part:
 def examine(store: Store, catalogue: Catalogue, report: Report) -> tuple[int, list[Fault]]:
     """The number of files and published folders that were checked, and the faults found.
 
-    Transcripts, features, tokens and indexes are opened and read to their end. The codebook and the checkpoints in use
-    are compared with their manifests, every other file that has a sum with it, byte for byte. A file that no run has made
-    yet is no fault.
+    Every file that has a sum is compared with it, byte for byte, and so are the codebook and the checkpoints in use with
+    their manifests. Transcripts, features, tokens and indexes of before there were sums are opened and read to their end. A
+    file that no run has made yet is no fault.
     """
     named = {part.path: part for part in _parts(store, catalogue)}
     parts, faults = [*named.values(), *(part for part in _summed(store) if part.path not in named)], []
@@ -124,7 +126,7 @@ def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
         if video.transcript is not None:
             yield Part(
                 store.transcript(video.video, video.transcript),
-                partial(read_transcript, store, video),
+                partial(_check_transcript, store, video),
                 remedy,
             )
         if video.features is not None:
@@ -168,16 +170,34 @@ def _check_sums(sums_file: Path) -> None:
         raise InputError(f"{', '.join(wrong[:3])} not as written")
 
 
+def _is_summed(path: Path) -> bool:
+    """Whether the file has a sum and is as it was written: nothing in it needs to be parsed then. Raises :class:`DamagedFile`."""
+    digest = sums.recorded_sum(path)
+    if digest is not None and digest != sums.file_digest(path):
+        raise DamagedFile(path, "not as it was written")
+    return digest is not None
+
+
+def _check_transcript(store: Store, video: Video) -> None:
+    if not _is_summed(store.transcript(video.video, video.transcript)):
+        read_transcript(store, video)
+
+
 def _read_table(path: Path) -> None:
-    with reading(path):
-        pq.read_table(path)
+    if not _is_summed(path):
+        with reading(path):
+            pq.ParquetFile(path).read(use_threads=False)
 
 
 def _read_clips(store: Store, video: Video) -> None:
-    if read_imported_tokens(store, video) is None:
-        values, _ = read_features(store, video)
-        if len(values) != (video.clips or 0):
-            raise InputError(f"it holds {len(values)} clips, the catalogue says {video.clips}")
+    path = store.features(video.video, video.features)
+    if not _is_summed(path) and read_imported_tokens(store, video) is None:
+        read_features(store, video)
+    with reading(path, summed=False), safe_open(path, "numpy") as file:
+        names = file.keys()
+        count = file.get_slice("values").get_shape()[0] if "values" in names else None
+    if count not in (None, video.clips or 0):
+        raise InputError(f"it holds {count} clips, the catalogue says {video.clips}")
 
 
 def _check_manifest(folder: Path) -> None:

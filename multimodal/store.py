@@ -21,6 +21,7 @@ from typing import Any
 
 from multimodal import locks
 from multimodal.disk import part_of, sync
+from multimodal.machine import refused_by_machine
 from multimodal.sums import ALL, file_digest, is_as_written, sum_file, sum_line
 
 FORMAT_VERSION = 1
@@ -34,10 +35,7 @@ _held: set[Path] = set()
 
 
 class InputError(ValueError):
-    """A request of a person that cannot be carried out; the message is one line: name, value, rule, remedy.
-
-    The ground class of the errors of ``multimodal``.
-    """
+    """A request of a person that cannot be carried out; one line: name, value, rule, remedy. The ground class of our errors."""
 
 
 class StoreLocked(InputError):
@@ -64,7 +62,7 @@ class DamagedFile(InputError):
 
 @contextlib.contextmanager
 def reading(path: Path, *, summed: bool = True) -> Iterator[None]:
-    """What the body raises becomes a :class:`DamagedFile` of ``path``; ``summed``: the file must be as its sum says."""
+    """What the body raises becomes a :class:`DamagedFile` of ``path``, but for no memory and no right; ``summed``: by its sum."""
     try:
         if summed and not is_as_written(path):
             raise DamagedFile(path, "not as it was written")
@@ -73,7 +71,9 @@ def reading(path: Path, *, summed: bool = True) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise DamagedFile(path, "is missing") from error
-    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes a reader say
+    except Exception as error:
+        if refused_by_machine(error):
+            raise
         reason = getattr(error, "strerror", None) or error
         raise DamagedFile(path, f"cannot be read ({reason or type(error).__name__})") from error
 

@@ -23,6 +23,8 @@ JOIN = "[>]"
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEMPLATE = "now let me show you how to [MASK] the [MASK]."
 """VideoBERT, section 4.3: the first blank gives the verb, the second the noun."""
+LARGEST_TOKENIZER = 32 << 20
+"""Bytes of a tokenizer's file; that of XLM-R, with 250,000 word pieces, has 9 million."""
 
 
 SENTINEL = "<extra_id_"
@@ -32,6 +34,13 @@ SENTINEL = "<extra_id_"
 def visual_name(token: int) -> str:
     """The name of a visual token: ``v00042`` for 42."""
     return f"v{token:05d}"
+
+
+def given_text(file: Path) -> str:
+    """The text of a tokenizer's file from outside. Raises ValueError for one beyond :data:`LARGEST_TOKENIZER`, before it is read."""
+    if file.stat().st_size > LARGEST_TOKENIZER:
+        raise ValueError(f"it has more than {LARGEST_TOKENIZER} bytes")
+    return file.read_text(encoding="utf-8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +70,12 @@ class Vocabulary:
         file = folder / "tokenizer.json"
         try:
             if file.is_file():
-                words, text = _read_tokenizer(json.loads(file.read_text(encoding="utf-8")))
+                words, text = _read_tokenizer(json.loads(given_text(file)))
             else:
                 file = folder / "vocab.txt"
-                words = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+                words = given_text(file).removesuffix("\n").split("\n")
                 beside = folder / "tokenizer_config.json"
-                text = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+                text = json.loads(given_text(beside)) if beside.is_file() else {}
                 text = {
                     "lowercase": text.get("do_lower_case", True),
                     "strip_accents": text.get("strip_accents"),

@@ -26,7 +26,8 @@ from multimodal.answers.lexical import Words
 from multimodal.answers.moments import Moments
 from multimodal.answers.thresholds import Thresholds, question_vectors, threshold
 from multimodal.answers.vectors import EF_SEARCH, FLAT_UP_TO, IndexStats, Kind, VectorIndex
-from multimodal.catalogue import Video, transaction
+from multimodal.catalogue import Video
+from multimodal.catalogue_file import transaction
 from multimodal.progress import Report
 from multimodal.store import Store, seal, unseal
 from multimodal.sums import is_as_written, sum_file
@@ -89,7 +90,7 @@ class Cache:
                 cache = cls(folder, db, state["model"], state["width"], {}, {}, state["next"])
                 cache.thresholds = {kind: state["thresholds"][kind] for kind in (TEXT, VIDEO)}
                 for row in db.execute("SELECT kind, digest, row_ids, stats FROM vectors").fetchall():
-                    cache._read_vectors(*row)
+                    cache._read_vectors(*row, mapped=not write)
                 db.execute("COMMIT")
                 if cache.vectors.keys() == {TEXT, VIDEO}:
                     return cache
@@ -98,9 +99,9 @@ class Cache:
         db.close()
         return None
 
-    def _read_vectors(self, kind: str, digest: str, row_ids: bytes, stats: str) -> None:
+    def _read_vectors(self, kind: str, digest: str, row_ids: bytes, stats: str, *, mapped: bool) -> None:
         ids = np.frombuffer(row_ids, np.int64)
-        index = VectorIndex.read(self._vector_file(kind, digest), digest, self.width, ids)
+        index = VectorIndex.read(self._vector_file(kind, digest), digest, self.width, ids, mapped=mapped)
         if index is not None:
             self.vectors[kind], self.stats[kind] = index, IndexStats(**json.loads(stats))
 

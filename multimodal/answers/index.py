@@ -6,6 +6,7 @@ A new video costs only its own file. The search cache (:mod:`multimodal.answers.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,13 @@ def address(trained: Trained) -> str:
 
 def made_of(video: Video) -> str:
     """The name of a video's file: its digest, and the recipe of its transcript and features."""
-    return f"{video.video}.{recipe(version=VERSION, transcript=video.transcript, features=video.features)}.parquet"
+    return f"{video.video}.{_recipe(video.transcript, video.features)}.parquet"
+
+
+@functools.cache
+def _recipe(transcript: str | None, features: str | None) -> str:
+    """Most videos of a library have those of a few recipes, and each question asks for all of them."""
+    return recipe(version=VERSION, transcript=transcript, features=features)
 
 
 def _file(store: Store, trained: Trained, video: Video) -> Path:

@@ -232,16 +232,19 @@ class VectorIndex:
         return file_digest(path)
 
     @classmethod
-    def read(cls, path: Path, digest: str, width: int, row_ids: np.ndarray) -> VectorIndex | None:
+    def read(
+        cls, path: Path, digest: str, width: int, row_ids: np.ndarray, *, mapped: bool = False
+    ) -> VectorIndex | None:
         """The index in FAISS's own file; ``None`` where the file is not there, or not the one with this ``digest``.
 
+        ``mapped``: the vectors stay in the file, whose pages all processes share; nothing can be added or removed.
         A damaged index file can make FAISS read and write outside its memory, so a file with another digest is not parsed.
         """
         faiss = import_faiss()
         try:
             if file_digest(path) != digest:
                 return None
-            index = faiss.read_index(str(path))
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
         except (OSError, RuntimeError):
             return None
         fits = isinstance(index, faiss.IndexFlat | faiss.IndexHNSWFlat)

@@ -44,4 +44,6 @@ def load_captioner(store: Store, trained: Trained, name: str) -> TrainedCaptione
     # A captioner of an earlier version may have options that this one does not know: they are of its training.
     known = {f.name for f in dataclasses.fields(CaptionerOptions)}
     options = CaptionerOptions(**{name: value for name, value in card["options"].items() if name in known})
-    return TrainedCaptioner(name, CaptionDecoder.load(folder, trained.model), options, card["references"])
+    network = CaptionDecoder.load(folder, trained.model)
+    checkpoints.check_finite(folder, network)
+    return TrainedCaptioner(name, network, options, card["references"])

@@ -89,6 +89,7 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
         raise InputError(f"model {name}: not in store {store.root}; run `videobert pretrain`")
     check_opened(folder, OPENED)
     model, vocabulary = JointBert.load(folder).to(device), load_vocabulary(folder)
+    checkpoints.check_finite(folder, model)
     card = json.loads((folder / "card.json").read_text()) if (folder / "card.json").exists() else {}
     # Models of before there were systems are VideoBERT's.
     options = card.get("options", {})

@@ -12,6 +12,7 @@ from multimodal.disk import out_of_space
 from multimodal.intake.ingest import whole_recipe
 from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.tries import Outcome, failed
+from multimodal.machine import file_refused
 from multimodal.names import listed
 from multimodal.store import InputError
 from speech.errors import SpeechModelError
@@ -27,14 +28,14 @@ log = logging.getLogger(__name__)
 def outcome_of(result: Callable[[], Outcome], video: Video, options: IngestOptions) -> Outcome:
     """What ``result`` returns. An unexpected error of one video is logged and refuses that video alone; it counts as a try.
 
-    Raises what concerns all videos: :data:`CONCERNS_ALL`, and a full disk.
+    Raises what concerns all videos: :data:`CONCERNS_ALL`, and a disk that is full or may not be written.
     """
     try:
         return result()
     except CONCERNS_ALL:
         raise
     except Exception as error:
-        if out_of_space(error):
+        if out_of_space(error) or file_refused(error):
             raise
         log.exception("%r: could not be ingested", video.name)
         reason = f"{video.name}: an unexpected {type(error).__name__}: {str(error)[:LONGEST_REASON]}"

@@ -15,10 +15,11 @@ from multimodal.joint.layout import TABLE
 from multimodal.joint.options import ModelOptions
 from multimodal.joint.roberta_checkpoint import config_of_bert, weights_of_bert
 from multimodal.joint.weights_pickle import read_weights_pickle
+from multimodal.machine import refused_by_machine
 from multimodal.store import InputError
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-LARGEST_CONFIG = 1 << 20
+LARGEST_CONFIG = LARGEST_HEADER = 1 << 20
 BIAS = "cls.predictions.bias"
 ROBERTA = "roberta"
 """The ``model_type`` of a RoBERTa, which is read as the BERT that it is."""
@@ -109,7 +110,12 @@ def _check_shape(folder: Path, shape: dict[str, Any]) -> None:
 
 
 def _check_weights(folder: Path, shape: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
-    """Raises :class:`InputError` where the weights hold less than the config says."""
+    """Raises :class:`InputError` where the weights hold less than the config says, or NaN or infinity."""
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(
+                f"{folder}: its {name} is not finite; fetch the weights again from their publisher"
+            )
     layers = {name.split(".")[3] for name in weights if name.startswith("bert.encoder.layer.")}
     held = {"num_hidden_layers": len(layers)}
     for key, (name, dimension) in SIZES.items():
@@ -138,9 +144,18 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
     file = weights_file(folder)
     if file.suffix != ".safetensors":
         return read_weights_pickle(file)
+    with file.open("rb") as stream:
+        # The format (https://github.com/huggingface/safetensors): eight bytes, little-endian, say how long the header is.
+        header = int.from_bytes(stream.read(8), "little")
+    if header > LARGEST_HEADER:
+        raise InputError(
+            f"{file}: its header says {header} bytes; a BERT's has at most {LARGEST_HEADER}; fetch it again from its publisher"
+        )
     try:
         return load_file(file)
     except (SafetensorError, RuntimeError, OSError) as error:
+        if refused_by_machine(error):
+            raise
         raise InputError(
             f"{file}: cannot be read as weights ({type(error).__name__}); fetch it again from its publisher"
         ) from error

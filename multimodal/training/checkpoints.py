@@ -198,6 +198,18 @@ def check(folder: Path) -> None:
         raise DamagedFile(folder, f"{changed[0]} is not as it was written")
 
 
+def not_finite(weights: Mapping[str, torch.Tensor]) -> str | None:
+    """The first tensor that holds NaN or infinity; ``None`` where all numbers are finite."""
+    return next((name for name, tensor in weights.items() if not torch.isfinite(tensor).all()), None)
+
+
+def check_finite(folder: Path, network: torch.nn.Module) -> None:
+    """Raises :class:`~multimodal.store.DamagedFile` where the weights that were read from a folder are not finite: every
+    answer would be NaN."""
+    if (name := not_finite(dict(network.named_parameters()))) is not None:
+        raise DamagedFile(folder, f"its weights are not finite ({name})")
+
+
 def _device(parameter: torch.Tensor, key: str) -> torch.device:
     # Fused AdamW on a GPU wants its step count there too; on a CPU it is a tensor of its own.
     fused_on_gpu = parameter.device.type != "cpu"

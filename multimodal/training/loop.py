@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,7 @@ def _steps(
             report(now.step, now.steps, ", ".join(filter(None, words)))
             if now.finished or _checkpoint_due(now, options, time.monotonic() - saved, context):
                 weights, optimizer_state = trainer.state()
+                _check_finite(weights, now, context)
                 if log:
                     log.sync()
                     place = dataclasses.replace(now, recent=tuple(recent))
@@ -180,6 +181,14 @@ def _steps(
             if now.finished:
                 return
             at = now
+
+
+def _check_finite(weights: Mapping[str, torch.Tensor], now: Progress, context: DistributedContext) -> None:
+    """Raises :class:`DivergedError` in all processes, before a checkpoint is written, where an update left NaN or infinity."""
+    if name := context.broadcast(checkpoints.not_finite(weights) or "" if context.is_main else ""):
+        raise DivergedError(
+            f"step {now.step}: {name} is not finite; lower --learning-rate and run again", now
+        )
 
 
 def _checkpoint_due(

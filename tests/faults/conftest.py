@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "flows/helpers"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "multimodal/helpers"))
 
 from command import Home, prefect_server  # noqa: E402
 

@@ -18,6 +18,7 @@ from multimodal.answers.session import open_trained
 from multimodal.answers.token_names import update_token_names
 from multimodal.catalogue import Catalogue
 from multimodal.catalogue_file import last_whole_copy
+from multimodal.corrections import corrections_file
 from multimodal.integrity import examine
 from multimodal.library import usable
 from multimodal.store import InputError, Store, canonical_json, seal, write_artefact
@@ -25,7 +26,7 @@ from multimodal.sums import ENDING
 from multimodal.tokens import train_and_held_out
 
 KINDS = (
-    "store.json", "catalogue.sqlite", "copies/*.sqlite", "transcripts/*.json", "features/*.safetensors", "tokens/*/*.parquet",
+    "store.json", "catalogue.sqlite", "copies/*.sqlite", "transcripts/*.json", "corrections/*.json", "features/*.safetensors", "tokens/*/*.parquet",
     "codebooks/*/centroids.safetensors", "codebooks/*/codebook.json", "codebooks/*/manifest.json", "codebooks/*/pictures/*.jpg",
     "models/*/step-*/model.safetensors", "models/*/step-*/config.json", "models/*/step-*/tokenizer.json",
     "models/*/step-*/trainer.json", "models/*/step-*/card.json", "models/*/step-*/manifest.json", "models/*/metrics.jsonl",
@@ -57,6 +58,7 @@ def whole(tmp_path_factory) -> Store:
         evaluation = store.evaluation(f"{evaluation_prefix(trained, None)}0")
         write_artefact(evaluation, canonical_json({"next_token": FIGURE}).encode())
         catalogue.set_current("evaluation", evaluation.name)
+        write_artefact(corrections_file(store, videos[0].video), canonical_json({"corrections": []}).encode())
         write_artefact(store.report, b"<!DOCTYPE html><title>A page</title>")
         catalogue.keep_copy()
     seal(store.model("m") / "metrics.jsonl")

@@ -1,16 +1,21 @@
 """Caption files and text checkpoints that were made to cost time and memory, or to run code."""
 
+import json
 import resource
+import time
 import zipfile
 from pathlib import Path
 
+import imported_corpus
 import pytest
 import torch
 
 from multimodal.intake import caption_reading
 from multimodal.intake.sandbox import Limits
+from multimodal.joint.bert_checkpoint import LARGEST_HEADER, read_bert
 from multimodal.joint.weights_pickle import read_weights_pickle
 from multimodal.store import InputError
+from multimodal.vocabulary import LARGEST_TOKENIZER, Vocabulary
 from speech import caption_files
 from speech.cues import Cue
 from speech.errors import SpeechError
@@ -98,3 +103,37 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
     assert not (tmp_path / "trap").exists()
     torch.load(tmp_path / "w.bin", weights_only=False)
     assert (tmp_path / "trap").exists(), "the control"
+
+
+def test_a_tokenizer_is_read_as_words_alone_and_no_larger_than_any_there_is(tmp_path):
+    """Its patterns are not compiled, so none of them can take exponential time."""
+    folder = imported_corpus.write_bert(tmp_path / "bert")
+    words = (folder / "vocab.txt").read_text().split()
+    endless = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
+    tokenizer = {
+        "model": {"type": "WordPiece", "vocab": {word: n for n, word in enumerate(words)}},
+        "normalizer": {"type": "BertNormalizer", "lowercase": True, "strip_accents": None},
+        "pre_tokenizer": endless,
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    began = time.process_time()
+    try:
+        assert Vocabulary.of_bert(folder, 4).encode("x" * 64)
+    except InputError as error:
+        assert "tokenizer.json" in str(error)
+    assert time.process_time() - began < 5
+    with (folder / "tokenizer.json").open("r+b") as file:
+        file.truncate(LARGEST_TOKENIZER + 1)
+    with pytest.raises(InputError, match="bytes"):
+        Vocabulary.of_bert(folder, 4)
+
+
+def test_a_header_of_safetensors_is_no_longer_than_any_there_is(tmp_path):
+    """One of 95 MB, which the format admits, takes 80 CPU seconds and 2 GB."""
+    folder = imported_corpus.write_bert(tmp_path / "bert")
+    read_bert(folder)
+    (folder / "model.safetensors").write_bytes(
+        (LARGEST_HEADER + 8).to_bytes(8, "little") + bytes(LARGEST_HEADER + 8)
+    )
+    with pytest.raises(InputError, match="header"):
+        read_bert(folder)

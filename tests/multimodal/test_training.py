@@ -13,6 +13,7 @@ import killed
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from multimodal.examples.packing import Batch
 from multimodal.joint.model import JointBert
@@ -169,6 +170,21 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_move(tmp_path, where)
     assert all(torch.equal(before[n], t) or n.endswith("bias") for n, t in model.state_dict().items())
     assert all(torch.equal(before[n].nan_to_num(), t.nan_to_num()) for n, t in model.state_dict().items())
     assert checkpoints.latest(tmp_path) is None and (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+def test_weights_that_an_update_spoiled_are_in_no_checkpoint(tmp_path):
+    """Loss and gradient were finite: the next loss would not be, after a checkpoint that nobody can go on from."""
+
+    def spoil(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        optimizer.param_groups[0]["params"][0].data.view(-1)[0] = torch.inf
+
+    hook = register_optimizer_step_post_hook(spoil)
+    try:
+        with pytest.raises(DivergedError, match="step 1: .* is not finite"):
+            go(tmp_path, joint_samples.model(0), checkpoint_steps=1)
+    finally:
+        hook.remove()
+    assert checkpoints.latest(tmp_path) is None
 
 
 def test_the_schedule():

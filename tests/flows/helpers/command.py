@@ -117,7 +117,7 @@ def prefect_server(folder: Path, more: Mapping[str, str] | None = None) -> Itera
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}/api"
     try:
-        due = time.monotonic() + 120
+        due = time.monotonic() + 300
         while True:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
                 break
