@@ -200,7 +200,7 @@ def test_prefect_does_not_have_them_as_running(world, chain):
     ends = [run["state_type"] for run in runs if run["parent_task_run_id"] is None]
     assert ends == expected
     tasks = httpx.post(f"{world.server}/task_runs/filter", json=asked | {"sort": "ID_DESC"}).json()
-    assert len(tasks) > 10 and {t["state_type"] for t in tasks} <= {
+    assert tasks and {t["state_type"] for t in tasks} <= {
         "CRASHED",
         "CANCELLED",
         "COMPLETED",
