@@ -21,6 +21,7 @@ from flows.options import CHOICE
 from flows.printing import JsonOption, print_json, put
 from flows.settings import DEFAULT_STORE, StoreOption
 from multimodal.answers.results import search_notes
+from multimodal.inference.sampling import SamplingOptions
 from multimodal.store import InputError
 
 NOTHING_FOUND = 1
@@ -53,7 +54,21 @@ ByOption = Annotated[
     ),
     CHOICE,
 ]
+Temperature = Annotated[
+    float | None, Parameter(help="Of the draw: 0 takes the likeliest always; 1 where not given.")
+]
+TopP = Annotated[
+    float | None, Parameter(help="Draw from the likeliest that make up this share; 0.9 where not given.")
+]
+Seed = Annotated[int | None, Parameter(help="The same seed draws the same; 0 where not given.")]
 Device = Annotated[Literal["cpu", "cuda"], Parameter(help="Where the model runs."), CHOICE]
+
+
+def _sampling(temperature: float | None, top_p: float | None, seed: int | None) -> SamplingOptions | None:
+    """The options of a draw; ``None`` where none is given."""
+    given = {"temperature": temperature, "top_p": top_p, "seed": seed}
+    given = {name: value for name, value in given.items() if value is not None}
+    return SamplingOptions(**given) if given else None
 
 
 def search(
@@ -94,13 +109,9 @@ def next_(
     rollout: Annotated[
         float | None, Parameter(help="Also draw one way in which this many seconds may go.")
     ] = None,
-    temperature: Annotated[
-        float | None, Parameter(help="Of the draw: 0 takes the likeliest always; 1 where not given.")
-    ] = None,
-    top_p: Annotated[
-        float | None, Parameter(help="Draw from the likeliest that make up this share; 0.9 where not given.")
-    ] = None,
-    seed: Annotated[int | None, Parameter(help="The same seed draws the same; 0 where not given.")] = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    seed: Seed = None,
     by: ByOption = "auto",
     device: Device = "cpu",
 ) -> Document:
@@ -109,13 +120,7 @@ def next_(
         raise InputError(f"VIDEO {video}: which second of it? write {video}@SECONDS or --at SECONDS")
     from multimodal.answers import answer_json
 
-    given = {"temperature": temperature, "top_p": top_p, "seed": seed}
-    given = {name: value for name, value in given.items() if value is not None}
-    sampling = None
-    if given:  # its module brings torch
-        from multimodal.answers.forecast import SamplingOptions
-
-        sampling = SamplingOptions(**given)
+    sampling = _sampling(temperature, top_p, seed)
     return answer_json.forecast(
         store, video, at=at, top=top, words=words, rollout=rollout, by=by, device=device, sampling=sampling
     )
@@ -130,18 +135,25 @@ def caption(
         Parameter(help="A sentence with [MASK] where words are to be found, in place of the captioner."),
     ] = None,
     vtt: Annotated[Path | None, Parameter(help="Write the captions to this WebVTT file, too.")] = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    seed: Seed = None,
     by: ByOption = "auto",
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",
 ) -> Document:
     """A caption for each moment of a video.
 
-    By the captioner or a cloze template, from what is seen; where that is not better on held-out videos, by the words that
-    are heard, or were heard where it looks most alike.
+    By the captioner, a cloze template or a model that writes, from what is seen; where that is not better on held-out
+    videos, by the words that are heard, or were heard where it looks most alike. A model that writes (--system gpt) takes the
+    likeliest words, or with --temperature, --top-p or --seed draws them.
     """
     from multimodal.answers import answer_json
 
-    return answer_json.caption(store, video, at=at, template=template, vtt=vtt, by=by, device=device)
+    sampling = _sampling(temperature, top_p, seed)
+    return answer_json.caption(
+        store, video, at=at, template=template, vtt=vtt, by=by, device=device, sampling=sampling
+    )
 
 
 def classify(

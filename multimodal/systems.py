@@ -105,8 +105,8 @@ class System:
         return self.share_layers != NONE
 
     @property
-    def writes(self) -> bool:
-        """Whether it writes words, and fills no blanks: it sees what stands before a place, and nothing after it."""
+    def left_to_right(self) -> bool:
+        """Whether it fills no blanks: it sees what stands before a place, and nothing after it."""
         return self.attention == LEFT_TO_RIGHT
 
     @property
@@ -206,6 +206,8 @@ SYSTEMS = {
         System("electra", extra_terms=REPLACED),
         System("t5", mask_unit=SENTINELS, pair_task=NONE),
         System("bart", mask_unit=NOISES),
+        System("gpt", pair_task=NONE, attention=LEFT_TO_RIGHT),
+        System("xlnet", attention=PERMUTATION),
     )
 }
 

@@ -21,7 +21,7 @@ from multimodal.answers.results import (
 from multimodal.store import InputError, write_whole
 
 if TYPE_CHECKING:
-    from multimodal.answers.forecast import SamplingOptions
+    from multimodal.inference.sampling import SamplingOptions
 
 Document = dict[str, Any]
 
@@ -66,6 +66,7 @@ def caption(
     vtt: Path | None = None,
     by: By = "auto",
     device: str = "cpu",
+    sampling: SamplingOptions | None = None,
 ) -> Document:
     """The answer of :meth:`OpenedStore.caption`. ``vtt``: a file that the whole video's captions are written to."""
     with OpenedStore(folder, device) as store:
@@ -76,7 +77,7 @@ def caption(
                     f"--vtt {vtt}: holds the captions of a whole video; leave the second {moment.at:g} out"
                 )
             _check_writable("--vtt", vtt, ".vtt")
-        answer = store.caption(video, at=at, template=template, by=by)
+        answer = store.caption(video, at=at, template=template, sampling=sampling, by=by)
     document = caption_document(answer)
     if vtt is not None:
         from multimodal.answers.caption import webvtt

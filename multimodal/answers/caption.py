@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.catalogue import Catalogue
-from multimodal.inference.cloze import fill_blanks, sentence
+from multimodal.inference.cloze import check_fills_blanks, fill_blanks, sentence
+from multimodal.inference.left_to_right import LIKELIEST, check_left_to_right, prompt, write
+from multimodal.inference.sampling import SamplingOptions
 from multimodal.inference.trained import Trained
 from multimodal.inference.writing import write_captions
 from multimodal.library import Material, read_transcript
@@ -51,15 +53,25 @@ class Caption:
 
 
 def caption(
-    trained: Trained, material: Material, *, at: float | None = None, template: str = TEMPLATE
+    trained: Trained,
+    material: Material,
+    *,
+    at: float | None = None,
+    template: str = TEMPLATE,
+    sampling: SamplingOptions | None = None,
 ) -> list[Caption]:
     """A caption by the model (:func:`by_model`) for each moment of a video that has clips, or only for the one at second ``at``.
 
-    Raises :class:`InputError` where ``at`` is outside the video, or it has no clip.
+    Raises :class:`InputError` where ``at`` is outside the video, or it has no clip, and for a template or a sampling that
+    the model has no use for.
     """
+    if sampling is not None:
+        check_left_to_right(trained, "--temperature, --top-p and --seed")
+    if template != TEMPLATE:
+        check_fills_blanks(trained, f"--template {template!r}")
     shown = seen_moments(material, at)
-    written = trained.writer is not None and template == TEMPLATE
-    found = by_model(trained, [m.tokens for m in shown], template)
+    written = trained.left_to_right or (trained.writer is not None and template == TEMPLATE)
+    found = by_model(trained, [m.tokens for m in shown], template, sampling or LIKELIEST)
     return [
         Caption(m.start, m.end, text, score, "written" if written else "template", m.text)
         for m, (text, score) in zip(shown, found, strict=True)
@@ -67,10 +79,16 @@ def caption(
 
 
 def by_model(
-    trained: Trained, tokens: Sequence[Sequence[int]], template: str = TEMPLATE
+    trained: Trained,
+    tokens: Sequence[Sequence[int]],
+    template: str = TEMPLATE,
+    sampling: SamplingOptions = LIKELIEST,
 ) -> list[tuple[str, float]]:
-    """A sentence for each run of visual tokens, and its score: written where the model has a decoder and no ``template`` of a
-    person's own, else the template with its blanks filled."""
+    """A sentence for each run of visual tokens, and its score: written behind them, by ``sampling``, where the model reads left
+    to right; written where it has a decoder and no ``template`` of a person's own; else the template with its blanks filled."""
+    if trained.left_to_right:
+        texts = write(trained, [prompt(trained, run) for run in tokens], sampling)
+        return [(sentence(trained.vocabulary.decode(list(text.ids))), text.score) for text in texts]
     if trained.writer is not None and template == TEMPLATE:
         return [(sentence(text), score) for text, score in write_captions(trained, tokens)]
     return [fill_blanks(trained, template, run) for run in tokens]

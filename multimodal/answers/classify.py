@@ -11,6 +11,7 @@ import torch
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.inference.cloze import blank_log_probabilities, known_ids
 from multimodal.inference.embedding import alignment_probability
+from multimodal.inference.left_to_right import name_log_p, next_words, prompt
 from multimodal.inference.trained import Trained
 from multimodal.segments import Segment
 from multimodal.store import InputError
@@ -57,11 +58,46 @@ def classify(
 
     ``tokens``: the visual tokens of n moments; an empty list asks the language prior alone.
     VideoBERT, section 4.3. A name of several word pieces has as many blanks, filled from left to right; its score is the
-    mean over its pieces, as a sum would leave long names no chance. Raises :class:`InputError` for a name that is empty
+    mean over its pieces, as a sum would leave long names no chance. A model that reads left to right is asked for the names behind the
+    beginning of the template (:func:`_written`). Raises :class:`InputError` for a name that is empty
     or has a word that the vocabulary lacks.
     """
+    if trained.left_to_right:
+        return _written(trained, tokens, verbs, nouns)
     asked = _Blanks(trained, tokens)
     return asked.log_p(VERB, verbs), asked.log_p(NOUN, nouns)
+
+
+def first_words(trained: Trained, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    """Of a model that reads left to right: log-probabilities [n, words] of the word behind each beginning of :data:`WITHOUT_PARTNER`, for
+    the visual tokens of n moments."""
+    starts = [trained.vocabulary.encode(said.split("{}")[0]) for said in WITHOUT_PARTNER]
+    return [next_words(trained, [prompt(trained, run, start) for run in tokens]) for start in starts]
+
+
+def _written(
+    trained: Trained, tokens: Sequence[Sequence[int]], verbs: Sequence[str], nouns: Sequence[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`classify` by a model that reads left to right: the verbs behind the template's beginning, the nouns behind it with each of the
+    :data:`PARTNERS` likeliest verbs, in the mean over these by their probabilities; without verbs, behind "show you the"."""
+    encode = trained.vocabulary.encode
+    pieces = [
+        [known_ids(trained, kind, name) for name in names]
+        for kind, names in (("verb", verbs), ("noun", nouns))
+    ]
+    start, between, _ = (encode(part) for part in TEMPLATE.split("[MASK]"))
+    verb_log_p = name_log_p(trained, [prompt(trained, run, start) for run in tokens], pieces[VERB])
+    if not verbs:
+        alone = encode(WITHOUT_PARTNER[NOUN].split("{}")[0])
+        return verb_log_p, name_log_p(trained, [prompt(trained, run, alone) for run in tokens], pieces[NOUN])
+    partner_log_p, partners = verb_log_p.topk(min(PARTNERS, len(verbs)))
+    said = [
+        prompt(trained, run, [*start, *pieces[VERB][verb], *between])
+        for run, some in zip(tokens, partners.tolist(), strict=True)
+        for verb in some
+    ]
+    given_verb = name_log_p(trained, said, pieces[NOUN]).reshape(*partners.shape, len(nouns))
+    return verb_log_p, (given_verb + partner_log_p.log_softmax(-1)[:, :, None]).logsumexp(1)
 
 
 class _Blanks:

@@ -30,10 +30,10 @@ from multimodal.store import InputError
 from multimodal.vocabulary import TEMPLATE
 
 if TYPE_CHECKING:
-    from multimodal.answers.forecast import SamplingOptions
     from multimodal.answers.fusion import Hit
     from multimodal.answers.imagine import Imagined
     from multimodal.answers.search import Found, Index
+    from multimodal.inference.sampling import SamplingOptions
 
 # The parts of each answer are imported when it is asked for: a search by words alone needs neither torch nor a model.
 
@@ -127,30 +127,41 @@ class OpenedStore(OpenedModel):
         return tuple(video for digest in digests if (video := self.catalogue.get(digest)) is not None)
 
     def caption(
-        self, video: str, *, at: float | None = None, template: str | None = None, by: By = "auto"
+        self,
+        video: str,
+        *,
+        at: float | None = None,
+        template: str | None = None,
+        sampling: SamplingOptions | None = None,
+        by: By = "auto",
     ) -> CaptionAnswer:
         """Captions of a video, or of the moment that ``video`` or ``at`` (seconds) names.
 
         ``by``: ``model``, the captioner where the store has one, else a cloze template; ``plain``, the words heard in the
         moment, else those of the learned moment that looks most like it; ``auto``, what is better on held-out videos.
-        ``template``, a sentence with ``[MASK]`` where a word is to be found, is filled by the model.
+        ``template``, a sentence with ``[MASK]`` where a word is to be found, is filled by the model. ``sampling``: how one that
+        reads left to right draws its words; the likeliest where it is not given.
         """
         check_by(by)
-        if template is not None and by == "plain":
-            raise InputError("--template: is filled by the model; leave --by plain out")
+        for option, value in (("--template", template), ("--temperature, --top-p and --seed", sampling)):
+            if value is not None and by == "plain":
+                raise InputError(f"{option}: goes to the model; leave --by plain out")
         moment = session.resolve(self.catalogue, video, at)
         from multimodal.answers import caption as captions
 
         material = self._material(moment.video)
-        quality = self.evaluation.quality("caption", by if template is None else "model")
+        own = template is not None or sampling is not None
+        quality = self.evaluation.quality("caption", "model" if own else by)
         if quality.method == "plain":
             found = captions.plain_captions(
                 self.store, self.catalogue, self.words_and_tokens, material, at=moment.at
             )
-        elif template is None and quality.method == "captioner":
+        elif not own and quality.method == "captioner":
             found = captions.captioned(self.store, self.trained, self.captioner, material, at=moment.at)
         else:
-            found = captions.caption(self.trained, material, at=moment.at, template=template or TEMPLATE)
+            found = captions.caption(
+                self.trained, material, at=moment.at, template=template or TEMPLATE, sampling=sampling
+            )
         return CaptionAnswer(moment.video, tuple(found), quality)
 
     def next(
@@ -168,7 +179,7 @@ class OpenedStore(OpenedModel):
 
         ``by``: ``model``; ``plain``, transitions counted in the other videos and in this one so far; ``auto``, what is
         better on held-out videos. ``words``: the model reads the words spoken before the moment, too. ``rollout``: one
-        sample of so many seconds is drawn too, by ``sampling`` (:class:`multimodal.answers.forecast.SamplingOptions`).
+        sample of so many seconds is drawn too, by ``sampling`` (:class:`multimodal.inference.sampling.SamplingOptions`).
         """
         check_by(by)
         if sampling is not None and rollout is None:

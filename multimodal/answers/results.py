@@ -13,10 +13,10 @@ from multimodal.catalogue import Video
 if TYPE_CHECKING:
     from multimodal.answers.caption import Caption
     from multimodal.answers.classify import Classified
-    from multimodal.answers.forecast import SamplingOptions
     from multimodal.answers.fusion import Hit
     from multimodal.answers.quality import Quality
     from multimodal.answers.session import VideoTime
+    from multimodal.inference.sampling import SamplingOptions
 
 
 @dataclasses.dataclass(frozen=True)

@@ -226,12 +226,12 @@ class Examples:
         return self.hidden(*sequence(self.vocabulary, words, tokens, longest), term, random)
 
     def _video_first(self, random: np.random.Generator) -> bool:
-        """Whether what writes has the video before the words: it must, to say what it sees, and after them to show it."""
-        return self.system.writes and random.random() < VIDEO_FIRST_RATE
+        """Whether what is read left to right has the video first: to say what it sees, as after the words to show it."""
+        return self.system.left_to_right and random.random() < VIDEO_FIRST_RATE
 
     def hidden(self, ids: list[int], types: list[int], term: str, random: np.random.Generator) -> Example:
         """A sequence under the system's corruption, with what it asks beside."""
-        if self.system.writes:
+        if self.system.left_to_right:
             return self._asked(Example(ids, types, {term: []}), random)
         share = PREDICTED if self.system.attention == PERMUTATION else self.options.mask
         return self._asked(self.corrupt(self.vocabulary, ids, types, term, random, share, self._used), random)

@@ -8,6 +8,7 @@ import torch
 
 from multimodal.examples.corruption import content_positions
 from multimodal.examples.packing import TEXT_TYPE
+from multimodal.inference.left_to_right import coming_probabilities
 from multimodal.inference.trained import BATCH, TokenSequence, Trained, encode, sequence
 from multimodal.store import InputError
 
@@ -32,13 +33,25 @@ def masked_logits(
     """For each batch: float32 logits over the vocabulary at every ``[MASK]`` [M, V] on the CPU, and M by sequence.
 
     ``of_type``: only the masks of this token type (text or video). ``columns``: the part of the vocabulary that is kept.
+    Raises what :func:`check_fills_blanks` raises.
     """
+    check_fills_blanks(trained)
     for batch, x_TH in encode(trained, sequences, batch_size, trained.cloze):
         asked_T = batch.ids_T == trained.vocabulary.mask
         if of_type is not None:
             asked_T &= batch.types_T == of_type
         logits_MV = trained.cloze.cloze(x_TH[asked_T])[:, columns].float().cpu()
         yield logits_MV, torch.bincount(batch.sequence_T[asked_T], minlength=len(batch.lengths_S)).tolist()
+
+
+def check_fills_blanks(trained: Trained, asked: str = "[MASK]") -> None:
+    """Raises :class:`InputError` where the model reads left to right, so that it cannot see what stands behind a blank;
+    ``asked`` is what was asked for."""
+    if trained.left_to_right:
+        raise InputError(
+            f"{asked}: model {trained.name} reads left to right and fills no blanks; leave it out, or train one that does: "
+            "--system videobert"
+        )
 
 
 # templates
@@ -138,9 +151,11 @@ def visual_probabilities(
     """Probabilities of the visual tokens at each masked place, [masks, visual tokens] over all sequences in their order.
 
     ``words``: word-piece ids beside each run of ``tokens``, in which −1 is a masked place. ``allowed`` bool [visual
-    tokens]: the probability of all others is 0.
+    tokens]: the probability of all others is 0. A model that reads left to right is asked for the last places alone, which it rolls out.
     """
     vocabulary = trained.vocabulary
+    if trained.left_to_right:
+        return _rolled_out(trained, words, tokens, allowed)
     sequences = [sequence(vocabulary, text, run) for text, run in zip(words, tokens, strict=True)]
     visual, found = vocabulary.visual_ids, []
     for logits_MV, _ in masked_logits(trained, sequences, columns=visual, batch_size=MANY):
@@ -148,6 +163,24 @@ def visual_probabilities(
             logits_MV = logits_MV.masked_fill(~allowed, -torch.inf)
         found.append(torch.softmax(logits_MV, -1))
     return torch.cat(found)
+
+
+def _rolled_out(
+    trained: Trained,
+    words: Sequence[Sequence[int]],
+    tokens: Sequence[Sequence[int]],
+    allowed: torch.Tensor | None,
+) -> torch.Tensor:
+    prompts, ahead = [], []
+    for text, run in zip(words, tokens, strict=True):
+        count = list(run).count(-1)
+        if any(token >= 0 for token in run[len(run) - count :]):
+            check_fills_blanks(trained, "a hidden clip before others")
+        ids, types = sequence(trained.vocabulary, text, run)
+        # [SEP] and the masked places before it are what is to come.
+        prompts.append((ids[: -count - 1], types[: -count - 1]))
+        ahead.append(count)
+    return torch.cat(coming_probabilities(trained, prompts, ahead, allowed))
 
 
 # covered places

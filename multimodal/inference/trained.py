@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from multimodal.byte_pairs import load_vocabulary
+from multimodal.examples.orders import ORDERS
 from multimodal.examples.packing import TEXT_TYPE, Batch, Example, pack, sequence
 from multimodal.inference.writing import BlankWriter
 from multimodal.joint.generator import Generator, GeneratorReader
@@ -25,7 +26,7 @@ from multimodal.objectives.replaced import generator_of
 from multimodal.objectives.written import writer_of
 from multimodal.segments import CONTEXT
 from multimodal.store import DamagedFile, InputError, Store, changed_files
-from multimodal.systems import SENTINELS
+from multimodal.systems import BIDIRECTIONAL, LEFT_TO_RIGHT, SENTINELS
 from multimodal.terms import ALIGNMENT, TASKS
 from multimodal.training import checkpoints
 from multimodal.vocabulary import Vocabulary
@@ -57,7 +58,8 @@ class Trained:
     ``has_alignment``: whether its sequence-pair head was trained to tell if words and video belong together. Systems with
     another pair task, or none, have no such head (docs/systems.md), nor has a training in which the term has no weight.
     ``context``: clips at most that it learned to forecast from. ``writer``: the decoder that it was trained with (BART, T5), and
-    ``form`` what it learned to write, the ``mask_unit`` of its system.
+    ``form`` what it learned to write, the ``mask_unit`` of its system. ``attention``: which tokens a token sees, that of its
+    system.
     """
 
     name: str
@@ -70,6 +72,12 @@ class Trained:
     context: int = CONTEXT
     writer: Writer | None = None
     form: str = ""
+    attention: str = BIDIRECTIONAL
+
+    @property
+    def left_to_right(self) -> bool:
+        """Whether it says what comes next (:mod:`multimodal.inference.left_to_right`), and fills no blanks."""
+        return self.attention == LEFT_TO_RIGHT
 
     @property
     def cloze(self) -> ClozeReader:
@@ -104,7 +112,10 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     generator = None if generator is None else generator.to(device)
     writer = writer_of(model.options, terms)
     writer = None if writer is None else writer.to(device)
-    return Trained(name, folder, model, vocabulary, codebook, has_alignment, generator, context, writer, form)
+    return Trained(
+        name, folder, model, vocabulary, codebook, has_alignment, generator, context, writer, form,
+        parts.get("attention", BIDIRECTIONAL),
+    )  # fmt: skip
 
 
 def is_latest(store: Store, trained: Trained) -> bool:
@@ -131,9 +142,19 @@ def encode(
     batch_size: int = BATCH,
     reader: ClozeReader | None = None,
 ) -> Iterator[tuple[Batch, torch.Tensor]]:
-    """The encoder's outputs [T, H] for each packed batch of the sequences, in their order; or those of another ``reader``."""
+    """The encoder's outputs [T, H] for each packed batch of the sequences, in their order; or those of another ``reader``.
+
+    A token sees those that the model's system lets it see; at a ``[MASK]`` of a permutation is a query, which nobody sees.
+    """
+    ranks, mask = ORDERS[trained.attention].ranks, trained.vocabulary.mask
     reader = trained.model if reader is None else reader
     for first in range(0, len(sequences), batch_size):
-        examples = [Example(ids, types) for ids, types in sequences[first : first + batch_size]]
+        some = sequences[first : first + batch_size]
+        orders = [ranks(ids, mask) for ids, _ in some]
+        if not any(map(any, filter(None, orders))):
+            orders = [None] * len(some)  # all see all: without ranks this is faster
+        examples = [
+            Example(ids, types, order=order) for (ids, types), order in zip(some, orders, strict=True)
+        ]
         batch = pack(examples).to(trained.model.device)
         yield batch, reader.encode(batch)

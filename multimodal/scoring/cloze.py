@@ -91,8 +91,10 @@ def cloze_figures(
     that of a figure with the other modality from the one without it. With a truth also the accuracy over the words that
     name an action or a thing. With ``best`` answers each figure has its limit, ``…_limit``. A figure is over a sample of the
     questions where there are many (:func:`multimodal.scoring.intervals.sample_questions`), the same with the other modality
-    as without it.
+    as without it. A model that reads left to right fills no blanks, and has no such figures.
     """
+    if trained.left_to_right:
+        return {}
     vocabulary = trained.vocabulary
     if best is not None and any(len(vocabulary.encode(word)) != 1 for word in best.words):
         best = None  # The model is asked for pieces of words, the limit is about words.

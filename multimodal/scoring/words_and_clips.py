@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from multimodal.answers.classify import first_words
 from multimodal.answers.counts import Counts, stems
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.answers.token_names import content_words
@@ -62,11 +63,21 @@ def _above(right: float, wrong: float) -> float:
 def _blank_probabilities(
     trained: Trained, asked: Sequence[tuple[Segment, tuple[str, str]]]
 ) -> list[list[float]]:
-    """For each moment the probability of both words at a blank of the template, the mean of the two blanks."""
-    ids, found = template_ids(trained, TEMPLATE), []
+    """For each moment the probability of both words at a blank of the template, the mean of the two blanks; by a model that
+    reads left to right, as the first word behind each of two beginnings."""
+    found = []
     for first in range(0, len(asked), BATCH):
         some = asked[first : first + BATCH]
-        at_blanks = blank_log_probabilities(trained, [ids] * len(some), [s.tokens for s, _ in some])
+        tokens = [s.tokens for s, _ in some]
+        if trained.left_to_right:
+            at_blanks = [
+                torch.stack([by_start[n] for by_start in first_words(trained, tokens)])
+                for n in range(len(some))
+            ]
+        else:
+            at_blanks = blank_log_probabilities(
+                trained, [template_ids(trained, TEMPLATE)] * len(some), tokens
+            )
         for (_, pair), log_p_BV in zip(some, at_blanks, strict=True):
             pieces = [trained.vocabulary.encode(word)[0] for word in pair]
             found.append(torch.exp(log_p_BV[:, pieces]).mean(0).tolist())

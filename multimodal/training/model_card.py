@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.joint.options import ModelOptions
-from multimodal.systems import NOISES, SENTINELS
+from multimodal.systems import LEFT_TO_RIGHT, NOISES, PERMUTATION, SENTINELS
 from multimodal.terms import REPLACED, TITLES
 from multimodal.training.checkpoints import Progress
 from multimodal.vocabulary import JOIN, Vocabulary, visual_name
@@ -21,6 +21,12 @@ GENERATOR = (
     "This folder opens as the discriminator. Its cloze head was not trained: what fills blanks is the generator in "
     "`terms.safetensors`, which shares its embeddings."
 )
+ORDERED = {
+    LEFT_TO_RIGHT: f"It was trained from left to right and fills no blanks: it says what comes next, behind `[CLS] words {JOIN} "
+    f"video` or `[CLS] {JOIN} video [SEP] words`, up to `[SEP]`.",
+    PERMUTATION: "It was trained by permutations: a `[MASK]` is a query, which no other token sees. `transformers` lets all "
+    "tokens see it, so there it fills blanks otherwise than `videobert` does.",
+}
 WRITER = "The files here hold its encoder, as a BERT. What writes is the decoder in `terms.safetensors`; the cloze head was not trained."
 
 
@@ -38,10 +44,11 @@ def model_card(
     """
     last, held_out = last_numbers(metrics)
     options = made_from.get("options", {})
-    start = options.get("text_start")
+    start, system = options.get("text_start"), options.get("system") or {}
+    left_to_right = system.get("attention") == LEFT_TO_RIGHT
     header = {
         "library_name": "transformers",
-        "pipeline_tag": "fill-mask",
+        "pipeline_tag": "text-generation" if left_to_right else "fill-mask",
         "tags": ["videobert", "bert", "video", "multimodal"],
     } | ({"base_model": BASES[start]} if start in BASES else {})
     parts = [
@@ -51,14 +58,14 @@ def model_card(
         f"{len(vocabulary.words):,} word pieces, `{JOIN}` (id {vocabulary.join}), and {vocabulary.visual:,} visual tokens from "
         f"id {vocabulary.first_visual} on, after VideoBERT (Sun et al., ICCV 2019). It reads `[CLS] words {JOIN} visual tokens "
         f"[SEP]`; token type 1 begins at `{JOIN}`. A visual token stands for {CLIP_SECONDS} s of video. {_trained(progress)}",
-        _system(options.get("system")),
+        _system(system),
         _data(made_from),
         _numbers(last, held_out),
         f"## Options\n\n```json\n{json.dumps(options, indent=1, sort_keys=True, default=str)}\n```"
         if options
         else "",
         _limits(shape),
-        _opening(vocabulary),
+        _opening(vocabulary, left_to_right),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -73,13 +80,15 @@ def _trained(progress: Progress) -> str:
     return f"{about} Its training {progress.about_early_end}." if progress.early else about
 
 
-def _system(parts: dict[str, Any] | None) -> str:
+def _system(parts: dict[str, Any]) -> str:
     if not parts:
         return ""
     rows = [f"- {name.replace('_', ' ')}: {value}" for name, value in parts.items() if name != "name"]
     about = "\n".join([f"## Method\n\nPretrained as `{parts['name']}` (`docs/systems.md`):\n", *rows])
     if parts.get("extra_terms") == REPLACED:
         return f"{about}\n\n{GENERATOR}"
+    if parts.get("attention") in ORDERED:
+        return f"{about}\n\n{ORDERED[parts['attention']]}"
     return f"{about}\n\n{WRITER}" if parts.get("mask_unit") in (NOISES, SENTINELS) else about
 
 
@@ -163,8 +172,19 @@ def _limits(shape: ModelOptions) -> str:
     )
 
 
-def _opening(vocabulary: Vocabulary) -> str:
+def _opening(vocabulary: Vocabulary, left_to_right: bool) -> str:
     tokens = " ".join(visual_name(i) for i in range(min(2, vocabulary.visual)))
+    if left_to_right:
+        return f"""## How to open it
+
+```python
+from transformers import AutoTokenizer, BertLMHeadModel
+
+model = BertLMHeadModel.from_pretrained(FOLDER, is_decoder=True)
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+inputs = tokenizer("now cut the onion", "{tokens}", return_tensors="pt")
+logits = model(**inputs).logits  # at each place those of the next one
+```"""
     return f"""## How to open it
 
 ```python

@@ -15,19 +15,12 @@ from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 from multimodal.answers import session
 from multimodal.answers.caption import caption, moment_at
 from multimodal.answers.classify import classify, classify_moments
-from multimodal.answers.forecast import (
-    SamplingOptions,
-    forecast,
-    forecast_probabilities,
-    nucleus,
-    rollout,
-    sample,
-    words_before,
-)
+from multimodal.answers.forecast import forecast, forecast_probabilities, rollout, words_before
 from multimodal.catalogue import Catalogue, Video
 from multimodal.examples.packing import Example, pack, sequence
 from multimodal.inference.cloze import blank_log_probabilities, fill_blanks, sentence, template_ids
 from multimodal.inference.embedding import alignment_probability
+from multimodal.inference.sampling import SamplingOptions, nucleus, sample
 from multimodal.library import Material
 from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import InputError, Store

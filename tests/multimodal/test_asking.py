@@ -14,11 +14,11 @@ from PIL import Image
 from multimodal.answers import answer_json, session
 from multimodal.answers.cache import update_cache
 from multimodal.answers.counts import update_counts
-from multimodal.answers.forecast import SamplingOptions
 from multimodal.answers.index import index
 from multimodal.answers.session import VideoTime, resolve
 from multimodal.answers.token_names import update_token_names
 from multimodal.catalogue import Catalogue, Video
+from multimodal.inference.sampling import SamplingOptions
 from multimodal.library import usable
 from multimodal.store import InputError, Store, file_digest
 from multimodal.tokens import train_and_held_out

@@ -11,27 +11,16 @@ import joint_samples
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel
+from ordered import GPT, XLNET, decoder, logits, objective
 
 from multimodal.examples.orders import ORDERS, permuted, unmasked
-from multimodal.examples.packing import Batch, Example, pack, sequence
-from multimodal.objectives.pretraining import PretrainingObjective
+from multimodal.examples.packing import Example, pack, sequence
 from multimodal.store import InputError
 from multimodal.systems import LEFT_TO_RIGHT, NONE, PERMUTATION, System
 from multimodal.terms import JOINT, TEXT, VIDEO
 
 V = joint_samples.vocabulary()
-GPT = System("gpt", pair_task=NONE, attention=LEFT_TO_RIGHT)
-XLNET = System("xlnet", attention=PERMUTATION)
 PREDICTIONS = (TEXT, VIDEO, JOINT)
-
-
-def objective(system: System) -> PretrainingObjective:
-    """Random weights that are large enough for all of them to count."""
-    found = PretrainingObjective(joint_samples.model(3), V, system=system).eval()
-    for n, parameter in enumerate(found.parameters()):
-        parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(n))
-    return found
 
 
 def drawn(system: System, step: int = 5) -> list[Example]:
@@ -41,18 +30,6 @@ def drawn(system: System, step: int = 5) -> list[Example]:
 
 def predictions(example: Example) -> list[tuple[int, int]]:
     return [asked for term in PREDICTIONS for asked in example.asks.get(term, ())]
-
-
-def decoder(found: PretrainingObjective, left_to_right: bool = True) -> BertLMHeadModel | BertForMaskedLM:
-    """`transformers`' left-to-right model of the same weights, or the same with the mask that it is given."""
-    o = dataclasses.asdict(found.model.options)
-    shape = {name: o[name] for name in o.keys() & BertConfig().to_dict().keys()}
-    kind = BertLMHeadModel if left_to_right else BertForMaskedLM
-    other = kind(BertConfig(**shape | {"is_decoder": left_to_right}))
-    missing, unexpected = other.load_state_dict(found.model.export_tensors(), strict=False)
-    assert all("predictions.decoder" in name for name in missing)
-    assert all("pooler" in name or "seq_relationship" in name for name in unexpected)
-    return other.eval()
 
 
 def test_loss_and_logits_of_left_to_right_are_those_of_transformers():
@@ -191,11 +168,6 @@ def test_another_answer_changes_no_prediction_of_it(system):
             after = logits(found, pack([dataclasses.replace(example, ids=ids)]))
             assert torch.equal(after[place], before[place])
             assert not torch.equal(after[own], before[own]), "the control: its own state is another"
-
-
-def logits(found: PretrainingObjective, batch: Batch) -> torch.Tensor:
-    with torch.no_grad():
-        return found.model.cloze(found.model.encode(batch))
 
 
 def test_one_token_in_six_is_predicted_and_every_order_comes():

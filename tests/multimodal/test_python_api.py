@@ -21,8 +21,8 @@ from tiny_store import COLOURS, add, finish, paint
 from multimodal import open_store
 from multimodal.answers import answer_json
 from multimodal.answers.display import MOST_SHOWN
-from multimodal.answers.forecast import SamplingOptions
 from multimodal.catalogue import Catalogue
+from multimodal.inference.sampling import SamplingOptions
 from multimodal.store import InputError, Store, write_artefact
 from vision.clips import CLIP_SECONDS
 

@@ -44,7 +44,9 @@ def opened(request, kitchen, weights_or_skip):
 def test_the_five_answers(kitchen, opened):
     store, videos, codebook = kitchen
     material = read_material(store, codebook, videos[0])
-    assert all(found.text for found in caption(opened, material))
+    captions = caption(opened, material)
+    assert captions and all(found.text for found in captions)
+    assert {found.route for found in captions} == {"prompt" if opened.left_to_right else "template"}
     following = forecast_probabilities(opened, [material.tokens[:5].tolist()], 2)
     torch.testing.assert_close(following.sum(-1), torch.ones(1, 2))
     assert len(imagine(store, opened, "cut the onion", 2)) == 2
@@ -62,7 +64,10 @@ def test_its_evaluation_has_an_alignment_where_the_system_asks_for_it(kitchen, o
     store, videos, codebook = kitchen
     materials = [read_material(store, codebook, video) for video in videos]
     figures = evaluate(opened, materials[:3], materials[3:], None, random_store.quiet)
-    assert {"search_mrr", "next_token"} & set(figures) and "text_cloze_with_video" in figures
+    assert {"search_mrr", "next_token"} & set(figures)
+    assert ("text_cloze_with_video" in figures) == (not opened.left_to_right), (
+        "a blank is no question to what writes"
+    )
     assert ("alignment_auc" in figures) == opened.has_alignment
     assert not any(f.value != f.value for f in figures.values()), "no figure is no number"
 
@@ -80,6 +85,7 @@ def test_its_card_names_the_system(opened):
     system = (opened.folder / "card.json").read_text()
     assert "Pretrained as `" in card and '"pair_task"' in system
     assert ("what fills blanks is the generator" in card) == (opened.generator is not None)
+    assert ("BertLMHeadModel" in card) == opened.left_to_right
 
 
 def test_an_alignment_head_without_weight_is_not_asked(kitchen, weights_or_skip):
