@@ -46,7 +46,9 @@ def test_the_five_answers(kitchen, opened):
     material = read_material(store, codebook, videos[0])
     captions = caption(opened, material)
     assert captions and all(found.text for found in captions)
-    assert {found.route for found in captions} == {"prompt" if opened.left_to_right else "template"}
+    assert {found.route for found in captions} == {
+        "written" if opened.left_to_right or opened.writer else "template"
+    }
     following = forecast_probabilities(opened, [material.tokens[:5].tolist()], 2)
     torch.testing.assert_close(following.sum(-1), torch.ones(1, 2))
     assert len(imagine(store, opened, "cut the onion", 2)) == 2
