@@ -18,6 +18,7 @@ from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
 from multimodal.catalogue import Video
 from multimodal.disk import FileState
+from multimodal.intake import speech_choice
 from multimodal.intake.confinement import require_confinement
 from multimodal.intake.imports import find_imports, import_files
 from multimodal.intake.ingest import Outcome, ingest, is_up_to_date
@@ -36,8 +37,9 @@ def ingest_video(video: Video, settings: Settings, seen: FileState | None = None
     require_confinement(
         settings.require_confinement
     )  # this machine may be another than the one that began the run
+    store = Store(settings.store, create=False)
     return ingest(
-        Store(settings.store, create=False), video, settings.ingest, settings.torch_device,
+        store, video, speech_choice.applied(store, video, settings.ingest), settings.torch_device,
         # videos that are ingested side by side share the cores among themselves
         threads=1 if settings.max_workers > 1 else None,
         seen=seen,
@@ -80,11 +82,11 @@ def _ingest_files(run: OpenedRun, found: VideoFiles) -> list[Video]:
         states: dict[str, FileState] = {}
         reread = run.settings.reread
         registered, unread = register(run.catalogue, found.files, reread=reread, states=states)
-        options = run.settings.ingest
+        options = {v.video: speech_choice.applied(run.store, v, run.settings.ingest) for v in registered}
         left, ended = [], unread
         for v in registered:
             again = reread and v.tries > 0
-            (ended if not again and is_up_to_date(run.store, v, options) else left).append(v)
+            (ended if not again and is_up_to_date(run.store, v, options[v.video]) else left).append(v)
         progress.video_progress.begin(report, {v.video: v.bytes for v in left})
         waiting = {ingest_video.submit(v, run.settings, states.get(v.video)): v for v in left}
         for group in as_they_end(list(waiting)):
@@ -92,7 +94,7 @@ def _ingest_files(run: OpenedRun, found: VideoFiles) -> list[Video]:
             try:
                 for future in group:
                     video = waiting[future]
-                    rows.append(outcome_of(future.result, video, options).applied_to(video))
+                    rows.append(outcome_of(future.result, video, options[video.video]).applied_to(video))
                     progress.video_progress.put(video.video, video.name, 1.0)
             finally:
                 run.catalogue.record([], rows)

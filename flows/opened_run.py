@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.importing import Imports
+from flows.progress import of_store
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
 from multimodal.store import Store
@@ -100,7 +101,12 @@ def open_run(settings: Settings, *, create: bool = True) -> Iterator[OpenedRun]:
         yield run
         return
     store = Store(settings.store, create=create)
-    with store.writing(), Catalogue(store.catalogue) as catalogue, settings.at(catalogue) as complete:
+    with (
+        store.writing(),
+        of_store(store.root),
+        Catalogue(store.catalogue) as catalogue,
+        settings.at(catalogue) as complete,
+    ):
         run = OpenedRun(store, catalogue, complete)
         token = _open.set(run)
         try:

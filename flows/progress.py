@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -28,7 +29,7 @@ from rich.text import Text
 
 from flows.pace import Pace
 from flows.printing import put, shown
-from multimodal.progress import listen
+from multimodal.progress import listen, tell, tell_end
 
 Report = Callable[[float, float, str], None]
 Amount = Callable[[float, float], str]
@@ -36,6 +37,7 @@ Amount = Callable[[float, float], str]
 SECONDS_BEFORE_WORDS = 2.0
 """Whoever waits longer is told what for."""
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_TOLD = 1.0
 BAR_WIDTH = 16
 _console = Console(stderr=True)
 
@@ -90,6 +92,8 @@ class _Stage:
         return f"{self.name}: {', '.join(filter(None, parts)) or 'begun'}"
 
 
+_store: Path | None = None
+"""The store that is told how far the run is."""
 _stage: _Stage | None = None
 """The stage that is shown; announcements go to it."""
 
@@ -125,11 +129,48 @@ def stage(name: str, unit: str | Amount = "") -> Iterator[Report]:
     before = _stage
     _stage = current = _Stage(name, units(unit) if isinstance(unit, str) else unit)
     try:
-        with _bar(current) if _console.is_terminal else _lines(current):
+        with _told(current), _bar(current) if _console.is_terminal else _lines(current):
             yield current.report
     finally:
         _stage = before
     say(f"{name:<9} {time.monotonic() - current.began:6.1f} s  {current.words or 'nothing left to do'}")
+
+
+@contextlib.contextmanager
+def of_store(root: Path) -> Iterator[None]:
+    """The stages inside of the block are told in the store, for a page that another process serves."""
+    global _store
+    before, _store = _store, root
+    try:
+        yield
+    finally:
+        _store = before
+        tell_end(root)
+
+
+@contextlib.contextmanager
+def _told(current: _Stage) -> Iterator[None]:
+    if (root := _store) is None:
+        yield
+        return
+    stopped = threading.Event()
+
+    def show() -> None:
+        last = None
+        while True:
+            if (line := current.line()) != last:
+                tell(root, current.name, line)
+                last = line
+            if stopped.wait(SECONDS_BETWEEN_TOLD):
+                return
+
+    telling = threading.Thread(target=show, daemon=True)
+    telling.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        telling.join()
 
 
 @contextlib.contextmanager

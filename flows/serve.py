@@ -36,6 +36,13 @@ def serve(
             help="Change nothing: no upload, no removal, no correction.", negative=(), show_default=False
         ),
     ] = False,
+    folders: Annotated[
+        Path | None,
+        Parameter(
+            help="Folder of this machine whose videos may be taken in from the page; none where not given.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """A page to search, watch and look, and its JSON API, in a browser on this machine.
@@ -56,6 +63,7 @@ def serve(
         read_only=read_only,
         device=device,
         ingest=lambda *of: ingestion(store, *of),
+        folders=folders,
     )
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", level=logging.WARNING)
     running = server.make_server(store, options)

@@ -21,7 +21,7 @@ from multimodal.store import Store, canonical_json, file_digest, write_whole
 from multimodal.sums import sum_file
 from multimodal.vocabulary import visual_name
 
-KINDS = ("transcripts", "features", "tokens", "indexes", "thumbnails", "corrections")
+KINDS = ("transcripts", "features", "tokens", "indexes", "thumbnails", "corrections", "speech_choices")
 
 
 @dataclasses.dataclass(frozen=True)

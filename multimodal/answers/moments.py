@@ -87,8 +87,11 @@ class Moments:
         add(db, 0, moments, languages)
         return cls(db, names, len(moments))
 
-    def all(self) -> list[Segment]:
-        rows = self._db.execute("SELECT video, start, end, text, tokens FROM moments ORDER BY id")
+    def all(self, most: int = -1) -> list[Segment]:
+        """In the order of their ids, the first ``most`` of the database."""
+        rows = self._db.execute(
+            "SELECT video, start, end, text, tokens FROM moments ORDER BY id LIMIT ?", (most,)
+        )
         return [_segment(row) for row in rows if row[0] in self.names]
 
     def get(self, ids: Collection[int]) -> dict[int, Segment]:

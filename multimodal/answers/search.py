@@ -130,6 +130,9 @@ class Index:
     def moments(self) -> list[Segment]:
         return self._moments.all()
 
+    def first_moments(self, count: int) -> list[Segment]:
+        return self._moments.all(count)
+
     @cached_property
     def thresholds(self) -> Thresholds:
         """The stored ones; computed where the index was not opened from the cache."""

@@ -1,4 +1,5 @@
-"""What the page may change: a video comes by upload and is ingested, goes, or has a sentence mended.
+"""What the page may change: a video comes by upload or with its folder and is ingested, goes, is heard anew, or has a sentence
+mended.
 
 Each holds the store as a command does, so a run that is under way refuses it for as long as it takes.
 """
@@ -20,7 +21,7 @@ from multimodal import corrections, removal
 from multimodal.answers.cache import update_cache
 from multimodal.answers.index import index
 from multimodal.catalogue import Catalogue, Video
-from multimodal.intake import sandbox
+from multimodal.intake import sandbox, speech_choice
 from multimodal.library import SUFFIXES, usable
 from multimodal.serve.live import LiveStore
 from multimodal.serve.options import ServeOptions
@@ -39,13 +40,16 @@ LOCKED = 3
 """Exit status of a command where another process holds the store."""
 SECONDS_BETWEEN_TRIES = 5.0
 MOST_JOBS = 50
+MOST_FOLDERS, DEEPEST = 500, 4
 LONGEST_NAME = 150
 
 
 @dataclasses.dataclass
 class Job:
-    """An upload on its way into the store. ``state``: ``waiting``, ``running``, ``done`` or ``failed``; ``said``: how far."""
+    """Files on their way into the store. ``what``: an ``upload``, a ``folder`` of this machine, or a ``transcript`` that is made
+    anew; ``video`` is empty for a folder. ``state``: ``waiting``, ``running``, ``done`` or ``failed``; ``said``: how far."""
 
+    what: str
     video: str
     name: str
     file: Path = dataclasses.field(repr=False)
@@ -53,7 +57,7 @@ class Job:
     said: str = ""
 
     def document(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in ("video", "name", "state", "said")}
+        return {name: getattr(self, name) for name in ("what", "video", "name", "state", "said")}
 
 
 class Changes:
@@ -122,7 +126,9 @@ class Changes:
             raise Problem(415, without_paths(said, self._store.root)) from None
         final.parent.mkdir(exist_ok=True)
         beside.rename(final)
-        job = Job(digest, name, final)
+        return self._queue(Job("upload", digest, name, final))
+
+    def _queue(self, job: Job) -> Job:
         with self._wake:
             self._jobs.append(job)
             if not self._begun:
@@ -182,8 +188,10 @@ class Changes:
                 time.sleep(SECONDS_BETWEEN_TRIES)
             if status:
                 break
-        video = self._live.catalogue.get(job.video)
-        if video is not None and video.state in ("done", "partial"):
+        video = self._live.catalogue.get(job.video) if job.video else None
+        if not job.video:
+            job.state = "failed" if status else "done"
+        elif video is not None and video.state in ("done", "partial"):
             job.state = "done" if not status else "failed"
             job.said = without_paths(video.reason, self._store.root) if not status else job.said
         else:
@@ -202,6 +210,53 @@ class Changes:
             if line.strip():
                 job.said = without_paths(line.strip()[:300], self._store.root)
         return self._process.wait()
+
+    # folders of this machine, and transcripts made anew
+
+    def folders(self) -> list[str]:
+        """The folders that may be taken in, by their path in the one that the operator named; itself is ``.``."""
+        root = self._options.folders
+        if root is None:
+            return []
+        found = []
+        for place, below, files in os.walk(root):
+            depth = len(Path(place).relative_to(root).parts)
+            below[:] = sorted(name for name in below if not name.startswith("."))[
+                : MOST_FOLDERS if depth < DEEPEST else 0
+            ]
+            if any(Path(name).suffix.lower() in SUFFIXES for name in files):
+                found.append(Path(place).relative_to(root).as_posix())
+            if len(found) >= MOST_FOLDERS:
+                break
+        return found
+
+    def take_folder(self, folder: str) -> Job:
+        """Queues a folder of this machine, by its path in the one that the operator named.
+
+        Raises :class:`Problem` where none is named, and for a folder that is not in it, also by a link.
+        """
+        if self._options.folders is None:
+            raise Problem(
+                403, "no folder of this machine may be taken in; `videobert serve --folders FOLDER` names one"
+            )
+        root = self._options.folders.resolve()
+        try:
+            wanted = (root / folder).resolve(strict=True)
+        except (OSError, ValueError, RuntimeError):
+            wanted = None
+        if wanted is None or not wanted.is_relative_to(root) or not wanted.is_dir():
+            raise Problem(404, f"{folder[:100]}: no such folder here")
+        self._check_rate()
+        return self._queue(Job("folder", "", folder if folder != "." else root.name, wanted))
+
+    def transcribe(self, video: Video, whisper: str | None, language: str | None) -> Job:
+        """Records how the video is to be heard, and queues it. Raises what :func:`speech_choice.choose` raises,
+        :class:`~multimodal.store.StoreLocked`, and :class:`Problem` where its file is not there."""
+        if not video.path or not Path(video.path).is_file():
+            raise Problem(404, f"{video.name}: its file is not there, so it cannot be heard again")
+        with self._store.writing():
+            speech_choice.choose(self._store, video.video, whisper, language)
+        return self._queue(Job("transcript", video.video, video.name, Path(video.path)))
 
     # removals and corrections
 

@@ -6,9 +6,11 @@ import datetime
 import json
 from typing import Any
 
+from multimodal import progress
 from multimodal.answers.quality import Evaluation, Kind
 from multimodal.catalogue import Catalogue, State
 from multimodal.codebook_in_use import out_of_date, remedy
+from multimodal.intake import speech_choice
 from multimodal.library import usable
 from multimodal.serve import documents, searching
 from multimodal.serve.live import Snapshot
@@ -16,6 +18,8 @@ from multimodal.serve.problems import without_paths
 from multimodal.store import Store
 from multimodal.web import charts, results
 from multimodal.web.wording import ANSWERS, what_to_trust
+from speech.checkpoints import CHECKPOINTS
+from speech.languages import LANGUAGES
 
 STATES: tuple[State, ...] = ("done", "partial", "refused", "new")
 MOST_RUNS = 10
@@ -35,14 +39,15 @@ def library(
     return {
         "rows": [
             documents.video_row(v, store.root)
-            | {"folder": folders.get(v.video), "searched": v.video in snapshot.searched, "ingested": _day(store, v)}
+            | {"folder": folders.get(v.video), "has_file": bool(v.path), "searched": v.video in snapshot.searched, "ingested": _day(store, v),
+               "heard_by": speech_choice.choice(store, v.video)}
             for v in shown[:MOST_ROWS]
         ],
         "hidden": max(0, len(shown) - MOST_ROWS), "name": name, "state": state,
         "counts": [(s, sum(v.state == s for v in videos)) for s in STATES], "total": len(videos),
         "seconds": sum(v.seconds or 0.0 for v in videos if v.state in ("done", "partial")),
         "unsearched": unsearched, "by_words": snapshot.by_words, "remedy": remedy(old) if old else None,
-        "holder": holder(store),
+        "run": run_under_way(store, catalogue), "whispers": list(CHECKPOINTS), "languages": sorted(LANGUAGES),
         "runs": [{k: run[k] for k in ("flow", "started", "ended", "outcome")} for run in catalogue.runs()[::-1][:MOST_RUNS]],
     }  # fmt: skip
 
@@ -52,7 +57,18 @@ def _day(store: Store, video: Any) -> str:
     return datetime.datetime.fromtimestamp(second).strftime("%Y-%m-%d") if second else ""
 
 
-def holder(store: Store) -> str | None:
+def run_under_way(store: Store, catalogue: Catalogue) -> dict[str, Any] | None:
+    """The process that writes to the store now, its ``flow``, its ``stage`` and how far that is; ``None`` where none does."""
+    process = holder(store)
+    if process is None:
+        return None
+    flows = catalogue.runs()[-1:]
+    flow = flows[0]["flow"] if flows and not flows[0]["ended"] else None
+    stage, said = progress.told(store.root, process) or (None, "")
+    return {"process": process, "flow": flow, "stage": stage, "said": without_paths(said, store.root)}
+
+
+def holder(store: Store) -> int | None:
     """The process that writes to the store now, ``None`` where none does. The lock is looked at, never taken."""
     try:
         inode = (store.root / ".lock").stat().st_ino
@@ -61,7 +77,7 @@ def holder(store: Store) -> str | None:
             rows = [line.split() for line in locks]
     except OSError:
         return None
-    held = (row[4] for row in rows if row[1] == "FLOCK" and row[5].rpartition(":")[2] == str(inode))
+    held = (int(row[4]) for row in rows if row[1] == "FLOCK" and row[5].rpartition(":")[2] == str(inode))
     return next(held, None)
 
 

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import BinaryIO
 
+import anyio
 from anyio import to_thread
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -133,7 +134,20 @@ class MediaResponse(Response):
                 headers["content-range"] = f"bytes {found.start}-{found.end - 1}/{self.size}"
             await _start(send, 206 if found.partial else 200, headers, more=scope["method"] != "HEAD")
             if scope["method"] != "HEAD":
-                await self._send_bytes(found, send)
+                await self._send_until_gone(found, receive, send)
+
+    async def _send_until_gone(self, found: ByteRange, receive: Receive, send: Send) -> None:
+        """A player that jumps hangs up: what it had asked for is not read to its end, which sending alone would not notice."""
+        async with anyio.create_task_group() as group:
+
+            async def wait_for_the_end() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                group.cancel_scope.cancel()
+
+            group.start_soon(wait_for_the_end)
+            await self._send_bytes(found, send)
+            group.cancel_scope.cancel()
 
     async def _send_bytes(self, found: ByteRange, send: Send) -> None:
         place = found.start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from multimodal.catalogue import State
 from multimodal.serve import api, library_page, picture_search, search_page, video_page
 from multimodal.serve.api import MaybeSecond
+from multimodal.serve.picture_search import PictureAnswer
 from multimodal.serve.problems import Problem
 from multimodal.serve.rendering import Renderer
 from multimodal.serve.searching import Ask, FoundHits
@@ -18,7 +20,8 @@ from multimodal.serve.service import Service
 from multimodal.store import InputError
 
 router = APIRouter(include_in_schema=False)
-BLANK = ("longer", "shorter", "since", "until")
+MOST_ALIKE = 20
+"""Moments that are shown for a picture or a clip of one's own."""
 
 
 def rendering(request: Request) -> Renderer:
@@ -67,10 +70,19 @@ def _prefetch(request: Request, values: dict) -> None:
 @router.post("/results/picture")
 async def results_of_a_picture(request: Request) -> Response:
     """The list for a picture, which is the body."""
+    return await _alike(request, picture_search.search, "picture")
+
+
+@router.post("/results/clip")
+async def results_of_a_clip(request: Request) -> Response:
+    """The list for a clip, which is the body."""
+    return await _alike(request, picture_search.search_clip, "clip")
+
+
+async def _alike(request: Request, search: Callable[..., PictureAnswer], kind: str) -> Response:
     it = api.service(request)
-    data = await request.body()
-    found = await it.cut(picture_search.search, it.snapshot(), data, 20)
-    values = {"rows": search_page.rows(found.hits, it.live.videos), "picture": found}
+    found = await it.cut(search, it.snapshot(), await request.body(), MOST_ALIKE)
+    values = {"rows": search_page.rows(found.hits, it.live.videos), "found": found, "kind": kind}
     _prefetch(request, values)
     return rendering(request).page("picture.html", **values)
 
@@ -98,7 +110,8 @@ async def library(
     values = await it.read(
         lambda: library_page.library(live.store, live.catalogue, it.snapshot(), state, name)
     )
-    return rendering(request).page("library.html", read_only=it.options.read_only, **values)
+    folders = await it.read(it.changes.folders) if not it.options.read_only else []
+    return rendering(request).page("library.html", read_only=it.options.read_only, folders=folders, **values)
 
 
 @router.get("/atlas")
@@ -111,7 +124,9 @@ async def atlas(request: Request) -> Response:
 @router.get("/model")
 async def model(request: Request) -> Response:
     it = api.service(request)
-    values = await it.read(lambda: library_page.model(it.live.store, it.live.catalogue, it.snapshot()))
+    snapshot = await it.read(it.snapshot)
+    values = await it.read(lambda: library_page.model(it.live.store, it.live.catalogue, snapshot))
+    values["samples"] = await it.ask(it.samples.of, snapshot)
     return rendering(request).page("model.html", **values)
 
 

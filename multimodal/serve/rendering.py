@@ -13,8 +13,9 @@ from starlette.responses import Response
 
 from multimodal.answers.display import html_environment
 from multimodal.answers.results import clock
-from multimodal.serve.documents import thumbnail_address
+from multimodal.serve.documents import picture_address, thumbnail_address
 from multimodal.serve.media import FOREVER
+from multimodal.vocabulary import visual_name
 from multimodal.web.wording import clock as short_clock
 from multimodal.web.wording import spoken
 
@@ -56,6 +57,8 @@ class Renderer:
             "thumbnail": thumbnail_address,
             "address": address,
             "at": at,
+            "picture": picture_address,
+            "token": visual_name,
         }
 
     def asset_address(self, name: str) -> str:

@@ -26,11 +26,11 @@ from multimodal.serve.problems import Problem
 COOKIE = "videobert"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 COOKIE_SECONDS = 30 * 24 * 3600
-UPLOADS = ("/api/videos", "/api/search/picture", "/results/picture")
+UPLOADS = ("/api/videos", "/api/search/picture", "/results/picture", "/api/search/clip", "/results/clip")
 """The addresses that take a large body; each has a limit of its own."""
 HEADERS = {
     "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
@@ -76,7 +76,9 @@ class Safety:
     def _most(self, scope: Scope) -> int:
         limits = self.options.limits
         if scope["method"] == "POST" and scope["path"] in UPLOADS:
-            return limits.upload if scope["path"] == UPLOADS[0] else limits.picture
+            if scope["path"] == UPLOADS[0]:
+                return limits.upload
+            return limits.clip if scope["path"].endswith("/clip") else limits.picture
         return limits.body
 
     def _check_host(self, headers: Headers) -> None:

@@ -16,6 +16,7 @@ from multimodal.serve.media import MediaFiles
 from multimodal.serve.options import ServeOptions
 from multimodal.serve.pool import Pool, Together
 from multimodal.serve.problems import Problem
+from multimodal.serve.sample_answers import SampleAnswers
 from multimodal.serve.searching import Ask, FoundHits, Searches
 from multimodal.store import InputError
 
@@ -38,6 +39,7 @@ class Service:
         self._cutting = Pool(1, 8, "cutting")
         self._changing = Pool(1, 8, "changing")
         self.changes = Changes(self.live, options)
+        self.samples = SampleAnswers()
 
     def close(self) -> None:
         self.changes.close()

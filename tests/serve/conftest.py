@@ -1,5 +1,7 @@
 """A store of the sample videos and a server of it, which the tests of this room share."""
 
+import contextlib
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ import sample_store  # noqa: E402
 from multimodal.serve.options import ServeOptions  # noqa: E402
 from multimodal.serve.server import address, bind, make_server  # noqa: E402
 from multimodal.store import Store  # noqa: E402
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +79,39 @@ def starting():
     yield begin
     for one in running:
         one.stop()
+
+
+@pytest.fixture(scope="session")
+def browser(require):
+    if BROWSER is None:
+        require("browser", "no Chromium: `apt-get install chromium` brings one")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def opening(browser, server):
+    """`opening(**options)`: a page of the shared server. What it asks of other hosts, and what fails in it, fails the test."""
+    wrong: list[str] = []
+
+    @contextlib.contextmanager
+    def open_page(url: str = server.url, **options) -> Iterator:
+        context = browser.new_context(base_url=url, **{"viewport": {"width": 1024, "height": 800}} | options)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: wrong.append(f"error {error}"))
+        page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.on(
+            "console",
+            lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None,
+        )
+        page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith((url, "blob:")) else None)
+        yield page
+        context.close()
+
+    yield open_page
+    assert wrong == []

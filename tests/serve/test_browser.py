@@ -1,61 +1,15 @@
 """The page as a person uses it: Debian's Chromium, driven by Playwright, against a running server."""
 
-import contextlib
 import re
 import shutil
-from collections.abc import Iterator
 
 import pytest
+from watching import advances, seconds
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+from multimodal.progress import tell
+from multimodal.store import Store
+
 SERIOUS = ("serious", "critical")
-
-
-@pytest.fixture(scope="module")
-def browser(require):
-    if BROWSER is None:
-        require("browser", "no Chromium: `apt-get install chromium` brings one")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def opening(browser, server):
-    """`opening(**options)`: a page of the shared server. What it asks of other hosts, and what fails in it, fails the test."""
-    wrong: list[str] = []
-
-    @contextlib.contextmanager
-    def open_page(url: str = server.url, **options) -> Iterator:
-        context = browser.new_context(base_url=url, **{"viewport": {"width": 1024, "height": 800}} | options)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("pageerror", lambda error: wrong.append(f"error {error}"))
-        page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
-        page.on(
-            "console",
-            lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None,
-        )
-        page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith((url, "blob:")) else None)
-        yield page
-        context.close()
-
-    yield open_page
-    assert wrong == []
-
-
-def seconds(page, selector: str) -> float:
-    return page.eval_on_selector(selector, "video => video.currentTime")
-
-
-def advances(page, selector: str, beyond: float) -> None:
-    page.wait_for_function(
-        "([selector, beyond]) => { const video = document.querySelector(selector); return video && video.currentTime > beyond; }",
-        arg=[selector, beyond],
-    )
 
 
 def test_search_play_more_like_this_open_and_seek(opening, server):
@@ -98,6 +52,70 @@ def test_search_play_more_like_this_open_and_seek(opening, server):
         page.wait_for_selector("#expected .horizons")
         assert page.locator("#expected .note").count() == 1, "what not to trust is said"
         assert page.locator("#take-clip").get_attribute("href").startswith("/api/videos/")
+
+
+def test_a_preview_plays_where_the_pointer_rests(opening):
+    with opening() as page:
+        page.goto("/?q=onion+carrot+tomato+cabbage+banana+egg")
+        link = page.locator(".hit", has_text="kitchen-").first.locator(".play")
+        assert page.locator(".play video").count() == 0
+        link.hover()
+        advances(page, ".play video", 0.1)
+        preview = link.locator("video")
+        assert preview.evaluate("video => video.muted && !video.controls")
+        page.mouse.move(2, 2)
+        page.wait_for_function("() => !document.querySelector('.play video')")
+        # What no browser plays steps through its pictures.
+        image = page.locator(".hit", has_text="old film").first.locator(".play img")
+        own = image.get_attribute("src")
+        image.hover()
+        page.wait_for_function(
+            "own => [...document.querySelectorAll('.play img')].some(i => i.closest('.hit').innerText.includes('old film') && !i.src.endsWith(own))",
+            arg=own,
+        )
+        page.mouse.move(2, 2)
+        page.wait_for_function(
+            "own => [...document.querySelectorAll('.play img')].some(i => i.src.endsWith(own))", arg=own
+        )
+    with opening(reduced_motion="reduce") as page:
+        page.goto("/?q=onion")
+        page.locator(".play").first.hover()
+        page.wait_for_timeout(800)
+        assert page.locator(".play video").count() == 0, "whoever wants no motion gets none"
+
+
+def test_the_model_page_begins_with_sample_answers(opening):
+    with opening() as page:
+        page.goto("/model")
+        titles = page.locator("main h2").all_inner_texts()
+        assert titles[:3] == ["Sample answers", "What to trust", "Ask it"]
+        assert page.locator(".samples mark").count() > 0 and page.locator(".samples figure").count() > 5
+        assert not page.locator("#figures + *").is_visible() or page.locator("details[open]").count() == 0
+        page.locator(".samples h3 a").first.click()
+        page.wait_for_selector(".hit")
+
+
+def test_a_run_of_another_process_is_seen_as_it_goes_on(opening, starting, sample, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(sample.root, store)
+    own = starting(store)
+    with opening(own.url) as page:
+        page.goto("/library")
+        assert page.locator("#run").is_hidden()
+        with Store(store).writing():
+            tell(store, "pretrain", "pretrain: 3 of 10 steps")
+            page.wait_for_function(
+                "() => document.getElementById('run-said')?.innerText.includes('3 of 10 steps')"
+            )
+            tell(store, "pretrain", "pretrain: 4 of 10 steps")
+            page.wait_for_function(
+                "() => document.getElementById('run-said')?.innerText.includes('4 of 10 steps')"
+            )
+        page.wait_for_function("() => document.getElementById('run').innerText.includes('has ended')")
+        page.locator("tr", has_text="kitchen-000.mp4").get_by_role("button", name="Transcribe").click()
+        page.locator("#hearing select[name=language]").select_option("de")
+        page.locator("#not-now").click()
+        assert page.locator("#hear").is_hidden()
 
 
 def test_a_picture_of_ones_own_is_asked_with(opening):

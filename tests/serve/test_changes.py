@@ -1,6 +1,7 @@
 """What the page changes: uploads and their refusals, removal, sentences that are mended."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import pytest
 
 from multimodal import corrections
 from multimodal.catalogue import Catalogue
+from multimodal.intake import speech_choice
+from multimodal.intake.ingest import whole_recipe
+from multimodal.intake.ingest_options import IngestOptions
 from multimodal.serve.options import Limits
 from multimodal.store import InputError, Store
 
@@ -18,6 +22,9 @@ REGISTER = """
 import dataclasses, sys
 from pathlib import Path
 from multimodal.catalogue import Catalogue
+from multimodal.intake import speech_choice
+from multimodal.intake.ingest import whole_recipe
+from multimodal.intake.ingest_options import IngestOptions
 from multimodal.library import register
 from multimodal.store import Store
 with Store(Path(sys.argv[2])).writing(), Catalogue(Store(Path(sys.argv[2])).catalogue) as catalogue:
@@ -146,3 +153,97 @@ with Store(Path({str(own.store)!r})).writing():
         Catalogue(Store(own.store).catalogue) as catalogue,
     ):
         catalogue.find(digest)
+
+
+def ended(own, count: int = 1) -> dict:
+    """The newest job, when all are through."""
+    for _ in range(600):
+        jobs = own.client.get("/api/uploads").json()["uploads"]
+        if len(jobs) == count and all(job["state"] in ("done", "failed") for job in jobs):
+            return jobs[0]
+        time.sleep(0.1)
+    raise AssertionError(jobs)
+
+
+def test_a_folder_is_taken_in_only_where_the_operator_allowed_it(
+    starting, own, sample, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    assert own.client.get("/api/folders").json() == {"folders": []}
+    assert own.client.post("/api/folders", json={"folder": "."}).status_code == 403, "none is named"
+    films, beyond = tmp_path / "films", tmp_path / "beyond"
+    for place in (films / "summer", beyond):
+        place.mkdir(parents=True)
+        (place / "film.mp4").write_bytes(
+            (sample.root.parent / "videos/kitchen-000.mp4").read_bytes() + b"\0" * 9
+        )
+    (films / "link").symlink_to(beyond)
+    command = [sys.executable, "-c", REGISTER]
+    allowed = starting(
+        own.store,
+        folders=films,
+        ingest=lambda file, _: [[*command, str(next(file.rglob("*.mp4"))), str(own.store)]],
+    )
+    assert allowed.client.get("/api/folders").json() == {"folders": ["summer"]}
+    for folder in ("..", "../beyond", "/etc", str(beyond), "link", "summer/film.mp4", "nowhere", "\0"):
+        answer = allowed.client.post("/api/folders", json={"folder": folder})
+        assert answer.status_code == 404 and str(tmp_path) not in answer.text.replace(folder, ""), folder
+    answer = allowed.client.post("/api/folders", json={"folder": "summer"})
+    assert answer.status_code == 202 and answer.json()["name"] == "summer"
+    assert ended(allowed)["state"] == "done"
+    assert "film.mp4" in allowed.client.get("/library").text
+
+
+def test_a_video_is_heard_by_another_model_or_in_another_language(own, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    store, digest = Store(own.store), own.digest("kitchen-000.mp4")
+    with Catalogue(store.catalogue, read_only=True) as catalogue:
+        video = catalogue.get(digest)
+    address, options = f"/api/videos/{digest}/transcript", IngestOptions()
+    assert speech_choice.applied(store, video, options) == options
+    for wrong in ({"whisper": "grande"}, {"language": "xx"}, {"whisper": "../../etc/passwd"}):
+        assert own.client.put(address, json=wrong).status_code in (400, 422), wrong
+    assert own.client.put(address, json={"whisper": "base", "language": "de"}).status_code == 202
+    chosen = speech_choice.applied(store, video, options)
+    assert (chosen.whisper, chosen.language, chosen.backbone) == ("base", "de", options.backbone)
+    assert whole_recipe(video, chosen) != whole_recipe(video, options), "so the next ingestion hears it anew"
+    assert ended(own)["what"] == "transcript"
+    assert own.client.put(address, json={}).status_code == 202, "as a run says"
+    assert speech_choice.applied(store, video, options) == options
+    ended(own, 2)
+    assert own.client.put(address, json={"language": "fr"}).status_code == 202
+    ended(own, 3)
+    assert own.client.delete(f"/api/videos/{digest}").status_code == 200
+    assert not speech_choice.choice_file(store, digest).exists()
+
+
+RUN = """
+import sys
+from pathlib import Path
+from flows.progress import of_store, stage
+from multimodal.store import Store
+store = Store(Path(sys.argv[1]))
+with store.writing(), of_store(store.root), stage("pretrain", "steps") as report:
+    report(3, 10, f"loss 1.25 {store.root}/models")
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_of_another_process_is_told_with_its_stage(own):
+    assert own.client.get("/api/run").json()["process"] is None
+    run = subprocess.Popen([sys.executable, "-c", RUN, str(own.store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL, text=True, env=os.environ | {"PYTHONPATH": ":".join(sys.path)})  # fmt: skip
+    assert run.stdout.readline() == "held\n"
+    for _ in range(100):
+        told = own.client.get("/api/run").json()
+        if "3 of" in told["said"]:
+            break
+        time.sleep(0.1)
+    assert (told["process"], told["stage"]) == (run.pid, "pretrain")
+    assert "3 of 10 steps" in told["said"] and str(own.store) not in told["said"]
+    assert "3 of 10 steps" in own.client.get("/library").text
+    run.stdin.close()
+    run.wait()
+    assert own.client.get("/api/run").json()["process"] is None
+    assert not list(own.store.glob(".run.json*"))

@@ -12,8 +12,9 @@ from PIL import Image
 
 from multimodal.catalogue import Catalogue
 from multimodal.pictures import frames_at, jpeg
+from multimodal.serve import clips
 from multimodal.serve.live import LiveStore
-from multimodal.serve.picture_search import search
+from multimodal.serve.picture_search import search, search_clip
 from multimodal.store import InputError, Store
 from vision import backbones
 from vision.features import extract
@@ -37,13 +38,13 @@ def seen(tmp_path_factory, weights_or_skip):
     store = Store(tmp_path_factory.mktemp("seen") / "store")
     with Catalogue(store.catalogue) as catalogue:
         for name in ("kitchen-000.mp4", "kitchen-001.mp4"):
-            file, clips = sample_store.SAMPLES / name, []
+            file, read = sample_store.SAMPLES / name, []
             for clip in read_clips(file):
-                clips.append(clip)
-                if len(clips) == CLIPS:
+                read.append(clip)
+                if len(read) == CLIPS:
                     break
             video = sample_store.add(store, catalogue, file, [(0.0, 6.0, "See this.")], np.zeros(CLIPS, int))
-            found = extract(clips, backbone)
+            found = extract(read, backbone)
             blob = safetensors.numpy.save(
                 {"values": found.values, "starts": found.starts},
                 metadata={"about": json.dumps({"recipe": backbone.recipe})},
@@ -59,8 +60,25 @@ def test_a_frame_is_taken_for_a_visual_token_of_its_own_video(seen):
     for name in ("kitchen-000.mp4", "kitchen-001.mp4"):
         (frame,) = frames_at(sample_store.SAMPLES / name, [1.0], 240)
         found = search(seen.snapshot(), jpeg(frame), 5)
-        assert found.token in opened.tokens(name)["token"].to_pylist(), name
+        ((token, _),) = found.tokens
+        assert token in opened.tokens(name)["token"].to_pylist(), name
         assert len(found.hits) == 2
+
+
+def test_a_clip_is_taken_for_the_visual_tokens_of_its_own_video(seen):
+    opened, file = seen.snapshot().opened, sample_store.SAMPLES / "kitchen-000.mp4"
+    found = search_clip(seen.snapshot(), clips.cut(file, 0.0, 4.6), 5)
+    shown = opened.tokens("kitchen-000.mp4")["token"].to_pylist()
+    # Encoded again and cut elsewhere, a clip may fall to a neighbour.
+    assert found.tokens and {token for token, _ in found.tokens} & set(shown)
+    assert len(found.hits) == 2
+
+
+@pytest.mark.parametrize("data", [b"", b"#EXTM3U\nfile:///etc/passwd\n", b"\0" * 1000])
+def test_what_is_no_clip_is_one_line(seen, data):
+    with pytest.raises(InputError, match="the clip cannot be read") as error:
+        search_clip(seen.snapshot(), data, 5)
+    assert "\n" not in str(error.value) and "/tmp" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ const view = { x: 0.5, y: 0.5, scale: 1 }; // centre of the map, and its zoom
 const pictures = new Map();
 let map = { tokens: [], words: [], k: 1, depth: 1 };
 let colours = {};
+let sheet = null;
 let size = 1;
 let drawn = false;
 let chosen = null;
@@ -28,26 +29,67 @@ function fit() {
   size = 0.9 * Math.min(canvas.clientWidth, canvas.clientHeight);
   const style = getComputedStyle(document.documentElement);
   colours = { ink: style.getPropertyValue("--ink"), ground: style.getPropertyValue("--card"), first: style.getPropertyValue("--first") };
+  colours.paper = ink(colours.ground);
   redraw();
 }
 
 const toScreen = (x, y) => [canvas.clientWidth / 2 + (x - view.x) * size * view.scale, canvas.clientHeight / 2 + (y - view.y) * size * view.scale];
 const toMap = (x, y) => [view.x + (x - canvas.clientWidth / 2) / (size * view.scale), view.y + (y - canvas.clientHeight / 2) / (size * view.scale)];
 
+const FEW = 2000;
+const seen = { count: 0, index: new Int32Array(0), x: new Float32Array(0), y: new Float32Array(0) };
+
+/** The points on the screen, into arrays that are kept: what is thrown away in each frame has to be collected. */
+function look(width, height) {
+  const [left, top, zoomed] = [width / 2 - view.x * size * view.scale, height / 2 - view.y * size * view.scale, size * view.scale];
+  seen.count = 0;
+  for (let n = 0; n < map.tokens.length; n++) {
+    const x = left + map.xs[n] * zoomed, y = top + map.ys[n] * zoomed;
+    if (x < -40 || y < -40 || x > width + 40 || y > height + 40) continue;
+    seen.index[seen.count] = n;
+    seen.x[seen.count] = x;
+    seen.y[seen.count++] = y;
+  }
+}
+
 function draw() {
   drawn = false;
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+  look(width, height);
+  // Many points are small, so that none hides the others.
+  const most = Math.max(1.5, Math.min(14, 0.4 * Math.sqrt((width * height) / Math.max(1, seen.count))));
+  if (seen.count > FEW) pixels(most); else shapes(width, height, most);
+  words(width, height);
+}
+
+const radius = (point, most) => Math.max(1.5, Math.min(most, (1 + Math.sqrt(point[3])) * Math.sqrt(view.scale)));
+
+/** Thousands of squares, written pixel by pixel: a call of the canvas for each would take ten times as long. */
+function pixels(most) {
+  const [wide, high] = [canvas.width, canvas.height];
+  if (!sheet || sheet.width !== wide || sheet.height !== high) sheet = pen.createImageData(wide, high);
+  const dots = new Uint32Array(sheet.data.buffer);
+  dots.fill(colours.paper);
+  const ratio = wide / Math.max(1, canvas.clientWidth);
+  for (let n = 0; n < seen.count; n++) {
+    const at = seen.index[n];
+    const half = radius(map.tokens[at], most) * ratio;
+    const [x, y] = [seen.x[n] * ratio, seen.y[n] * ratio];
+    const left = Math.max(0, Math.round(x - half)), right = Math.min(wide, Math.round(x + half));
+    for (let row = Math.max(0, Math.round(y - half)), end = Math.min(high, Math.round(y + half)); row < end; row++) {
+      if (right > left) dots.fill(map.inks[at], row * wide + left, row * wide + right);
+    }
+  }
+  pen.putImageData(sheet, 0, 0);
+  for (let n = 0; n < seen.count; n++) if (map.tokens[seen.index[n]][0] === chosen) outline(seen.x[n], seen.y[n], most);
+}
+
+function shapes(width, height, most) {
   pen.fillStyle = colours.ground;
   pen.fillRect(0, 0, width, height);
-  const visible = [];
-  for (const point of map.tokens) {
-    const [x, y] = toScreen(point[1], point[2]);
-    if (x < -40 || y < -40 || x > width + 40 || y > height + 40) continue;
-    visible.push([point, x, y]);
-  }
-  const large = visible.length <= 80; // at deep zoom each is its picture
-  for (const [point, x, y] of visible) {
-    const radius = Math.max(1.5, Math.min(14, (1 + Math.sqrt(point[3])) * Math.sqrt(view.scale)));
+  const large = seen.count <= 80; // at deep zoom each is its picture
+  for (let n = 0; n < seen.count; n++) {
+    const [point, x, y] = [map.tokens[seen.index[n]], seen.x[n], seen.y[n]];
     const image = large ? picture(point[0]) : null;
     if (image?.complete && image.naturalWidth) {
       pen.drawImage(image, x - 28, y - 21, 56, 42);
@@ -55,12 +97,26 @@ function draw() {
       pen.lineWidth = point[0] === chosen ? 4 : 2;
       pen.strokeRect(x - 28, y - 21, 56, 42);
     } else {
+      const half = radius(point, most);
       pen.fillStyle = point[5];
-      pen.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
-      if (point[0] === chosen) { pen.strokeStyle = colours.ink; pen.lineWidth = 3; pen.strokeRect(x - radius, y - radius, 2 * radius, 2 * radius); }
+      pen.fillRect(x - half, y - half, 2 * half, 2 * half);
+      if (point[0] === chosen) outline(x, y, half);
     }
   }
-  words(width, height);
+}
+
+function outline(x, y, half) {
+  pen.strokeStyle = colours.ink;
+  pen.lineWidth = 3;
+  pen.strokeRect(x - half - 2, y - half - 2, 2 * half + 4, 2 * half + 4);
+}
+
+/** A colour of CSS as a pixel of an image, whose bytes are red, green, blue, opacity. */
+function ink(css) {
+  const one = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  one.fillStyle = css;
+  one.fillRect(0, 0, 1, 1);
+  return new Uint32Array(one.getImageData(0, 0, 1, 1).data.buffer)[0];
 }
 
 function words(width, height) {
@@ -229,6 +285,12 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", fit);
 map = await ask("/api/atlas");
 map.words.sort((a, b) => b[3] - a[3]);
 for (const point of map.tokens) point.push(hue(point[0]));
+const inks = new Map(map.tokens.map((point) => [point[5], 0])); // a colour for each branch
+for (const css of inks.keys()) inks.set(css, ink(css));
+map.xs = Float32Array.from(map.tokens, (point) => point[1]);
+map.ys = Float32Array.from(map.tokens, (point) => point[2]);
+map.inks = Uint32Array.from(map.tokens, (point) => inks.get(point[5]));
+Object.assign(seen, { index: new Int32Array(map.tokens.length), x: new Float32Array(map.tokens.length), y: new Float32Array(map.tokens.length) });
 branches(map.tokens, 0, document.getElementById("tree"));
 fit();
 canvas.dataset.ready = "yes";

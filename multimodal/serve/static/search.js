@@ -43,7 +43,8 @@ async function ask(keep) {
   }
 }
 
-form.addEventListener("input", () => {
+form.addEventListener("input", (event) => {
+  if (event.target.type === "file") return; // a picture is another question
   clearTimeout(timer);
   timer = setTimeout(() => ask(false), 150);
 });
@@ -151,17 +152,19 @@ addEventListener("keydown", (event) => {
   }
 });
 
-// A picture of one's own, chosen, dropped or pasted.
+// A picture or a clip of one's own, chosen, dropped or pasted.
 const picture = document.getElementById("picture");
 async function askByPicture(file) {
-  if (!file?.type.startsWith("image/")) return;
+  if (!file) return;
+  const kind = file.type.startsWith("image/") ? "picture" : "clip";
   asking?.abort();
-  results.replaceChildren(Object.assign(document.createElement("p"), { textContent: "The picture is looked at…" }));
-  const answer = await fetch("/results/picture", { method: "POST", body: file });
+  results.replaceChildren(Object.assign(document.createElement("p"), { textContent: `The ${kind} is looked at…` }));
+  const answer = await fetch(`/results/${kind}`, { method: "POST", body: file });
   if (answer.headers.get("content-type")?.startsWith("text/html")) {
     results.innerHTML = await answer.text();
-    const image = results.querySelector("img.own");
-    if (image) image.src = URL.createObjectURL(file);
+    const own = results.querySelector(".own");
+    if (own) own.src = URL.createObjectURL(file);
+    if (kind === "clip" && !calm.matches) own?.play().catch(() => {});
   } else {
     results.replaceChildren(Object.assign(document.createElement("p"), { className: "notice", textContent: (await answer.json()).detail }));
   }
