@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multimodal.catalogue import Video
-from multimodal.intake.ingest_options import IngestOptions
 from multimodal.library import read_json
 from multimodal.store import InputError, Store, canonical_json, write_whole
 from speech.checkpoints import CHECKPOINTS
+
+if TYPE_CHECKING:
+    from multimodal.intake.ingest_options import IngestOptions
 
 FOLDER = "speech_choices"
 
@@ -32,6 +35,8 @@ def choose(store: Store, video: str, whisper: str | None, language: str | None) 
         whisper is not None and whisper not in CHECKPOINTS
     ):  # a run takes a file too, whoever chooses here does not
         raise InputError(f"whisper {whisper}: not known; choose one of {', '.join(CHECKPOINTS)}")
+    from multimodal.intake.ingest_options import IngestOptions  # brings Whisper and PyTorch
+
     IngestOptions(**given)
     if given:
         choice_file(store, video).parent.mkdir(exist_ok=True)

@@ -9,7 +9,6 @@ from multimodal.library import usable
 from multimodal.serve import documents, search_page
 from multimodal.serve.live import Snapshot
 from multimodal.tokens import train_and_held_out
-from multimodal.web import samples
 
 MOST_MOMENTS = 20_000
 """Moments that queries are made of at most, the first ones."""
@@ -34,6 +33,8 @@ class SampleAnswers:
 def _made(snapshot: Snapshot) -> dict[str, Any]:
     if snapshot.by_words:
         return {"searches": [], "captions": [], "forecasts": []}
+    from multimodal.web import samples  # brings PyTorch
+
     opened = snapshot.opened
     searched = [v for v in usable(opened.catalogue) if v.video in snapshot.searched]
     _, held_out = train_and_held_out(opened.store, searched, opened.trained.codebook)

@@ -114,3 +114,12 @@ except InputError:
         check=False,
     )
     assert {name.split(".")[0] for name in json.loads(ended.stdout)} & HEAVY == set()
+
+
+def test_a_server_listens_before_pytorch_is_there():
+    """The model is opened beside the first page."""
+    script = "import json, sys, multimodal.serve.server; print(json.dumps(sorted(sys.modules)))"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert not (HEAVY - {"av", "cv2"}) & {name.split(".")[0] for name in json.loads(ended.stdout)}
