@@ -6,14 +6,18 @@ when a run begins, any other run of the same tag that Prefect has as running was
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from flows import progress
+from flows.printing import put
 from multimodal.store import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +44,7 @@ def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
     from prefect import tags
     from prefect.states import Crashed
 
-    from flows.server import ensure_server
+    from flows.server import ensure_server, server_ended
 
     global _under_way
     with progress.waiting("starting Prefect's server"):
@@ -63,13 +67,28 @@ def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
         # The system may deliver a signal to another thread, which does not wake a main thread that waits without end.
         while not outcome.done():
             wait([outcome], SECONDS_BETWEEN_SIGNALS)
+            if (how := server_ended()) is not None and not outcome.done():
+                _give_up(f"Prefect's server went away ({how}); run again, what was done is kept")
         return outcome.result()
     except httpx.TransportError as error:
         raise InputError(
             f"Prefect's server went away ({error}); start it and run again, what was done is kept"
         ) from error
+    except httpx.HTTPStatusError as error:
+        raise InputError(
+            f"Prefect's server cannot keep its records (status {error.response.status_code}); see that there is space where "
+            "PREFECT_HOME is, and run again, what was done is kept"
+        ) from error
     finally:
         _under_way = None
+
+
+def _give_up(line: str) -> NoReturn:
+    """Ends the process at once, as a signal does: Prefect's client would ask a server that is gone for minutes."""
+    progress.restore_terminal()
+    put(f"videobert: {line}", sys.stderr)
+    sys.stderr.flush()
+    os._exit(2)
 
 
 def record_stop() -> None:
@@ -78,9 +97,15 @@ def record_stop() -> None:
         return
     from prefect.states import Cancelled
 
-    last = Cancelled(message="stopped by a signal")
-    # In a thread, because the server may hang or be gone, and the person who pressed Ctrl-C waits.
-    recording = threading.Thread(target=_end_runs, args=(_under_way, last), daemon=True)
+    tag, last = _under_way, Cancelled(message="stopped by a signal")
+
+    def record() -> None:
+        # Where the server is gone there is no history to record it in, and the next run ends what is left.
+        with contextlib.suppress(Exception):
+            _end_runs(tag, last)
+
+    # In a thread, because the server may hang, and the person who pressed Ctrl-C waits.
+    recording = threading.Thread(target=record, daemon=True)
     recording.start()
     recording.join(SECONDS_TO_RECORD)
 

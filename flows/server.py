@@ -32,6 +32,8 @@ SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_ANSWER = 10.0
 SECONDS_TO_STOP = 10.0
 PR_SET_PDEATHSIG = 1
+_server: subprocess.Popen | None = None
+"""This process's own server."""
 _ROOT = str(Path(__file__).resolve().parents[1])
 
 
@@ -58,6 +60,14 @@ def ensure_server() -> None:
         _check_key(url)
 
 
+def server_ended() -> str | None:
+    """How this process's own server ended; ``None`` while it runs, and where the user has one."""
+    status = _server.poll() if _server is not None else None
+    if status is None:
+        return None
+    return f"killed by signal {-status}" if status < 0 else f"it ended with status {status}"
+
+
 def _check_key(url: str) -> None:
     """Raises :class:`InputError` where the user's server does not take the client's key."""
     import httpx
@@ -82,6 +92,7 @@ def _start(key: str) -> str:
     """The address of a new server that answers, to clients with this key."""
     from prefect.settings import PREFECT_HOME
 
+    global _server
     with socket.socket() as probe:
         probe.bind((HOST, 0))  # port 0: the system chooses a free one
         port = probe.getsockname()[1]
@@ -98,6 +109,7 @@ def _start(key: str) -> str:
             env=os.environ | guarded,
         )  # fmt: skip
         atexit.register(_stop, child)
+        _server = child
         url = f"http://{HOST}:{port}/api"
         due = time.monotonic() + SECONDS_TO_START
         # A proxy of the environment cannot reach this machine's own address.

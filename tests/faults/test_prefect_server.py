@@ -139,3 +139,21 @@ def test_a_home_that_may_only_be_read_is_the_reason_that_is_given(corpus, small_
     assert ended.returncode == 2 and "Traceback" not in ended.stderr, ended.stderr
     assert "PREFECT_HOME" in ended.stderr.splitlines()[-1]
     assert home.left_over() == set()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not LONG, reason="the long loop: VIDEOBERT_FAULTS=60, or make faults")
+def test_a_signal_while_the_server_is_gone_is_a_line(corpus, tmp_path):
+    """The stop cannot be recorded; nothing of that reaches the terminal."""
+    home, store, log = Home(tmp_path / "home"), tmp_path / "store", tmp_path / "log"
+    child = home.start(*imported(corpus, store), log=log)
+    while not MOMENTS["working"](store):
+        assert child.poll() is None
+        time.sleep(0.002)
+    for number in servers(home):
+        os.kill(number, signal.SIGKILL)
+    child.terminate()
+    assert child.wait(SECONDS_TO_END) in (2, 143)
+    said = log.read_text()
+    assert "Traceback" not in said and said.splitlines()[-1].startswith("videobert: "), said
+    assert home.left_over() == set()
