@@ -138,6 +138,9 @@ def caption(
     temperature: Temperature = None,
     top_p: TopP = None,
     seed: Seed = None,
+    examples: Annotated[
+        list[str] | None, Names, Parameter(help="Moments to read before, with what is said there: a@12,b@3.5")
+    ] = None,
     by: ByOption = "auto",
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",
@@ -146,14 +149,15 @@ def caption(
 
     By the captioner, a cloze template or a model that writes, from what is seen; where that is not better on held-out
     videos, by the words that are heard, or were heard where it looks most alike. A model that writes (--system gpt) takes the
-    likeliest words, or with --temperature, --top-p or --seed draws them.
+    likeliest words, or with --temperature, --top-p or --seed draws them, and reads the --examples before.
     """
     from multimodal.answers import answer_json
 
     sampling = _sampling(temperature, top_p, seed)
     return answer_json.caption(
-        store, video, at=at, template=template, vtt=vtt, by=by, device=device, sampling=sampling
-    )
+        store, video, at=at, template=template, vtt=vtt, by=by, device=device, sampling=sampling,
+        examples=examples or [],
+    )  # fmt: skip
 
 
 def classify(

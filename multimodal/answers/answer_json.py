@@ -67,6 +67,7 @@ def caption(
     by: By = "auto",
     device: str = "cpu",
     sampling: SamplingOptions | None = None,
+    examples: Sequence[str] = (),
 ) -> Document:
     """The answer of :meth:`OpenedStore.caption`. ``vtt``: a file that the whole video's captions are written to."""
     with OpenedStore(folder, device) as store:
@@ -77,7 +78,7 @@ def caption(
                     f"--vtt {vtt}: holds the captions of a whole video; leave the second {moment.at:g} out"
                 )
             _check_writable("--vtt", vtt, ".vtt")
-        answer = store.caption(video, at=at, template=template, sampling=sampling, by=by)
+        answer = store.caption(video, at=at, template=template, sampling=sampling, examples=examples, by=by)
     document = caption_document(answer)
     if vtt is not None:
         from multimodal.answers.caption import webvtt

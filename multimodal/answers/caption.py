@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.catalogue import Catalogue
+from multimodal.examples.packing import Parts
 from multimodal.inference.cloze import check_fills_blanks, fill_blanks, sentence
 from multimodal.inference.left_to_right import LIKELIEST, check_left_to_right, prompt, write
 from multimodal.inference.sampling import SamplingOptions
@@ -59,19 +60,24 @@ def caption(
     at: float | None = None,
     template: str = TEMPLATE,
     sampling: SamplingOptions | None = None,
+    examples: Sequence[Parts] = (),
 ) -> list[Caption]:
     """A caption by the model (:func:`by_model`) for each moment of a video that has clips, or only for the one at second ``at``.
 
-    Raises :class:`InputError` where ``at`` is outside the video, or it has no clip, and for a template or a sampling that
-    the model has no use for.
+    Raises :class:`InputError` where ``at`` is outside the video, or it has no clip, and for a template, a sampling or
+    examples that the model has no use for.
     """
-    if sampling is not None:
-        check_left_to_right(trained, "--temperature, --top-p and --seed")
+    for option, given in (
+        ("--temperature, --top-p and --seed", sampling is not None),
+        ("--examples", examples),
+    ):
+        if given:
+            check_left_to_right(trained, option)
     if template != TEMPLATE:
         check_fills_blanks(trained, f"--template {template!r}")
     shown = seen_moments(material, at)
     written = trained.left_to_right or (trained.writer is not None and template == TEMPLATE)
-    found = by_model(trained, [m.tokens for m in shown], template, sampling or LIKELIEST)
+    found = by_model(trained, [m.tokens for m in shown], template, sampling or LIKELIEST, examples)
     return [
         Caption(m.start, m.end, text, score, "written" if written else "template", m.text)
         for m, (text, score) in zip(shown, found, strict=True)
@@ -83,15 +89,26 @@ def by_model(
     tokens: Sequence[Sequence[int]],
     template: str = TEMPLATE,
     sampling: SamplingOptions = LIKELIEST,
+    examples: Sequence[Parts] = (),
 ) -> list[tuple[str, float]]:
-    """A sentence for each run of visual tokens, and its score: written behind them, by ``sampling``, where the model reads left
-    to right; written where it has a decoder and no ``template`` of a person's own; else the template with its blanks filled."""
+    """A sentence for each run of visual tokens, and its score: written behind them, and behind the ``examples`` (words and
+    tokens of other moments), by ``sampling``, where the model reads left to right; written where it has a decoder and no ``template`` of a person's own; else the template with its blanks filled."""
     if trained.left_to_right:
-        texts = write(trained, [prompt(trained, run) for run in tokens], sampling)
+        texts = write(trained, [prompt(trained, run, (), examples) for run in tokens], sampling)
         return [(sentence(trained.vocabulary.decode(list(text.ids))), text.score) for text in texts]
     if trained.writer is not None and template == TEMPLATE:
         return [(sentence(text), score) for text, score in write_captions(trained, tokens)]
     return [fill_blanks(trained, template, run) for run in tokens]
+
+
+def example_of(trained: Trained, material: Material, at: float) -> Parts:
+    """The words and the visual tokens of the moment at a second. Raises :class:`InputError` where nobody speaks in it."""
+    (moment,) = seen_moments(material, at)
+    if not moment.text:
+        raise InputError(
+            f"--examples {material.video.name}@{at:g}: nobody speaks there; name a moment in which somebody does"
+        )
+    return trained.vocabulary.encode(moment.text), moment.tokens
 
 
 def captioned(

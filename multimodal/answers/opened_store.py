@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from multimodal.answers.fusion import Hit
     from multimodal.answers.imagine import Imagined
     from multimodal.answers.search import Found, Index
+    from multimodal.examples.packing import Parts
     from multimodal.inference.sampling import SamplingOptions
 
 # The parts of each answer are imported when it is asked for: a search by words alone needs neither torch nor a model.
@@ -133,6 +134,7 @@ class OpenedStore(OpenedModel):
         at: float | None = None,
         template: str | None = None,
         sampling: SamplingOptions | None = None,
+        examples: Sequence[str] = (),
         by: By = "auto",
     ) -> CaptionAnswer:
         """Captions of a video, or of the moment that ``video`` or ``at`` (seconds) names.
@@ -140,17 +142,23 @@ class OpenedStore(OpenedModel):
         ``by``: ``model``, the captioner where the store has one, else a cloze template; ``plain``, the words heard in the
         moment, else those of the learned moment that looks most like it; ``auto``, what is better on held-out videos.
         ``template``, a sentence with ``[MASK]`` where a word is to be found, is filled by the model. ``sampling``: how one that
-        reads left to right draws its words; the likeliest where it is not given.
+        reads left to right draws its words; the likeliest where it is not given. ``examples``: moments (VIDEO@S) whose picture
+        and words it reads before.
         """
         check_by(by)
-        for option, value in (("--template", template), ("--temperature, --top-p and --seed", sampling)):
+        given = {
+            "--template": template,
+            "--temperature, --top-p and --seed": sampling,
+            "--examples": examples or None,
+        }
+        for option, value in given.items():
             if value is not None and by == "plain":
                 raise InputError(f"{option}: goes to the model; leave --by plain out")
         moment = session.resolve(self.catalogue, video, at)
         from multimodal.answers import caption as captions
 
         material = self._material(moment.video)
-        own = template is not None or sampling is not None
+        own = any(value is not None for value in given.values())
         quality = self.evaluation.quality("caption", "model" if own else by)
         if quality.method == "plain":
             found = captions.plain_captions(
@@ -160,9 +168,18 @@ class OpenedStore(OpenedModel):
             found = captions.captioned(self.store, self.trained, self.captioner, material, at=moment.at)
         else:
             found = captions.caption(
-                self.trained, material, at=moment.at, template=template or TEMPLATE, sampling=sampling
-            )
+                self.trained, material, at=moment.at, template=template or TEMPLATE, sampling=sampling,
+                examples=[self._example(label) for label in examples],
+            )  # fmt: skip
         return CaptionAnswer(moment.video, tuple(found), quality)
+
+    def _example(self, label: str) -> Parts:
+        from multimodal.answers.caption import example_of
+
+        moment = session.resolve(self.catalogue, label)
+        if moment.at is None:
+            raise InputError(f"--examples {label}: names no second; write VIDEO@SECONDS, as in {label}@62.5")
+        return example_of(self.trained, self._material(moment.video), moment.at)
 
     def next(
         self,

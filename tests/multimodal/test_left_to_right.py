@@ -8,16 +8,19 @@ import joint_samples
 import numpy as np
 import ordered
 import pytest
+import tiny_store
 import torch
 
-from multimodal.answers.caption import caption
+from multimodal.answers.caption import caption, example_of
 from multimodal.answers.classify import classify
 from multimodal.answers.forecast import horizon_probabilities
+from multimodal.answers.opened_store import OpenedStore
+from multimodal.catalogue import Catalogue
 from multimodal.examples.packing import Example, pack, sequence
 from multimodal.inference.cloze import blank_log_probabilities, masked_logits, visual_probabilities
 from multimodal.inference.left_to_right import LIKELIEST, coming_probabilities, name_log_p, prompt, write
 from multimodal.inference.sampling import SamplingOptions
-from multimodal.inference.trained import TEXT_TYPE, Trained
+from multimodal.inference.trained import TEXT_TYPE, Trained, load_trained
 from multimodal.joint.cached import CachedReader
 from multimodal.segments import HORIZONS
 from multimodal.store import InputError
@@ -94,6 +97,13 @@ def test_examples_in_context_are_read_before_the_moment():
         V.join, first + 4, first + 5, V.sep, *V.encode("now"),
     ]  # fmt: skip
     assert len(ids) == len(types)
+    materials = joint_samples.materials(2)
+    told = example_of(WRITER, materials[1], 2.0)
+    assert told[0] == V.encode(materials[1].transcript.sentences[0].text) and len(told[1]) == 3
+    (found,) = caption(WRITER, materials[0], at=1.0, examples=[told] * 2)
+    tokens = materials[0].moments()[0].tokens
+    (expected,) = write(WRITER, [prompt(WRITER, tokens, (), [told] * 2)])
+    assert found.score == expected.score and found.score != caption(WRITER, materials[0], at=1.0)[0].score
     many, _ = prompt(WRITER, [4, 5], (), shown * 30)
     assert len(many) <= 128 and many[-4:] == [V.join, first + 4, first + 5, V.sep]
 
@@ -162,6 +172,7 @@ def test_names_are_as_likely_as_transformers_says():
         lambda: visual_probabilities(WRITER, [()], [[1, -1, 2]]),
         lambda: caption(WRITER, joint_samples.materials(1)[0], template="now [MASK] it"),
         lambda: caption(PERMUTED, joint_samples.materials(1)[0], sampling=SamplingOptions()),
+        lambda: caption(PERMUTED, joint_samples.materials(1)[0], examples=[([40], (1,))]),
     ],
 )
 def test_what_a_model_cannot_give_is_refused_in_a_line_that_names_one_that_can(ask):
@@ -191,3 +202,26 @@ def test_a_blank_of_a_permutation_comes_last_and_is_read_by_nobody():
     plain = dataclasses.replace(PERMUTED, attention="bidirectional")
     ((other, _),) = masked_logits(plain, [(blanked, types)])
     assert not torch.allclose(other, logits, atol=1e-2), "the control: blanks that all tokens read"
+
+
+def test_a_store_is_asked_as_any_other(tmp_path):
+    store = tiny_store.three_videos(tmp_path)
+    codebook = Catalogue(store.catalogue, read_only=True).current("model_codebook")
+    trained = dataclasses.replace(
+        load_trained(store, "m", codebook, "cpu"), attention=LEFT_TO_RIGHT, has_alignment=False
+    )
+    with OpenedStore.of(store, Catalogue(store.catalogue, read_only=True), trained) as opened:
+        plain = opened.caption("kept@1", by="model").captions
+        drawn = opened.caption("kept@1", sampling=SamplingOptions(seed=3)).captions
+        led = opened.caption("kept@1", examples=["a@1", "b@4"]).captions
+        assert {c.route for c in (*plain, *drawn, *led)} == {"written"}
+        assert len({c.text for c in (*plain, *drawn, *led)}) > 1
+        assert drawn == opened.caption("kept@1", sampling=SamplingOptions(seed=3)).captions
+        assert len(opened.next("kept@3", by="model", rollout=12).rollout.clips) == 8
+        assert opened.search("chop the carrot").hits and opened.imagine("chop", by="model").clips
+        ranked = opened.classify("kept@1", verbs=["chop", "wash"], by="model").moments[0].names.verbs
+        assert all(name.aligned is None for name in ranked)
+        for refused in ({"examples": ["a"]}, {"examples": ["a@1"], "by": "plain"}, {"template": "[MASK] it"}):
+            with pytest.raises(InputError) as error:
+                opened.caption("kept@1", **refused)
+            assert "\n" not in str(error.value) and f"--{next(iter(refused))}" in str(error.value)
