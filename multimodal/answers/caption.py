@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.catalogue import Catalogue
-from multimodal.examples.packing import Parts
 from multimodal.inference.cloze import check_fills_blanks, fill_blanks, sentence
-from multimodal.inference.left_to_right import LIKELIEST, check_left_to_right, prompt, write
+from multimodal.inference.left_to_right import LIKELIEST, Parts, check_left_to_right, prompt, write
 from multimodal.inference.sampling import SamplingOptions
 from multimodal.inference.trained import Trained
 from multimodal.inference.writing import write_captions

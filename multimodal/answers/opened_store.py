@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from multimodal.answers.fusion import Hit
     from multimodal.answers.imagine import Imagined
     from multimodal.answers.search import Found, Index
-    from multimodal.examples.packing import Parts
+    from multimodal.inference.left_to_right import Parts
     from multimodal.inference.sampling import SamplingOptions
 
 # The parts of each answer are imported when it is asked for: a search by words alone needs neither torch nor a model.
