@@ -96,6 +96,17 @@ def _counted(name: Document) -> str:
     )
 
 
+def chapters_lines(document: Document) -> list[str]:
+    """A line for each chapter, or the lines of a WebVTT file."""
+    if document["to"] == "vtt":
+        from multimodal.answers.chapters import Chapter, webvtt
+
+        return webvtt([Chapter(**chapter) for chapter in document["chapters"]]).removesuffix("\n").split("\n")
+    return [
+        f"{clock(c['start'])}–{clock(c['end'])}  {isolated(c['title'])}" for c in document["chapters"]
+    ] or ["nothing: nobody speaks, and nothing is seen"]
+
+
 def imagine_lines(document: Document) -> list[str]:
     found = []
     for n, clip in enumerate(document["clips"], 1):

@@ -180,6 +180,26 @@ def classify(
     )
 
 
+def chapters(
+    video: Annotated[str, Parameter(help="A video of the store: its name, path or digest.")],
+    *,
+    to: Annotated[
+        Literal["text", "vtt"], Parameter(help="As lines, or as WebVTT chapters for players."), CHOICE
+    ] = "text",
+    by: Annotated[
+        Literal["auto", "model", "plain"],
+        Parameter(help="Who cuts: the model, or counts of words and visual tokens (docs/chapters.md)."),
+        CHOICE,
+    ] = "auto",
+    store: StoreOption = DEFAULT_STORE,
+    device: Device = "cpu",
+) -> Document:
+    """The chapters of a video: cut where what is said and seen changes, each titled by its most telling words."""
+    from multimodal.answers import answer_json
+
+    return answer_json.chapters(store, video, to=to, by=by, device=device)
+
+
 def imagine(
     text: Annotated[str, Parameter(help="What is to be seen.")],
     *,
@@ -218,6 +238,7 @@ QUESTIONS = (
     Question(caption, formatting.caption_lines, formatting.quality_notes),
     Question(classify, formatting.classify_lines, formatting.quality_notes),
     Question(imagine, formatting.imagine_lines, formatting.quality_notes),
+    Question(chapters, formatting.chapters_lines),
 )
 
 

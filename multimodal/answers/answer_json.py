@@ -12,6 +12,7 @@ from multimodal.answers.opened_store import OpenedStore, check_search
 from multimodal.answers.quality import By, Quality
 from multimodal.answers.results import (
     CaptionAnswer,
+    ChaptersAnswer,
     ClassifyAnswer,
     ForecastAnswer,
     ImagineAnswer,
@@ -146,6 +147,19 @@ def classify_document(answer: ClassifyAnswer) -> Document:
         "video": answer.video.video, "name": answer.video.name,
         "moments": [{"start": m.start, "end": m.end} | dataclasses.asdict(m.names) for m in answer.moments],
         "quality": _quality(answer.quality),
+    }  # fmt: skip
+
+
+def chapters(folder: Path, video: str, *, to: str = "text", by: By = "auto", device: str = "cpu") -> Document:
+    """The answer of :meth:`OpenedStore.chapters`; ``to`` says in which form people are shown it."""
+    with OpenedStore(folder, device) as store:
+        return chapters_document(store.chapters(video, by=by)) | {"to": to}
+
+
+def chapters_document(answer: ChaptersAnswer) -> Document:
+    return {
+        "video": answer.video.video, "name": answer.video.name, "method": answer.method,
+        "chapters": [dataclasses.asdict(chapter) for chapter in answer.chapters],
     }  # fmt: skip
 
 

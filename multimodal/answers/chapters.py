@@ -1,30 +1,39 @@
-"""Chapters of a video by a plain rule: cut where the words and the visual tokens change, named by the most telling words.
+"""Chapters of a video: cut where what is said and seen changes, named by the most telling words.
 
 Source of the cuts: Hearst, TextTiling (Computational Linguistics 1997): the likeness of what comes before and after each
-gap, and its depth below the peaks on both sides.
+gap (:mod:`multimodal.answers.likeness`), and its depth below the peaks on both sides.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from multimodal.answers.likeness import by_model, in_words_and_tokens
 from multimodal.answers.token_names import content_words
+from multimodal.library import Material
 from multimodal.segments import Segment
 from speech.cues import Cue, write_webvtt
 
-AROUND = 4
-"""Moments before and after a gap that are compared."""
+if TYPE_CHECKING:
+    from multimodal.inference.trained import Trained
+
 LEAST_SECONDS = 15.0
 LEAST_SHARE = 0.03
 """A chapter lasts at least so many seconds and this share of the video."""
 WORDS = 3
 """Words of a title at most."""
 NO_WORDS = "without words"
+
+
+Likeness = Callable[[Sequence[Segment]], np.ndarray]
+"""Of n moments, float64 [n - 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,17 +46,21 @@ class Chapter:
 
 
 def chapters(
-    moments: Sequence[Segment], seconds: float, names: Mapping[int, str] | None = None
+    moments: Sequence[Segment],
+    seconds: float,
+    names: Mapping[int, str] | None = None,
+    likeness: Likeness = in_words_and_tokens,
 ) -> list[Chapter]:
     """The chapters of a video from its ``moments`` in order of time, one at the least; none without a moment.
 
-    ``seconds``: its length. ``names``: of visual tokens, for the titles of chapters without words.
+    ``seconds``: its length. ``names``: of visual tokens, for the titles of chapters without words. ``likeness``: of both
+    sides of each gap between two moments.
     """
     if not moments:
         return []
     words = [Counter(content_words(m.text)) for m in moments]
     tokens = [Counter(m.tokens) for m in moments]
-    cuts = _cuts(_depths(words, tokens), [m.start for m in moments], seconds)
+    cuts = _cuts(_depths(likeness(moments)), [m.start for m in moments], seconds)
     bounds = [0, *cuts, len(moments)]
     parts = [range(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
     titles = _titles([sum((words[i] for i in part), Counter()) for part in parts])
@@ -59,10 +72,18 @@ def chapters(
     ]
 
 
-def _depths(words: Sequence[Counter], tokens: Sequence[Counter]) -> np.ndarray:
-    """float64 [n - 1]: how far the likeness at each gap lies below the peaks on its two sides."""
-    gaps = range(1, len(words))
-    alike = np.array([(_likeness(words, gap) + _likeness(tokens, gap)) / 2 for gap in gaps])
+def of_video(
+    material: Material, seconds: float, names: Mapping[int, str] | None = None, trained: Trained | None = None
+) -> list[Chapter]:
+    """The chapters of a video of ``seconds``, by counts of words and visual tokens, or where it is given by the model."""
+    transcript = material.transcript.sentences
+    length = max([seconds, *(sentence.end for sentence in transcript)])
+    alike = in_words_and_tokens if trained is None else functools.partial(by_model, trained)
+    return chapters(material.moments(), length, names, alike)
+
+
+def _depths(alike: np.ndarray) -> np.ndarray:
+    """float64 [n]: how far the likeness at each gap lies below the peaks on its two sides."""
     depths = np.zeros(len(alike))
     for i, value in enumerate(alike):
         left = right = value
@@ -78,20 +99,12 @@ def _depths(words: Sequence[Counter], tokens: Sequence[Counter]) -> np.ndarray:
     return depths
 
 
-def _likeness(counts: Sequence[Counter], gap: int) -> float:
-    """The cosine of the counts in the moments before and after a gap; 1 where one side has none: nothing changes there."""
-    before = sum(counts[max(0, gap - AROUND) : gap], Counter())
-    after = sum(counts[gap : gap + AROUND], Counter())
-    norm = math.sqrt(sum(n * n for n in before.values()) * sum(n * n for n in after.values()))
-    return sum(n * after[key] for key, n in before.items()) / norm if norm else 1.0
-
-
 def _cuts(depths: np.ndarray, starts: Sequence[float], seconds: float) -> list[int]:
     """The moments at which chapters begin: the deepest gaps first, none too near another or an end of the video."""
     if not len(depths):
         return []
     least = max(LEAST_SECONDS, LEAST_SHARE * seconds)
-    enough = depths.mean() + depths.std() / 2
+    enough = depths.mean() + depths.std()
     taken: list[int] = []
     for gap in np.argsort(-depths, kind="stable"):
         place = int(gap) + 1

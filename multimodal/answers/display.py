@@ -18,6 +18,7 @@ import jinja2
 from multimodal.answers.results import (
     Answer,
     CaptionAnswer,
+    ChaptersAnswer,
     ClassifyAnswer,
     ForecastAnswer,
     ImagineAnswer,
@@ -40,7 +41,7 @@ TEMPLATE = "notebook.html"
 MOST_SHOWN = 24
 """Items of one answer that are shown; a video of an hour has hundreds of captions, and each has a frame to decode."""
 MACROS = {SearchAnswer: "search", CaptionAnswer: "caption", ForecastAnswer: "forecast",
-          ClassifyAnswer: "classify", ImagineAnswer: "imagine"}  # fmt: skip
+          ClassifyAnswer: "classify", ImagineAnswer: "imagine", ChaptersAnswer: "chapters"}  # fmt: skip
 
 
 def answer_html(answer: Answer) -> str:
@@ -84,7 +85,7 @@ def _frame_times(answer: Answer, items: Sequence[Any]) -> list[FrameTime]:
     if isinstance(answer, SearchAnswer):
         asked = [FrameTime(answer.like.video.video, answer.like.at)] if answer.like else []
         return asked + [FrameTime(hit.video, middle(hit)) for hit in items]
-    if isinstance(answer, CaptionAnswer | ClassifyAnswer):
+    if isinstance(answer, CaptionAnswer | ClassifyAnswer | ChaptersAnswer):
         return [FrameTime(answer.video.video, middle(item)) for item in items]
     return [FrameTime(answer.video.video, answer.at)] if isinstance(answer, ForecastAnswer) else []
 

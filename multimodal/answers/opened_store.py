@@ -12,6 +12,7 @@ from multimodal.answers.opened_model import OpenedModel
 from multimodal.answers.quality import By, check_by
 from multimodal.answers.results import (
     CaptionAnswer,
+    ChaptersAnswer,
     ClassifiedMoment,
     ClassifyAnswer,
     ForecastAnswer,
@@ -260,6 +261,23 @@ class OpenedStore(OpenedModel):
             found = classify_moments(self.trained, [m.tokens for m in shown], verbs, nouns)
         moments = (ClassifiedMoment(m.start, m.end, names) for m, names in zip(shown, found, strict=True))
         return ClassifyAnswer(moment.video, tuple(moments), quality)
+
+    def chapters(self, video: str, *, by: By = "auto") -> ChaptersAnswer:
+        """The chapters of a video: cut where what is said and seen changes, each titled by its most telling words.
+
+        ``by``: ``plain``, the counts of words and visual tokens on both sides of each gap; ``model``, its embeddings and, where
+        it learned one, its pair task; ``auto``, what was better on videos whose boundaries are known (docs/chapters.md).
+        """
+        check_by(by)
+        from multimodal.answers import chapters as found
+
+        known = self.catalogue.find(video)
+        session.check_usable(known)
+        has_model = self.catalogue.current("model") is not None
+        names = self._token_names if has_model else None
+        trained = self.trained if by == "model" else None
+        cut = found.of_video(self._read_material(known), known.seconds or 0.0, names, trained)
+        return ChaptersAnswer(known, tuple(cut), "plain" if trained is None else "model")
 
     def imagine(self, text: str, *, clips: int | None = None, by: By = "auto") -> ImagineAnswer:
         """The visual tokens that ``text`` calls for, one after the other, with the stored clip nearest to each.

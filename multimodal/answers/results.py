@@ -12,6 +12,7 @@ from multimodal.catalogue import Video
 
 if TYPE_CHECKING:
     from multimodal.answers.caption import Caption
+    from multimodal.answers.chapters import Chapter
     from multimodal.answers.classify import Classified
     from multimodal.answers.fusion import Hit
     from multimodal.answers.quality import Quality
@@ -169,6 +170,16 @@ class ClassifyAnswer(Answer):
     moments: tuple[ClassifiedMoment, ...]
     quality: Quality
     items_field: ClassVar[str] = "moments"
+
+
+@dataclasses.dataclass(frozen=True)
+class ChaptersAnswer(Answer):
+    """The chapters of a video in order of time. ``method``: who cut, ``model`` or ``plain``."""
+
+    video: Video
+    chapters: tuple[Chapter, ...]
+    method: Literal["model", "plain"]
+    items_field: ClassVar[str] = "chapters"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ from multimodal.objectives.written import writer_of
 from multimodal.segments import CONTEXT
 from multimodal.store import DamagedFile, InputError, Store, changed_files
 from multimodal.systems import BIDIRECTIONAL, LEFT_TO_RIGHT, SENTINELS
-from multimodal.terms import ALIGNMENT, TASKS
+from multimodal.terms import ALIGNMENT, NEXT_SEGMENT, TASKS
 from multimodal.training import checkpoints
 from multimodal.vocabulary import Vocabulary
 
@@ -59,7 +59,7 @@ class Trained:
     another pair task, or none, have no such head (docs/systems.md), nor has a training in which the term has no weight.
     ``context``: clips at most that it learned to forecast from. ``writer``: the decoder that it was trained with (BART, T5), and
     ``form`` what it learned to write, the ``mask_unit`` of its system. ``attention``: which tokens a token sees, that of its
-    system.
+    system. ``has_next_segment``: whether that head was trained to tell if a segment follows another.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Trained:
     writer: Writer | None = None
     form: str = ""
     attention: str = BIDIRECTIONAL
+    has_next_segment: bool = False
 
     @property
     def left_to_right(self) -> bool:
@@ -104,6 +105,8 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     parts, context = options.get("system", {}), options.get("examples", {}).get("context", CONTEXT)
     weight = options.get("training", {}).get("weights", {}).get(ALIGNMENT, 1.0)
     has_alignment = parts.get("pair_task", "alignment") == "alignment" and weight > 0
+    weights = options.get("training", {}).get("weights", {})
+    follows = parts.get("pair_task") == NEXT_SEGMENT and weights.get(NEXT_SEGMENT, 1.0) > 0
     form = parts.get("mask_unit", "tokens")
     if form == SENTINELS:
         has_alignment = options.get("training", {}).get("weights", {}).get(TASKS, 1.0) > 0
@@ -114,7 +117,7 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     writer = None if writer is None else writer.to(device)
     return Trained(
         name, folder, model, vocabulary, codebook, has_alignment, generator, context, writer, form,
-        parts.get("attention", BIDIRECTIONAL),
+        parts.get("attention", BIDIRECTIONAL), follows,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 from typing import Any
 
-from multimodal.answers.chapters import Chapter, chapters
+from multimodal.answers.chapters import Chapter, of_video
 from multimodal.answers.index import read
 from multimodal.catalogue import Video
 from multimodal.library import Material, read_transcript
@@ -63,7 +63,7 @@ def context(
 
 
 def video_chapters(material: Material | None, seconds: float, names: dict[int, str]) -> list[Chapter]:
-    return chapters(material.moments(), seconds, names) if material else []
+    return of_video(material, seconds, names) if material else []
 
 
 def bands(material: Material, seconds: float, names: dict[int, str]) -> list[Band]:

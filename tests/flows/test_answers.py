@@ -50,3 +50,13 @@ def test_a_caption_as_a_flow_run_on_a_real_server(home, made, capsys):
     )
     assert shown == f"```text\n{printed.stderr.replace('`', chr(39))}\n{printed.stdout}```"
     assert (about, state, parameters["video"]) == ("flower@1", "Completed", "flower@1")
+
+
+def test_chapters_as_lines_as_json_and_as_webvtt_for_players(made, capsys):
+    lines, document, vtt = (
+        run_inside(capsys, "chapters", "flower", "--store", made.store, *more).stdout
+        for more in ((), ("--json",), ("--to", "vtt"))
+    )
+    found = json.loads(document)["chapters"]
+    assert len(lines.splitlines()) == len(found) and found[0]["title"] in lines
+    assert vtt.startswith("WEBVTT\n") and vtt.count(" --> ") == len(found)

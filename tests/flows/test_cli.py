@@ -24,6 +24,7 @@ COMMANDS = {
     "caption": "--vtt",
     "classify": "--verbs",
     "imagine": "--out",
+    "chapters": "--to",
     "captioner": "--epochs",
     "status": "--json",
     "remove": "VIDEO",
