@@ -122,6 +122,12 @@ def imagine_lines(document: Document) -> list[str]:
     return found + _pictures(document["clips"])
 
 
+def summary_lines(document: Document) -> list[str]:
+    """The paragraph, and beneath it where each of its sentences comes from."""
+    times = [f"{clock(s['start'])}–{clock(s['end'])}  {isolated(s['text'])}" for s in document["sentences"]]
+    return [isolated(document["text"]), "", *times] if times else ["Nothing: there is nothing to say of it."]
+
+
 def _token(token: Document, sure: bool) -> str:
     """A token for people: its number, its probability where it is one to rely on, and the words that name it."""
     probability = f"{token['probability']:6.1%}  " if sure and token["probability"] is not None else ""

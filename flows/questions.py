@@ -215,6 +215,24 @@ def imagine(
     return answer_json.imagine(store, text, clips=clips, out=out, by=by, device=device)
 
 
+def summarise(
+    video: Annotated[str, Parameter(help="A video of the store: its name, path or digest.")],
+    *,
+    sentences: Annotated[int | None, Parameter(help="Sentences at most; 5 where not given.")] = None,
+    by: ByOption = "auto",
+    store: StoreOption = DEFAULT_STORE,
+    device: Device = "cpu",
+) -> Document:
+    """A video in one paragraph, each sentence with the times that it comes from.
+
+    Written by a model with a decoder (--system bart or t5), else the captions that say most of the whole; where captions are not
+    better on held-out videos, and in a store without a model, the sentences that were said that say most of the others.
+    """
+    from multimodal.answers import answer_json
+
+    return answer_json.summarise(store, video, sentences=sentences, by=by, device=device)
+
+
 @dataclasses.dataclass(frozen=True)
 class Question:
     """``answer`` gives the JSON document; ``lines`` are the document for people; ``notes`` go to standard error.
@@ -239,6 +257,7 @@ QUESTIONS = (
     Question(classify, formatting.classify_lines, formatting.quality_notes),
     Question(imagine, formatting.imagine_lines, formatting.quality_notes),
     Question(chapters, formatting.chapters_lines),
+    Question(summarise, formatting.summary_lines, formatting.quality_notes),
 )
 
 

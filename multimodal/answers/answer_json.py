@@ -17,6 +17,7 @@ from multimodal.answers.results import (
     ForecastAnswer,
     ImagineAnswer,
     SearchAnswer,
+    SummaryAnswer,
     TokenProbability,
 )
 from multimodal.store import InputError, write_whole
@@ -189,6 +190,21 @@ def imagine_document(answer: ImagineAnswer) -> Document:
         "text": answer.text, "strip": None,
         "clips": [_token(c.token) | {"nearest": c.nearest and dataclasses.asdict(c.nearest)} for c in answer.clips],
         "quality": _quality(answer.quality),
+    }  # fmt: skip
+
+
+def summarise(
+    folder: Path, video: str, *, sentences: int | None = None, by: By = "auto", device: str = "cpu"
+) -> Document:
+    """The answer of :meth:`OpenedStore.summarise`."""
+    with OpenedStore(folder, device) as store:
+        return summary_document(store.summarise(video, sentences=sentences, by=by))
+
+
+def summary_document(answer: SummaryAnswer) -> Document:
+    return {
+        "video": answer.video.video, "name": answer.video.name, "route": answer.route, "text": answer.text,
+        "sentences": [dataclasses.asdict(s) for s in answer.sentences], "quality": _quality(answer.quality),
     }  # fmt: skip
 
 

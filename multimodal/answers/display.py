@@ -23,6 +23,7 @@ from multimodal.answers.results import (
     ForecastAnswer,
     ImagineAnswer,
     SearchAnswer,
+    SummaryAnswer,
     TokenProbability,
     clock,
     evidence,
@@ -41,7 +42,8 @@ TEMPLATE = "notebook.html"
 MOST_SHOWN = 24
 """Items of one answer that are shown; a video of an hour has hundreds of captions, and each has a frame to decode."""
 MACROS = {SearchAnswer: "search", CaptionAnswer: "caption", ForecastAnswer: "forecast",
-          ClassifyAnswer: "classify", ImagineAnswer: "imagine", ChaptersAnswer: "chapters"}  # fmt: skip
+          ClassifyAnswer: "classify", ImagineAnswer: "imagine", ChaptersAnswer: "chapters",
+          SummaryAnswer: "summary"}  # fmt: skip
 
 
 def answer_html(answer: Answer) -> str:

@@ -23,6 +23,7 @@ from multimodal.answers.results import (
     Rollout,
     SampledClip,
     SearchAnswer,
+    SummaryAnswer,
     TokenProbability,
 )
 from multimodal.catalogue import Video
@@ -301,6 +302,18 @@ class OpenedStore(OpenedModel):
             tuple(ImaginedClip(self._token(c.token, c.probability), self._nearest(c)) for c in found),
             quality,
         )
+
+    def summarise(self, video: str, *, sentences: int | None = None, by: By = "auto") -> SummaryAnswer:
+        """One paragraph of a video, in ``sentences`` at most (``None``: 5), each with the times that it comes from.
+
+        ``by``: ``model``, written by its decoder (systems `t5` and `bart`), else the most central captions of the captioner;
+        ``plain``, the most central sentences that were said; ``auto``, the model where its captions are better on held-out
+        videos, or where nobody speaks. A store without a model has the plain answer.
+        """
+        check_by(by)
+        from multimodal.answers import summaries
+
+        return summaries.summarise(self, video, sentences, by)
 
     def _nearest(self, clip: Imagined) -> NearestClip | None:
         known = self.catalogue.get(clip.video)

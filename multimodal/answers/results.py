@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from multimodal.answers.fusion import Hit
     from multimodal.answers.quality import Quality
     from multimodal.answers.session import VideoTime
+    from multimodal.answers.summary import SummarySentence
     from multimodal.inference.sampling import SamplingOptions
 
 
@@ -190,6 +191,23 @@ class ImagineAnswer(Answer):
     clips: tuple[ImaginedClip, ...]
     quality: Quality
     items_field: ClassVar[str] = "clips"
+
+
+@dataclasses.dataclass(frozen=True)
+class SummaryAnswer(Answer):
+    """One paragraph of a video. ``route``: ``said``, sentences of the transcript; ``written``, by the model's own decoder;
+    ``captioner``, captions of what is seen."""
+
+    video: Video
+    sentences: tuple[SummarySentence, ...]
+    route: Literal["said", "written", "captioner"]
+    quality: Quality
+    items_field: ClassVar[str] = "sentences"
+
+    @property
+    def text(self) -> str:
+        """The paragraph."""
+        return " ".join(s.text.strip() for s in self.sentences)
 
 
 def clock(seconds: float) -> str:

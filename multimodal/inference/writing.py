@@ -20,6 +20,7 @@ from multimodal.examples.sentinels import with_sentinels
 from multimodal.inference.beam import BeamOptions, beam_search
 from multimodal.joint.model import JointBert
 from multimodal.joint.writer import TargetReader, Writer, positions
+from multimodal.segments import Segment
 from multimodal.systems import NOISES, SENTINELS
 from multimodal.vocabulary import Vocabulary
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 SAMPLES = 16
 """Continuations that are drawn of each context; the probabilities of a clip are the mean over them."""
+PROMPT = 8
+"""Tokens of a prompt beside its segments, at most."""
 BATCH = 32
 """Sequences written at once."""
 
@@ -244,6 +247,27 @@ def write(
 def write_captions(trained: Trained, tokens: Sequence[Sequence[int]]) -> list[tuple[str, float]]:
     """A caption for each run of visual tokens (:func:`write`)."""
     return write(trained, tasks.CAPTION, [[((), run)] for run in tokens])
+
+
+def summary_windows(trained: Trained, segments: Sequence[Segment], longest: int = 128) -> list[list[Segment]]:
+    """The segments in windows of as many as in training at most, that fit into ``longest`` tokens with room for what is asked."""
+    windows: list[list[Segment]] = []
+    room = 0
+    for segment in segments:
+        length = len(trained.vocabulary.encode(segment.text)) + len(segment.tokens) + 2
+        if not windows or length > room or len(windows[-1]) == tasks.WINDOW:
+            windows.append([])
+            room = longest - PROMPT
+        windows[-1].append(segment)
+        room -= length
+    return windows
+
+
+def write_summaries(trained: Trained, windows: Sequence[Sequence[Segment]]) -> list[str]:
+    """A sentence for each window of segments (:func:`write`)."""
+    vocabulary = trained.vocabulary
+    asked = [[(vocabulary.encode(s.text), s.tokens) for s in window] for window in windows]
+    return [text for text, _ in write(trained, tasks.SUMMARY, asked)]
 
 
 class _Following:

@@ -13,7 +13,7 @@ REGISTRY = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text
 DEPLOYMENTS = {d["name"]: d for d in REGISTRY["deployments"]}
 CHAIN = ("ingest", "codebook", "pretrain", "captioner", "index", "evaluate")
 WORK = {"nightly", "compare", *CHAIN}
-QUESTIONS = {"search", "caption", "next", "classify", "imagine", "chapters"}
+QUESTIONS = {"search", "caption", "next", "classify", "imagine", "chapters", "summarise"}
 
 
 def flow_of(deployment: dict):
