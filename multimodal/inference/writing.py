@@ -230,7 +230,7 @@ def write(
         some = asked[first : first + BATCH]
         room = trained.model.options.max_position_embeddings
         read = [tasks.prompt(vocabulary, trained.form, task, segments, min(room, 512)) for segments in some]
-        follow = _Following(trained, read, longest)
+        follow = _Following(trained, read)
 
         def next_log_p(written: torch.Tensor, kept: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
             if follow.cache.length:  # noqa: B023 - called before the next batch
@@ -273,14 +273,14 @@ def write_summaries(trained: Trained, windows: Sequence[Sequence[Segment]]) -> l
 class _Following:
     """What follows, token by token: called with the last token of each beam [N, B], it gives logits [N, B, V]."""
 
-    def __init__(self, trained: Trained, read: Sequence[tuple[list[int], list[int]]], longest: int = 192):
+    def __init__(self, trained: Trained, read: Sequence[tuple[list[int], list[int]]]):
         self._model, self._writer = trained.model, trained.writer
         batch = pack([Example(ids, types) for ids, types in read]).to(trained.model.device)
         x_SLH = torch.nn.utils.rnn.pad_sequence(
             trained.model.encode(batch).split(batch.lengths_S.tolist()), True
         )
         present = torch.arange(x_SLH.shape[1], device=x_SLH.device) < batch.lengths_S[:, None]
-        self.cache = self._writer.decoder.begin(x_SLH, present, longest)
+        self.cache = self._writer.decoder.begin(x_SLH, present)
 
     def __call__(self, token_NB: torch.Tensor) -> torch.Tensor:
         rows, _ = self._model.bert["embeddings"].embedding_lookup(token_NB.flatten())

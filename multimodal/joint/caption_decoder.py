@@ -127,7 +127,7 @@ class CaptionDecoder(Decoder):
 
     def next_pieces(self, attended_NMH: torch.Tensor, present_NM: torch.Tensor) -> NextLogP:
         """What beam search asks: log-probabilities of the piece that follows, with a cache of what was read."""
-        cache = self.begin(attended_NMH, present_NM, self.shape.longest)
+        cache = self.begin(attended_NMH, present_NM)
 
         def next_log_p(
             written_NBL: torch.Tensor, kept_N: torch.Tensor, parent_NB: torch.Tensor

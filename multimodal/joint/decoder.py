@@ -18,6 +18,9 @@ from multimodal.joint.heads import Transform
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
 
+ROOM = 16
+"""Pieces for which a cache has room at first, and by which it grows."""
+
 
 class Decoder(nn.Module):
     """``layers`` layers of the shape of ``options``. ``transform`` makes a state what is compared with the rows of pieces."""
@@ -56,11 +59,11 @@ class Decoder(nn.Module):
             x_NLH = layer(x_NLH, attended_NMH, tgt_mask=later_LL, memory_key_padding_mask=~present_NM)
         return x_NLH
 
-    def begin(self, attended_NMH: torch.Tensor, present_NM: torch.Tensor, longest: int) -> Cache:
-        """The keys and values of a memory, worked out once, and room for ``longest`` pieces."""
+    def begin(self, attended_NMH: torch.Tensor, present_NM: torch.Tensor) -> Cache:
+        """The keys and values of a memory, worked out once."""
         mask = torch.zeros(present_NM.shape, device=present_NM.device).masked_fill_(~present_NM, -torch.inf)
         memory = tuple(layer.memory(attended_NMH) for layer in self.layers)
-        return Cache(memory, mask[:, None, None], tuple([] for _ in self.layers), longest)
+        return Cache(memory, mask[:, None, None], tuple([] for _ in self.layers))
 
     def step(self, rows_NBH: torch.Tensor, cache: Cache) -> torch.Tensor:
         """The state [N, B, H] after one more piece of each beam: that of :meth:`states`, without reading again what was read."""
@@ -76,13 +79,12 @@ class Cache:
     """What a decoder keeps between two pieces: keys and values. The B beams of a sequence share those of its ``memory``.
 
     ``memory``: of each layer, keys and values [N, A, M, D]; ``mask`` [N, 1, 1, M] is added to their scores. ``written``: of each
-    layer, keys and values [N, B, A, longest, D], of which the first ``length`` are there.
+    layer, keys and values [N, B, A, room, D], of which the first ``length`` are there.
     """
 
     memory: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     mask: torch.Tensor
     written: tuple[list[torch.Tensor], ...]
-    longest: int
     length: int = 0
 
     def keep(self, kept_N: torch.Tensor, parent_NB: torch.Tensor) -> None:
@@ -95,12 +97,13 @@ class Cache:
         unmoved = torch.arange(beams, device=parent_NB.device).expand_as(parent_NB)
         if whole and self.written[0][0].shape[1] == beams and torch.equal(parent_NB, unmoved):
             return
-        row = kept_N[:, None]
+        # Whole rows move, with the room behind what is written: one copy of memory that lies together.
+        before = self.written[0][0].shape[1]
+        row_R = (kept_N[:, None] * before + parent_NB).flatten()
         for layer in self.written:
             for n, part in enumerate(layer):
-                moved = part.new_empty(*parent_NB.shape, *part.shape[2:])
-                moved[..., : self.length, :] = part[..., : self.length, :][row, parent_NB]
-                layer[n] = moved
+                moved = part.flatten(0, 1).index_select(0, row_R)
+                layer[n] = moved.view(*parent_NB.shape, *part.shape[2:])
 
 
 class DecoderLayer(nn.TransformerDecoderLayer):
@@ -133,23 +136,19 @@ class DecoderLayer(nn.TransformerDecoderLayer):
         query, key, value = qkv.unflatten(-1, (3, own.num_heads, -1)).unbind(2)
         written = cache.written[number]
         if not written:
-            written += [key.new_empty(*key.shape[:3], cache.longest, key.shape[3]) for _ in range(2)]
+            written += [key.new_empty(*key.shape[:3], ROOM, key.shape[3]) for _ in range(2)]
+        if length == written[0].shape[3]:
+            written[:] = [F.pad(part, (0, 0, 0, ROOM)) for part in written]
         for kept, new in zip(written, (key, value), strict=True):
             kept[..., length, :] = new
         keys, values = (part[..., : length + 1, :] for part in written)
-        y = _attend(query[..., None, :], keys, values)
+        heads = [part.flatten(0, 1) for part in (query[..., None, :], keys, values)]
+        y = F.scaled_dot_product_attention(*heads)
         x_NBH = self.norm1(x_NBH + own.out_proj(y.reshape(x_NBH.shape)))
         # All beams of a sequence ask the same memory: they stand where the pieces of one would.
         other = self.multihead_attn
         query = F.linear(x_NBH, other.in_proj_weight[:width], other.in_proj_bias[:width])
         query = query.unflatten(-1, (other.num_heads, -1)).transpose(1, 2)
-        y = _attend(query, *cache.memory[number], cache.mask).transpose(1, 2)
+        y = F.scaled_dot_product_attention(query, *cache.memory[number], cache.mask).transpose(1, 2)
         x_NBH = self.norm2(x_NBH + other.out_proj(y.reshape(x_NBH.shape)))
         return self.norm3(x_NBH + self.linear2(F.gelu(self.linear1(x_NBH))))
-
-
-def _attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None
-) -> torch.Tensor:
-    weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    return (weights if mask is None else weights + mask).softmax(-1) @ value

@@ -23,10 +23,10 @@ def test_piece_by_piece_its_states_are_those_of_the_whole_text():
     live, history = torch.arange(3), torch.zeros(3, 1, 0, 32)
     moved = 0.0
     with torch.no_grad():
-        cache = network.begin(attended, present, 6)
-        for length in range(6):
+        cache = network.begin(attended, present)
+        for length in range(18):
             if length:
-                kept = torch.tensor([0, 2]) if length == 4 else torch.arange(len(live))
+                kept = torch.tensor([0, 2]) if length == 17 else torch.arange(len(live))
                 parents = torch.randint(history.shape[1], (len(kept), 2), generator=random)
                 cache.keep(kept, parents)
                 live, history = live[kept], history[kept[:, None], parents]

@@ -165,7 +165,7 @@ def test_what_is_written_is_what_transformers_generate_writes(name, beams, no_re
             input_ids=padded([ids for ids, _ in read], 0), attention_mask=mask, token_type_ids=padded([t for _, t in read], 0)
         )  # fmt: skip
         written = whole.generate(
-            encoder_outputs=states, attention_mask=mask, num_beams=beams, do_sample=False, max_new_tokens=12, min_new_tokens=2,
+            encoder_outputs=states, attention_mask=mask, num_beams=beams, do_sample=False, max_new_tokens=12, min_new_tokens=1,
             no_repeat_ngram_size=no_repeat, length_penalty=0.0, early_stopping=False, bad_words_ids=banned,
             decoder_start_token_id=V.cls_id, bos_token_id=V.cls_id, eos_token_id=end, pad_token_id=0,
         )  # fmt: skip
