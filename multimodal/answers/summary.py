@@ -69,9 +69,12 @@ def _central(said: Sequence[SummarySentence], count: int) -> list[SummarySentenc
     candidates = long_enough if len(long_enough) >= count else range(len(said))
     rank_N = _ranks(alike_NN)
     chosen: list[int] = []
-    for n in sorted(candidates, key=lambda n: (-rank_N[n], n)):
-        if len(chosen) < count and all(alike_NN[n, other] < ALIKE for other in chosen):
-            chosen.append(n)
+    said_N = np.zeros(len(said))
+    while len(chosen) < count and (left := [n for n in candidates if said_N[n] < ALIKE]):
+        # What is said already counts as little as it is new (maximal marginal relevance, Carbonell and Goldstein 1998).
+        chosen.append(max(left, key=lambda n: (rank_N[n] * (1 - said_N[n]), -n)))
+        said_N = np.maximum(said_N, alike_NN[chosen[-1]])
+        said_N[chosen[-1]] = 1.0
     return [said[n] for n in sorted(chosen)]
 
 
