@@ -77,6 +77,15 @@ def fixed(value: Any, *places: str) -> dict[str, Callable[[Any], Any]]:
     return dict.fromkeys(places, lambda _: value)
 
 
+def the_fields_of(values: Mapping[str, Any], part: str) -> dict[str, Callable[[Any], Any]]:
+    """Each field of the options of ``part`` takes its value where the setting is given at all."""
+    return {
+        place: convert
+        for field, value in values.items()
+        for place, convert in fixed(value, f"{part}.{field}").items()
+    }
+
+
 def always(_: Any) -> bool:
     return True
 

@@ -31,12 +31,12 @@ from flows.options import (
     option,
     system_part,
     to,
-)
+)  # fmt: skip
 from multimodal import names
 from multimodal.examples.options import NEAR_RATE
 from multimodal.store import InputError
 from multimodal.systems import SYSTEMS, VIDEOBERT, System, system
-from multimodal.training.options import ROLLBACK_STEPS
+from multimodal.training.options import LARGE, ROLLBACK_STEPS
 from vision.backbones import BACKBONES
 
 if TYPE_CHECKING:
@@ -184,6 +184,10 @@ class Settings:
         sets=to("training.accumulate"),
         least=1,
     )
+    recipe: Annotated[Literal["large"] | None, TRAINING, CHOICE] = option(
+        "large: trains as large language models are, of any system (docs/systems.md); options named beside it win.",
+        sets=options.the_fields_of(LARGE, "training"),
+    )
     learning_rate: Annotated[float | None, TRAINING] = option(
         "Peak learning rate of pretraining; the size's where not given. Another rate makes another model.",
         sets=to("training.learning_rate"),
@@ -212,8 +216,7 @@ class Settings:
         is_path=options.always,
     )
     copies: Annotated[Literal["keep", "ignore"] | None, EVALUATION, CHOICE] = option(
-        "Videos that show the same as another: keep them all on one side of the split, or ignore all but the first; keep where "
-        "not given."
+        "Copies of a video: keep them all on one side of the split (where not given), or ignore all but the first."
     )
     seed: Annotated[int | None, TRAINING] = option(
         "The same seed gives the same result; 0 where not given.",
@@ -224,9 +227,7 @@ class Settings:
         "Where models run; auto takes a GPU where there is one.", default="auto", remembered=False
     )
     workers: Annotated[int | None, MACHINE] = option(
-        "Videos that are ingested at a time; one a core where not given, or 1 on a GPU.",
-        least=1,
-        remembered=False,
+        "Videos ingested at a time; one a core where not given, or 1 on a GPU.", least=1, remembered=False
     )
     reread: Annotated[bool, Parameter(negative=(), show_default=False), MACHINE] = option(
         "Read all files anew; try videos again that were given up.", default=False, remembered=False

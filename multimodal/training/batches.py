@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -41,17 +41,21 @@ class Source(Protocol):
 
 
 def steps(
-    source: Source, at: Progress, examples_per_step: int, micro_batches: int, context: DistributedContext
+    source: Source,
+    at: Progress,
+    examples_at: Callable[[int], int],
+    micro_batches: int,
+    context: DistributedContext,
 ) -> Iterator[tuple[Progress, list[AnyBatch]]]:
     """The steps from ``at`` on: the place after each, and this process's shard of each of its micro-batches.
 
-    A step takes the next ``examples_per_step`` of the epoch's permutation and may run over its end. Whatever the number of
+    A step, from 1, takes the next ``examples_at`` it of the epoch's permutation and may run over its end. Whatever the number of
     processes and micro-batches, a step has the same examples.
     """
     epoch, cursor, order = at.epoch, at.cursor, source.order(at.epoch)
     while not at.finished:
         taken = []
-        for _ in range(min(examples_per_step, len(source))):
+        for _ in range(min(examples_at(at.step + 1), len(source))):
             taken.append((epoch, int(order[cursor])))
             cursor += 1
             if cursor == len(source):

@@ -93,7 +93,7 @@ def _check_counts(
     source: Source, held_out: Source | None, options: TrainingOptions, context: DistributedContext
 ) -> None:
     """Raises :class:`InputError` where a process, or a micro-batch, would have no example."""
-    per_step = min(options.examples_per_step, len(source))
+    per_step = min(options.examples_at(1, options.steps(len(source))), len(source))
     for name, most in (
         ("a step", per_step),
         ("the held-out loss", len(held_out) if held_out else context.world_size),
@@ -135,7 +135,9 @@ def _steps(
     saved = began = time.monotonic()
     tokens = 0
     with TrainingLog(root, at.step) if context.is_main else contextlib.nullcontext() as log:
-        coming = batches.steps(source, at, options.examples_per_step, options.accumulate, context)
+        coming = batches.steps(
+            source, at, lambda step: options.examples_at(step, at.planned), options.accumulate, context
+        )
         for drawn, micro_batches in batches.prefetch(coming):
             now = dataclasses.replace(drawn, steps=at.steps, lowest=at.lowest, early=at.early)
             terms = trainer.train_step(micro_batches, now, recent)

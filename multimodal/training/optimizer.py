@@ -6,18 +6,24 @@ from collections.abc import Iterable
 
 import torch
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-6
+from multimodal.training.options import EPSILON
+
+BETA1, BETA2 = 0.9, 0.999
 
 
 def adamw(
-    parameters: Iterable[torch.nn.Parameter], learning_rate: float, weight_decay: float, beta2: float = BETA2
+    parameters: Iterable[torch.nn.Parameter],
+    learning_rate: float,
+    weight_decay: float,
+    beta2: float = BETA2,
+    epsilon: float = EPSILON,
 ) -> torch.optim.AdamW:
     """Fused AdamW; weight decay falls on matrices, not on biases and LayerNorm (Devlin et al. 2019, appendix A.2)."""
     trained = list(parameters)
     decayed = [p for p in trained if p.ndim > 1]
     plain = [p for p in trained if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(BETA1, beta2), eps=EPSILON, fused=True)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(BETA1, beta2), eps=epsilon, fused=True)
 
 
 def schedule(

@@ -17,6 +17,10 @@ from multimodal.terms import REPLACED
 PRECISIONS = ("auto", "bf16", "fp32")
 TEXT_STARTS = ("minilm-l6",)
 NOTHING = "none"
+EPSILON = 1e-6
+"""BERT's, of AdamW."""
+STAGES = 4
+"""Sizes of a batch that grows."""
 ROLLBACK_STEPS = 100
 """The steps between the checkpoints that a loss spike rolls back to, where nobody says otherwise."""
 
@@ -28,6 +32,7 @@ class StepOptions:
 
     ``beta2`` is the decay of AdamW's second moment: 0.999 in BERT; 0.98 (RoBERTa, Liu et al. 2019) forgets the large gradients
     of the first steps, which a short training cannot wait for.
+    ``epsilon`` is AdamW's.
     ``precision`` is ``auto`` (bf16 where the processor multiplies it fast), ``bf16`` or ``fp32``. ``spike``: a loss so many
     times the median of those before it is a loss spike (:class:`TrainingOptions`).
     Raises :class:`InputError` for a value out of its range.
@@ -38,6 +43,7 @@ class StepOptions:
     final: float = 0.0
     weight_decay: float = 0.01
     beta2: float = 0.999
+    epsilon: float = EPSILON
     clip: float = 1.0
     seed: int = 0
     precision: str = "auto"
@@ -59,6 +65,8 @@ class StepOptions:
             raise InputError(f"weight_decay {self.weight_decay:g}: 0 or more; 0.01 is BERT's")
         if not 0 <= self.beta2 < 1:
             raise InputError(f"beta2 {self.beta2:g}: from 0 to below 1; 0.999 is BERT's")
+        if not 0 < self.epsilon < math.inf:
+            raise InputError(f"epsilon {self.epsilon:g}: more than 0; {EPSILON:g} is BERT's")
         if not self.clip > 0:
             raise InputError(f"clip {self.clip:g}: more than 0; 1 is BERT's")
         if self.precision not in PRECISIONS:
@@ -81,6 +89,8 @@ class TrainingOptions(StepOptions):
     of ``checkpoint_steps``, and the batches since then are skipped (PaLM, Chowdhery et al. 2022, section 5.1); without it a
     loss that is not finite ends the run. It is never rolled back to a checkpoint that the clock asked for: a training that
     was stopped would have others.
+    ``growing``: a share of the steps in which the batch grows, in :data:`STAGES` equal stages up to ``examples_per_step``; the
+    passes stay as many, so there are more steps.
     ``patience``: after so many held-out losses in a row without a new lowest one, of the 40 along the planned steps, and after
     ``least_steps``, the learning rate falls to its end within :data:`~multimodal.training.checkpoints.COOLDOWN` and the
     training ends early; ``None``, or where nothing is held out, makes all steps.
@@ -94,6 +104,7 @@ class TrainingOptions(StepOptions):
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int | None = None
     patience: int | None = None
+    growing: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,6 +114,10 @@ class TrainingOptions(StepOptions):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} {value}: at least 1")
+        if not 0 <= self.growing <= 1:
+            raise InputError(
+                f"growing {self.growing:g}: a share from 0 to 1 of the steps; 0 for batches of one size"
+            )
         if not self.checkpoint_seconds >= 0:
             raise InputError(f"checkpoint_seconds {self.checkpoint_seconds:g}: 0 or more")
         if self.spike is not None and self.checkpoint_steps is None:
@@ -118,7 +133,24 @@ class TrainingOptions(StepOptions):
     def steps(self, examples: int) -> int:
         """The steps over so many examples."""
         wanted = math.ceil(examples / self.examples_per_step) * self.epochs
+        # Over the stages a step has that share of the whole batch on average.
+        wanted = math.ceil(wanted / (1 - self.growing + self.growing * (STAGES + 1) / (2 * STAGES)))
         return min(max(wanted, self.least_steps), self.most_steps)
+
+    def examples_at(self, step: int, steps: int) -> int:
+        """The examples of a step, from 1, of so many: those of its stage while the batch grows."""
+        if step > self.growing * steps:
+            return self.examples_per_step
+        stage = math.ceil(STAGES * step / (self.growing * steps))
+        return math.ceil(self.examples_per_step * stage / STAGES)
+
+
+LARGE = {
+    "beta2": 0.95, "epsilon": 1e-8, "weight_decay": 0.1, "clip": 1.0, "warmup": 0.005, "final": 0.1, "spike": 3.0,
+    "checkpoint_steps": ROLLBACK_STEPS, "growing": 0.1, "patience": None,
+}  # fmt: skip
+"""The recipe of large language models (Brown et al. 2020, appendix B; Touvron et al. 2023, section 2.2; Chowdhery et al. 2022,
+section 5.1): AdamW 0.9 and 0.95, a short warm-up, down to a tenth of the peak, a growing batch, rollback from loss spikes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,8 +243,9 @@ class PretrainOptions:
         options = dataclasses.asdict(self)
         del options["choose_tokenizer"]  # what was chosen counts
         weights = options["training"]["weights"]
-        if self.training.patience is None:
-            del options["training"]["patience"]
+        for name, plain in (("patience", None), ("epsilon", EPSILON), ("growing", 0.0)):
+            if getattr(self.training, name) == plain:
+                del options["training"][name]
         options["training"]["weights"] = {n: w for n, w in weights.items() if n in self.system.terms}
         plain = dataclasses.asdict(System())
         options["system"] = {n: part for n, part in options["system"].items() if part != plain[n]}

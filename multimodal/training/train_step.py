@@ -47,7 +47,7 @@ class Trainer:
 
     def _adamw(self) -> torch.optim.AdamW:
         o = self.options
-        return adamw(self.objective.parameters(), o.learning_rate, o.weight_decay, o.beta2)
+        return adamw(self.objective.parameters(), o.learning_rate, o.weight_decay, o.beta2, o.epsilon)
 
     def wrap(self) -> Trainer:
         """Joins the other processes; the optimizer's state goes along."""

@@ -34,8 +34,11 @@ from multimodal.objectives.pretraining import PretrainingObjective  # noqa: E402
 from multimodal.terms import ALIGNMENT, JOINT  # noqa: E402
 from multimodal.training.checkpoints import Progress  # noqa: E402
 from multimodal.training.distributed import SINGLE_PROCESS  # noqa: E402
-from multimodal.training.optimizer import BETA1, BETA2, EPSILON  # noqa: E402
-from multimodal.training.options import StepOptions  # noqa: E402
+from multimodal.training.optimizer import BETA1, BETA2  # noqa: E402
+from multimodal.training.options import (
+    EPSILON,  # noqa: E402
+    StepOptions,  # noqa: E402
+)
 from multimodal.training.train_step import Trainer  # noqa: E402
 from multimodal.vocabulary import SPECIALS, Vocabulary  # noqa: E402
 

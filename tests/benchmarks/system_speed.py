@@ -28,8 +28,7 @@ from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.systems import PAIR_TASKS, SYSTEMS, System
 from multimodal.terms import ALIGNMENT, BOUNDARY, JOINT, REPLACED, SHUFFLED
 from multimodal.training.distributed import SINGLE_PROCESS
-from multimodal.training.optimizer import EPSILON
-from multimodal.training.options import StepOptions
+from multimodal.training.options import EPSILON, StepOptions
 from multimodal.training.train_step import Trainer
 from multimodal.vocabulary import SPECIALS, Vocabulary
 

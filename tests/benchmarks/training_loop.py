@@ -54,7 +54,7 @@ def cost() -> None:
     objective = PretrainingObjective(JointBert(options).init_weights(0), joint_samples.vocabulary())
     trainer = Trainer(objective, StepOptions(), SINGLE_PROCESS).wrap()
     drawn, trained = [], []
-    coming = batches.steps(examples, Progress(0, 10, 0, 0), 24, 1, SINGLE_PROCESS)
+    coming = batches.steps(examples, Progress(0, 10, 0, 0), lambda step: 24, 1, SINGLE_PROCESS)
     for _ in range(8):
         began = time.process_time()
         now, micro_batches = next(coming)

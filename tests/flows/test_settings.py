@@ -283,3 +283,13 @@ def test_near_tokens_and_their_share():
     with pytest.raises(InputError, match="--corrupt near with --extra-terms replaced") as error:
         Settings(corrupt="near", system="electra")
     assert "\n" not in str(error.value)
+
+
+def test_a_recipe_sets_the_training_and_an_option_beside_it_wins():
+    large, plain = Settings(recipe="large").training, Settings().training
+    assert (large.beta2, large.epsilon, large.weight_decay, large.final) == (0.95, 1e-8, 0.1, 0.1)
+    assert (
+        0.001 <= large.warmup <= 0.005 and large.growing and large.rollback_steps and large.patience is None
+    )
+    assert (large.learning_rate, large.epochs) == (plain.learning_rate, plain.epochs)
+    assert Settings(recipe="large", final_rate=0.5, spike=5.0).training.final == 0.5

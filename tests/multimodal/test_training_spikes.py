@@ -14,7 +14,7 @@ from multimodal.store import InputError
 from multimodal.training import batches, checkpoints, loop, train_step
 from multimodal.training.distributed import SINGLE_PROCESS
 from multimodal.training.loop import train
-from multimodal.training.options import TrainingOptions
+from multimodal.training.options import LARGE, TrainingOptions
 from multimodal.training.train_step import DivergedError, Trainer
 
 STEPS, EVERY, BAD = 12, 4, 7
@@ -87,7 +87,7 @@ def test_the_batches_that_follow_are_those_of_the_order(tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "train_step", noted)
     go(tmp_path)
     start = checkpoints.Progress(0, STEPS + BAD, 0, 0)
-    every = [p[0].ids_T.tolist() for _, p in batches.steps(joint_samples.examples(1, videos=2), start, 5, 1, SINGLE_PROCESS)]  # fmt: skip
+    every = [p[0].ids_T.tolist() for _, p in batches.steps(joint_samples.examples(1, videos=2), start, lambda step: 5, 1, SINGLE_PROCESS)]  # fmt: skip
     kept = [ids for step, ids in read if step <= EVERY] + [ids for step, ids in read[BAD - 1 :]]
     assert kept == every[:EVERY] + every[BAD : BAD + STEPS - EVERY]
 
@@ -172,3 +172,41 @@ def test_without_the_option_a_spike_is_met(tmp_path, monkeypatch):
 def test_the_option_needs_a_place_to_go_back_to():
     with pytest.raises(InputError, match="spike 3: .*checkpoint_steps"):
         TrainingOptions(spike=3.0)
+
+
+@pytest.mark.parametrize(("moment", "step"), [("saved", EVERY), ("stepping", 6), ("rolled back", EVERY)])
+def test_the_recipe_of_large_models_meets_a_poisoned_batch_and_a_kill(tmp_path, monkeypatch, moment, step):
+    """The batch grows until step 8, over the spike. The last kill comes right after the rollback."""
+    recipe = LARGE | {"checkpoint_steps": EVERY, "spike": 8.0, "growing": 0.7, "learning_rate": 1e-3}
+    poison(monkeypatch, "huge")
+    whole = go(tmp_path / "whole", **recipe)
+    progress = checkpoints.read_progress(whole)
+    assert progress.skipped == ((EVERY + 1, BAD),)
+    careless = go(tmp_path / "careless", **recipe | {"spike": None})
+    assert not equal(careless, whole) and max(
+        line["loss"] for line in metrics(tmp_path / "careless")
+    ) > 50 * max(line["loss"] for line in metrics(tmp_path / "whole"))
+    root = tmp_path / "killed"
+    if moment == "rolled back":
+        rollback = checkpoints.rollback
+
+        def dying(*now) -> None:
+            rollback(*now)
+            killed.die()
+
+        monkeypatch.setattr(checkpoints, "rollback", dying)
+    monkeypatch.setattr(killed, "run", lambda root, *_: go(root, **recipe))
+    assert killed.forked(root, STEPS, moment, step) == -signal.SIGKILL
+    monkeypatch.undo()
+    poison(monkeypatch, "huge")
+    again = go(root, **recipe)
+    assert equal(again, whole) and metrics(root) == metrics(tmp_path / "whole")
+
+
+def test_the_batch_grows_in_stages_and_as_many_examples_are_read():
+    options = TrainingOptions(examples_per_step=8, epochs=3, least_steps=1, growing=0.4)
+    steps = options.steps(400)
+    sizes = [options.examples_at(step, steps) for step in range(1, steps + 1)]
+    assert sorted(set(sizes)) == [2, 4, 6, 8] and sizes == sorted(sizes)
+    assert sum(size < 8 for size in sizes) == pytest.approx(0.3 * steps, abs=1)
+    assert sum(sizes) == pytest.approx(3 * 400, rel=0.03)
