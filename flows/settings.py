@@ -31,7 +31,7 @@ from flows.options import (
     option,
     system_part,
     to,
-)  # fmt: skip
+)
 from multimodal import names
 from multimodal.examples.options import NEAR_RATE
 from multimodal.store import InputError

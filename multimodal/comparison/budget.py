@@ -103,5 +103,5 @@ def token_cost(store: Store, videos: Sequence[Video], codebook: str, options: Pr
         raise InputError(f"store {store.root}: there is nothing to learn from, so nothing to compare")
     items = examples.order(0)[:SAMPLE].tolist()
     tokens = [sum(len(example.ids) for example in examples.draw(0, item)) for item in items]
-    per_step = min(options.training.examples_per_step, len(examples))
+    per_step = min(options.training.examples_per_step * options.training.mean_batch, len(examples))
     return StepCost(float(np.mean(tokens)) * per_step, len(examples))

@@ -133,9 +133,12 @@ class TrainingOptions(StepOptions):
     def steps(self, examples: int) -> int:
         """The steps over so many examples."""
         wanted = math.ceil(examples / self.examples_per_step) * self.epochs
-        # Over the stages a step has that share of the whole batch on average.
-        wanted = math.ceil(wanted / (1 - self.growing + self.growing * (STAGES + 1) / (2 * STAGES)))
-        return min(max(wanted, self.least_steps), self.most_steps)
+        return min(max(math.ceil(wanted / self.mean_batch), self.least_steps), self.most_steps)
+
+    @property
+    def mean_batch(self) -> float:
+        """The examples of a step in the mean over all steps, as a share of ``examples_per_step``."""
+        return 1 - self.growing + self.growing * (STAGES + 1) / (2 * STAGES)
 
     def examples_at(self, step: int, steps: int) -> int:
         """The examples of a step, from 1, of so many: those of its stage while the batch grows."""
