@@ -1,5 +1,7 @@
 """One real run of the whole pipeline, which the tests of this room share."""
 
+import os
+import pickle
 import shutil
 import sys
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from subprocess import CompletedProcess
 
 import fragments
 import pytest
+from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "multimodal/helpers"))
@@ -32,14 +35,9 @@ class Made:
     ended: CompletedProcess
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory, weights_or_skip) -> Made:
-    """Two videos of one content and two others, run once on Prefect's embedded server, as a new user would."""
-    for name in ("whisper-tiny.en", "i3d-kinetics-400", "minilm-l6"):
-        weights_or_skip(name)
-    root = tmp_path_factory.mktemp("made")
+def _make(root: Path) -> None:
     folder = root / "videos"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     shutil.copyfile(fragments.spoken(folder / "command.mp4"), folder / "the same command.mp4")
     fragments.speechless(folder / "flower.mp4")
     (folder / "notes.txt").write_text("not a video")
@@ -47,4 +45,22 @@ def made(tmp_path_factory, weights_or_skip) -> Made:
     home = Home(root / "prefect")
     ended = home.run("run", folder, "--store", root / "store", "--epochs", 1, "--json")
     assert home.left_over() == set()
-    return Made(folder, root / "store", ended)
+    (root / "ended.pickle").write_bytes(pickle.dumps(ended))
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, weights_or_skip) -> Made:
+    """Two videos of one content and two others, run once on Prefect's embedded server, as a new user would.
+
+    Of the processes that share out the tests one makes it, and each has a copy of the store.
+    """
+    for name in ("whisper-tiny.en", "i3d-kinetics-400", "minilm-l6"):
+        weights_or_skip(name)
+    own = tmp_path_factory.mktemp("made")
+    shared = tmp_path_factory.getbasetemp()
+    root = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "made-once"
+    with FileLock(root.with_suffix(".lock")):
+        if not (root / "ended.pickle").exists():
+            _make(root)
+        store = shutil.copytree(root / "store", own / "store")
+    return Made(root / "videos", store, pickle.loads((root / "ended.pickle").read_bytes()))

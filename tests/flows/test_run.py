@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import fragments
 import pytest
@@ -42,7 +43,7 @@ def test_a_new_user_sees_the_stages_and_nothing_of_prefect(made):
 
 def test_run_answers_with_one_document(made):
     document = json.loads(made.ended.stdout)
-    assert document["report"] == str(made.store / "report.html")
+    assert Path(document["report"]).is_file() and Path(document["report"]).name == "report.html"
     assert all(name.endswith(("_counts", "_nearest_neighbour")) for name in document["figures"]), (
         "none is held out"
     )
