@@ -25,6 +25,7 @@ COMMANDS = {
     "classify": "--verbs",
     "imagine": "--out",
     "chapters": "--to",
+    "summarise": "--json",
     "captioner": "--epochs",
     "status": "--json",
     "remove": "VIDEO",
