@@ -62,7 +62,7 @@ def story(tmp_path_factory, weights_or_skip) -> dict[str, str]:
 
 def test_the_readme_names_the_commands_that_matter():
     assert {command[1] for command in commands()} == {
-        "run", "search", "caption", "next", "classify", "imagine", "summarise", "transcript", "status", "doctor", "serve",
+        "run", "search", "caption", "next", "classify", "imagine", "chapters", "summarise", "transcript", "status", "doctor", "serve",
     }  # fmt: skip
 
 
