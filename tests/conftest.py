@@ -9,6 +9,8 @@ from typing import NoReturn
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# A forked copy of a process whose OpenMP has threads waits for them for ever; and there is a process of tests for each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 VIDEOS = Path(__file__).parents[1].parent / "shared/videos"
 CASES = VIDEOS.parent / "cases"
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))

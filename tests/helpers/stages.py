@@ -28,6 +28,8 @@ from multimodal.tokens import current_codebook
 
 CLIP = 1.5
 DEFECT, REFUSED, LOCKED = 9, 2, 3
+LONGEST = 300
+"""Seconds after which a copy that hangs is ended by SIGALRM."""
 
 
 def _import(run: OpenedRun) -> None:
@@ -90,6 +92,7 @@ def start(do: Callable[[], None], log: Path, before: Callable[[], None] = lambda
         for caught in (signal.SIGINT, signal.SIGTERM):
             signal.signal(caught, signal.SIG_DFL)
         torch.set_num_threads(1)
+        signal.alarm(LONGEST)
         before()
         do()
         code = 0
