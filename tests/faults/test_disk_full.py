@@ -1,13 +1,13 @@
 """A disk without space: one clear line, nothing lost, and with more space the run goes on."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import fragments
 import pytest
 from command import artefacts, stamps
+from disks import remount, small_disk
 
 TOO_SMALL = {"ingest": "16k", "run": "40m"}
 """By command: no room for the catalogue, no room for a checkpoint."""
@@ -18,17 +18,8 @@ MADE = {"ingest": {"transcripts", "features"}, "run": {"features", "models", "in
 @pytest.fixture
 def disk(command, tmp_path) -> Iterator[Path]:
     """A small file system of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={TOO_SMALL[command]}", "tmpfs", place], capture_output=True, text=True, check=False
-    )  # fmt: skip
-    if made.returncode:
-        pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
-    try:
+    with small_disk(tmp_path / "disk", TOO_SMALL[command]) as place:
         yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 @pytest.mark.parametrize("command", TOO_SMALL if os.environ.get("VIDEOBERT_FAULTS") else ["run"])
@@ -51,7 +42,7 @@ def test_a_full_disk_is_told_and_with_more_space_the_run_completes(command, disk
     assert line.startswith("videobert: disk full: ") and "free some space and run again" in line
     assert not list(store.rglob("*.part"))
     before = {name: stamp for name, stamp in stamps(store).items() if not name.endswith("metrics.jsonl")}
-    subprocess.run(["mount", "-o", f"remount,size={ENOUGH}", disk], check=True)
+    remount(disk, f"size={ENOUGH}")
     ended = home.run(*command_line)
     assert ended.returncode == 0, ended.stderr
     assert before.items() <= stamps(store).items()

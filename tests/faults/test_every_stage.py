@@ -16,6 +16,7 @@ import imported_corpus
 import pytest
 import stages
 from command import artefacts, contents, stamps
+from disks import fill, remount, small_disk
 from stages import DEFECT, LOCKED, REFUSED, STAGES
 
 LONG = bool(os.environ.get("VIDEOBERT_FAULTS"))
@@ -78,33 +79,8 @@ def world(tmp_path_factory) -> World:
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Path]:
     """A file system of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", place],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
-    try:
+    with small_disk(tmp_path / "disk", "60m") as place:
         yield place
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
-
-
-def fill(disk: Path) -> Path:
-    filler = disk / "filler"
-    with pytest.raises(OSError, match="No space"), filler.open("wb") as stream:
-        while True:
-            stream.write(bytes(4096))
-            stream.flush()
-    return filler
-
-
-def remount(disk: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", disk], check=True)
 
 
 def kept(store: Path) -> dict[str, tuple[int, int]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import imported_corpus
 import pytest
 from command import Home, contents
+from disks import fill, small_disk
 
 LONG = bool(os.environ.get("VIDEOBERT_FAULTS"))
 SECONDS_TO_END = 240.0
@@ -97,27 +98,8 @@ def test_a_killed_server_costs_a_line(corpus, whole, server, tmp_path, moment):
 @pytest.fixture
 def small_home(tmp_path) -> Iterator[Path]:
     """Prefect's home on a file system of its own."""
-    place = tmp_path / "home"
-    place.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", place],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
-    try:
+    with small_disk(tmp_path / "home", "40m") as place:
         yield place
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
-
-
-def fill(folder: Path) -> None:
-    with pytest.raises(OSError, match="No space"), (folder / "filler").open("wb") as stream:
-        while True:
-            stream.write(bytes(1024))
-            stream.flush()
 
 
 @pytest.mark.timeout(900)

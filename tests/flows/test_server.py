@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from command import Home, prefect_server
+from disks import small_disk
 
 EVIL = "http://evil.example"
 FLOW = """
@@ -105,18 +106,8 @@ def test_a_server_of_ones_own_that_wants_a_key_is_named(keyed, key, status):
 
 
 def test_a_full_home_is_the_reason_that_is_given(tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", small],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        pytest.skip(f"no file system can be mounted here: {made.stderr.strip()}")
-    try:
-        ask = "from flows.server import ensure_server; ensure_server()"
+    ask = "from flows.server import ensure_server; ensure_server()"
+    with small_disk(tmp_path / "small", "100k") as small:
         ended = subprocess.run(
             [sys.executable, "-c", ask],
             env=Home(small).environment,
@@ -124,7 +115,5 @@ def test_a_full_home_is_the_reason_that_is_given(tmp_path):
             text=True,
             check=False,
         )
-    finally:
-        subprocess.run(["umount", "-l", small], check=True)
     line = ended.stderr.splitlines()[-1]
     assert "disk is full" in line and str(small) in line
