@@ -17,6 +17,8 @@ PASSING = {
 """What a file system says that was made read-only or taken away, or that refuses the right, while a run is on it."""
 ALLOCATOR = "DefaultCPUAllocator: can't allocate memory"
 """PyTorch's RuntimeError for memory that the system does not give."""
+NO_THREAD = "can't start new thread"
+"""Python's RuntimeError where there is no memory for the stack of a thread."""
 
 
 def out_of_memory(error: BaseException | None) -> bool:
@@ -27,7 +29,7 @@ def out_of_memory(error: BaseException | None) -> bool:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             return True
         # safetensors gives the system's number as text alone.
-        if ALLOCATOR in str(error) or f"(os error {errno.ENOMEM})" in str(error):
+        if ALLOCATOR in str(error) or NO_THREAD in str(error) or f"(os error {errno.ENOMEM})" in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False

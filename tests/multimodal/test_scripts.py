@@ -35,7 +35,7 @@ def words() -> Words:
 def found(words: Words, text: str) -> list[str]:
     query = Query.of(text)
     match = QueryMatch.of(query, words, Words.create(sqlite3.connect(":memory:")), lambda word: True)
-    return [list(TEXTS)[i] for i in words.search(query, match.said)]
+    return [list(TEXTS)[text[0]] for text in words.search(match, match.said)]
 
 
 @pytest.mark.parametrize(
