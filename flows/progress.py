@@ -153,9 +153,8 @@ def _told(current: _Stage) -> Iterator[None]:
     if (root := _store) is None:
         yield
         return
-    stopped = threading.Event()
 
-    def show() -> None:
+    def show(stopped: threading.Event) -> None:
         last = None
         while True:
             if (line := current.line()) != last:
@@ -164,13 +163,8 @@ def _told(current: _Stage) -> Iterator[None]:
             if stopped.wait(SECONDS_BETWEEN_TOLD):
                 return
 
-    telling = threading.Thread(target=show, daemon=True)
-    telling.start()
-    try:
+    with _beside(show):
         yield
-    finally:
-        stopped.set()
-        telling.join()
 
 
 @contextlib.contextmanager
@@ -186,29 +180,22 @@ def _bar(current: _Stage) -> Iterator[None]:
             Column(no_wrap=True, overflow="ellipsis", ratio=1),
         ),
     )
-    stopped = threading.Event()
     with Progress(*columns, console=_console, transient=True, expand=True) as bar:
         task = bar.add_task(current.name, total=None)
 
-        def show() -> None:
+        def show(stopped: threading.Event) -> None:
             while not stopped.wait(0.1):
                 bar.update(task, completed=current.done, total=current.total or None)
 
-        drawing = threading.Thread(target=show, daemon=True)
-        drawing.start()
-        try:
+        with _beside(show):
             yield
-        finally:
-            stopped.set()
-            drawing.join()
 
 
 @contextlib.contextmanager
 def _lines(current: _Stage) -> Iterator[None]:
     """A line after the first seconds, then one every ten, and one for each thing that is loaded or downloaded."""
-    stopped = threading.Event()
 
-    def show() -> None:
+    def show(stopped: threading.Event) -> None:
         due, told = time.monotonic() + SECONDS_BEFORE_WORDS, {""}
         while not stopped.wait(0.2):
             now, what = time.monotonic(), current.what
@@ -217,13 +204,21 @@ def _lines(current: _Stage) -> Iterator[None]:
                 due = now + SECONDS_BETWEEN_LINES
                 told.add(what)
 
-    printing = threading.Thread(target=show, daemon=True)
-    printing.start()
+    with _beside(show):
+        yield
+
+
+@contextlib.contextmanager
+def _beside(show: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Runs ``show`` in a thread beside the block; its event is set at the end of the block, which waits for it."""
+    stopped = threading.Event()
+    showing = threading.Thread(target=show, args=(stopped,), daemon=True)
+    showing.start()
     try:
         yield
     finally:
         stopped.set()
-        printing.join()
+        showing.join()
 
 
 @contextlib.contextmanager

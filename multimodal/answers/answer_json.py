@@ -23,6 +23,7 @@ from multimodal.answers.results import (
 from multimodal.store import InputError, write_whole
 
 if TYPE_CHECKING:
+    from multimodal.answers.fusion import Hit
     from multimodal.inference.sampling import SamplingOptions
 
 Document = dict[str, Any]
@@ -55,8 +56,11 @@ def search_document(answer: SearchAnswer) -> Document:
     if answer.like is not None:
         video = answer.like.video
         document["like"] = {"video": video.video, "name": video.name, "at": answer.like.at}
-    hits = [vars(hit) | {"labels": hit.labels} for hit in answer.hits]
-    return document | {"hits": hits}
+    return document | {"hits": [hit_document(hit) for hit in answer.hits]}
+
+
+def hit_document(hit: Hit) -> Document:
+    return vars(hit) | {"labels": hit.labels}
 
 
 def caption(

@@ -71,10 +71,6 @@ def _captions(opened: OpenedStore, video: Video, count: int) -> Sequence[summary
             "--system bart or t5, or leave --by model out"
         )
     material = session.material_of(opened.store, opened.trained, video)
-    found: list[summary.SummarySentence] = []
-    for c in captioned(opened.store, opened.trained, opened.captioner, material):
-        if found and found[-1].text == c.text:
-            found[-1] = summary.SummarySentence(c.text, found[-1].start, c.end)
-        elif c.text:
-            found.append(summary.SummarySentence(c.text, c.start, c.end))
-    return summary.most_central(found, count)
+    captions = captioned(opened.store, opened.trained, opened.captioner, material)
+    sentences = summary.joined(summary.SummarySentence(c.text, c.start, c.end) for c in captions)
+    return summary.most_central(sentences, count)

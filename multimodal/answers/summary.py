@@ -8,9 +8,10 @@ until it is short enough. By a captioner: the most central of its captions.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,9 +55,7 @@ def most_central(said: Sequence[SummarySentence], count: int) -> list[SummarySen
     said = sorted((s for s in said if s.text.strip()), key=lambda s: s.start)
     window = max(WINDOW, 2 * count)
     while len(said) > window:
-        parts = math.ceil(len(said) / window)
-        cuts = np.linspace(0, len(said), parts + 1).round().astype(int)
-        said = [s for a, b in zip(cuts, cuts[1:], strict=False) for s in _central(said[a:b], count)]
+        said = [s for some in _in_parts(said, math.ceil(len(said) / window)) for s in _central(some, count)]
     return _central(said, count)
 
 
@@ -113,22 +112,31 @@ def written(windows: Sequence[Sequence[Segment]], count: int, write: Write) -> l
     together as segments of their own. A sentence that repeats the one before it joins it."""
     found = _written(windows, write)
     while len(found) > count:
-        parts = max(count, math.ceil(len(found) / READ_AGAIN))
-        cuts = np.linspace(0, len(found), parts + 1).round().astype(int)
-        again = [[_as_segment(s) for s in found[a:b]] for a, b in zip(cuts, cuts[1:], strict=False)]
-        found = _written(again, write)
+        parts = _in_parts(found, max(count, math.ceil(len(found) / READ_AGAIN)))
+        found = _written([[_as_segment(s) for s in some] for some in parts], write)
     return found
 
 
 def _written(windows: Sequence[Sequence[Segment]], write: Write) -> list[SummarySentence]:
+    texts = zip(windows, write(windows), strict=True)
+    return joined(SummarySentence(text, window[0].start, window[-1].end) for window, text in texts)
+
+
+def joined(sentences: Iterable[SummarySentence]) -> list[SummarySentence]:
+    """The sentences that are not empty; one that repeats the sentence before it joins it."""
     found: list[SummarySentence] = []
-    for window, text in zip(windows, write(windows), strict=True):
-        one = SummarySentence(text, window[0].start, window[-1].end)
-        if found and found[-1].text == text:
+    for one in sentences:
+        if found and found[-1].text == one.text:
             found[-1] = dataclasses.replace(found[-1], end=one.end)
-        elif text:
+        elif one.text:
             found.append(one)
     return found
+
+
+def _in_parts(sentences: Sequence[SummarySentence], parts: int) -> list[Sequence[SummarySentence]]:
+    """The sentences in so many parts in a row, of about as many each."""
+    cuts = np.linspace(0, len(sentences), parts + 1).round().astype(int)
+    return [sentences[a:b] for a, b in itertools.pairwise(cuts)]
 
 
 def _as_segment(sentence: SummarySentence) -> Segment:

@@ -73,17 +73,24 @@ def hide(
     A token whose number of ``dice`` (uniform, 0 to 1) is below :data:`MASKED` becomes [MASK], the next :data:`REPLACED`
     another one of its modality; the rest stay.
     """
-    used = used or range(vocabulary.visual)
     new_ids = list(ids)
     for position, thrown in zip(chosen, dice, strict=True):
         if thrown < MASKED:
             new_ids[position] = vocabulary.mask
-        elif thrown < MASKED + REPLACED and ids[position] >= vocabulary.first_visual:
-            new_ids[position] = vocabulary.first_visual + used[int(random.integers(len(used)))]
         elif thrown < MASKED + REPLACED:
-            words = vocabulary.replaceable_words
-            new_ids[position] = words[int(random.integers(len(words)))]
+            new_ids[position] = drawn_token(vocabulary, ids[position], random, used)
     return Example(new_ids, types, {term: [(position, ids[position]) for position in sorted(chosen)]})
+
+
+def drawn_token(
+    vocabulary: Vocabulary, token: int, random: np.random.Generator, used: Sequence[int] | None = None
+) -> int:
+    """A token of the modality of ``token``, drawn among the words, or among the visual tokens that are ``used``."""
+    if token >= vocabulary.first_visual:
+        used = used or range(vocabulary.visual)
+        return vocabulary.first_visual + used[int(random.integers(len(used)))]
+    words = vocabulary.replaceable_words
+    return words[int(random.integers(len(words)))]
 
 
 def mask_suffix(vocabulary: Vocabulary, ids: list[int], types: list[int], term: str, count: int) -> Example:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from multimodal.examples.corruption import content_positions, drawn_token
 from multimodal.examples.packing import Example, written
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.vocabulary import Vocabulary
@@ -72,7 +73,7 @@ class Denoising:
         used: Sequence[int] | None = None,
     ) -> Example:
         """The sequence under ``noises``, of which a ``share`` of the tokens is hidden."""
-        count = sum(token not in vocabulary.specials for token in ids)
+        count = len(content_positions(vocabulary, ids))
         budget = max(1, round(share * count)) if count else 0
         changes: dict[str, Callable[[list[Part]], list[Part]]] = {
             "mask": lambda parts: _masked(vocabulary, parts, budget, random, used),
@@ -157,11 +158,7 @@ def _in_place(
     """``[MASK]``, or by chance another token of the modality of ``token``."""
     if random.random() >= RANDOM_SHARE:
         return vocabulary.mask
-    if token >= vocabulary.first_visual:
-        used = used or range(vocabulary.visual)
-        return vocabulary.first_visual + used[int(random.integers(len(used)))]
-    words = vocabulary.replaceable_words
-    return words[int(random.integers(len(words)))]
+    return drawn_token(vocabulary, token, random, used)
 
 
 def _deleted(parts: list[Part], budget: int, random: np.random.Generator) -> list[Part]:
@@ -207,6 +204,4 @@ def _rotated(part: Part, random: np.random.Generator) -> Part:
 
 
 def _content(vocabulary: Vocabulary, parts: list[Part]) -> list[tuple[int, int]]:
-    return [
-        (n, i) for n, part in enumerate(parts) for i, t in enumerate(part) if t not in vocabulary.specials
-    ]
+    return [(n, i) for n, part in enumerate(parts) for i in content_positions(vocabulary, part)]

@@ -103,13 +103,12 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     # Models of before there were systems are VideoBERT's.
     options = card.get("options", {})
     parts, context = options.get("system", {}), options.get("examples", {}).get("context", CONTEXT)
-    weight = options.get("training", {}).get("weights", {}).get(ALIGNMENT, 1.0)
-    has_alignment = parts.get("pair_task", "alignment") == "alignment" and weight > 0
     weights = options.get("training", {}).get("weights", {})
+    has_alignment = parts.get("pair_task", "alignment") == "alignment" and weights.get(ALIGNMENT, 1.0) > 0
     follows = parts.get("pair_task") == NEXT_SEGMENT and weights.get(NEXT_SEGMENT, 1.0) > 0
     form = parts.get("mask_unit", "tokens")
     if form == SENTINELS:
-        has_alignment = options.get("training", {}).get("weights", {}).get(TASKS, 1.0) > 0
+        has_alignment = weights.get(TASKS, 1.0) > 0
     terms = load_file(folder / TERM_FILE) if (folder / TERM_FILE).exists() else {}
     generator = generator_of(model.options, terms)
     generator = None if generator is None else generator.to(device)

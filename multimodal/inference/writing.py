@@ -134,7 +134,7 @@ def as_written(vocabulary: Vocabulary, form: str, ids: list[int], types: list[in
     coming = masks and masks == list(range(masks[0], end)) and ids[1] == vocabulary.join and masks[0] > 2
     if coming:
         context = [token - vocabulary.first_visual for token in ids[2 : masks[0]]]
-        read = tasks.prompt(vocabulary, form, tasks.NEXT, [([], context)], len(ids) + 8)
+        read = tasks.prompt(vocabulary, form, tasks.NEXT, [([], context)], len(ids) + PROMPT)
         return Blanks(*read, [vocabulary.mask] * len(masks), list(enumerate(masks)), begin)
     found = with_sentinels(vocabulary, ids, types, "", masks)
     written = [*found.target.ids[1:], vocabulary.sep]

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from multimodal.answers.answer_json import Document
+from multimodal.answers.answer_json import Document, hit_document
 from multimodal.serve import library_page, picture_search
 from multimodal.serve.api import PROBLEMS, Top, answer, service
 from multimodal.serve.api_media import Digest, known
@@ -69,7 +69,7 @@ async def search_by_clip(request: Request, top: Top = 20) -> Response:
 
 def picture_document(found: PictureAnswer) -> Document:
     tokens = [{"token": visual_name(token), "name": name} for token, name in found.tokens]
-    return {"tokens": tokens, "hits": [vars(hit) | {"labels": hit.labels} for hit in found.hits]}
+    return {"tokens": tokens, "hits": [hit_document(hit) for hit in found.hits]}
 
 
 @router.get("/run", summary="The run that writes to the store now, and how far it is")
