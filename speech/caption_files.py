@@ -7,16 +7,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from speech import caption_formats, older_formats
 from speech.caption_formats import Parsed
-from speech.cues import CLOCK, INNER_TIME, Cue, counted, plain, seconds_of, shortened
+from speech.caption_kinds import MOST_OF_FILE, Kind, kind_of, spoken_cues
+from speech.cues import CLOCK, INNER_TIME, Cue, counted, seconds_of, shortened
 from speech.errors import SpeechError
-from speech.sentences import END_MARKS
+from speech.sound_notes import UNSEEN
 from speech.text_encoding import read_text
 
-Kind = Literal["speech", "chapters", "thumbnails", "metadata"]
 SUFFIXES = (
     ".vtt",
     ".srt",
@@ -38,32 +37,20 @@ SUFFIXES = (
 # Programs that translate files write other arrows, and spaces within a time.
 ARROW = r"\s*(?:-{1,3}\s?>|[\u2013\u2014]>|\u2192)\s*"
 TIMING = re.compile(rf"\s*{CLOCK}{ARROW}{CLOCK}(?:[ \t]+\S.*)?\s*")
+# Two whole times on a line of their own are a cue's times, whatever stands between them.
+WHOLE_CLOCK = r"(\d{1,6}):(\d{1,2}):(\d{1,2})[.,:](\d{1,9})"
+LOOSE_TIMING = re.compile(rf"\s*{WHOLE_CLOCK}(?:\s+|\s*[^\w\s:.]{{1,4}}\s*){WHOLE_CLOCK}\s*")
 SPACED_TIME = re.compile(r"(?<=\d)[ \t]*([:.,])[ \t]*(?=\d)")
 WIDE = str.maketrans("：．，", ":.,")
-LIKE_TIMES = re.compile(r"\s*-?\d[\d\s]*:[\d:.,;\s]*-->|.*-->\s*-?\d+:\d")
+LIKE_TIMES = re.compile(r"\s*-?\d[\d\s]*:[\d:.,;\s]*-->|\s*\S*\s*-->\s*-?\d+:\d[\d:.,;]*\s*$")
 LONGEST_TIMING = 1000
 NUMBER = re.compile(r"\s*[0-9]+\s*")
 SRT_TAG = re.compile(r"</?(?:b|i|u|font)(?:\s[^<>]*)?>", re.IGNORECASE)
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 OTHER_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION|WEBVTT)(?:\s|$)|X-TIMESTAMP-MAP=")
 STYLE_RULE = re.compile(r"::cue|[^{}]*\}\s*$", re.DOTALL)
-HEADER = re.compile(r"(Kind|Language)\s*:\s*(\S+)", re.IGNORECASE)
-THUMBNAIL = re.compile(
-    r"\S+\.(?:jpe?g|png|webp|gif|avif|bmp)(?:\?\S*)?(?:#\S*)?|[^\n]+#xywh=(?:pixel:|percent:)?[\d,.]+",
-    re.IGNORECASE,
-)
-METADATA = re.compile(r"\s*\{.*\}\s*|\s*\[\s*\{.*\}\s*\]\s*", re.DOTALL)
-
 CHAPTER = re.compile(r"\s*chapter\b", re.IGNORECASE)
-# A chapter's title is shown for as long as the chapter lasts. What is spoken fills a good part of its cue.
-CHAPTER_SECONDS = 8.0
-CHAPTER_SHARE = 0.15
-LONGEST_TITLE = 80
-# A text that is shown for so long and ends with a mark is a title too: nobody speaks it for a minute.
-MARKED_TITLE_SECONDS = 60.0
-LONGEST_ADDRESS = 2000
-"""A pattern that is matched against longer texts could take quadratic time."""
-MOST_OF_FILE = 0.8
+HEADER = re.compile(r"\b(Kind|Language)\s*:\s*([\w-]+)", re.IGNORECASE)
 # Limits of what is read, each several times what is said in 12 hours.
 LONGEST_CUE = 1 << 20
 MOST_CUES = 200_000
@@ -131,8 +118,8 @@ def of_cues(cues: Sequence[Cue]) -> CaptionFile:
 
 
 def _whole(parsed: Parsed) -> CaptionFile:
-    kind, bad, count = _kind(parsed), len(parsed.bad), len(parsed.bad) + len(parsed.cues)
-    cues = _spoken(parsed) if kind == "speech" else parsed.cues
+    kind, bad, count = kind_of(parsed), len(parsed.bad), len(parsed.bad) + len(parsed.cues)
+    cues = spoken_cues(parsed) if kind == "speech" else parsed.cues
     problems = [f"{bad} of {counted(count, 'cue')} left out ({parsed.bad[0]})"] if bad else []
     return CaptionFile(
         tuple(cues), kind, parsed.automatic, parsed.language, tuple(problems), tuple(parsed.notes)
@@ -156,60 +143,11 @@ def _bound(parsed: Parsed) -> None:
             raise SpeechError(f": {count} {what}; at most {most} are read; split it")
 
 
-def _kind(parsed: Parsed) -> Kind:
-    if parsed.kind == "chapters":
-        return "chapters"
-    if parsed.kind in ("metadata", "descriptions"):
-        return "metadata"
-    texts = [plain(cue.text).strip() for cue in parsed.cues]
-    for kind, is_kind in (("thumbnails", _is_thumbnail), ("metadata", METADATA.fullmatch)):
-        count = sum(bool(is_kind(text)) for text in texts)
-        if texts and count >= MOST_OF_FILE * len(texts):
-            return kind
-    titles = sum(_is_title(cue, text) for cue, text in zip(parsed.cues, texts, strict=True))
-    if not parsed.kind and texts and titles >= MOST_OF_FILE * len(texts):
-        return "chapters"
-    return "speech"
-
-
-def _is_thumbnail(text: str) -> bool:
-    return text.startswith("data:image/") or (
-        len(text) <= LONGEST_ADDRESS and bool(THUMBNAIL.fullmatch(text))
-    )
-
-
-def _is_title(cue: Cue, text: str) -> bool:
-    """Whether a text is shown for so long, and is so short, that it is the title of a chapter."""
-    seconds = cue.end - cue.start
-    said = 0.12 * len(text.split()) + 0.055 * len(text)
-    return (
-        seconds >= CHAPTER_SECONDS
-        and 0 < len(text) <= LONGEST_TITLE
-        and said <= CHAPTER_SHARE * seconds
-        and (seconds >= MARKED_TITLE_SECONDS or not text.endswith(tuple(END_MARKS)))
-    )
-
-
-def _spoken(parsed: Parsed) -> list[Cue]:
-    """The cues without pictures and data, which are counted in the notes."""
-    kept: list[Cue] = []
-    pictures = data = 0
-    for cue in parsed.cues:
-        text = plain(cue.text).strip()
-        if _is_thumbnail(text):
-            pictures += 1
-        elif text and METADATA.fullmatch(text) and '"' in text:
-            data += 1
-        else:
-            kept.append(cue)
-    parsed.notes += [f"{counted(pictures, 'thumbnail')} left out"] if pictures else []
-    parsed.notes += [f"{counted(data, 'data cue')} left out"] if data else []
-    return kept
-
-
 def _parse_lines(text: str, parsed: Parsed) -> None:
     """WebVTT or SRT. Line ends are damaged in some files: any number of carriage returns belongs to a line feed."""
     lines = re.sub(r"\r*\n|\r", "\n", text).split("\n")
+    if UNSEEN.search(text):
+        lines = [_without_unseen(lines, n) for n in range(len(lines))]
     first = next(n for n, line in enumerate(lines) if line.strip())
     if re.match(r"WEBVTT(?:[ \t]|$)", lines[first]):
         _parse_vtt(lines, first, parsed)
@@ -219,6 +157,19 @@ def _parse_lines(text: str, parsed: Parsed) -> None:
         parsed.automatic = True
 
 
+def _without_unseen(lines: Sequence[str], n: int) -> str:
+    """Line `n` without marks that are not seen, where it is a cue's times, the number above them, or a header.
+
+    They stand there in texts from right to left, and where files were put together.
+    """
+    line = lines[n]
+    bare = UNSEEN.sub("", line)
+    if bare == line:
+        return line
+    is_number = NUMBER.fullmatch(bare) and n + 1 < len(lines) and _is_timing(UNSEEN.sub("", lines[n + 1]))
+    return bare if is_number or _is_timing(bare) or bare.startswith("WEBVTT") else line
+
+
 def _parse_vtt(lines: Sequence[str], first: int, parsed: Parsed) -> None:
     """As the parser of the standard has it (W3C WebVTT, section 6): an empty line or a line of times ends a cue's text.
 
@@ -226,13 +177,15 @@ def _parse_vtt(lines: Sequence[str], first: int, parsed: Parsed) -> None:
     """
     # The header reaches to the first empty line, unless a cue follows it at once.
     n = first + 1
-    while n < len(lines) and lines[n] and not _is_timing(lines[n]):
-        if found := HEADER.match(lines[n]):
-            role, value = found[1].lower(), found[2]
-            parsed.kind, parsed.language = (
-                (value.lower(), parsed.language) if role == "kind" else (parsed.kind, value)
-            )
+    while n < len(lines) and lines[n].strip() and not _is_timing(lines[n]):
         n += 1
+    header = {
+        role.lower(): value
+        for line in lines[first:n]
+        if len(line) <= LONGEST_TIMING
+        for role, value in HEADER.findall(line)
+    }
+    parsed.kind, parsed.language = header.get("kind", "").lower() or None, header.get("language")
     numbered = styles = False
     chapters = 0
     strange: list[int] = []
@@ -249,7 +202,7 @@ def _parse_vtt(lines: Sequence[str], first: int, parsed: Parsed) -> None:
         n = at + 1
         comment = OTHER_BLOCK.match(lines[at]) and _matched(lines[at]) is None
         if not comment and "-->" in lines[at] or _matched(lines[at]) is not None:
-            while n < len(lines) and lines[n] and not _is_timing(lines[n]):
+            while n < len(lines) and not _ends_text(lines, n):
                 n += 1
             text = lines[at + 1 : n]
             # In a file whose cues are numbered the number before a cue's times is no text of the cue before.
@@ -277,6 +230,15 @@ def _parse_vtt(lines: Sequence[str], first: int, parsed: Parsed) -> None:
                 "give its times on a line of their own, 00:01.000 --> 00:02.000"
             )
         parsed.bad += [f"{place} has no times"] * len(strange)
+
+
+def _ends_text(lines: Sequence[str], n: int) -> bool:
+    """Whether a cue's text ends before line `n`: an empty one, one of times, or one of spaces alone above a cue."""
+    if not lines[n] or _is_timing(lines[n]):
+        return True
+    if lines[n].strip() or n + 1 >= len(lines) or not lines[n + 1].strip():
+        return False
+    return _is_timing(lines[n + 1]) or (n + 2 < len(lines) and _is_timing(lines[n + 2]))
 
 
 def _parse_srt(lines: Sequence[str], parsed: Parsed) -> None:
@@ -318,7 +280,8 @@ def _matched(line: str) -> re.Match[str] | None:
         return None
     match = TIMING.fullmatch(line)
     if match is None and len(line) <= LONGEST_TIMING:
-        match = TIMING.fullmatch(SPACED_TIME.sub(r"\1", line.translate(WIDE)))
+        spaced = SPACED_TIME.sub(r"\1", line.translate(WIDE))
+        match = TIMING.fullmatch(spaced) or LOOSE_TIMING.fullmatch(spaced)
     return match
 
 

@@ -147,35 +147,53 @@ def _add_lines(lines: list[_Line], parsed: Parsed) -> None:
 
 
 def ttml(text: str, parsed: Parsed) -> None:
-    """TTML, which DFXP is: `<p begin end dur>`, within `<body>` and `<div>` that may begin later. Raises SpeechError."""
+    """TTML, which DFXP is: `<p begin end dur>`, within `<body>` and `<div>` that may begin later. Raises SpeechError.
+
+    A paragraph without a time of its own has that of what it stands in.
+    """
     frame_rate, tick_rate = 30.0, 0.0
-    begins: list[float] = []
+    spans: list[tuple[float, float]] = [(0.0, math.inf)]
     for event, element in _elements(text, parsed):
         name = _name(element)
-        try:
-            begin = _ttml_seconds(element.get("begin"), frame_rate, tick_rate)
-        except ValueError:
-            begin = math.nan
         if event == "start":
+            if _attribute(element, "timeContainer") == "seq":
+                raise SpeechError(
+                    ": its texts follow one another without times of their own; convert it to .vtt"
+                )
             if name == "tt":
                 frame_rate, tick_rate = _rates(element)
                 parsed.language = _attribute(element, "lang") or None
-            begins.append((begins[-1] if begins else 0.0) + (begin or 0.0))
+            try:
+                spans.append(_ttml_span(element, spans[-1], frame_rate, tick_rate))
+            except ValueError:
+                spans.append(spans[-1])
             continue
-        begins.pop()
+        spans.pop()
         if name != "p":
             continue
-        before = begins[-1] if begins else 0.0
-        _add_paragraph(element, before, frame_rate, tick_rate, parsed)
+        _add_paragraph(element, spans[-1], frame_rate, tick_rate, parsed)
         element.clear()
 
 
+def _ttml_span(
+    element: ET.Element, within: tuple[float, float], frame_rate: float, tick_rate: float
+) -> tuple[float, float]:
+    """When an element begins and ends, in seconds, by its own times and those of what it stands in. Raises ValueError."""
+    begin, end, length = (
+        _ttml_seconds(element.get(name), frame_rate, tick_rate) for name in ("begin", "end", "dur")
+    )
+    starts = within[0] + (begin or 0.0)
+    if end is None and length is None:
+        return starts, within[1]
+    return starts, starts + length if end is None else within[0] + end
+
+
 def _add_paragraph(
-    paragraph: ET.Element, before: float, frame_rate: float, tick_rate: float, parsed: Parsed
+    paragraph: ET.Element, within: tuple[float, float], frame_rate: float, tick_rate: float, parsed: Parsed
 ) -> None:
     """The cue of a paragraph, or of each of its spans where only these have times."""
     timed = [paragraph]
-    if paragraph.get("begin") is None:
+    if not {"begin", "end", "dur"} & paragraph.attrib.keys():
         timed = [part for part in paragraph if part.get("begin") is not None] or timed
     for element in timed:
         text = _ttml_text(element)
@@ -183,18 +201,14 @@ def _add_paragraph(
             continue
         place = f"cue {len(parsed.cues) + len(parsed.bad) + 1} ({shortened(' '.join(text.split()))})"
         try:
-            begin, end, length = (
-                _ttml_seconds(element.get(name), frame_rate, tick_rate) for name in ("begin", "end", "dur")
-            )
+            begin, end = _ttml_span(element, within, frame_rate, tick_rate)
         except ValueError as error:
             parsed.bad.append(f"{place}: {error}")
             continue
-        if end is None and length is not None:
-            end = (begin or 0.0) + length
-        if begin is None or end is None:
-            parsed.bad.append(f"{place}: has no begin and end; give both")
+        if math.isinf(end):
+            parsed.bad.append(f"{place}: has no end; give begin and end")
             continue
-        parsed.add(before + begin, before + end, html.escape(text, quote=False), place)
+        parsed.add(begin, end, html.escape(text, quote=False), place)
 
 
 def _ttml_text(element: ET.Element) -> str:

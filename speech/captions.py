@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 import re
 import unicodedata
@@ -22,7 +23,7 @@ from speech.sentences import (
     sentences,
     split_end_marks,
 )
-from speech.sound_notes import Dropped, spoken, without_brackets
+from speech.sound_notes import Dropped, speaker_names, spoken, without_brackets
 
 # How long a spoken word lasts by its letters, where a caption gives only its start. What is left until the next word
 # is a pause. In captions without punctuation one of SHORTEST_PAUSE ends a sentence, unless the speaker makes so many
@@ -37,6 +38,8 @@ WORDS_BETWEEN_PAUSES = 18
 # Captions of two speakers overlap now and then. Lines that YouTube's recogniser wrote overlap nearly always in some
 # programs' files, as each stays until the second one after it: they are spoken one after the other.
 OVERLAP_SECONDS = 1.0
+TOUCHING = 0.25
+"""Seconds between two cues at most, where the later shows the text of the earlier again rather than has it said twice."""
 MOST_ROLLED = 100
 """Lines of a cue that are looked for in the one before: more are on no screen, and would take quadratic time."""
 LEAST_SCROLLED = 5
@@ -49,7 +52,7 @@ INNER_END = re.compile(
     rf"(?<=[{re.escape(''.join(sorted(CERTAIN_MARKS - set('!?'))))}])(?![{re.escape(''.join(CERTAIN_MARKS) + CLOSERS)}])"
     rf"|(?<=[!?…])(?={UNSPACED.pattern})(?![{re.escape(''.join(CERTAIN_MARKS) + CLOSERS)}])"
 )
-NO_WORD = re.compile(r"[-–—]+|>+")
+NO_WORD = re.compile(r"[-–—]+|[<>]+|[#¶*~]+")
 VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]([^<>]+)>")
 
 
@@ -70,6 +73,8 @@ def transcript(
     where a cue ends.
     """
     cues, notes = _of_video(cues, seconds)
+    joined = _joined(cues)
+    cues = joined if len(joined) * 2 <= len(cues) else cues
     timed = any(INNER_TIME.search(cue.text) for cue in cues)
     rows, repeats = _new_lines(cues)
     # Roll-up captions show most lines again, or have word times as YouTube's do. Elsewhere a line that comes twice was
@@ -78,7 +83,7 @@ def transcript(
     if not rolls_up:
         rows = [(cue, cue.text.split("\n")) for cue in cues]
     notes += ["lines that roll up are taken once"] if rolls_up and repeats else []
-    dropped = Dropped()
+    dropped = Dropped(names=speaker_names([plain(cue.text) for cue in cues]))
     said = [(cue, _said(cue, "\n".join(lines), dropped)) for cue, lines in rows]
     notes += dropped.notes()
     if _scrolls(said):
@@ -116,6 +121,23 @@ def _of_video(cues: Sequence[Cue], seconds: float | None) -> tuple[list[Cue], li
             f"{counted(len(late), 'cue')} past the video's end ({seconds:.1f} s) left out, the first at {late[0].start:.1f} s"
         )
     return kept, notes
+
+
+def _joined(cues: Sequence[Cue]) -> list[Cue]:
+    """The cues, those that show one text without a pause as one.
+
+    Whisper's option to highlight words writes a cue for each word, with the whole sentence.
+    """
+    joined: list[Cue] = []
+    before = ""
+    for cue in cues:
+        text = "" if INNER_TIME.search(cue.text) else " ".join(plain(cue.text).split())
+        if text and text == before and -TOUCHING <= cue.start - joined[-1].end <= TOUCHING:
+            joined[-1] = dataclasses.replace(joined[-1], end=max(cue.end, joined[-1].end))
+        else:
+            joined.append(cue)
+        before = text
+    return joined
 
 
 def _said(cue: Cue, text: str, dropped: Dropped) -> str:
@@ -186,19 +208,35 @@ def spoken_seconds(texts: Sequence[str]) -> float:
 def _new_lines(cues: Sequence[Cue]) -> tuple[list[tuple[Cue, list[str]]], int]:
     """Each cue with the lines that the cue before did not show, and the number of cues that show lines again.
 
-    Roll-up captions show the last lines again above a new one. So the longest end of the last cue that this one begins
-    with is old. It is compared without markup, since word times are shown only once.
+    Roll-up captions show the last lines again above a new one, others show a line again with more words. So the longest
+    end of the last cue that this one begins with is old. It is compared without markup, since word times are shown only
+    once.
     """
-    rows, shown, again = [], [], 0
+    rows, shown, again, end = [], [], 0, -math.inf
     for cue in cues:
         lines = [line for line in cue.text.split("\n") if plain(line).strip()]
         texts = [plain(line).strip() for line in lines]
-        longest = min(len(shown), len(texts), MOST_ROLLED)
-        repeated = next((k for k in range(longest, 0, -1) if shown[-k:] == texts[:k]), 0)
-        again += repeated > 0
-        rows.append((cue, lines[repeated:]))
-        shown = texts
+        old, rest = _old_lines(shown, texts) if cue.start - end <= TOUCHING else (0, "")
+        if rest:
+            lines[old] = html.escape(rest, quote=False)
+        again += old > 0 or bool(rest)
+        rows.append((cue, lines[old:]))
+        shown, end = texts, cue.end
     return rows, again
+
+
+def _old_lines(shown: Sequence[str], texts: Sequence[str]) -> tuple[int, str]:
+    """How many of the first lines of a cue were shown, and what is new of the next where it goes on with the last one."""
+    longest = min(len(shown), len(texts), MOST_ROLLED)
+    for count in range(longest, 0, -1):
+        if shown[-count:] == texts[:count]:
+            return count, ""
+    for count in range(longest, 0, -1):
+        rest = texts[count - 1].removeprefix(shown[-1])
+        goes_on = rest != texts[count - 1] and (rest[:1].isspace() or UNSPACED.match(rest))
+        if goes_on and shown[-count:-1] == texts[: count - 1]:
+            return count - 1, rest.strip()
+    return 0, ""
 
 
 def _has_marks(words: Sequence[Word], options: SentenceOptions) -> bool:

@@ -15,19 +15,24 @@ LANGUAGES = frozenset(
 )
 """As `whisper.tokenizer.LANGUAGES` has them, such as "en" and "yue"."""
 
-_NAMES = """en english; zh chinese mandarin cmn; de german deutsch; es spanish espanol castellano; ru russian; ko korean;
-    fr french francais; ja japanese; pt portuguese; tr turkish; pl polish; ca catalan; nl dutch; ar arabic; sv swedish;
-    it italian italiano; id indonesian; hi hindi; fi finnish; vi vietnamese; he hebrew; uk ukrainian; el greek; ms malay;
-    cs czech; ro romanian; da danish; hu hungarian; ta tamil; no norwegian nob nb; th thai; ur urdu; hr croatian;
-    bg bulgarian; lt lithuanian; lv latvian; cy welsh; sk slovak; te telugu; fa persian farsi; bn bengali; sr serbian;
-    sl slovenian; et estonian; eu basque; is icelandic; hy armenian; sq albanian; sw swahili; gl galician; km khmer;
-    af afrikaans; ka georgian; my burmese; tl tagalog filipino fil; yue cantonese"""
+_NAMES = """en english; zh chinese mandarin cmn chs cht 中文 简体 繁體 繁体 简体中文 繁體中文; de german deutsch;
+    es spanish espanol castellano; ru russian русский; ko korean 한국어; fr french francais; ja japanese 日本語;
+    pt portuguese portugues; tr turkish turkce; pl polish polski; ca catalan; nl dutch; ar arabic العربية; sv swedish;
+    it italian italiano; id indonesian; hi hindi हिन्दी; fi finnish; vi vietnamese; he hebrew עברית;
+    uk ukrainian українська; el greek ελληνικα; ms malay; cs czech; ro romanian; da danish; hu hungarian; ta tamil;
+    no norwegian nob nb; th thai ไทย; ur urdu; hr croatian; bg bulgarian; lt lithuanian; lv latvian; cy welsh;
+    sk slovak; te telugu; fa persian farsi; bn bengali; sr serbian; sl slovenian; et estonian; eu basque; is icelandic;
+    hy armenian; sq albanian; sw swahili; gl galician; km khmer; af afrikaans; ka georgian; my burmese;
+    tl tagalog filipino fil; yue cantonese"""
 _CODES = {name: line.split()[0] for line in _NAMES.split(";") for name in line.split()[1:]}
 
 
 def language_code(name: str) -> str | None:
-    """The code in LANGUAGES of a language's two or three letters (ISO 639), or of its English name, in any case."""
+    """The code in LANGUAGES of a language's two or three letters (ISO 639), or of its name in English or its own, in any case."""
     name = name.lower()
+    if name not in _CODES:
+        marks = unicodedata.normalize("NFD", name)
+        name = "".join(letter for letter in marks if not unicodedata.combining(letter))
     if name in LANGUAGES or name in _CODES:
         return _CODES.get(name, name)
     if len(name) > 3 or not name.isascii():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from speech.cues import counted
@@ -25,13 +27,18 @@ SPEAKER_DASH = re.compile(r"^[ \t]*(?:[-–—‐]+[ \t]*(?=[^\W\d]|[\"'“‘«
 KNOWN_SPEAKER = "Narrator|Speaker|Host|Interviewer|Man|Woman|Male|Female|Voiceover"
 SPEAKER = re.compile(
     r"^[ \t]*(?P<mark>>{2,3}[ \t]*|[-–—‐][ \t]*)?"
-    rf"(?P<name>[^\W\d_a-z][^\n:：a-z]{{1,29}}|(?:{KNOWN_SPEAKER})(?: \d{{1,3}})?(?: \([^()\n]{{1,30}}\))?)"
+    rf"(?P<name>[^\W\d_a-z][^\n:：a-z]{{1,29}}(?: \([^()\n]{{1,30}}\))?|(?:{KNOWN_SPEAKER})(?: \d{{1,3}})?(?: \([^()\n]{{1,30}}\))?)"
     r"[ \t]*[:：](?=\s|$)[ \t]*",
     re.MULTILINE,
 )
 NO_SPEAKER = re.compile(
     r"(?:STEPS?|TIPS?|NOTES?|WARNING|CAUTION|IMPORTANT|EXAMPLES?|QUESTION|ANSWER|PS|FAQ|INGREDIENTS|RESULT|OK|FYI)\b"
 )
+# A name as people write it, such as those with which programs for meetings begin each cue.
+NAMED = re.compile(
+    r"^[ \t]*(?:[-–—‐>]{1,3}[ \t]*)?(?P<name>[^\W\d_][^\n:：]{0,39}?)[ \t]*(?:：|:(?=\s))[ \t]*", re.MULTILINE
+)
+SHARE_NAMED = 0.5
 LONGEST_NAME = 4
 """Words in the name of a speaker."""
 WINDOW = 200
@@ -44,10 +51,11 @@ UNSEEN = re.compile(r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]
 
 @dataclass
 class Dropped:
-    """How many descriptions of `sounds` and names of `speakers` were left out."""
+    """How many descriptions of `sounds` and names of `speakers` were left out. `names`: those of the file's speakers."""
 
     sounds: int = 0
     speakers: int = 0
+    names: frozenset[str] = frozenset()
 
     def notes(self) -> list[str]:
         counts = ((self.sounds, "sound note"), (self.speakers, "speaker name"))
@@ -65,8 +73,24 @@ def spoken(text: str, dropped: Dropped) -> str:
     text = SUNG.sub(lambda sung: _described(sung, dropped), text)
     text = without_brackets(text, dropped)
     text = ENCLOSED.sub(lambda note: _enclosed(note, dropped), text)
+    if dropped.names:
+        text = NAMED.sub(lambda label: _named(label, dropped), text)
     text = SPEAKER.sub(lambda label: _speaker(label, dropped), text)
     return SPEAKER_DASH.sub("", text)
+
+
+def speaker_names(texts: Sequence[str]) -> frozenset[str]:
+    """The names with which at least half of the plain texts of a file begin, each of them more than one."""
+    labels = [label["name"] for text in texts if (label := NAMED.match(text))]
+    counts = Counter(
+        name
+        for name in labels
+        if len(name.split()) <= LONGEST_NAME
+        and not NO_SPEAKER.match(name.upper())
+        and all(not word[:1].islower() for word in name.split())
+    )
+    names = {name: count for name, count in counts.items() if count > 1}
+    return frozenset(names if sum(names.values()) >= SHARE_NAMED * len(texts) else ())
 
 
 def without_brackets(text: str, dropped: Dropped) -> str:
@@ -100,6 +124,13 @@ def _enclosed(note: re.Match[str], dropped: Dropped) -> str:
         dropped.sounds += 1
         return " "
     return text if note[0].startswith("*") else note[0]
+
+
+def _named(label: re.Match[str], dropped: Dropped) -> str:
+    if label["name"] not in dropped.names:
+        return label[0]
+    dropped.speakers += 1
+    return ""
 
 
 def _speaker(label: re.Match[str], dropped: Dropped) -> str:

@@ -15,7 +15,6 @@ DETECTED_BYTES = 1 << 16
 """The detector reads so much of the lines that are not ASCII."""
 # The mark of UTF-32 begins with that of UTF-16.
 MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -37,7 +36,16 @@ OF_LANGUAGE = {
     "cp949": "ko",
 }
 """The encodings in which caption files without Unicode are found, and the languages that each is usual for."""
-OTHERS = ("koi8_r", "big5", "euc_jp")
+OTHERS = ("koi8_r", "big5", "euc_jp", "iso8859_2", "cp866")
+DECLARED = re.compile(rb"\s*<\?xml[^>]*\bencoding\s*=\s*[\"']([A-Za-z][\w.-]{1,30})[\"']")
+"""The encoding that an XML file names. Many are saved anew as UTF-8 without a change of it, so UTF-8 is tried first."""
+ISO_2022_JP = re.compile(rb"\x1b\$[@B].*?\x1b\([BJ]", re.DOTALL)
+HANGUL = re.compile(r"[\uac00-\ud7a3]")
+HAN = re.compile(r"[\u4e00-\u9fff]")
+MOST_HANJA = 0.2
+"""Korean captions hold no more Chinese characters than this share; a text in GB 18030 read as Korean has many."""
+TWICE = re.compile(r"[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]+")
+"""Letters as UTF-8 looks that was read as Windows-1252: "Ã©" for "é"."""
 UNLIKELY = 0.1
 """The detector's measure of disorder above which the usual encoding of a language is not preferred."""
 ENGLISH = re.compile(rb"\b(?:the|and|you|that|with|this|of)\b", re.IGNORECASE)
@@ -69,13 +77,19 @@ def decode(data: bytes, language: str | None = None) -> tuple[str, str]:
     """The text of the bytes, and a note on its encoding, empty for UTF-8. Raises UnicodeError."""
     for mark, encoding in MARKS:
         if data.startswith(mark):
-            return data.decode(encoding, "replace"), "" if encoding == "utf-8-sig" else f"read as {encoding}"
+            return data.decode(encoding, "replace"), f"read as {encoding}"
+    while data.startswith(codecs.BOM_UTF8):  # some files have it twice, and some are no UTF-8 all the same
+        data = data[len(codecs.BOM_UTF8) :]
     if encoding := _wide(data):
         return data.decode(encoding, "replace"), _note(encoding)
+    if ISO_2022_JP.search(data) and _decodes(data, "iso2022_jp_ext"):
+        return data.decode("iso2022_jp_ext"), _note("iso2022_jp")
     try:
-        return data.decode("utf-8"), ""
+        return _encoded_once(data.decode("utf-8"))
     except UnicodeDecodeError:
         pass
+    if (declared := DECLARED.match(data)) and _decodes(data, name := declared[1].decode()):
+        return data.decode(name), _note(name.lower())
     # Bytes that are nearly all UTF-8 are that, and damaged: hardly any other text looks like it.
     text = data.decode("utf-8", "replace")
     damaged = text.count("\ufffd")
@@ -83,6 +97,26 @@ def decode(data: bytes, language: str | None = None) -> tuple[str, str]:
         return text, f"{damaged} characters are damaged UTF-8"
     encoding = _detected(data, language)
     return data.decode(encoding, "replace"), _note(encoding)
+
+
+def _encoded_once(text: str) -> tuple[str, str]:
+    """The text, and a note where it was encoded twice: all that is not ASCII is UTF-8 once read as Windows-1252."""
+    strange = re.sub(r"[\x00-\x7f]", "", TWICE.sub("", text))
+    if strange or text.isascii():
+        return text, ""
+    try:
+        once = "".join(map(_byte, text)).encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text, ""
+    return once, "its letters were encoded twice, and are read as they were before"
+
+
+def _byte(letter: str) -> str:
+    """A letter's byte in Windows-1252, or its own where that has none, as a character."""
+    try:
+        return letter.encode("cp1252").decode("latin-1")
+    except UnicodeEncodeError:
+        return letter
 
 
 def _note(encoding: str) -> str:
@@ -103,6 +137,8 @@ def _detected(data: bytes, language: str | None) -> str:
     lines = b"\n".join(line for line in data.splitlines() if not line.isascii())[:DETECTED_BYTES]
     matches = from_bytes(lines, cp_isolation=[*OF_LANGUAGE, *OTHERS], enable_fallback=False)
     best = matches.best()
+    if best is not None and best.encoding == "cp949" and _is_chinese(str(best)) and _decodes(data, "gb18030"):
+        return "gb18030"
     if best is None:
         # A few letters tell the detector nothing.
         best_encoding, unlikely = None, UNLIKELY
@@ -125,9 +161,18 @@ def _detected(data: bytes, language: str | None) -> str:
     return best_encoding
 
 
+def _is_chinese(text: str) -> bool:
+    """Whether a text that was read as Korean holds too many Chinese characters for it."""
+    hanja = len(HAN.findall(text))
+    return hanja > MOST_HANJA * (hanja + len(HANGUL.findall(text)))
+
+
 def _decodes(data: bytes, encoding: str) -> bool:
     try:
         data.decode(encoding)
-    except UnicodeDecodeError:
+    except (
+        UnicodeDecodeError,
+        LookupError,
+    ):  # a name that a file gives may be of no encoding, or of no text's
         return False
     return True

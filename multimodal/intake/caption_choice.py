@@ -27,9 +27,11 @@ from speech.sidecars import UNREADABLE, Sidecar, Tags
 from vision.caption_streams import CaptionStream
 from vision.media import Media
 
-VERSION = 3
-"""To be raised when the same captions give another transcript; transcripts by Whisper have had 2."""
-RULE = 2
+VERSION = 4
+"""To be raised when the same captions give another transcript."""
+EARLIER = (3, 2)
+"""Versions of transcripts by captions in stores of before; what Whisper makes has a version of its own."""
+RULE = 3
 """To be raised when other captions are taken."""
 NAMED = 5
 """Captions that are named in a video's reason; more are counted."""
@@ -288,12 +290,13 @@ def store_transcript(store: Store, video: Video, choice: Choice) -> str:
 
     Where an earlier version stored the same sentences, its recipe is kept, and so is all that was made of it.
     """
-    before, made = (recipe(version=version, captions=choice.made_of) for version in (VERSION - 1, VERSION))
-    path = store.transcript(video.video, before)
-    if path.exists():
-        stored = read_json(path)
-        if canonical_json(stored["sentences"]) == canonical_json(choice.transcript["sentences"]):
-            return before
+    made, *earlier = (recipe(version=version, captions=choice.made_of) for version in (VERSION, *EARLIER))
+    for before in earlier:
+        path = store.transcript(video.video, before)
+        if path.exists():
+            stored = read_json(path)
+            if canonical_json(stored["sentences"]) == canonical_json(choice.transcript["sentences"]):
+                return before
     path = store.transcript(video.video, made)
     if not path.exists():
         write_artefact(path, canonical_json(choice.transcript).encode())
