@@ -78,7 +78,7 @@ def frames_at(path: Path, seconds: Sequence[float], short_side: int) -> list[np.
 def _decode_frames(path: Path, seconds: Sequence[float], short_side: int) -> Iterator[np.ndarray]:
     from vision.media import probe  # PyAV, which only the sandbox's child needs
 
-    media = probe(path)
+    media = probe(path, holes=False)
     for second in seconds:
         yield frame_at(media, second, short_side=short_side)
 

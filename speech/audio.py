@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -48,8 +48,10 @@ class Clock(Protocol):
     holes: Sequence[tuple[float, float]]
     end: float | None
 
-    def corrected(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-        """The packets with stamps on this clock."""
+    def packets(
+        self, container: av.container.InputContainer, *streams: av.stream.Stream
+    ) -> Iterator[av.Packet]:
+        """The packets of the streams, or of all, with stamps on this clock."""
 
 
 class StampedClock:
@@ -57,8 +59,10 @@ class StampedClock:
 
     origin, holes, end = 0.0, (), None
 
-    def corrected(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-        return iter(packets)
+    def packets(
+        self, container: av.container.InputContainer, *streams: av.stream.Stream
+    ) -> Iterator[av.Packet]:
+        return container.demux(*streams)
 
 
 STAMPED = StampedClock()
@@ -186,7 +190,7 @@ def _decode(container, track, name: str, size: int, clock: Clock) -> Iterator[Au
         return Audio(samples, start, tuple(problems), declared, tuple(filter(None, [channel.note])))
 
     try:
-        for packet in clock.corrected(container.demux()):
+        for packet in clock.packets(container):
             if packet.stream.index != track.index:
                 if packet.pts is not None:
                     end = float((packet.pts + (packet.duration or 0)) * packet.time_base)

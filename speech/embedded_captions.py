@@ -56,7 +56,7 @@ def read_stream(path: Path, index: int, clock: Clock) -> Iterator[Cue]:
 def _decoded(container, stream, clock: Clock) -> list[Cue]:
     parsed = Parsed()
     shown: list[tuple[float, float | None, str]] = []
-    for packet in clock.corrected(container.demux(stream)):
+    for packet in clock.packets(container, stream):
         if packet.pts is None:
             continue
         start = float(packet.pts * packet.time_base)

@@ -6,7 +6,9 @@ one after the other, and has holes where nothing was recorded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +51,9 @@ class Clock:
     holes: tuple[tuple[float, float], ...] = ()
     end: float | None = None
 
-    def corrected(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-        """The packets with stamps on this clock; so the frames that are decoded from them are on it too."""
+    def packets(self, container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
+        """The packets of the streams with stamps on this clock; so the frames that are decoded from them are on it too."""
+        packets = demuxed(container, *streams)
         if not (self.origin or self.leaps):
             yield from packets
             return
@@ -68,6 +71,19 @@ class Clock:
             yield packet
 
 
+def demuxed(container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
+    """The packets of the streams; without any, of all streams that the file's header lists.
+
+    A broadcast may add a stream on the way, which PyAV does not know: its first packet raises an IndexError.
+    """
+    while True:
+        try:
+            yield from container.demux(*streams)
+        except IndexError:
+            continue
+        return
+
+
 def clock_of_header(container: InputContainer, path: Path) -> Clock | None:
     """The clock of an opened file by its header; None where its packets alone tell."""
     kind = container.format.name.split(",")[0]
@@ -83,12 +99,15 @@ def _origin(start: float, kind: str) -> float:
     return start if kind in RUNNING or start >= LEAST_ORIGIN or start <= -ENCODER_DELAY else 0.0
 
 
-def clock_of_packets(container: InputContainer, streams: list[av.stream.Stream]) -> Clock:
-    """The clock by all packets of `streams`, of which none is decoded. The container is read to its end."""
+def clock_of_packets(container: InputContainer, streams: list[av.stream.Stream]) -> tuple[Clock, int]:
+    """The clock by all packets of `streams`, of which none is decoded, and the byte where the last of them begins.
+
+    The container is read to its end.
+    """
     found: list[tuple[int, int, float, float, float]] = []
     positions: dict[int, int] = {}
     try:
-        for packet in container.demux(streams):
+        for packet in demuxed(container, *streams):
             if packet.dts is None or not packet.size:
                 continue
             shown = packet.dts if packet.pts is None else packet.pts
@@ -116,17 +135,73 @@ def clock_of_packets(container: InputContainer, streams: list[av.stream.Stream])
         due[stream] = time + length
         spans.append((shown + shift, shown + shift + length))
     if not spans:
-        return Clock()
+        return Clock(), 0
     start_N, end_N = np.array(sorted(spans)).T
     end_N = np.maximum.accumulate(end_N)
     origin = _origin(float(start_N[0]), container.format.name.split(",")[0])
     holes = np.flatnonzero(start_N[1:] - end_N[:-1] >= HOLE)
-    return Clock(
+    clock = Clock(
         origin,
         tuple(leaps),
         tuple((float(end_N[n]) - origin, float(start_N[n + 1]) - origin) for n in holes),
         float(end_N[-1]) - origin,
     )
+    return clock, found[-1][0]
+
+
+def length_of_packets(container: InputContainer, stream: av.stream.Stream) -> float:
+    """How long the packets of a stream last together, in seconds. The container is read to its end."""
+    ticks = 0
+    with suppress(av.FFmpegError):
+        for packet in demuxed(container, stream):
+            ticks += packet.duration or 0
+    return float(ticks * stream.time_base)
+
+
+def holes_of_all(
+    container: InputContainer, streams: list[av.stream.Stream], origin: float
+) -> tuple[tuple[float, float], ...]:
+    """When none of `streams` has a packet for HOLE seconds or more and each goes on afterwards. The container is read to its end.
+
+    Files with an index say how long a packet lasts up to the next one, whatever was recorded, so each counts for no more than
+    is usual in its stream. A picture alone may stand still.
+    """
+    if len(streams) < 2:
+        return ()
+    spans: dict[int, list[tuple[float, float]]] = {stream.index: [] for stream in streams}
+    try:
+        for packet in demuxed(container, *streams):
+            if packet.pts is not None and packet.size:
+                start, length = (
+                    float(ticks * packet.time_base) for ticks in (packet.pts, packet.duration or 0)
+                )
+                spans[packet.stream.index].append((start - origin, length))
+    except av.FFmpegError:
+        pass  # cut off here; what came before counts
+    holes = [(-math.inf, math.inf)]
+    seen = {index: np.array(sorted(found)).T for index, found in spans.items() if found}
+    for start_N, length_N in seen.values():
+        end_N = np.maximum.accumulate(start_N + np.minimum(length_N, np.median(length_N)))
+        gaps = [
+            (float(end_N[n]), float(start_N[n + 1])) for n in np.flatnonzero(start_N[1:] - end_N[:-1] >= HOLE)
+        ]
+        holes = list(_common(holes, gaps))
+    return tuple(holes) if len(seen) > 1 else ()
+
+
+def _common(
+    one: list[tuple[float, float]], other: list[tuple[float, float]]
+) -> Iterator[tuple[float, float]]:
+    """What two lists of spans in order share, HOLE seconds or more at a time."""
+    m = n = 0
+    while m < len(one) and n < len(other):
+        begin, end = max(one[m][0], other[n][0]), min(one[m][1], other[n][1])
+        if end - begin >= HOLE:
+            yield begin, end
+        if one[m][1] < other[n][1]:
+            m += 1
+        else:
+            n += 1
 
 
 def _says_its_length(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Recordings that were put one behind the other in one file, of whose format the reader sees the first alone."""
+"""Recordings that were put one behind the other in one file, of whose format the reader sees the first alone; MP4's boxes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,32 @@ from pathlib import Path
 from typing import BinaryIO
 
 MAX_BOXES = 10_000
+"""MP4 boxes that are read; a hostile file could hold millions of empty ones."""
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-FLV_HEADER = re.compile(rb"FLV\x01[\x01\x04\x05]\0\0\0\x09\0\0\0\0", re.DOTALL)
+HEADERS = {
+    "flv": re.compile(rb"FLV\x01[\x01\x04\x05]\0\0\0\x09\0\0\0\0"),
+    # Pages that begin a stream, one for each stream of a recording (RFC 3533, section 6), up to one that begins none.
+    "ogg": re.compile(rb"OggS\0\x02\0{8}.{0,65536}?OggS\0[^\x02]", re.DOTALL),
+    "flac": re.compile(rb"fLaC[\0\x80]\0\0\x22"),
+    "asf": re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\0\xaa\0\x62\xce\x6c"),
+    "mxf": re.compile(rb"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02"),
+}
+GO_ON = frozenset({"ogg", "avi"})
+"""Containers whose second recording is read as the continuation of the first, which the header alone is about."""
 
 
 def second_recording(path: Path, kind: str) -> int | None:
     """The byte at which another recording begins behind the first; None where there is none, or its format has no such place.
 
-    ``kind``: the container by FFmpeg's name. Matroska and WebM by their segment's size, MP4 by its boxes, WAV by its size,
-    FLV by a second header.
+    ``kind``: the container by FFmpeg's name. Matroska and WebM by their segment's size, MP4 by its boxes, WAV, AVI and AIFF
+    by their size, the others by a second header.
     """
-    if kind == "flv":
+    if kind in HEADERS:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            found = FLV_HEADER.search(content, 1)
+            first = HEADERS[kind].search(content)
+            found = HEADERS[kind].search(content, first.end()) if first else None
             return found.start() if found else None
-    find = {"matroska": _matroska, "mov": _mp4, "wav": _wav}.get(kind)
+    find = {"matroska": _matroska, "mov": _mp4, "wav": _chunk, "avi": _chunk, "aiff": _chunk}.get(kind)
     if find is None:
         return None
     with path.open("rb") as file:
@@ -42,6 +53,13 @@ def boxes(file: BinaryIO) -> list[tuple[bytes, int]]:
             break
         file.seek(size - len(head), os.SEEK_CUR)
     return found
+
+
+def lacks_index(path: Path) -> bool:
+    """True for an MP4 file without a `moov` box, the index of its frames: a download that was cut off."""
+    with path.open("rb") as file:
+        kinds = [kind for kind, _ in boxes(file)]
+    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
 
 
 def _mp4(file: BinaryIO, _: int) -> int | None:
@@ -65,13 +83,16 @@ def _decode_time(file: BinaryIO, fragment: int) -> int:
     return int.from_bytes(value[: 8 if version == 1 else 4], "big")
 
 
-def _wav(file: BinaryIO, size: int) -> int | None:
-    head = file.read(8)
-    end = 8 + int.from_bytes(head[4:], "little")
-    if head[:4] != b"RIFF" or not 8 < end < size:
+def _chunk(file: BinaryIO, size: int) -> int | None:
+    """A RIFF or FORM chunk of the whole file, and another of the same type behind it."""
+    head = file.read(12)
+    end = 8 + int.from_bytes(head[4:8], "big" if head[:4] == b"FORM" else "little")
+    if head[:4] not in (b"RIFF", b"FORM") or not 8 < end < size:
         return None
+    end += end % 2  # a chunk is filled up to an even length
     file.seek(end)
-    return end if file.read(4) == b"RIFF" else None
+    behind = file.read(12)
+    return end if (behind[:4], behind[8:]) == (head[:4], head[8:]) else None
 
 
 def _matroska(file: BinaryIO, size: int) -> int | None:

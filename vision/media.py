@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -17,17 +17,26 @@ from av.stream import Disposition
 
 from vision.admitted import AUDIO_CODECS, CONTAINERS, SOUND_CONTAINERS, VIDEO_CODECS, decoders
 from vision.caption_streams import CaptionStream, caption_stream
-from vision.clock import Clock, clock_of_header, clock_of_packets
+from vision.clock import (
+    RUNNING,
+    Clock,
+    clock_of_header,
+    clock_of_packets,
+    demuxed,
+    holes_of_all,
+    length_of_packets,
+)
 from vision.errors import MediaError
 from vision.hdr import TRANSFERS
-from vision.joined import boxes, second_recording
+from vision.joined import GO_ON, lacks_index, second_recording
 
-"""MP4 boxes that are read in search of the index; a hostile file could hold millions of empty ones."""
 MAX_PIXELS = 7680 * 4320
 MAX_ASPECT = 20
 MAX_SECONDS = 12 * 3600.0
 MAX_FRAMES = round(MAX_SECONDS * 120)
 MAX_PACKETS_TO_FIRST_FRAME = 500
+LEAST_OTHERS, SHARE_OF_OTHERS = 20_000, 0.02
+"""Bytes behind the last packet of a broadcast, and their share of those before, from which on they are of other streams."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +123,12 @@ class Media:
         return next((sound for sound in self.sounds if sound.admitted), None)
 
 
-def probe(path: Path | str) -> Media:
+def probe(path: Path | str, *, holes: bool = True) -> Media:
     """The streams, times and shape of the file at `path`.
 
-    One frame is decoded to learn the rotation, so call it only where untrusted files may be decoded.
-    Raises MediaError: no such file, empty, not a video, container or codec not admitted, too large, too long, neither
-    picture nor sound.
+    `holes`: whether every packet is read to find where nothing was recorded; without an index they are read anyway. One
+    frame is decoded to learn the rotation, so call it only where untrusted files may be decoded. Raises MediaError: no
+    such file, empty, not a video, container or codec not admitted, too large, too long, neither picture nor sound.
     """
     path = Path(path).absolute()
     with open_container(path) as container:
@@ -129,18 +138,29 @@ def probe(path: Path | str) -> Media:
         tracks = _tracks(container, shown)
         kind = container.format.name.split(",")[0]
         behind = second_recording(path, kind)
-        # A Matroska file's second recording is read, and stamped as if it were the first.
-        goes_on = behind is not None and kind == "matroska"
-        clock = None if goes_on else clock_of_header(container, path)
-        if clock is None:
+        goes_on = behind is not None and (
+            kind == "matroska" or (kind in GO_ON and not (pictures and kind == "ogg"))
+        )
+        clock, others = None if goes_on else clock_of_header(container, path), False
+        if clock is None or (holes and shown and tracks):
             # Reading packets moves a container on: this is an opening of its own.
             with open_container(path) as again:
                 read = [again.streams[stream.index] for stream in (shown, *tracks) if stream is not None]
-                clock = clock_of_packets(again, read)
+                if goes_on and kind in GO_ON:
+                    clock = Clock(end=length_of_packets(again, read[0]))
+                    notes.append("several recordings one after the other: their times go on")
+                elif clock is None:
+                    clock, last = clock_of_packets(again, read)
+                    rest = path.stat().st_size - last
+                    others = kind in RUNNING and rest > max(LEAST_OTHERS, SHARE_OF_OTHERS * last)
+                else:
+                    clock = replace(clock, holes=holes_of_all(again, read, clock.origin))
         start = 0.0 if container.start_time is None else container.start_time / av.time_base - clock.origin
         start = 0.0 if clock.leaps else round(start, 6)
         # Neither the header nor a packet may say how long a damaged file lasts.
         declared = clock.end - start if clock.end is not None else (container.duration or 0) / av.time_base
+        if clock.end is None and kind == "matroska":
+            declared -= max(start + clock.origin, 0.0)  # its header counts from 0, whenever the file begins
         if not 0 <= declared <= MAX_SECONDS:
             raise MediaError(f"{path.name}: lasts {declared:.0f} s: at most {MAX_SECONDS:.0f} s are admitted")
         notes += [f"nothing was recorded from {begin:.1f} s to {end:.1f} s" for begin, end in clock.holes]
@@ -148,8 +168,14 @@ def probe(path: Path | str) -> Media:
             notes.append(f"{len(clock.leaps) + 1} recordings one after the other: their times go on")
         problems = ()
         if behind is not None and not goes_on:
-            problems = (f"another recording begins at byte {behind} of the file and is not read: part them",)
+            problems = (
+                f"another recording begins at byte {behind} of the file, which is not read rightly: part them",
+            )
         whole = _Span(start, start + declared, clock)
+        if others:
+            problems += (
+                f"from byte {last} on the file holds other streams, which are not read: part it there",
+            )
         sounds = tuple(_sound(container, stream, whole) for stream in tracks)
         video, no_picture = None, ""
         try:
@@ -318,7 +344,7 @@ def _first_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoF
     stream.codec_context.thread_count = 1
     packets = 0
     try:
-        for packet in container.demux(stream):
+        for packet in demuxed(container, stream):
             packets += 1
             try:
                 frames = packet.decode()
@@ -361,7 +387,7 @@ def open_container(path: Path) -> InputContainer:
         reason = "not a video or sound file, or in no container that is admitted"
         if not isinstance(error, av.InvalidDataError | av.ArgumentError):
             reason = error.strerror or type(error).__name__
-        elif _lacks_moov(path):
+        elif lacks_index(path):
             reason = (
                 "cut off before its index (moov), without which nothing of it can be read: fetch it again"
             )
@@ -370,10 +396,3 @@ def open_container(path: Path) -> InputContainer:
         container.close()
         raise MediaError(f"{path.name}: container {container.format.name} is not admitted")
     return container
-
-
-def _lacks_moov(path: Path) -> bool:
-    """True for an MP4 file without a `moov` box, the index of its frames: a download that was cut off."""
-    with path.open("rb") as file:
-        kinds = [kind for kind, _ in boxes(file)]
-    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds

@@ -160,7 +160,7 @@ def frame_at(media: Media | Path | str, seconds: float, *, short_side: int = SID
     from vision.timeline import decode
 
     if not isinstance(media, Media):
-        media = probe(media)
+        media = probe(media, holes=False)
     if media.video is None:
         raise MediaError(f"{media.path.name}: holds no picture")
     if not np.isfinite(seconds):

@@ -50,7 +50,7 @@ def read_timeline(media: Media) -> Timeline:
         picture = container.streams[media.video.index]
         # A file that is cut off ends in an error: what came before it counts.
         with contextlib.suppress(av.FFmpegError):
-            for packet in media.clock.corrected(container.demux(picture, *container.streams.audio)):
+            for packet in media.clock.packets(container, picture, *container.streams.audio):
                 if packet.size == 0:  # the flush at the end
                     continue
                 if packet.pts is not None:
@@ -136,7 +136,7 @@ def decode(
             container.seek(int((start + media.clock.origin) / stream.time_base), stream=stream, backward=True)
         # Times came from the packets' integer stamps, so rounding gives these back exactly.
         stamps = None if wanted is None else {round(time / stream.time_base) for time in wanted}
-        packets, shown = media.clock.corrected(container.demux(stream)), float("-inf")
+        packets, shown = media.clock.packets(container, stream), float("-inf")
         while True:
             try:
                 packet = next(packets, None)

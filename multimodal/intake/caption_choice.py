@@ -196,7 +196,7 @@ def _candidates(video: Path, media: Media, language: str | None, limits: sandbox
     files = caption_reading.read_files(
         [c.sidecar.path for c in open_],
         [c.tags.language or language for c in open_],
-        media.duration or None,
+        _end(media),
         _frame_rate(media),
         limits,
     )
@@ -218,6 +218,11 @@ def _candidates(video: Path, media: Media, language: str | None, limits: sandbox
             tags = dataclasses.replace(tags, never=f"{stream.codec}, which is not read")
         found.append(_Candidate(f"stream {stream.index}", tags, stream=stream, refused=tags.never))
     return found
+
+
+def _end(media: Media) -> float | None:
+    """When the video ends, in seconds from the file's start, where that is known."""
+    return media.start + media.duration if media.duration else None
 
 
 def _frame_rate(media: Media) -> float | None:
@@ -262,7 +267,7 @@ def _spoken(candidates: Sequence[_Candidate], language: str | None, english: boo
 
 def _transcript(candidate: _Candidate, video: Path, media: Media, limits: sandbox.Limits) -> Transcript:
     """The candidate's words. Raises SpeechError and SandboxError where they cannot be read."""
-    seconds = media.duration or None
+    seconds = _end(media)
     if candidate.stream is not None:
         source: dict = {"kind": "captions", "stream": candidate.stream.index}
         candidate.file = caption_reading.words_of_stream(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.intake import sandbox
+from vision.clock import demuxed
 from vision.errors import MediaError
 from vision.readers import LATE_IMPORTS
 
@@ -37,7 +38,7 @@ def _cut(path: Path, start: float, end: float) -> bytes:
 
     from vision.media import probe
 
-    media = probe(path)  # only what is admitted is opened
+    media = probe(path, holes=False)  # only what is admitted is opened
     out = io.BytesIO()
     with av.open(str(path), metadata_errors="replace") as source:
         video = source.streams.video[0] if media.video and source.streams.video else None
@@ -56,7 +57,7 @@ def _cut(path: Path, start: float, end: float) -> bytes:
 def _lead(source: Any, video: Any, start: float) -> float:
     """Seconds from the key frame at which copied pictures would begin to ``start``."""
     source.seek(int(start / video.time_base), stream=video, backward=True)
-    packet = next((p for p in source.demux(video) if p.pts is not None), None)
+    packet = next((p for p in demuxed(source, video) if p.pts is not None), None)
     return start - float(packet.pts * packet.time_base) if packet else 0.0
 
 
@@ -64,7 +65,7 @@ def _copy(source: Any, target: Any, video: Any, audio: Any, start: float, end: f
     streams = {s.index: target.add_stream_from_template(s) for s in (video, audio) if s is not None}
     source.seek(int(start / video.time_base), stream=video, backward=True)
     first, written = None, 0
-    for packet in source.demux([s for s in (video, audio) if s is not None]):
+    for packet in demuxed(source, *(s for s in (video, audio) if s is not None)):
         if packet.dts is None or packet.pts is None:
             continue
         seconds = float(packet.pts * packet.time_base)
@@ -129,7 +130,7 @@ def _frames(source: Any, video: Any, audio: Any, end: float) -> Iterator[tuple[A
 
     streams = [s for s in (video, audio) if s is not None]
     over: set[int] = set()
-    for packet in source.demux(streams):
+    for packet in demuxed(source, *streams):
         try:
             frames = packet.decode()
         except av.error.FFmpegError:

@@ -188,6 +188,6 @@ def _decode_frames(requests: Sequence[tuple[Path | None, float]], short_side: in
         if path is not None:
             with contextlib.suppress(MediaError):
                 if path not in probed:
-                    probed[path] = probe(path)
+                    probed[path] = probe(path, holes=False)
                 frame = frame_at(probed[path], second, short_side=short_side)
         yield np.zeros((0, 0, 3), np.uint8) if frame is None else frame

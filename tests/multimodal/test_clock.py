@@ -106,3 +106,88 @@ def test_nothing_stands_in_where_nothing_was_recorded(tmp_path, pause):
     starts = [clip.start for clip in read_clips(media)]
     assert not [start for start in starts if 6 <= start < 4 + pause] and len(starts) <= 9
     assert len(media.notes) == 1
+
+
+KINDS = {
+    "a.mp4": ("mpeg4", "aac", {}),
+    "b.mp4": ("mpeg4", "aac", {"movflags": "frag_keyframe+empty_moov+default_base_moof"}),
+    "a.mov": ("mpeg4", "aac", {}),
+    "a.mkv": ("mpeg4", "libmp3lame", {}),
+    "a.flv": ("flv", "aac", {}),
+}
+
+
+def parts(path: Path, begins: list[float], seconds: float, mark: float) -> Path:
+    """Black with a flash, silence with a click, ``mark`` seconds after each of ``begins``; nothing in between."""
+    picture_codec, sound_codec, options = KINDS[path.name]
+    rate = 44_100
+    with av.open(str(path), "w", options=options) as container:
+        picture = container.add_stream(picture_codec, rate=RATE)
+        picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
+        sound = container.add_stream(sound_codec, rate=rate, layout="mono")
+        sound.codec_context.open(strict=False)
+        kind, size = sound.codec_context.format, sound.codec_context.frame_size or 1024
+        packets = []
+        for begin in begins:
+            for n in range(round(seconds * RATE)):
+                white = mark <= n / RATE < mark + 0.2
+                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 255 * white, np.uint8), "rgb24")
+                frame.pts, frame.time_base = round(begin * RATE) + n, Fraction(1, RATE)
+                packets += picture.encode(frame)
+            samples = np.zeros(round(seconds * rate), np.float32)
+            samples[round(mark * rate) :][:441] = 0.9 * np.sin(2 * np.pi * 1000 * np.arange(441) / rate)
+            for first in range(0, len(samples) - size, size):
+                frame = av.AudioFrame.from_ndarray(samples[None, first : first + size].copy(), "fltp", "mono")
+                frame.sample_rate, frame.time_base, frame.pts = (
+                    rate,
+                    Fraction(1, rate),
+                    round(begin * rate) + first,
+                )
+                packets += sound.encode(av.AudioResampler(kind, "mono", rate).resample(frame)[0])
+        packets += [*picture.encode(None), *sound.encode(None)]
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_hole_of_a_live_recording_stays_one_in_a_file_with_an_index(tmp_path, name):
+    """Such a file says that the last packet before the hole lasts until its end."""
+    media = probe(parts(tmp_path / name, [0.0, 24.0], 4.0, 1.0))
+    assert_meet(media, [1.0, 25.0])
+    starts = [clip.start for clip in read_clips(media)]
+    assert not [start for start in starts if 4 <= start < 23] and len(starts) >= 5
+    assert any("nothing was recorded from 4" in note for note in media.notes)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_picture_that_stands_still_while_the_sound_goes_on_is_no_hole(tmp_path, name):
+    """As where a slide is shown: one frame, and a voice."""
+    codec, sound_codec, _ = KINDS[name]
+    with av.open(str(tmp_path / name), "w") as container:
+        picture = container.add_stream(codec, rate=RATE)
+        picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
+        sound = container.add_stream(sound_codec, rate=44_100, layout="mono")
+        size = sound.codec_context.frame_size or 1024
+        packets = []
+        for second in (0, 10):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * second, np.uint8), "rgb24")
+            frame.pts, frame.time_base = second * RATE, Fraction(1, RATE)
+            packets += picture.encode(frame)
+        for first in range(0, 12 * 44_100 - size, size):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, size), np.float32), "fltp", "mono")
+            frame.sample_rate, frame.time_base, frame.pts = 44_100, Fraction(1, 44_100), first
+            packets += sound.encode(frame)
+        packets += [*picture.encode(None), *sound.encode(None)]
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    media = probe(tmp_path / name)
+    assert not media.clock.holes and len(list(read_clips(media))) >= 7
+
+
+@pytest.mark.parametrize("name", ["b.mp4", "a.mkv"])
+def test_a_part_of_a_longer_recording_lasts_as_long_as_it_holds(tmp_path, name):
+    """Matroska's header gives the end of the part rather than its length."""
+    media = probe(parts(tmp_path / name, [3600.0], 4.0, 1.0))
+    assert media.start == pytest.approx(0, abs=0.05) and media.duration == pytest.approx(4.0, abs=0.1)
+    assert_meet(media, [1.0])

@@ -15,8 +15,8 @@ from vision.readers import read_clips
 
 SECONDS, RATE, FLASH = 2, 48_000, 1.0
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
-READ = [("a.mkv", "libx264", "aac", {}), ("a.webm", "libvpx", "libopus", {}), ("a.mpg", "mpeg2video", "mp2", {}), ("a.ts", "libx264", "aac", {})]  # fmt: skip
-NOT_READ = [("a.mp4", "libx264", "aac", {}), ("a.mp4", "libx264", "aac", FRAGMENTS), ("a.flv", "flv", "aac", {}), ("a.wav", None, "pcm_s16le", {})]  # fmt: skip
+READ = [("a.mkv", "libx264", "aac", {}), ("a.webm", "libvpx", "libopus", {}), ("a.mpg", "mpeg2video", "mp2", {}), ("a.ts", "libx264", "aac", {}), ("a.avi", "mpeg4", "pcm_s16le", {})]  # fmt: skip
+NOT_READ = [("a.mp4", "libx264", "aac", {}), ("a.mp4", "libx264", "aac", FRAGMENTS), ("a.flv", "flv", "aac", {}), ("a.wav", None, "pcm_s16le", {}), ("a.aiff", None, "pcm_s16be", {}), ("a.asf", "wmv2", "libmp3lame", {}), ("a.mxf", "mpeg2video", "pcm_s16le", {})]  # fmt: skip
 
 
 def write(path: Path, picture: str | None, sound: str, options: dict[str, str]) -> Path:
@@ -75,8 +75,32 @@ def test_both_are_read_on_one_timeline(tmp_path, name, picture, sound, options):
     both = joined(tmp_path / f"both-{name}", one, one)
     assert probe(both).duration == pytest.approx(2 * SECONDS, abs=0.2)
     assert loud_seconds(both) == white_seconds(both) == [FLASH, FLASH + SECONDS]
-    assert any("2 recordings" in note for note in probe(both).notes)
+    assert any("recordings one after the other" in note for note in probe(both).notes)
     assert not probe(one).notes and loud_seconds(one) == [FLASH]
+
+
+@pytest.mark.parametrize(
+    ("name", "sound"),
+    [("a.opus", "libopus"), ("a.oga", "flac"), ("a.mp3", "libmp3lame"), ("a.aac", "aac"), ("a.ac3", "ac3")],
+)  # fmt: skip
+def test_sounds_one_behind_the_other_are_heard_to_the_end(tmp_path, name, sound):
+    one = write(tmp_path / name, None, sound, {})
+    both = joined(tmp_path / f"both-{name}", one, one, one)
+    assert loud_seconds(both) == [FLASH, FLASH + SECONDS, FLASH + 2 * SECONDS]
+    assert probe(both).duration == pytest.approx(3 * SECONDS, abs=0.5)
+    assert probe(one).duration == pytest.approx(SECONDS, abs=0.1) and not probe(one).notes
+
+
+def test_streams_that_begin_on_the_way_are_told(tmp_path):
+    """As where a broadcaster's second programme has other numbers: PyAV knows the streams of the beginning alone."""
+    one = write(tmp_path / "a.ts", "mpeg2video", "mp2", {})
+    other = write(
+        tmp_path / "b.ts", "libx264", "aac", {"mpegts_start_pid": "0x300", "mpegts_pmt_start_pid": "0x1200"}
+    )
+    both = joined(tmp_path / "both.ts", one, other)
+    assert loud_seconds(both) == white_seconds(both) == [FLASH]
+    assert any("other streams" in problem and "byte" in problem for problem in probe(both).problems)
+    assert not probe(one).problems and not probe(other).problems
 
 
 @pytest.mark.parametrize(("name", "picture", "sound", "options"), NOT_READ)
@@ -86,6 +110,12 @@ def test_one_that_is_not_read_is_told_with_its_place(tmp_path, name, picture, so
     assert FLASH + SECONDS not in loud_seconds(both), "were it read, nothing would have to be told"
     assert any(f"byte {one.stat().st_size} " in problem for problem in probe(both).problems)
     assert probe(one).problems == ()
+
+
+def test_a_second_flac_is_told_as_ffmpeg_loses_some_of_it(tmp_path):
+    one = write(tmp_path / "a.flac", None, "flac", {})
+    both = joined(tmp_path / "both.flac", one, one, one)
+    assert any("byte" in problem for problem in probe(both).problems) and not probe(one).problems
 
 
 def test_segments_with_headers_of_their_own_are_whole(tmp_path):
