@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import sys
 from collections.abc import Sequence
@@ -50,6 +51,9 @@ def serve(
     Reads only, so a run may write to the store meanwhile; what it makes is taken up without a restart. Uploads, removals and
     corrections hold the store for as long as they take.
     """
+    environment = dict(os.environ)
+    # As many questions are answered at once as there are cores: a thread for each, or they wait for each other's.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from multimodal.serve import server
     from multimodal.serve.options import ServeOptions, is_loopback
 
@@ -63,6 +67,7 @@ def serve(
         read_only=read_only,
         device=device,
         ingest=lambda *of: ingestion(store, *of),
+        environment=environment,
         folders=folders,
     )
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", level=logging.WARNING)

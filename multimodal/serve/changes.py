@@ -204,7 +204,7 @@ class Changes:
             if self._closed:
                 return 1
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=self._options.environment,
             )  # fmt: skip
         for line in self._process.stderr:
             if line.strip():

@@ -12,7 +12,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from multimodal.answers.cache import Cache
+from multimodal.answers.cache import Cache, moments_of
 from multimodal.answers.opened_store import OpenedStore
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import usable
@@ -23,13 +23,15 @@ log = logging.getLogger("videobert.serve")
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """A store at one moment. ``opened`` has its model and index open already; ``by_words``: there is no model to ask."""
+    """A store at one moment. ``opened`` has its model and index open already; ``by_words``: there is no model to ask, or
+    where it is ``opening``, none yet."""
 
     state: tuple[object, ...]
     opened: OpenedStore
     videos: dict[str, Video]
     searched: frozenset[str]
     by_words: bool
+    opening: bool = False
 
 
 class LiveStore:
@@ -43,6 +45,7 @@ class LiveStore:
         self.catalogue = Catalogue(self.store.catalogue, read_only=True)
         self._read: tuple[tuple[int, int], dict[str, Video]] | None = None
         self._ahead: tuple[tuple, Future[Cache | None]] | None = None
+        self._meanwhile: Future[Snapshot | None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -50,16 +53,19 @@ class LiveStore:
         return self._snapshot is not None
 
     def warm(self) -> None:
-        """Opens what a first question needs: the vectors are read while PyTorch and the model are."""
+        """Opens what a first question needs: the vectors are read while PyTorch and the model are, and what is said can be
+        searched as soon as they are."""
         files = self._cache_files()
         if len(files) == 1:
             pool = ThreadPoolExecutor(1, thread_name_prefix="cache")
             self._ahead = files, pool.submit(Cache.open, Path(files[0][0]).parent)
+            self._meanwhile = pool.submit(self._said, self._ahead[1])
             pool.shutdown(wait=False)
         try:
             self.snapshot()
         except InputError as error:
             log.warning("%s", error)
+        self._meanwhile = None
         # What is open now stays: without this the collector looks through the whole model while answers are made.
         gc.collect()
         gc.freeze()
@@ -95,6 +101,26 @@ class LiveStore:
                         # Asked again when something has changed again.
                         self._snapshot = dataclasses.replace(before, state=state, videos=videos)
             return self._snapshot
+
+    def soonest(self) -> Snapshot:
+        """As :meth:`snapshot`, but by words alone while :meth:`warm` opens the model."""
+        meanwhile = self._meanwhile
+        if self._snapshot is None and meanwhile is not None and (said := meanwhile.result()) is not None:
+            return said
+        return self.snapshot()
+
+    def _said(self, opened_ahead: Future[Cache | None]) -> Snapshot | None:
+        """What is said in the videos of the cache; ``None`` where that cannot be used."""
+        cache = opened_ahead.result()
+        if cache is None:
+            return None
+        from multimodal.answers.search import Index
+
+        version, videos = self._current()
+        found, moments = moments_of(cache, usable(self.catalogue))
+        opened = OpenedStore.of(self.store, self.catalogue, None)
+        opened.__dict__["index"] = Index(None, moments)
+        return Snapshot((version,), opened, videos, frozenset(v.video for v in found), True, opening=True)
 
     def _cache_files(self) -> tuple[tuple[str, object], ...]:
         """The search caches, and what changes with their content."""

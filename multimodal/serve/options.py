@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from multimodal.store import InputError
@@ -31,8 +31,9 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class ServeOptions:
-    """``token`` is asked for where it is not ``None``. ``ingest``: the commands that take in a file or a folder, in order.
-    ``folders``: the folder of this machine whose videos may be taken in from the page, ``None`` for none.
+    """``token`` is asked for where it is not ``None``. ``ingest``: the commands that take in a file or a folder, in order, in
+    ``environment``, where that is given. ``folders``: the folder of this machine whose videos may be taken in from the page,
+    ``None`` for none.
 
     Raises :class:`InputError` where ``host`` is not of this machine alone and there is no token.
     """
@@ -44,6 +45,7 @@ class ServeOptions:
     device: str = "cpu"
     limits: Limits = Limits()
     ingest: Callable[[Path, bool], Sequence[Sequence[str]]] | None = None
+    environment: Mapping[str, str] | None = None
     folders: Path | None = None
 
     def __post_init__(self) -> None:

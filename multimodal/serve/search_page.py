@@ -19,6 +19,7 @@ from multimodal.store import InputError
 
 LEAD_SECONDS = 1.0
 """A moment plays from a second before it."""
+OPENING = "By words alone: the model is still being opened; ask again in a few seconds."
 LABELS = {"heard": "heard", "title": "title", "near": "near in meaning", "seen": "seen"}
 
 
@@ -67,7 +68,8 @@ def context(live: LiveStore, ask: Ask, found: FoundHits | InputError | None) -> 
     if answer.like is not None:
         values["like"] = answer.like
     else:
-        values["notes"] = search_notes(vars(answer))
+        values["notes"] = [OPENING] if found.opening else []
+        values["notes"] += search_notes(vars(answer) | ({"by": "model"} if found.opening else {}))
     suggestion = answer.suggestion
     return values | {
         "rows": rows(answer.hits, videos, found.languages),

@@ -63,11 +63,12 @@ class Ask:
 @dataclasses.dataclass(frozen=True)
 class FoundHits:
     """An answer with the hits that the filters leave; ``more``: whether there are others. ``languages``: those whose stems
-    were looked up."""
+    were looked up. ``opening``: it is by words alone, since the model is still being opened."""
 
     answer: SearchAnswer
     more: bool
     languages: tuple[str, ...]
+    opening: bool = False
 
 
 class Searches:
@@ -80,8 +81,9 @@ class Searches:
         self._lock = threading.Lock()
 
     def many(self, asks: Sequence[Ask]) -> list[FoundHits | Exception]:
-        """For each what :func:`search` gives or raises."""
-        snapshot = self._live.snapshot()
+        """For each what :func:`search` gives or raises; texts by words alone while the model is opened."""
+        by_text = all(ask.text is not None and ask.like is None and not ask.texts for ask in asks)
+        snapshot = self._live.soonest() if by_text else self._live.snapshot()
         with self._lock:
             if self._snapshot is not snapshot:
                 self._snapshot = snapshot
@@ -155,12 +157,13 @@ def _narrowed(live: LiveStore, snapshot: Snapshot, ask: Ask, answer: SearchAnswe
     if answer.hits and not hits:
         reason = f"{len(answer.hits)} moments were found, and the filters leave none of them"
     narrowed = dataclasses.replace(answer, hits=tuple(hits[: ask.top]), reason=reason)
-    return FoundHits(narrowed, len(hits) > ask.top, snapshot.opened.index.languages)
+    return FoundHits(narrowed, len(hits) > ask.top, snapshot.opened.index.languages, snapshot.opening)
 
 
 def document(found: FoundHits) -> Document:
-    """The document of `videobert search --json`; ``more``: whether a larger ``top`` would give more."""
-    return search_document(found.answer) | {"more": found.more}
+    """The document of `videobert search --json`; ``more``: whether a larger ``top`` would give more; ``opening``: the model is
+    still being opened."""
+    return search_document(found.answer) | {"more": found.more, "opening": found.opening}
 
 
 def _filter(live: LiveStore, snapshot: Snapshot, ask: Ask) -> Callable[[Hit], bool]:

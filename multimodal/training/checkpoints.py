@@ -28,6 +28,8 @@ METRICS = "metrics.jsonl"
 OPTIMIZER, TRAINER = "optimizer.safetensors", "trainer.json"
 LEAST_GAIN = 0.01
 """The share by which a held-out loss has to be lower to count as lower; less is chance."""
+SMOOTHED = 3
+"""Held-out losses whose mean is judged: one of a small sample rises and falls with the steps just made."""
 COOLDOWN = 0.2
 """The steps in which the learning rate of a training that ends early falls, as a share of the steps made until then (Hägele
 et al. 2024, "Scaling laws and compute-optimal training beyond fixed training durations", section 3)."""
@@ -38,8 +40,9 @@ class Progress:
     """``step`` updates were made of ``steps``; the next item is number ``cursor`` of ``epoch``'s permutation.
 
     ``skipped`` are the batches that no update was made of, each run's first and last, counted from 1 over the whole
-    training; ``recent`` the losses that a loss spike is told by. ``lowest`` is the lowest held-out loss so far and its step;
-    ``early``, where the training ends before its time, the step that decided it and the steps that were planned.
+    training; ``recent`` the losses that a loss spike is told by. ``held_out`` are the last :data:`SMOOTHED` held-out losses,
+    ``lowest`` is the lowest mean of so many and its step; ``early``, where the training ends before its time, the step that
+    decided it and the steps that were planned.
     """
 
     step: int
@@ -48,6 +51,7 @@ class Progress:
     cursor: int
     skipped: tuple[tuple[int, int], ...] = ()
     recent: tuple[float, ...] = ()
+    held_out: tuple[float, ...] = ()
     lowest: tuple[float, int] | None = None
     early: tuple[int, int] | None = None
 
@@ -77,16 +81,20 @@ class Progress:
         return dataclasses.replace(self, step=self.step + 1, epoch=epoch, cursor=cursor)
 
     def judged(self, held_out_loss: float, patience: int, least: int) -> Progress:
-        """The same with the held-out loss of this step; an early end where none was lower for ``patience`` steps and ``least``
-        were made, unless the planned end comes as soon."""
-        if self.lowest is None or held_out_loss < (1 - LEAST_GAIN) * self.lowest[0]:
-            return dataclasses.replace(self, lowest=(held_out_loss, self.step))
+        """The same with the held-out loss of this step; an early end where no mean of :data:`SMOOTHED` was lower for
+        ``patience`` steps and ``least`` were made, unless the planned end comes as soon."""
+        now = dataclasses.replace(self, held_out=(*self.held_out, held_out_loss)[-SMOOTHED:])
+        if len(now.held_out) < SMOOTHED:
+            return now
+        mean = sum(now.held_out) / SMOOTHED
+        if self.lowest is None or mean < (1 - LEAST_GAIN) * self.lowest[0]:
+            return dataclasses.replace(now, lowest=(mean, self.step))
         if self.early is not None or self.step < max(self.lowest[1] + patience, least):
-            return self
+            return now
         steps = self.step + math.ceil(COOLDOWN * self.step)
         if steps >= self.steps:
-            return self
-        return dataclasses.replace(self, steps=steps, early=(self.step, self.steps))
+            return now
+        return dataclasses.replace(now, steps=steps, early=(self.step, self.steps))
 
     def skip_batches(self, to: Progress) -> Progress:
         """These weights, with the batches after those of ``to``: those between are skipped."""
@@ -175,8 +183,9 @@ def read_progress(folder: Path) -> Progress:
     check_published(folder, [TRAINER])
     found = json.loads((folder / TRAINER).read_text())
     skipped = tuple((first, last) for first, last in found.pop("skipped", ()))
-    pairs = {name: tuple(found[name]) for name in ("lowest", "early") if found.get(name)}
-    return Progress(**found | pairs | {"skipped": skipped, "recent": tuple(found.get("recent", ()))})
+    names = ("recent", "held_out", "lowest", "early")
+    tuples = {name: tuple(found[name]) for name in names if found.get(name) is not None}
+    return Progress(**found | tuples | {"skipped": skipped})
 
 
 def resume(folder: Path, objective: Objective, optimizer: torch.optim.Optimizer) -> Progress:

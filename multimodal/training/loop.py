@@ -139,7 +139,9 @@ def _steps(
             source, at, lambda step: options.examples_at(step, at.planned), options.accumulate, context
         )
         for drawn, micro_batches in batches.prefetch(coming):
-            now = dataclasses.replace(drawn, steps=at.steps, lowest=at.lowest, early=at.early)
+            now = dataclasses.replace(
+                drawn, steps=at.steps, held_out=at.held_out, lowest=at.lowest, early=at.early
+            )
             terms = trainer.train_step(micro_batches, now, recent)
             line: dict[str, Any] = {"step": now.step, "learning_rate": trainer.learning_rate(now)} | terms
             if spike is not None and now.step == first:

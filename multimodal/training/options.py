@@ -91,7 +91,7 @@ class TrainingOptions(StepOptions):
     was stopped would have others.
     ``growing``: a share of the steps in which the batch grows, in :data:`STAGES` equal stages up to ``examples_per_step``; the
     passes stay as many, so there are more steps.
-    ``patience``: after so many held-out losses in a row without a new lowest one, of the 40 along the planned steps, and after
+    ``patience``: after so many held-out losses in a row without a new lowest mean of three, of the 40 along the planned steps, and after
     ``least_steps``, the learning rate falls to its end within :data:`~multimodal.training.checkpoints.COOLDOWN` and the
     training ends early; ``None``, or where nothing is held out, makes all steps.
     """

@@ -34,6 +34,8 @@ def test_a_full_disk_is_told_and_with_more_space_the_run_completes(command, disk
         1,
         "--size",
         "demo",
+        "--backbone",
+        "mobilenetv2",
     )
     ended = home.run(*command_line)
     assert (ended.returncode, ended.stdout) == (2, "")

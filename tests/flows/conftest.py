@@ -43,18 +43,20 @@ def _make(root: Path) -> None:
     (folder / "notes.txt").write_text("not a video")
     (folder / "broken.mp4").write_text("not a video either")
     home = Home(root / "prefect")
-    ended = home.run("run", folder, "--store", root / "store", "--epochs", 1, "--json")
+    ended = home.run(
+        "run", folder, "--store", root / "store", "--epochs", 1, "--backbone", "mobilenetv2", "--json"
+    )
     assert home.left_over() == set()
     (root / "ended.pickle").write_bytes(pickle.dumps(ended))
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory, weights_or_skip) -> Made:
-    """Two videos of one content and two others, run once on Prefect's embedded server, as a new user would.
+    """Two videos of one content and two others, run once on Prefect's embedded server, with the quickest network.
 
     Of the processes that share out the tests one makes it, and each has a copy of the store.
     """
-    for name in ("whisper-tiny.en", "i3d-kinetics-400", "minilm-l6"):
+    for name in ("whisper-tiny.en", "mobilenetv2-imagenet", "minilm-l6"):
         weights_or_skip(name)
     own = tmp_path_factory.mktemp("made")
     shared = tmp_path_factory.getbasetemp()

@@ -1,5 +1,6 @@
 """A training that ends early by its held-out loss: when, with which learning rates, and to the same bit when killed."""
 
+import dataclasses
 import json
 import math
 import signal
@@ -7,12 +8,13 @@ from pathlib import Path
 
 import joint_samples
 import killed
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from multimodal.training import checkpoints
-from multimodal.training.checkpoints import COOLDOWN, LEAST_GAIN, Progress
+from multimodal.training.checkpoints import COOLDOWN, LEAST_GAIN, SMOOTHED, Progress
 from multimodal.training.loop import train
 from multimodal.training.optimizer import schedule
 
@@ -47,8 +49,10 @@ def test_it_ends_when_no_held_out_loss_was_lower_for_so_long(ended):
     folder, said = ended
     lines = metrics(folder.parent)
     losses = {line["step"]: sum(line["held_out"].values()) for line in lines if "held_out" in line}
+    steps, values = list(losses), np.array(list(losses.values()))
+    means = np.convolve(values, np.ones(SMOOTHED) / SMOOTHED, "valid")
     lowest, at, turn = math.inf, 0, None
-    for step, loss in losses.items():
+    for step, loss in zip(steps[SMOOTHED - 1 :], means, strict=True):
         if loss < lowest * (1 - LEAST_GAIN):
             lowest, at = loss, step
         elif turn is None and step >= max(LEAST, at + PATIENCE):
@@ -96,7 +100,17 @@ def test_a_forgotten_lowest_loss_would_be_seen(ended, tmp_path, monkeypatch):
 
 
 def test_an_end_that_would_not_come_sooner_is_none():
-    before = Progress(32, STEPS, 0, 32, lowest=(1.0, 20))
-    assert before.judged(2.0, PATIENCE, LEAST).early == (32, STEPS)
-    late = Progress(33, STEPS, 0, 33, lowest=(1.0, 20))
-    assert late.judged(2.0, PATIENCE, LEAST) == late
+    before = Progress(32, STEPS, 0, 32, held_out=(1.2, 1.2, 1.2), lowest=(1.0, 20))
+    assert before.judged(1.2, PATIENCE, LEAST).early == (32, STEPS)
+    late = Progress(33, STEPS, 0, 33, held_out=(1.2, 1.2, 1.2), lowest=(1.0, 20))
+    assert late.judged(1.2, PATIENCE, LEAST) == late
+
+
+def test_one_loss_that_is_low_by_chance_ends_nothing():
+    """A loss that falls evenly, but for one that lies below those after it: taken by itself it would end the training."""
+    losses = [3.0 - 0.05 * n for n in range(12)]
+    losses[4] = 2.55
+    at = Progress(0, 100, 0, 0)
+    for step, loss in enumerate(losses, 1):
+        at = dataclasses.replace(at, step=step).judged(loss, PATIENCE, LEAST)
+        assert at.early is None, step

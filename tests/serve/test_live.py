@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -17,7 +18,8 @@ from multimodal.segments import Segment
 from multimodal.serve.atlas import tree_positions
 from multimodal.serve.live import LiveStore
 from multimodal.serve.marks import marked
-from multimodal.serve.searching import Ask, search
+from multimodal.serve.search_page import context
+from multimodal.serve.searching import Ask, Searches, search
 from multimodal.store import Store
 from multimodal.tokens import encode_videos
 
@@ -60,6 +62,30 @@ def test_a_run_is_taken_up_stage_by_stage(sample, tmp_path):
         assert live.snapshot().opened.trained.name == "n" and found(live, "rutabaga") == {"new.mp4"}
         catalogue.put(dataclasses.replace(catalogue.get(video.video), state="refused"))
         assert found(live, "rutabaga") == set()
+
+
+def test_what_is_said_is_found_while_the_model_is_opened(sample, monkeypatch):
+    live, careful = LiveStore(sample.root, "cpu", create=False), open_trained
+    searches, begun, goes_on = Searches(live), threading.Event(), threading.Event()
+
+    def slowly(*given):
+        begun.set()
+        assert goes_on.wait(60)
+        return careful(*given)
+
+    monkeypatch.setattr("multimodal.answers.session.open_trained", slowly)
+    opening = threading.Thread(target=live.warm)
+    opening.start()
+    assert begun.wait(60)
+    (early,) = searches.many([Ask("cabbage")])
+    assert early.opening and early.answer.by == "words" and not live.is_open
+    notes = context(live, Ask("cabbage"), early)["notes"]
+    assert len(notes) == 1 and "being opened" in notes[0]
+    goes_on.set()
+    opening.join()
+    (late,) = searches.many([Ask("cabbage")])
+    assert not late.opening and late.answer.by == "model", "the early answer was not kept"
+    assert {h.name for h in early.answer.hits} == {h.name for h in late.answer.hits if h.heard}
 
 
 def test_filters_and_order(sample):
