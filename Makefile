@@ -8,7 +8,7 @@ WORLD ?= compared-world
 VIDEOBERT := $(BIN)/videobert
 FAISS ?= cpu
 
-.PHONY: demo test check faults hostile fuzz story languages bench compare clean
+.PHONY: demo test test-long check faults hostile fuzz story languages bench compare clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,9 @@ demo: $(VENV)/ready  ## the whole main job on the sample corpus, ending in answe
 
 test: $(VENV)/ready check  ## the tests, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-long: $(VENV)/ready  ## the tests that `make test` leaves out, as each takes long
+	VIDEOBERT_LONG=1 $(BIN)/python -m pytest -m long -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -16,6 +16,15 @@ CASES = VIDEOS.parent / "cases"
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that take long are left to `make test-long`."""
+    if "VIDEOBERT_LONG" not in os.environ:
+        skipped = pytest.mark.skip(reason="takes long: `make test-long` runs it")
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(skipped)
+
+
 def absent(what: str, message: str) -> NoReturn:
     """Skips the test, or fails it where VIDEOBERT_REQUIRE names what is absent."""
     if what in os.environ.get("VIDEOBERT_REQUIRE", ""):

@@ -43,10 +43,21 @@ def folder(tmp_path):
 
 
 def test_it_ends_leaks_nothing_and_grows_no_memory(folder, home, tmp_path, weights_or_skip):
-    for name in ("whisper-tiny.en", "i3d-kinetics-400"):
+    for name in ("whisper-tiny.en", "mobilenetv2-imagenet"):
         weights_or_skip(name)
     store = tmp_path / "store"
-    child = home.start("ingest", folder, "--store", store, "--workers", 2, "--json", log=tmp_path / "log")
+    child = home.start(
+        "ingest",
+        folder,
+        "--store",
+        store,
+        "--workers",
+        2,
+        "--backbone",
+        "mobilenetv2",
+        "--json",
+        log=tmp_path / "log",
+    )
     seen = []
     try:
         watched = psutil.Process(child.pid)

@@ -83,6 +83,7 @@ def test_a_model_left_unfinished_is_told_on_standard_error(store, bert, capsys):
     assert capsys.readouterr().err.count(told) == 1
 
 
+@pytest.mark.long
 def test_two_processes_make_the_model_of_the_store(home, store, bert):
     asked = ["--store", str(store.root), "--text-start", str(bert), "--epochs", "2", "--shard"]
     with left_unfinished(store) as told:

@@ -50,6 +50,7 @@ def test_readers_beside_a_refit_get_every_answer(home: Home, made, store, tmp_pa
     assert seen <= {(c["model"], c["captioner"]) for c in (before, after)}, "never the one without the other"
 
 
+@pytest.mark.long
 def test_stage_by_stage_the_model_before_answers_until_the_index(home: Home, made, store, capsys):
     before = current(store)
     for stage in ("pretrain", "captioner", "index"):

@@ -151,7 +151,13 @@ finally:
 """
 
 
-@pytest.mark.parametrize("more", [(), ("--seed", "7")], ids=["nothing to do", "another model"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param((), id="nothing to do"),
+        pytest.param(("--seed", "7"), id="another model", marks=pytest.mark.long),
+    ],
+)
 def test_a_run_opens_everything_once(home, made, tmp_path, more):
     """The settings are completed, the catalogue checked, and the model verified and loaded once for all stages."""
     store = shutil.copytree(made.store, tmp_path / "store")

@@ -176,11 +176,13 @@ def test_a_file_that_is_text(home, tmp_path):
 @pytest.fixture(scope="module")
 def silent_store(tmp_path_factory, weights_or_skip, server) -> tuple[Home, Path, Path]:
     """A store with one video, which has no sound."""
-    weights_or_skip("i3d-kinetics-400")
+    weights_or_skip("mobilenetv2-imagenet")
     root = tmp_path_factory.mktemp("silent")
     fragments.silent(root / "silent.mov")
     home = Home(root, server)
-    ended = home.run("ingest", root / "silent.mov", "--store", root / "store", "--json")
+    ended = home.run(
+        "ingest", root / "silent.mov", "--store", root / "store", "--backbone", "mobilenetv2", "--json"
+    )
     assert ended.returncode == 0, ended.stderr
     (video,) = json.loads(ended.stdout)["videos"]
     assert (video["state"], video["reason"], video["clips"]) == ("partial", NO_SOUND, 2)
@@ -229,7 +231,16 @@ def test_a_stage_before_its_time_names_what_is_missing(silent_store, command):
 
 
 def test_every_awkward_file_has_its_outcome_in_words(videos, home, tmp_path):
-    ended = home.run("ingest", videos / "awkward", "--store", tmp_path / "store", "--json", timeout=400)
+    ended = home.run(
+        "ingest",
+        videos / "awkward",
+        "--backbone",
+        "mobilenetv2",
+        "--store",
+        tmp_path / "store",
+        "--json",
+        timeout=400,
+    )
     assert ended.returncode == 0, ended.stderr
     found = {v["name"]: v for v in json.loads(ended.stdout)["videos"]}
     assert set(found) == set(AWKWARD)

@@ -93,6 +93,7 @@ def test_the_current_model_is_kept(kitchen, found):
     store.remove_model(name)
 
 
+@pytest.mark.long
 def test_seconds_are_a_budget_too_and_the_pace_is_measured_once(kitchen, monkeypatch):
     budget = Budget(seconds=0.5)
     found = compared(kitchen, budget)

@@ -90,7 +90,7 @@ def test_a_removed_video_leaves_no_name_and_comes_again(tmp_path, files):
     assert len(imported(store, files)) == 6
 
 
-@pytest.mark.parametrize("first", range(3))
+@pytest.mark.parametrize("first", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))])
 def test_an_import_killed_at_any_step_is_whole_or_absent_and_again_completes(
     tmp_path, files, monkeypatch, first
 ):

@@ -316,8 +316,8 @@ def test_every_question_is_as_likely_to_be_in_a_sample():
 
 @pytest.fixture(scope="module")
 def many(learned):
-    """80 held-out videos, whose sentences have 2,400 words, with their figures: cloze of a sample, and of all."""
-    materials = joint_samples.materials(80, seed=9, kinds=6)
+    """50 held-out videos, whose sentences have 1,500 words, with their figures: cloze of a sample, and of all."""
+    materials = joint_samples.materials(50, seed=9, kinds=6)
     paired = [s for m in materials for s in m.spoken()]
     with pytest.MonkeyPatch.context() as patch:
         sampled = cloze_figures(learned, paired, paired, truth(materials))

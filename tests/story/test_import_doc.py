@@ -3,10 +3,10 @@
 import json
 import os
 import re
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 
+import in_turn
 import pytest
 
 from multimodal.catalogue import Catalogue
@@ -15,13 +15,6 @@ from multimodal.store import Store
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/import.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-COMMANDS = """
-import json, shlex, sys
-from flows import cli
-for line in json.loads(sys.argv[1]):
-    print("$", line, flush=True)
-    cli.app(shlex.split(line)[1:], exit_on_error=False, print_error=False, result_action="return_value")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +40,8 @@ def ran(tmp_path_factory, weights_or_skip) -> tuple[dict[str, str], Path]:
         "PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_LEVEL": "CRITICAL", "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1", "VIDEOBERT_STORE": str(home / "store"),
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS, json.dumps(commands)],
-        env=environment, cwd=home, capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    parts = re.split(r"^\$ (.*)$", done.stdout, flags=re.MULTILINE)
-    assert parts[1::2] == commands
-    return dict(zip(parts[1::2], parts[2::2], strict=True)), home
+    printed = in_turn.said([shlex.split(command)[1:] for command in commands], environment, home)
+    return dict(zip(commands, printed, strict=True)), home
 
 
 def test_every_block_of_the_page_is_an_example_that_ran():

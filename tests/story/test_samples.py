@@ -93,6 +93,7 @@ def test_the_wording_does_not_give_the_action_or_the_thing_away():
         assert all(len(values) >= 2 for frame, values in seen.items() if uses[frame] >= 5)
 
 
+@pytest.mark.long
 def test_the_maker_makes_the_same_pictures_again(tmp_path):
     options = "--videos 2 --actions 12 --things 12 --voices captions --preset ultrafast --seed 5".split()
     folders = [tmp_path / "first", tmp_path / "again"]

@@ -74,6 +74,7 @@ def test_compiled_code_rounds_as_python_does(name, taken, made):
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.long
 def test_a_process_that_compiles_gives_the_bits_of_one_that_reads_the_compiled_code(tmp_path):
     script = (
         "import hashlib, torch; from torch import nn; from vision.winograd import WinogradConv3d;"
