@@ -13,8 +13,8 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
 
+from vision import chosen_streams
 from vision.admitted import AUDIO_CODECS, CONTAINERS, SOUND_CONTAINERS, VIDEO_CODECS, decoders
 from vision.caption_streams import CaptionStream, caption_stream
 from vision.clock import (
@@ -133,9 +133,9 @@ def probe(path: Path | str, *, holes: bool = True) -> Media:
     path = Path(path).absolute()
     with open_container(path) as container:
         notes: list[str] = []
-        pictures = [stream for stream in container.streams.video if not _is_attached(stream)]
-        shown = _shown(container, pictures)
-        tracks = _tracks(container, shown)
+        pictures = chosen_streams.pictures(container)
+        shown = chosen_streams.shown(container, pictures)
+        tracks = chosen_streams.tracks(container, shown)
         kind = container.format.name.split(",")[0]
         behind = second_recording(path, kind)
         goes_on = behind is not None and (
@@ -184,7 +184,10 @@ def probe(path: Path | str, *, holes: bool = True) -> Media:
             # Its sound can be heard all the same.
             no_picture = str(error).removeprefix(f"{path.name}: ")
         if video is None and not any(sound.admitted for sound in sounds):
-            refused = [f"audio codec {sound.codec} is not admitted" for sound in sounds[:1]]
+            refused = [
+                f"audio codec {sound.codec} is not admitted; re-encode the sound as AAC"
+                for sound in sounds[:1]
+            ]
             reasons = [*filter(None, [no_picture]), *refused]
             raise MediaError(f"{path.name}: {'; '.join(reasons) or 'holds neither picture nor sound'}")
         captions = tuple(map(caption_stream, container.streams.subtitles))
@@ -229,18 +232,6 @@ class _Span:
         return start, hours * 3600 + minutes * 60 + seconds - self.clock.origin - start
 
 
-def _is_attached(stream: av.VideoStream) -> bool:
-    """True for a cover picture or thumbnails, which containers store as video streams."""
-    attached = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-    return bool(Disposition(stream.disposition) & attached)
-
-
-def _shown(container: InputContainer, pictures: list[av.VideoStream]) -> av.VideoStream | None:
-    """The picture that is shown by default."""
-    stream = container.streams.best("video")
-    return stream if stream in pictures else next(iter(pictures), None)
-
-
 def _video(
     container: InputContainer,
     path: Path,
@@ -254,7 +245,7 @@ def _video(
         notes.append(f"{len(pictures)} video streams: stream {stream.index} is used")
     codec = _codec_name(stream)
     if codec not in VIDEO_CODECS:
-        raise MediaError(f"{path.name}: video codec {codec} is not admitted")
+        raise MediaError(f"{path.name}: video codec {codec} is not admitted; re-encode the picture as H.264")
     context = stream.codec_context
     if context.width < 1 or context.height < 1:
         raise MediaError(f"{path.name}: the picture has no size")
@@ -291,25 +282,6 @@ def _video(
             f"at most {MAX_ASPECT} to 1 is admitted"
         )
     return found
-
-
-def _tracks(container: InputContainer, picture: av.VideoStream | None) -> list[av.AudioStream]:
-    """The sound tracks in the order in which they are to be tried.
-
-    The first is that which FFmpeg plays with the picture. Then follow those that the file calls its default, then the
-    others, and last those of comments and of descriptions for the blind. In a transport stream of several programmes
-    FFmpeg's choice alone is certain to belong to the picture.
-    """
-    played = container.streams.best("audio", related=picture) if picture else container.streams.best("audio")
-    if container.format.name == "mpegts" and len(container.streams.video) > 1 and played is not None:
-        return [played]
-
-    def rank(stream: av.AudioStream) -> tuple:
-        disposition = Disposition(stream.disposition)
-        aside = disposition & (Disposition.comment | Disposition.visual_impaired | Disposition.descriptions)
-        return bool(aside), stream != played, not disposition & Disposition.default, stream.index
-
-    return sorted(container.streams.audio, key=rank)
 
 
 def _sound(container: InputContainer, stream: av.AudioStream, whole: _Span) -> AudioStream:
@@ -384,7 +356,7 @@ def open_container(path: Path) -> InputContainer:
             },
         )
     except av.FFmpegError as error:
-        reason = "not a video or sound file, or in no container that is admitted"
+        reason = "not a video or sound file, or in no container that is admitted; convert it to .mp4"
         if not isinstance(error, av.InvalidDataError | av.ArgumentError):
             reason = error.strerror or type(error).__name__
         elif lacks_index(path):
@@ -394,5 +366,7 @@ def open_container(path: Path) -> InputContainer:
         raise MediaError(f"{path.name}: {reason}") from error
     if not set(container.format.name.split(",")) & (CONTAINERS | SOUND_CONTAINERS):
         container.close()
-        raise MediaError(f"{path.name}: container {container.format.name} is not admitted")
+        raise MediaError(
+            f"{path.name}: container {container.format.name} is not admitted; convert it to .mp4"
+        )
     return container

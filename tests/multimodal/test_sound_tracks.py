@@ -136,6 +136,22 @@ def test_the_first_track_that_cannot_be_decoded_is_passed_over_and_named(tmp_pat
     assert any(first in note for note in chosen.notes)
 
 
+@pytest.mark.parametrize(
+    "title", ["Director's Commentary", "English (Audio Description)", "Audiodeskription"]
+)
+def test_talk_about_the_film_is_heard_last(tmp_path, title):
+    """Some files say so by the title alone."""
+    path = write(
+        tmp_path / "a.mka", (voice(), "flac", {"title": title}), (voice(), "flac", {"title": "Main"})
+    )
+    chosen, heard = choose(path)
+    assert chosen.track.number == 2 and heard == [2]
+    silent = write(
+        tmp_path / "b.mka", (voice(), "flac", {"title": title}), (noise(), "flac", {"title": "Main"})
+    )
+    assert choose(silent)[0].track.number == 1, "where no other track holds speech"
+
+
 @pytest.mark.parametrize("second", [noise, chord])
 def test_speech_behind_two_tracks_without_it_is_heard(tmp_path, second):
     path = write(tmp_path / "a.mp4", (noise(), "aac", {}), (second(), "aac", {}), (voice(), "aac", {}))

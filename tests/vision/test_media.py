@@ -11,6 +11,7 @@ import pytest
 
 from vision.errors import MediaError
 from vision.media import MAX_PIXELS, MAX_SECONDS, probe
+from vision.readers import read_clips
 
 TIMES = [i / 30 for i in range(60)]
 
@@ -158,6 +159,62 @@ def test_a_cover_picture_is_no_video(tmp_path):
         container.mux(sound.encode())
     media = probe(tmp_path / "song.mp4")
     assert media.video is None and media.audio.codec == "aac"
+
+
+def written(path, *pictures, sound: bool = False):
+    """A file of streams: (codec, pixel format, frames, grey)."""
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream(codec, rate=10) for codec, *_ in pictures]
+        for stream, (_, pixel_format, _, _) in zip(streams, pictures, strict=True):
+            stream.width, stream.height, stream.pix_fmt = 128, 96, pixel_format
+        track = container.add_stream("aac", rate=16_000, layout="mono") if sound else None
+        packets = []
+        for stream, (_, pixel_format, frames, grey) in zip(streams, pictures, strict=True):
+            for n in range(frames):
+                image = av.VideoFrame.from_ndarray(np.full((96, 128, 3), grey, np.uint8), "rgb24")
+                frame = image.reformat(format=pixel_format)
+                frame.pts, frame.time_base = n, Fraction(1, 10)
+                packets += stream.encode(frame)
+            packets += stream.encode(None)
+        if track:
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.float32), "fltp", "mono")
+            silence.sample_rate = 16_000
+            packets += [*track.encode(silence), *track.encode(None)]
+        container.mux(packets)
+    return path
+
+
+FILM, PREVIEW = ("mpeg4", "yuv420p", 20, 200), ("mjpeg", "yuvj420p", 1, 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures"),
+    [
+        ("a.mp4", (PREVIEW, FILM)),
+        ("b.mp4", (FILM, PREVIEW)),
+        ("a.mov", (("mjpeg", "yuvj420p", 4, 30), FILM)),
+        ("b.mov", (("png", "rgb24", 1, 30), FILM)),
+        ("a.mkv", (PREVIEW, FILM)),
+    ],
+)
+def test_a_preview_beside_a_film_is_not_taken_for_it(tmp_path, name, pictures):
+    """Cameras write one as a stream of its own, with no flag that says so."""
+    media = probe(written(tmp_path / name, *pictures))
+    assert media.video.codec == "mpeg4"
+    assert next(iter(read_clips(media))).frames.mean() > 150
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mjpeg"), ("a.mov", "png")])
+def test_a_single_picture_with_a_sound_is_a_cover(tmp_path, name, codec):
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "rgb24"
+    assert probe(written(tmp_path / name, (codec, pixel_format, 1, 30), sound=True)).video is None
+    if codec == "mjpeg":
+        assert probe(written(tmp_path / f"film-{name}", (codec, pixel_format, 20, 30), sound=True)).video
+
+
+def test_a_picture_with_alpha_is_seen_without_it(tmp_path):
+    media = probe(written(tmp_path / "a.mov", ("qtrle", "argb", 20, 200)))
+    assert next(iter(read_clips(media))).frames.mean() > 150
 
 
 def test_a_tag_that_is_not_utf8_does_no_harm(tmp_path):
