@@ -236,6 +236,12 @@ class Catalogue:
         rows = self._db.execute("SELECT device, inode, bytes, changed, video FROM files")
         return {FileState(*state): video for *state, video in rows}
 
+    def digest_of(self, state: FileState) -> str | None:
+        """The digest of the file that was read in this state, where one was."""
+        asked = "SELECT video FROM files WHERE (device, inode, bytes, changed) = (?, ?, ?, ?)"
+        row = self._db.execute(asked, dataclasses.astuple(state)).fetchone()
+        return row[0] if row else None
+
     def keep_digests(self, digests: Mapping[FileState, str]) -> None:
         """Remembers the digests of files, in one transaction; another state of the same file replaces the one before."""
         rows = [(*dataclasses.astuple(state), video) for state, video in digests.items()]
@@ -327,7 +333,8 @@ class Catalogue:
                 return found[0]
             if found:
                 raise InputError(f"video {label!r}: {_several(label, found)}")
-        near = names.did_you_mean(label, [v.name for v in self.videos()])
+        known = (name for (name,) in self._db.execute("SELECT name FROM videos ORDER BY name, video"))
+        near = names.did_you_mean(label, known)
         raise InputError(f"video {label!r}: not in this store{near}; `videobert status` lists what is")
 
     def _beginning(self, label: str, path: str, folded: str) -> list[Video]:

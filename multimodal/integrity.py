@@ -16,6 +16,7 @@ from multimodal.library import read_features, read_imported_tokens, read_transcr
 from multimodal.progress import Report
 from multimodal.store import DamagedFile, InputError, Store, changed_files, is_published, reading
 from multimodal.training.checkpoints import latest
+from multimodal.training.unfinished_runs import unfinished
 
 REMADE = "delete it and run again: it is made anew"
 CODEBOOK = "restore it; or delete it and run again, which fits a new codebook and trains a model on it"
@@ -87,33 +88,34 @@ def examine(store: Store, catalogue: Catalogue, report: Report) -> tuple[int, li
 def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
     """Bytes of superseded codebooks, models, captioners and indexes, by path from the root.
 
-    A folder is superseded where no answer comes from it and it is older than the one in use. A newer one may belong to a
-    training that was stopped and is to go on.
+    A folder is superseded where no answer comes from it and no stopped training can go on in it. No time decides: a clock may
+    have been set back.
     """
     kinds = ("codebook", "model", "model_codebook", "captioner", "next_model", "next_captioner")
     current = {kind: catalogue.current(kind) for kind in kinds}
     codebooks = {current["codebook"], current["model_codebook"]}
+    models, captioners = (
+        {current[kind], current[f"next_{kind}"]}
+        | {root.name for root, _, card in unfinished(store.root / f"{kind}s") if fits(card)}
+        for kind, fits in (
+            ("model", lambda card: card.get("codebook") in codebooks),
+            ("captioner", lambda card: card.get("model") in (current["model"], current["next_model"])),
+        )
+    )
     in_use = {
         "codebooks": codebooks,
         "tokens": codebooks,
-        "models": {current["model"], current["next_model"]},
-        "captioners": {current["captioner"], current["next_captioner"]},
-        "indexes": {current["model"], current["next_model"]},
-        "caches": {current["model"], current["next_model"]},
+        "models": models,
+        "captioners": captioners,
+        "indexes": models,
+        "caches": models,
     }
     superseded = {}
     for kind, names in in_use.items():
-        sizes: dict[Path, int] = {}
-        changed: dict[Path, float] = {}
         for folder in sorted(p for p in (store.root / kind).glob("[!.]*") if p.is_dir()):
-            stats = [p.stat() for p in folder.rglob("*") if p.is_file()]
-            sizes[folder] = sum(s.st_size for s in stats)
-            changed[folder] = max((s.st_mtime for s in stats), default=0.0)
-        # An index or a cache is named after its model and step, "<model>.step-<n>".
-        used = {f for f in sizes if f.name in names or f.name.split(".step-")[0] in names}
-        newest = max((changed[folder] for folder in used), default=0.0)
-        for folder, size in sizes.items():
-            if folder not in used and changed[folder] < newest:
+            # An index or a cache is named after its model and step, "<model>.step-<n>".
+            if folder.name not in names and folder.name.split(".step-")[0] not in names:
+                size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
                 superseded[folder.relative_to(store.root).as_posix()] = size
     return superseded
 

@@ -159,7 +159,8 @@ def register(
                 announce("reading the files", f"{read} of {len(files)}")
                 digest = digests[state] = file_digest(file)
                 # What changed a moment ago may change again within one step of the file system's clock.
-                if time.time_ns() - state.changed > NANOSECONDS_OF_REST:
+                # One of a time to come was not: its next change bears the time that it is then.
+                if abs(time.time_ns() - state.changed) > NANOSECONDS_OF_REST:
                     read_now[state] = digest
         except (OSError, InputError) as error:
             reason = f"the file cannot be read ({error.strerror})" if isinstance(error, OSError) else error

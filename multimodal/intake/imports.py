@@ -165,8 +165,11 @@ class _Import:
             states = [part.stat() for part in together]
         except OSError:
             return None
-        latest = max(state.st_mtime for state in states)
-        if time.time() - latest < SECONDS_OF_REST or not str(file).isprintable():
+        now = time.time()
+        if (
+            any(abs(now - state.st_mtime) < SECONDS_OF_REST for state in states)
+            or not str(file).isprintable()
+        ):
             return None
         times = [n for state in states for n in (state.st_size, state.st_mtime_ns, state.st_ctime_ns)]
         return canonical_json([VERSION, self.options.kind, self.options.seconds_apart, *times])

@@ -1,7 +1,7 @@
 """The files of videos, whole or by byte ranges (RFC 9110, section 14), never read into memory whole.
 
-A file is given out only where the catalogue knows it and it is as it was ingested: of the same size, and not written to
-since. One that was written to since, such as a copy put back, is hashed once more.
+A file is given out only where the catalogue knows it and it is as it was ingested: of the same size, in the state in which it
+was read. One in another state, such as a copy put back, is hashed once more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from anyio import to_thread
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from multimodal.catalogue import Video
+from multimodal.catalogue import Catalogue, Video
+from multimodal.disk import FileState
 from multimodal.serve.documents import written
 from multimodal.serve.problems import Problem
 from multimodal.store import Store, file_digest
@@ -48,8 +49,8 @@ def is_playable(video: Video) -> bool:
 class MediaFiles:
     """The files of a store's videos, each opened and checked at each request."""
 
-    def __init__(self, store: Store):
-        self._store = store
+    def __init__(self, store: Store, catalogue: Catalogue):
+        self._store, self._catalogue = store, catalogue
         self._hashed: dict[tuple[int, ...], str] = {}
         self._lock = threading.Lock()
 
@@ -73,8 +74,10 @@ class MediaFiles:
     def _is_unchanged(self, video: Video, about: os.stat_result) -> bool:
         if not stat.S_ISREG(about.st_mode) or about.st_size != video.bytes:
             return False
+        # The clock may have been set back since: that a file is older than what was made of it says nothing by itself.
+        state = FileState(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
         made = min(written(self._store, video), default=None)
-        if made is not None and max(about.st_mtime, about.st_ctime) <= made:
+        if made is not None and about.st_ctime <= made and self._catalogue.digest_of(state) == video.video:
             return True
         identity = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
         with self._lock:

@@ -29,7 +29,7 @@ class Service:
     def __init__(self, folder: Path, options: ServeOptions):
         self.options = options
         self.live = LiveStore(folder, options.device, create=not options.read_only)
-        self.files = MediaFiles(self.live.store)
+        self.files = MediaFiles(self.live.store, self.live.catalogue)
         self.frames = Frames(self.live.store, self.files, keep=not options.read_only)
         waiting = options.limits.waiting
         threads = max(2, os.cpu_count() or 1)

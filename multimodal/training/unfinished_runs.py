@@ -18,8 +18,8 @@ def unfinished_runs(store: Store, name: str, card: dict[str, Any]) -> list[str]:
     if checkpoints.latest(root) is not None:
         return []
     lines = []
-    for other, at, theirs in _read_unfinished(root.parent):
-        if theirs["codebook"] == card["codebook"]:
+    for other, at, theirs in unfinished(root.parent):
+        if theirs.get("codebook") == card["codebook"]:
             lines.append(
                 f"model {other.name}: left at step {at.step} of {at.steps}, and this run begins another, {name}, as other "
                 f"options make another model: {_differences(theirs, card)}. To go on with it, stop and say its options; to be "
@@ -28,16 +28,19 @@ def unfinished_runs(store: Store, name: str, card: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _read_unfinished(models: Path) -> Iterator[tuple[Path, Progress, dict[str, Any]]]:
-    """Each model's folder, its progress and its card. Folders that cannot be read are left to `videobert doctor`."""
-    for root in sorted(models.glob("*")):
+def unfinished(folder: Path) -> Iterator[tuple[Path, Progress, dict[str, Any]]]:
+    """The folder of each model or captioner in ``folder`` whose training was stopped, its progress and its card.
+
+    Folders that cannot be read are left to `videobert doctor`.
+    """
+    for root in sorted(folder.glob("[!.]*")):
         if (last := checkpoints.latest(root)) is None:
             continue
         try:
             at, card = checkpoints.read_progress(last), json.loads((last / "card.json").read_text())
         except (OSError, ValueError, TypeError):
             continue
-        if not at.finished and "codebook" in card:
+        if not at.finished:
             yield root, at, card
 
 

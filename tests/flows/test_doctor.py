@@ -1,6 +1,7 @@
 """What `doctor` says of a sound store and of one that was harmed in each of its parts; and that its remedies are true."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -82,15 +83,23 @@ def test_what_was_taken_away_is_made_again(capsys, made, home, store):
 
 
 def test_what_is_left_of_before_and_what_moved_is_noted(capsys, store):
+    """What is superseded is told by what it is, not by its age: by the clock the stopped training is the oldest."""
     used = next(store.glob("models/*"))
-    for name, seconds in (("0123456789ab", -1), ("ba9876543210", 1)):
-        for path in shutil.copytree(used, store / "models" / name).rglob("*"):
-            os.utime(path, (path.stat().st_atime, path.stat().st_mtime + seconds))
+    shutil.copytree(used, store / "models/0123456789ab")
+    stopped = shutil.copytree(used, store / "models/ba9876543210")
+    (trainer,) = stopped.glob("step-*/trainer.json")
+    trainer.write_text(json.dumps(json.loads(trainer.read_text()) | {"steps": 9_999}))
+    manifest = trainer.with_name("manifest.json")
+    sums = json.loads(manifest.read_text())
+    sums["files"][trainer.name] = hashlib.sha256(trainer.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(sums))
+    for path in stopped.rglob("*"):
+        os.utime(path, (0, 0))
     with edited(store / "catalogue.sqlite") as catalogue:
         catalogue.execute("UPDATE videos SET path = '/nowhere/flower.mp4' WHERE name = 'flower.mp4'")
     _, said = examined(capsys, store)
     notes = "\n".join(said["note"])
-    assert "models/0123456789ab" in notes and "models/ba" not in notes, "a newer one may be at work"
+    assert "models/0123456789ab" in notes and "models/ba" not in notes
     assert "(flower.mp4)" in notes
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 
 import av
 import pytest
@@ -151,6 +152,25 @@ def test_a_file_that_was_changed_is_not_given_out(starting, sample, tmp_path):
         path.unlink(missing_ok=True)
         path.write_bytes(data)
     assert running.client.get(address).content == data
+
+
+def test_a_file_that_was_changed_after_the_clock_was_set_back_is_not_given_out(starting, sample):
+    """What was made of it is then of a later time than its change."""
+    running = starting(sample.root, read_only=True)
+    digest = running.digest("kitchen-001.mp4")
+    path = sample.root.parent / "videos/kitchen-001.mp4"
+    made = {file: file.stat() for file in sample.root.glob(f"*/{digest}.*")}
+    assert made
+    data = path.read_bytes()
+    try:
+        for file in made:
+            os.utime(file, (2**32, 2**32))
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert running.client.get(f"/api/media/{digest}").status_code == 409
+    finally:
+        path.write_bytes(data)
+        for file, about in made.items():
+            os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
 
 
 def test_thumbnails_are_frames_and_kept(server, sample):
