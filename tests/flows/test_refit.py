@@ -45,6 +45,8 @@ def test_readers_beside_a_refit_get_every_answer(home: Home, made, store, tmp_pa
         run.kill()
     assert run.wait() == 0, (tmp_path / "log").read_text()
     after = current(store)
+    with capsys.disabled():
+        print(f"\n{answers} questions beside a refit, {len(refused)} refused")
     assert refused == [] and answers >= len(QUESTIONS)
     assert after["model"] != before["model"] and after["next_model"] is None
     assert seen <= {(c["model"], c["captioner"]) for c in (before, after)}, "never the one without the other"

@@ -1,11 +1,18 @@
-"""Properties that hold for any input: times, captions, what is shown. `make hostile` tries fifty times as many."""
+"""Properties that hold for any input: times, captions, ids, old catalogues, what is shown. `make hostile` tries fifty times as many."""
 
+import contextlib
+import dataclasses
 import os
+import sqlite3
+import tempfile
+from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows.printing import shown
+from multimodal.catalogue import MIGRATIONS, Catalogue, Video
+from multimodal.vocabulary import SPECIALS, Vocabulary
 from speech import caption_files, captions
 from speech.control_characters import STEERING, without_controls
 from speech.cues import Cue, clock_of, plain, seconds_of, write_webvtt
@@ -96,3 +103,45 @@ def test_what_is_shown_steers_nothing_and_nothing_else_changes(text):
         assert line == text
     assert without_controls(without_controls(text)) == without_controls(text)
     assert not STEERING.search(plain(text))
+
+
+@often
+@given(st.sets(st.text(min_size=1), max_size=20), st.integers(1, 5000), st.integers(0, 200))
+def test_each_id_belongs_to_one_space(words, visual, sentinels):
+    vocabulary = Vocabulary((*SPECIALS, *sorted(words - set(SPECIALS))), visual, sentinels=sentinels)
+    spaces = [
+        *range(len(vocabulary.words)),
+        vocabulary.join,
+        *range(vocabulary.size)[vocabulary.visual_ids],
+        *(vocabulary.sentinel(n) for n in range(sentinels)),
+    ]
+    assert sorted(spaces) == list(range(vocabulary.size))
+
+
+@often
+@given(
+    st.integers(1, len(MIGRATIONS)),
+    st.lists(st.tuples(st.text(), st.text(), st.integers(0, 2**62), st.text()), max_size=4),
+)
+def test_a_catalogue_of_any_version_keeps_what_it_holds(version, rows):
+    videos = {
+        f"{n:064x}": Video(f"{n:064x}", name, path, size, "refused", reason)
+        for n, (name, path, size, reason) in enumerate(rows)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "catalogue.sqlite"
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY)")
+            for step in MIGRATIONS[:version]:
+                step(db)
+                db.execute("INSERT INTO migrations VALUES (?)", (step.__name__,))
+            db.executemany(
+                "INSERT INTO videos (video, name, path, bytes, state, reason) VALUES (?, ?, ?, ?, ?, ?)",
+                [dataclasses.astuple(video)[:6] for video in videos.values()],
+            )
+        before = path.read_bytes()
+        with Catalogue(path, read_only=True) as catalogue:
+            assert {v.video: v for v in catalogue.videos()} == videos
+        assert path.read_bytes() == before
+        with Catalogue(path) as catalogue:
+            assert {v.video: v for v in catalogue.videos()} == videos
