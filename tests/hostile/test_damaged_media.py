@@ -8,7 +8,7 @@ import random
 import resource
 import socket
 import time
-from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import fragments
@@ -39,41 +39,46 @@ def whole(tmp_path_factory) -> dict[str, bytes]:
     return {ending: fragments.spoken(folder / f"whole{ending}").read_bytes() for ending in ENDINGS}
 
 
-def looked_at(files: list[Path]) -> tuple[list[str], Counter]:
-    """An answer for each file, and how often a child crashed or did not finish; the next one goes on behind it.
+@dataclass
+class Looked:
+    """An answer for each file, how often a child crashed or did not finish, and the most seconds that one answer took."""
 
-    ``seconds`` of the latter: the longest wait for one answer, the start of a child with the first.
-    """
-    answers: list[str] = []
-    failed: Counter = Counter()
-    began = time.monotonic()
+    answers: list[str] = field(default_factory=list)
+    crashes: int = 0
+    hangs: int = 0
+    longest: float = 0.0
 
-    def waited() -> None:
-        nonlocal began
-        failed["seconds"] = max(failed["seconds"], time.monotonic() - began)
-        began = time.monotonic()
+    def add(self, answer: str, since: float) -> float:
+        """Returns the time of the answer."""
+        now = time.monotonic()
+        self.answers.append(answer)
+        self.longest = max(self.longest, now - since)
+        return now
 
-    while len(answers) < len(files):
-        rest = files[len(answers) :]
+
+def looked_at(files: list[Path]) -> Looked:
+    """Behind a child that failed the next one goes on. The first answer of a child takes its start, too."""
+    found, at = Looked(), time.monotonic()
+    while len(found.answers) < len(files):
+        rest = files[len(found.answers) :]
         try:
             for answer in sandbox.stream(
                 looking.look_at_each, rest, types=(), limits=LIMITS, imports=IMPORTS
             ):
-                answers.append(answer)
-                waited()
+                at = found.add(answer, at)
         except SandboxError as error:
-            failed["hangs" if "did not finish" in str(error) else "crashes"] += 1
-            answers.append(f"{files[len(answers)].name}: {error}")
-            waited()
-    return answers, failed
+            hung = "did not finish" in str(error)
+            found.hangs, found.crashes = found.hangs + hung, found.crashes + (not hung)
+            at = found.add(f"{files[len(found.answers)].name}: {error}", at)
+    return found
 
 
-def told(capsys, what: str, files: list[Path], failed: Counter, seconds: float) -> None:
+def told(capsys, what: str, found: Looked) -> None:
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     with capsys.disabled():
         print(
-            f"\n{what}: {len(files)} inputs, {failed['crashes']} children crashed, {failed['hangs']} did not finish, "
-            f"{seconds:.1f} s in all, {failed['seconds']:.1f} s at most for one; the largest child so far {largest:.0f} MiB"
+            f"\n{what}: {len(found.answers)} inputs, {found.crashes} children crashed, {found.hangs} did not finish, "
+            f"{found.longest:.1f} s at most for one; the largest child so far {largest:.0f} MiB"
         )
 
 
@@ -83,13 +88,12 @@ def check(capsys, tmp_path: Path, what: str, contents: list[tuple[str, bytes]]) 
         files.append(tmp_path / f"{n:03}{ending}")
         files[-1].write_bytes(content)
     before = sorted(p.name for p in tmp_path.iterdir())
-    began = time.monotonic()
-    answers, failed = looked_at(files)
-    told(capsys, what, files, failed, time.monotonic() - began)
-    assert all(answer and "\n" not in answer for answer in answers)
-    assert not (failed["crashes"] or failed["hangs"]), [answer for answer in answers if answer[:3].isdigit()]
+    found = looked_at(files)
+    told(capsys, what, found)
+    assert all(answer and "\n" not in answer for answer in found.answers)
+    assert found.crashes == found.hangs == 0, [answer for answer in found.answers if answer[:3].isdigit()]
     assert sorted(p.name for p in tmp_path.iterdir()) == before, "a child wrote"
-    return answers
+    return found.answers
 
 
 def test_media_that_were_cut_off(capsys, tmp_path, whole):
@@ -148,8 +152,7 @@ def test_playlists_make_no_request_and_read_no_other_file(capsys, tmp_path):
         for name, content in pointing_elsewhere(canary.getsockname()[1], secret).items():
             files.append(tmp_path / name)
             files[-1].write_bytes(content)
-        began = time.monotonic()
-        answers, failed = looked_at(files)
+        found = looked_at(files)
         requests = 0
         while True:
             try:
@@ -157,7 +160,7 @@ def test_playlists_make_no_request_and_read_no_other_file(capsys, tmp_path):
                 requests += 1
             except BlockingIOError:
                 break
-    told(capsys, f"pointing elsewhere ({requests} requests)", files, failed, time.monotonic() - began)
-    assert (requests, failed["crashes"], failed["hangs"]) == (0, 0, 0)
-    assert all(answer.startswith("refused: ") for answer in answers), answers
-    assert "2 clips" in looked_at([secret])[0][0], "the control: the secret could be read"
+    told(capsys, f"pointing elsewhere ({requests} requests)", found)
+    assert requests == found.crashes == found.hangs == 0
+    assert all(answer.startswith("refused: ") for answer in found.answers), found.answers
+    assert "2 clips" in looked_at([secret]).answers[0], "the control: the secret could be read"
