@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -148,18 +149,22 @@ def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
 
 
 def _summed(store: Store) -> Iterator[Part]:
-    """Every file with a sum, and every folder whose files have theirs in one."""
-    for found in sorted(store.root.rglob(f"*{sums.ENDING}")):
-        path = found.with_name(found.name.removesuffix(sums.ENDING))
-        if store.damaged not in path.parents and not path.name.startswith("."):
-            yield Part(path, partial(_check_sum, path), _remedy(store, path))
-    for found in sorted(store.root.rglob(sums.ALL)):
-        if store.damaged not in found.parents:
-            yield Part(found.parent, partial(_check_sums, found), CURVES)
+    """Every file with a sum, and every folder whose files have theirs in one.
 
-
-def _remedy(store: Store, path: Path) -> str:
-    return REMEDIES.get(path.relative_to(store.root).parts[0], REMADE)
+    The names are read once: a large library has hundreds of thousands, and paths as objects cost more than the names.
+    """
+    for place, folders, names in os.walk(store.root):
+        at_root = place == str(store.root)
+        folders[:] = sorted(
+            f for f in folders if not f.startswith(".") and not (at_root and f == store.damaged.name)
+        )
+        first = Path(place).relative_to(store.root).parts[:1]
+        for name in sorted(n for n in names if n.endswith(sums.ENDING) and not n.startswith(".")):
+            path = Path(place, name.removesuffix(sums.ENDING))
+            remedy = REMEDIES.get(first[0] if first else path.name, REMADE)
+            yield Part(path, partial(_check_sum, path), remedy)
+        if sums.ALL in names:
+            yield Part(Path(place), partial(_check_sums, Path(place, sums.ALL)), CURVES)
 
 
 def _check_sum(path: Path) -> None:

@@ -22,6 +22,8 @@ from vision.clips import CLIP_SECONDS, FRAMES_PER_CLIP, MIN_TAIL_SECONDS, clip_s
 
 EXAMPLES = 2000 if os.environ.get("VIDEOBERT_HOSTILE") else 40
 often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+seldom = settings(often, max_examples=EXAMPLES // 10)
+"""For what writes and syncs files."""
 SECONDS = st.floats(0, 12 * 3600)
 PIECES = st.sampled_from(
     ["WEBVTT", "\n", "\n\n", "00:01.000 --> 00:02.000", "1", "-->", "<v a>", "<00:00:01.500>", "&#27;", "&#x202e;", "\x1b[31m",
@@ -118,7 +120,7 @@ def test_each_id_belongs_to_one_space(words, visual, sentinels):
     assert sorted(spaces) == list(range(vocabulary.size))
 
 
-@often
+@seldom
 @given(
     st.integers(1, len(MIGRATIONS)),
     st.lists(st.tuples(st.text(), st.text(), st.integers(0, 2**62), st.text()), max_size=4),

@@ -48,7 +48,7 @@ class Home:
     def command(self, *arguments: object) -> list[str]:
         return [sys.executable, "-m", "flows", *map(str, arguments)]
 
-    def run(self, *arguments: object, timeout: float = 300) -> subprocess.CompletedProcess:
+    def run(self, *arguments: object, timeout: float = 900) -> subprocess.CompletedProcess:
         """Runs a command to its end."""
         return subprocess.run(
             self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=timeout, cwd="/", check=False
