@@ -1,4 +1,4 @@
-"""The flows `search`, `caption`, `next`, `classify`, `imagine`, `chapters` and `summarise`: an answer as a run, with an artifact for people.
+"""The flows `search`, `caption`, `next`, `classify`, `imagine`, `chapters`, `summarise` and `predict`: an answer as a run, with an artifact for people.
 
 Parameters and results are JSON; a result is the document that the command prints with `--json`.
 """
@@ -40,4 +40,4 @@ def as_flow(question: Question) -> Flow:
     return flow(name=question.name, persist_result=False)(ask)
 
 
-search, next_, caption, classify, imagine, chapters, summarise = map(as_flow, QUESTIONS)
+search, next_, caption, classify, imagine, chapters, summarise, predict = map(as_flow, QUESTIONS)

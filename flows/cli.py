@@ -21,6 +21,7 @@ from cyclopts import App, CycloptsError, Parameter
 from flows import DISTRIBUTION, progress
 from flows.doctor import doctor
 from flows.errors import line_of
+from flows.heads import finetune
 from flows.importing import Imports
 from flows.opened_run import open_run
 from flows.printing import JsonOption, print_figures, print_json, print_videos, put
@@ -237,6 +238,7 @@ def print_status(catalogue: Catalogue, as_json: bool) -> None:
         print_videos(catalogue)
 
 
+app.command(finetune)
 app.command(doctor)
 app.command(remove)
 app.command(transcript)

@@ -107,6 +107,30 @@ def chapters_lines(document: Document) -> list[str]:
     ] or ["nothing: nobody speaks, and nothing is seen"]
 
 
+def predict_lines(document: Document) -> list[str]:
+    """A line for each moment, or the lines of a WebVTT or CSV file."""
+    from multimodal.answers import predictions
+    from multimodal.answers.results import PredictedMoment
+
+    moments = [PredictedMoment(**m) for m in document["moments"]]
+    if document["to"] != "text":
+        write = predictions.webvtt if document["to"] == "vtt" else predictions.table
+        return write(moments).removesuffix("\n").split("\n")
+    return [
+        f"{clock(m.start)}–{clock(m.end)}  {isolated(m.said)}"
+        + ("" if m.probability is None else f"  {m.probability:.2f}")
+        for m in moments
+    ] or ["No answer in this video."]
+
+
+def predict_notes(document: Document) -> list[str]:
+    """How good the head is on held-out videos, where it was judged."""
+    from multimodal.finetuning.table import in_a_line
+
+    line = in_a_line(document["figures"])
+    return [f"Head {document['head']}: {line}."] if line else []
+
+
 def imagine_lines(document: Document) -> list[str]:
     found = []
     for n, clip in enumerate(document["clips"], 1):

@@ -32,6 +32,8 @@ class OpenedRun:
         self._trained: Trained | None = None
         self.given: tuple[list[Path], Imports] = ([], Imports())
         """What a command ingests. Parameters of flows stand in Prefect's history, with names and paths."""
+        self.task: Path | None = None
+        """The file of labels that a command was given, for the same reason."""
 
     def sources(self, videos: list[Path], imports: Imports) -> tuple[list[Path], Imports]:
         """The parameters of a flow, or where it was given none what the command was given."""

@@ -1,4 +1,4 @@
-"""The five questions: parameters with their help texts, the answer, and its form for people, each written once.
+"""The questions: parameters with their help texts, the answer, and its form for people, each written once.
 
 The commands are made from :data:`QUESTIONS` here, the flows in :mod:`flows.answers`. Answers are imported when a question
 is asked, as they bring torch.
@@ -200,6 +200,27 @@ def chapters(
     return answer_json.chapters(store, video, to=to, by=by, device=device)
 
 
+def predict(
+    video: Moment,
+    *,
+    head: Annotated[str, Parameter(help="Name of the head, made by `videobert finetune`.")],
+    text: Annotated[
+        str | None,
+        Parameter(help="What may fit the moments, or the question; of heads of pairs and spans alone."),
+    ] = None,
+    at: At = None,
+    to: Annotated[
+        Literal["text", "vtt", "csv"], Parameter(help="As lines, as WebVTT, or as CSV."), CHOICE
+    ] = "text",
+    store: StoreOption = DEFAULT_STORE,
+    device: Device = "cpu",
+) -> Document:
+    """What a fine-tuned head says of a video: labels or scores of its moments, a timeline, or the seconds that answer a question."""
+    from multimodal.answers import answer_json
+
+    return answer_json.predict(store, video, head=head, text=text, at=at, to=to, device=device)
+
+
 def imagine(
     text: Annotated[str, Parameter(help="What is to be seen.")],
     *,
@@ -258,6 +279,7 @@ QUESTIONS = (
     Question(imagine, formatting.imagine_lines, formatting.quality_notes),
     Question(chapters, formatting.chapters_lines),
     Question(summarise, formatting.summary_lines, formatting.quality_notes),
+    Question(predict, formatting.predict_lines, formatting.predict_notes, lambda d: bool(d["moments"])),
 )
 
 

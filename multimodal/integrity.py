@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from safetensors import safe_open
 
 from multimodal import sums
 from multimodal.catalogue import Catalogue, Video
+from multimodal.inference.heads import head_names, heads_root, read_head
 from multimodal.library import read_features, read_imported_tokens, read_transcript, usable
 from multimodal.progress import Report
 from multimodal.store import DamagedFile, InputError, Store, changed_files, is_published, reading
@@ -20,6 +22,7 @@ from multimodal.training.checkpoints import latest
 from multimodal.training.unfinished_runs import unfinished
 
 REMADE = "delete it and run again: it is made anew"
+HEAD = "delete it and run `videobert finetune` again"
 CODEBOOK = "restore it; or delete it and run again, which fits a new codebook and trains a model on it"
 CHECKPOINT = "delete the folder and run again: training goes on from the checkpoint before it, or begins anew"
 IMPORTED = "restore it, or import it again"
@@ -29,6 +32,7 @@ OWN = "restore it"
 REMEDIES = {
     "models": CURVES,
     "captioners": CURVES,
+    "heads": HEAD,
     "copies": COPY,
     "corrections": OWN,
     "store.json": OWN,
@@ -110,6 +114,7 @@ def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
         "captioners": captioners,
         "indexes": models,
         "caches": models,
+        "heads": _heads_in_use(store) | {root.name for root, *_ in unfinished(heads_root(store))},
     }
     superseded = {}
     for kind, names in in_use.items():
@@ -119,6 +124,15 @@ def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
                 size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
                 superseded[folder.relative_to(store.root).as_posix()] = size
     return superseded
+
+
+def _heads_in_use(store: Store) -> set[str]:
+    """The folders of the heads that have a name. A damaged file of a name is told by its own sum."""
+    found = set()
+    for name in head_names(store):
+        with contextlib.suppress(InputError, LookupError):
+            found.add(read_head(store, name)["head"])
+    return found
 
 
 def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
@@ -141,6 +155,9 @@ def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
     for root in (model and store.model(model), captioner and store.captioner(captioner)):
         if root and (checkpoint := latest(root)):
             yield Part(checkpoint, partial(_check_manifest, checkpoint), CHECKPOINT)
+    for address in sorted(_heads_in_use(store)):
+        if checkpoint := latest(heads_root(store) / address):
+            yield Part(checkpoint, partial(_check_manifest, checkpoint), HEAD)
     for digest in codebooks:
         for path in sorted(store.tokens(digest, "").parent.glob("*.parquet")):
             yield Part(path, partial(_read_table, path), REMADE)

@@ -344,3 +344,33 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def read_cells(file: Path) -> tuple[list[str], list[tuple[str, list[Any]]]]:
+    """The names of all columns of a table, and each row with its place: texts of a CSV, values of a Parquet file.
+
+    Raises :class:`~multimodal.store.InputError` where it cannot be read, holds no row, or a row has another number of cells.
+    """
+    if file.suffix.lower() == ".parquet":
+        try:
+            table = pq.ParquetFile(file).read()
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"is no Parquet file that can be read ({' '.join(str(error).split())[:120]}); save it again"
+            ) from error
+        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+        return table.column_names, [(f"row {n}", list(row)) for n, row in enumerate(rows)]
+    text = _decoded(file)
+    delimiter = max(DELIMITERS, key=text.split("\n", 1)[0].count)
+    _check_quotes(text, delimiter)
+    misfits: list[pa.csv.InvalidRow] = []
+    table = _parsed(text, delimiter, misfits)
+    lines = _lines(table, misfits)
+    if misfits:
+        raise InputError(
+            f"line {lines[table.num_rows]}: {misfits[0].actual_columns} cells where the first line has "
+            f"{misfits[0].expected_columns}; put quotes around text with a separator in it"
+        )
+    header, *rest = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    numbered = zip(lines[1:], rest, strict=True)
+    return list(header), [(f"line {line}", list(row)) for line, row in numbered if any(map(str.strip, row))]

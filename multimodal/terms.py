@@ -25,6 +25,7 @@ TEXT, VIDEO, JOINT, ALIGNMENT, NEXT_SEGMENT, ORDER, NEIGHBOUR, CONTRAST, CAPTION
     "caption",
 )
 BOUNDARY, SHUFFLED, REPLACED, TASKS = "boundary", "shuffled", "replaced", "tasks"
+LABEL, SPAN, CHOICE = "label", "span", "choice"
 TERM_NAMES = (
     TermName(TEXT, "cloze, text alone"),
     TermName(VIDEO, "cloze, video alone"),
@@ -39,6 +40,9 @@ TERM_NAMES = (
     TermName(REPLACED, "replaced or original token"),
     TermName(TASKS, "tasks as text to text"),
     TermName(CAPTION, "next word piece of a caption"),
+    TermName(LABEL, "label of a fine-tuning task"),
+    TermName(SPAN, "start and end of an answer"),
+    TermName(CHOICE, "sentence of a class among all"),
 )
 TITLES = {"loss": "weighted sum"} | {term.name: term.title for term in TERM_NAMES}
 """The titles of the columns of ``metrics.jsonl`` that hold losses, in the order in which they are shown."""

@@ -16,6 +16,7 @@ from multimodal.answers.results import (
     ClassifyAnswer,
     ForecastAnswer,
     ImagineAnswer,
+    PredictAnswer,
     SearchAnswer,
     SummaryAnswer,
     TokenProbability,
@@ -209,6 +210,29 @@ def summary_document(answer: SummaryAnswer) -> Document:
     return {
         "video": answer.video.video, "name": answer.video.name, "route": answer.route, "text": answer.text,
         "sentences": [dataclasses.asdict(s) for s in answer.sentences], "quality": _quality(answer.quality),
+    }  # fmt: skip
+
+
+def predict(
+    folder: Path,
+    video: str,
+    *,
+    head: str,
+    text: str | None = None,
+    at: float | None = None,
+    to: str = "text",
+    device: str = "cpu",
+) -> Document:
+    """The answer of :meth:`OpenedStore.predict`; ``to`` says in which form people are shown it."""
+    with OpenedStore(folder, device) as store:
+        return predict_document(store.predict(video, head=head, text=text, at=at)) | {"to": to}
+
+
+def predict_document(answer: PredictAnswer) -> Document:
+    return {
+        "video": answer.video.video, "name": answer.video.name, "head": answer.head, "kind": answer.kind,
+        "text": answer.text, "moments": [dataclasses.asdict(m) | {"labels": list(m.labels)} for m in answer.moments],
+        "figures": dict(answer.figures),
     }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from multimodal.answers.results import (
     ClassifyAnswer,
     ForecastAnswer,
     ImagineAnswer,
+    PredictAnswer,
     SearchAnswer,
     SummaryAnswer,
     TokenProbability,
@@ -43,7 +44,7 @@ MOST_SHOWN = 24
 """Items of one answer that are shown; a video of an hour has hundreds of captions, and each has a frame to decode."""
 MACROS = {SearchAnswer: "search", CaptionAnswer: "caption", ForecastAnswer: "forecast",
           ClassifyAnswer: "classify", ImagineAnswer: "imagine", ChaptersAnswer: "chapters",
-          SummaryAnswer: "summary"}  # fmt: skip
+          SummaryAnswer: "summary", PredictAnswer: "predict"}  # fmt: skip
 
 
 def answer_html(answer: Answer) -> str:
@@ -87,7 +88,7 @@ def _frame_times(answer: Answer, items: Sequence[Any]) -> list[FrameTime]:
     if isinstance(answer, SearchAnswer):
         asked = [FrameTime(answer.like.video.video, answer.like.at)] if answer.like else []
         return asked + [FrameTime(hit.video, middle(hit)) for hit in items]
-    if isinstance(answer, CaptionAnswer | ClassifyAnswer | ChaptersAnswer):
+    if isinstance(answer, CaptionAnswer | ClassifyAnswer | ChaptersAnswer | PredictAnswer):
         return [FrameTime(answer.video.video, middle(item)) for item in items]
     return [FrameTime(answer.video.video, answer.at)] if isinstance(answer, ForecastAnswer) else []
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multimodal.answers.plain import NGrams, WordsAndTokens
     from multimodal.answers.search import Index
     from multimodal.captioning.trained import TrainedCaptioner
+    from multimodal.inference.heads import Head
     from multimodal.inference.trained import Trained
 
 
@@ -100,6 +101,18 @@ class OpenedModel:
     def captioner(self) -> TrainedCaptioner | None:
         """``None`` where the store has none."""
         return session.open_captioner(self.store, self.catalogue, self.trained)
+
+    @cached_property
+    def _heads(self) -> dict[str, Head]:
+        return {}
+
+    def head(self, name: str) -> Head:
+        """The head of a fine-tuning task (`videobert finetune`) by its name."""
+        from multimodal.inference.heads import load_head
+
+        if name not in self._heads:
+            self._heads[name] = load_head(self.store, self.trained, name)
+        return self._heads[name]
 
     @cached_property
     def evaluation(self) -> Evaluation:

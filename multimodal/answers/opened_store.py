@@ -20,6 +20,7 @@ from multimodal.answers.results import (
     ImagineAnswer,
     ImaginedClip,
     NearestClip,
+    PredictAnswer,
     Rollout,
     SampledClip,
     SearchAnswer,
@@ -314,6 +315,15 @@ class OpenedStore(OpenedModel):
         from multimodal.answers import summaries
 
         return summaries.summarise(self, video, sentences, by)
+
+    def predict(
+        self, video: str, *, head: str, text: str | None = None, at: float | None = None
+    ) -> PredictAnswer:
+        """What a head (`videobert finetune`) says of each moment of a video, or of the one that ``video`` or ``at`` names; of a
+        timeline, its parts. ``text``: what a head of pairs is asked about (docs/finetuning.md)."""
+        from multimodal.answers import predictions
+
+        return predictions.predict(self, video, head, text, at)
 
     def _nearest(self, clip: Imagined) -> NearestClip | None:
         known = self.catalogue.get(clip.video)

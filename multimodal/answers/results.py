@@ -210,6 +210,39 @@ class SummaryAnswer(Answer):
         return " ".join(s.text.strip() for s in self.sentences)
 
 
+@dataclasses.dataclass(frozen=True)
+class PredictedMoment:
+    """The answer of a head about ``[start, end)`` seconds: its ``labels``, one or several or none, and the ``probability`` of
+    the first; or a ``score``. ``probabilities`` of all classes."""
+
+    start: float
+    end: float
+    labels: tuple[str, ...]
+    probability: float | None
+    score: float | None
+    probabilities: Mapping[str, float] = dataclasses.field(repr=False)
+
+    @property
+    def said(self) -> str:
+        """The answer in words."""
+        return (
+            f"{self.score:.3g}" if self.score is not None else ", ".join(self.labels) or "none of the labels"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictAnswer(Answer):
+    """What the head of a task says of a video, in order of time. ``figures``: how good it is on held-out videos."""
+
+    video: Video
+    head: str
+    kind: str
+    text: str | None
+    moments: tuple[PredictedMoment, ...]
+    figures: Mapping[str, Mapping[str, Any]] = dataclasses.field(repr=False)
+    items_field: ClassVar[str] = "moments"
+
+
 def clock(seconds: float) -> str:
     """Seconds as a person reads them: ``75.25`` is ``1:15.2``."""
     minutes, rest = divmod(seconds, 60)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 from multimodal.captioning.options import CaptionerOptions
-from multimodal.inference.trained import OPENED, Trained, check_opened
+from multimodal.inference.trained import OPENED, Trained, check_opened, model_digest
 from multimodal.joint.caption_decoder import CaptionDecoder
 from multimodal.store import InputError, Store
 from multimodal.training import checkpoints
@@ -21,11 +20,6 @@ class TrainedCaptioner:
     network: CaptionDecoder
     options: CaptionerOptions
     references: int
-
-
-def model_digest(folder: Path) -> str:
-    """The SHA-256 of a model folder's weights, as its manifest says."""
-    return json.loads((folder / "manifest.json").read_text())["files"]["model.safetensors"]
 
 
 def load_captioner(store: Store, trained: Trained, name: str) -> TrainedCaptioner:

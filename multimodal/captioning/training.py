@@ -16,9 +16,8 @@ from multimodal.captioning.dataset import (
     reference_segments,
 )
 from multimodal.captioning.options import CaptionerOptions, Reference
-from multimodal.captioning.trained import model_digest
 from multimodal.catalogue import Video
-from multimodal.inference.trained import Trained
+from multimodal.inference.trained import Trained, model_digest
 from multimodal.joint.caption_decoder import CaptionDecoder, DecoderShape
 from multimodal.library import Material, read_material
 from multimodal.objectives.captioning import CaptioningObjective

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
-from multimodal.segments import CONTEXT, HORIZONS
+from multimodal.segments import CONTEXT, HORIZONS, SILENT_TOKENS
 from multimodal.store import InputError
 
 NEAR_RATE = 0.15
 """The ``near_rate`` that ``--corrupt near`` means where no other is given."""
+TEXT_READ, VIDEO_READ, BOTH_READ = READS = ("text", "video", "both")
+"""What a fine-tuned model reads of a moment: its words, its visual tokens, both."""
+WINDOW, STRIDE = SILENT_TOKENS, SILENT_TOKENS // 2
+"""Clips of a window over a whole video, as many as the model learned in a row, and between the starts of two."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,6 +38,7 @@ __all__ = [
     "check_opened",
     "encode",
     "load_trained",
+    "model_digest",
     "sequence",
     "training_steps",
 ]
@@ -118,6 +119,11 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
         name, folder, model, vocabulary, codebook, has_alignment, generator, context, writer, form,
         parts.get("attention", BIDIRECTIONAL), follows,
     )  # fmt: skip
+
+
+def model_digest(folder: Path) -> str:
+    """The SHA-256 of a model folder's weights, as its manifest says."""
+    return json.loads((folder / "manifest.json").read_text())["files"]["model.safetensors"]
 
 
 def is_latest(store: Store, trained: Trained) -> bool:

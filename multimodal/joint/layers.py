@@ -12,16 +12,20 @@ from multimodal.joint.options import ModelOptions
 
 
 class AddAndNorm(nn.Module):
-    """Dense, dropout, residual, LayerNorm: the second half of both parts of a BERT layer."""
+    """Dense, dropout, residual, LayerNorm: the second half of both parts of a BERT layer.
+
+    ``adapter`` stands before the residual; fine-tuning may put one there (:mod:`multimodal.joint.adapters`).
+    """
 
     def __init__(self, width: int, o: ModelOptions):
         super().__init__()
         self.dense = nn.Linear(width, o.hidden_size)
         self.LayerNorm = nn.LayerNorm(o.hidden_size, eps=o.layer_norm_eps)
         self.dropout = Dropout(o.hidden_dropout_prob)
+        self.adapter: nn.Module = nn.Identity()
 
     def forward(self, y: torch.Tensor, residual_TH: torch.Tensor) -> torch.Tensor:
-        return self.LayerNorm(self.dropout(self.dense(y)) + residual_TH)
+        return self.LayerNorm(self.adapter(self.dropout(self.dense(y))) + residual_TH)
 
 
 class Layer(nn.Module):

@@ -129,7 +129,8 @@ def _steps(
     every = max(1, at.planned // batches.HELD_OUT_EVALUATIONS)
     sample = []
     if held_out:
-        chosen = batches.held_out_sample(held_out, at.planned, options.examples_per_step, context.world_size)
+        least = max(options.held_out_examples, context.world_size)
+        chosen = batches.held_out_sample(held_out, at.planned, options.examples_per_step, least)
         sample = batches.eval_batches(held_out, chosen, options.examples_per_step, context)
     first, recent = at.step + 1, list(at.recent)
     saved = began = time.monotonic()

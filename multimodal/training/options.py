@@ -94,6 +94,7 @@ class TrainingOptions(StepOptions):
     ``patience``: after so many held-out losses in a row without a new lowest mean of three, of the 40 along the planned steps, and after
     ``least_steps``, the learning rate falls to its end within :data:`~multimodal.training.checkpoints.COOLDOWN` and the
     training ends early; ``None``, or where nothing is held out, makes all steps.
+    ``held_out_examples``: examples of each of these losses at least, or all, whatever share of the time they take.
     """
 
     examples_per_step: int = 32
@@ -105,11 +106,13 @@ class TrainingOptions(StepOptions):
     checkpoint_steps: int | None = None
     patience: int | None = None
     growing: float = 0.0
+    held_out_examples: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in (
-            "examples_per_step", "epochs", "least_steps", "most_steps", "accumulate", "checkpoint_steps", "patience"
+            "examples_per_step", "epochs", "least_steps", "most_steps", "accumulate", "checkpoint_steps", "patience",
+            "held_out_examples",
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -246,7 +249,12 @@ class PretrainOptions:
         options = dataclasses.asdict(self)
         del options["choose_tokenizer"]  # what was chosen counts
         weights = options["training"]["weights"]
-        for name, plain in (("patience", None), ("epsilon", EPSILON), ("growing", 0.0)):
+        for name, plain in (
+            ("patience", None),
+            ("epsilon", EPSILON),
+            ("growing", 0.0),
+            ("held_out_examples", 1),
+        ):
             if getattr(self.training, name) == plain:
                 del options["training"][name]
         options["training"]["weights"] = {n: w for n, w in weights.items() if n in self.system.terms}
