@@ -94,6 +94,7 @@ def read_group(group: Group) -> tuple[dict[str, np.ndarray], str]:
     if (file := group.by_suffix(TIMES)) is not None:
         count = len(next(iter(arrays.values())))
         times = _only(file, read_arrays(file))
+        times = times[:, 0] if times.ndim == 2 and times.shape[1] == 1 else times
         if times.shape != (count,) or times.dtype.kind not in "fiu":
             raise InputError(
                 f"{file.name}: {times.dtype} of shape {list(times.shape)}; {count} numbers of milliseconds are needed, one a row"

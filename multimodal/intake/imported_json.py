@@ -1,6 +1,7 @@
 """Transcripts in JSON: one of Whisper's or ours, or those of many videos as HowTo100M, YouCook2 and ActivityNet have them.
 
-Also the list of rows that programs write which fetch captions from YouTube: ``[{"text", "start", "duration"}, …]``.
+Also the list of rows that programs write which fetch captions from YouTube, ``[{"text", "start", "duration"}, …]``, by itself,
+as ``snippets``, or one for each video; and the ``transcription`` of whisper.cpp.
 """
 
 from __future__ import annotations
@@ -43,22 +44,35 @@ def read_json(text: str) -> tuple[int, Iterator[JsonTranscript]]:
 
 def _videos(data: Any) -> dict[str, Rows | str] | None:
     """The rows of each video, or why there are none; ``None`` where the file has another form."""
-    if isinstance(data, list) and data and isinstance(data[0], dict) and "text" in data[0]:
+    if _are_rows(data):
         return {"": [_row(row) for row in data]}
-    if not isinstance(data, dict) or isinstance(data.get("segments", data.get("sentences")), list):
+    if not isinstance(data, dict):
+        return None
+    for name in ("snippets", "transcription"):
+        if _are_rows(data.get(name)):
+            return {"": [_row(row) for row in data[name]]}
+    if isinstance(data.get("segments", data.get("sentences")), list):
         return None
     database = data.get("database")
     if isinstance(database, dict):
         return {str(label): _annotations(video) for label, video in database.items()}
     if data and all(isinstance(video, dict) and _has_columns(video) for video in data.values()):
         return {label: _columns(video) for label, video in data.items()}
+    if data and all(map(_are_rows, data.values())):
+        return {label: [_row(row) for row in rows] for label, rows in data.items()}
     return None
+
+
+def _are_rows(rows: Any) -> bool:
+    return isinstance(rows, list) and bool(rows) and isinstance(rows[0], dict) and "text" in rows[0]
 
 
 def _row(row: Any) -> tuple[Any, Any, Any]:
     if not isinstance(row, dict):
         return None, None, None
     start, end = row.get("start"), row.get("end")
+    if isinstance(offsets := row.get("offsets"), dict):  # whisper.cpp's, in milliseconds
+        start, end = (ms / 1000 if _is_number(ms) else ms for ms in (offsets.get("from"), offsets.get("to")))
     if end is None and _is_number(start) and _is_number(row.get("duration")):
         end = start + row["duration"]
     return start, end, row.get("text")
@@ -90,6 +104,11 @@ def _columns(video: dict) -> Rows | str:
             return "its timestamps are no pairs of start and end"
         starts, ends = ([pair[n] for pair in pairs] for n in (0, 1))
     else:
+        # pandas writes a column as a list, or as an object of its rows' numbers.
+        video = {
+            name: list(column.values()) if isinstance(column, dict) else column
+            for name, column in video.items()
+        }
         starts, texts = video["start"], video["text"]
         ends = video.get("end", [None] * len(starts) if isinstance(starts, list) else None)
     columns = (starts, ends, texts)

@@ -1,5 +1,6 @@
 """What other tools write: streams and times in files of their own, and JSON of many videos."""
 
+import codecs
 import json
 import os
 from pathlib import Path
@@ -82,6 +83,20 @@ def test_times_that_begin_at_0_are_starts(tmp_path, take):
     assert np.array_equal(found, values) and starts.tolist() == [0.0, 1.5, 3.0, 4.5]
 
 
+def test_times_may_be_a_column_of_whole_numbers(tmp_path, take):
+    times = (np.arange(1, 7) * 1500).reshape(6, 1)
+    video = take(*written(tmp_path / "in", a_r21d=np.ones((6, 3), np.float32), a_timestamps_ms=times))["a"]
+    assert (video.clips, video.seconds) == (6, 9.0)
+
+
+def test_streams_of_two_videos_whose_names_are_alike_are_two(tmp_path, take):
+    parts = {f"a_{n}_{s}": np.full((4, 3), n, np.float32) for n in (1, 2) for s in ("rgb", "flow")}
+    times = {f"a_{n}_timestamps_ms": np.arange(1, 5) * 1500.0 for n in (1, 2)}
+    videos = take(*written(tmp_path / "in", **parts, **times))
+    assert set(videos) == {"a_1", "a_2"}
+    assert all(np.allclose(read_features(take.store, v)[0], int(n[-1])) for n, v in videos.items())
+
+
 def test_one_stream_alone_has_the_videos_name(tmp_path, take):
     files = written(tmp_path / "in", a_rgb=np.ones((4, 3), np.float32), b_flow=np.ones((4, 3), np.float32))
     assert set(take(*files, stride=1.5)) == {"a", "b"}
@@ -131,13 +146,20 @@ OTHERS = {
     "youcook.json": {"database": {"a": {"duration": 9, "annotations": [
         {"segment": [1, 2], "id": 0, "sentence": "peel"}, {"segment": [3, 4], "id": 1, "sentence": "chop"}, {"segment": [5], "sentence": "x"}]}}},
     "activitynet.json": {"a": {"duration": 9.5, "timestamps": [[1, 2], [3, 4], ["x", 1]], "sentences": ["peel", "chop", "x"]}},
+    "pandas.json": {"a": {"start": {"0": 1.0, "1": 3, "2": None}, "end": {"0": 2, "1": 4, "2": 5}, "text": {"0": "peel", "1": "chop", "2": "x"}}},
+    "rows.json": {"a": [{"start": 1, "end": 2, "text": "peel"}, {"start": 3, "end": 4, "text": "chop"}, {"start": "x", "end": 9, "text": "x"}]},
+    "snippets/a.json": {"video_id": "b", "language_code": "en", "snippets": [{"text": "peel", "start": 1.0, "duration": 1.0}, {"text": "chop", "start": 3, "duration": 1}, {"text": 5, "start": 6}]},
+    "cpp/a.json": {"result": {"language": "en"}, "transcription": [{"offsets": {"from": 1000, "to": 2000}, "text": " peel"}, {"offsets": {"from": 3000, "to": 4000}, "text": " chop"}, {"offsets": {}, "text": "x"}]},
     "a.json": [{"text": "peel", "start": 1.0, "duration": 1.0}, {"text": "chop", "start": 3, "duration": 1}, {"text": 5, "start": 6}],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_json_of_videos_is_read_and_its_bad_row_counted(tmp_path, take, name):
-    (tmp_path / name).write_text(json.dumps(OTHERS[name]))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(
+        codecs.BOM_UTF8 * (name == "howto.json") + json.dumps(OTHERS[name]).encode()
+    )
     video = take(tmp_path / name)["a"]
     assert sentences(take, video) == [(1.0, 2.0, "peel"), (3.0, 4.0, "chop")]
     assert " rows left out (row" in video.reason
