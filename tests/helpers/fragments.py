@@ -61,8 +61,17 @@ def speechless(path: Path, sample: str = "kitchen-001.mp4", seconds: float = 3.0
     return path
 
 
-def captioned(path: Path, *tracks: tuple[str, dict[str, str], Disposition], seconds: float = 3.0) -> Path:
-    """A silent picture with streams of captions: the text of an SRT file, its metadata and its dispositions."""
+def captioned(
+    path: Path,
+    *tracks: tuple[str, dict[str, str], Disposition],
+    seconds: float = 3.0,
+    form: str = "srt",
+    begin: float = 0.0,
+) -> Path:
+    """A silent picture with streams of captions: the text of a file in ``form``, its metadata and its dispositions.
+
+    ``begin``: the stamp of its start, in seconds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     srt = path.with_name(f"{path.stem}-track.txt")
     with av.open(str(SAMPLES / "kitchen-001.mp4")) as source, av.open(str(path), "w") as target:
@@ -73,7 +82,7 @@ def captioned(path: Path, *tracks: tuple[str, dict[str, str], Disposition], seco
                 waiting.append((float(packet.dts * packet.time_base), packet, picture))
         for text, metadata, disposition in tracks:
             srt.write_text(text, encoding="utf-8")
-            with av.open(str(srt), format="srt") as captions:
+            with av.open(str(srt), format=form) as captions:
                 stream = target.add_stream_from_template(captions.streams.subtitles[0])
                 stream.metadata.update(metadata)
                 stream.disposition = disposition
@@ -82,6 +91,8 @@ def captioned(path: Path, *tracks: tuple[str, dict[str, str], Disposition], seco
                         waiting.append((float(packet.dts * packet.time_base), packet, stream))
         for _, packet, stream in sorted(waiting, key=lambda item: item[0]):
             packet.stream = stream
+            ticks = round(begin / packet.time_base)
+            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
             target.mux(packet)
     srt.unlink(missing_ok=True)
     return path

@@ -190,6 +190,39 @@ def test_the_text_track_of_an_mp4_is_taken(tmp_path):
     ]
 
 
+ASS = """[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour
+Style: Default,Arial,16,&Hffffff
+Style: Signs,Arial,16,&Hffffff
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+Dialogue: 0,0:00:00.20,0:00:01.00,Default,Ann,0,0,0,,{\\i1}Peel{\\i0}, then\\Nstir it.
+Dialogue: 0,0:00:00.50,0:00:01.00,Signs,,0,0,0,,{\\pos(1,2)}KITCHEN
+Dialogue: 0,0:00:01.20,0:00:02.00,Default,,0,0,0,,Chop & wait.
+"""
+OF_FORMS = {
+    "srt": srt("<i>Peel</i>, then\nstir it.", "Chop & wait."),
+    "ass": ASS,
+    "webvtt": vtt("<v Ann><i>Peel</i>, then\nstir it.", "Chop &amp; wait."),
+}
+
+
+@pytest.mark.parametrize("form", OF_FORMS)
+@pytest.mark.parametrize("begin", [0.0, 3600.0])
+def test_a_text_stream_of_any_form_counts_from_the_files_start(tmp_path, form, begin):
+    """Also in a part of a longer recording, whose clock goes on."""
+    track = (OF_FORMS[form], {"language": "eng"}, NONE)
+    choice = chosen(fragments.captioned(tmp_path / "film.mkv", track, form=form, begin=begin), {})
+    assert [(s["start"], s["text"]) for s in choice.transcript["sentences"]] == [
+        (0.2, "Peel, then stir it."),
+        (1.2, "Chop & wait."),
+    ]
+
+
 def test_captions_that_were_not_asked_for_are_told(film):
     assert not not_taken(film, probe(film))
     assert caption_choice.identity(film, False) is None, "a video without captions keeps its recipe"
