@@ -54,8 +54,8 @@ fuzz: $(VENV)/ready  ## a coverage-guided fuzzer over our parsers of caption fil
 story: $(VENV)/ready  ## `make demo` and its figures, as a test
 	VIDEOBERT_SLOW=1 $(BIN)/python -m pytest tests/story
 
-languages: $(VENV)/ready  ## Whisper base on a French voice, where espeak-ng is installed
-	VIDEOBERT_SLOW=1 $(BIN)/python -m pytest tests/speech/test_voices.py
+languages: $(VENV)/ready  ## Whisper base on voices in other languages: samples of PyPI's, and espeak-ng's where it is installed
+	VIDEOBERT_SLOW=1 $(BIN)/python -m pytest -s tests/speech/test_voices.py tests/multimodal/test_spoken_samples.py
 
 bench: $(VENV)/ready  ## the figures of docs/results.md; after `make demo`
 	for benchmark in tests/benchmarks/*.py; do $(BIN)/python $$benchmark || exit; done

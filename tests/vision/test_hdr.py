@@ -57,7 +57,7 @@ def test_reference_white_is_where_the_standard_puts_it(transfer, white):
 
 
 @pytest.mark.parametrize(("number", "transfer"), hdr.TRANSFERS.items())
-@pytest.mark.parametrize(("codec", "ending"), [("libx265", "mp4"), ("libx264", "mkv")])
+@pytest.mark.parametrize(("codec", "ending"), [("libx265", "mp4"), ("libx264", "mkv"), ("libsvtav1", "mp4")])
 def test_a_grey_is_the_same_grey(tmp_path, number, transfer, codec, ending):
     grey = np.tile(np.linspace(20, 200, 256), (256, 1))
     path = write(tmp_path / f"a.{ending}", code_of((grey / 255) ** hdr.SDR_GAMMA, transfer), number, codec)
