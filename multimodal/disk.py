@@ -47,6 +47,15 @@ class FileState:
     changed: int
 
 
+def names_in(folder: Path) -> set[str]:
+    """The names in a folder, read at once: asked one by one, those of a large library take longer. None where there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except FileNotFoundError:
+        return set()
+
+
 def part_of(path: Path) -> Path:
     """The place where this process writes what will be ``path``; a long name is digested, so that the mark fits beside it."""
     name = path.name

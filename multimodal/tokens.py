@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from multimodal import pictures
 from multimodal.catalogue import Catalogue, Video
+from multimodal.disk import names_in
 from multimodal.feature_rows import FeatureRows
 from multimodal.library import kind_of_features, read_features, read_imported_tokens, tokens_table
 from multimodal.store import (
@@ -263,7 +264,8 @@ def picture_path(store: Store, digest: str, token: int) -> Path | None:
 
 def encode_videos(store: Store, digest: str, videos: Sequence[Video], report: Report) -> None:
     """Writes the tokens of each video under a codebook, for those that have none yet."""
-    pending = [v for v in videos if v.clips and not store.tokens(digest, v.video).exists()]
+    there = names_in(store.tokens(digest, "").parent)
+    pending = [v for v in videos if v.clips and store.tokens(digest, v.video).name not in there]
     codebook = load_codebook(store, digest) if pending else None
     # Synced together: the sync of a small file by itself takes longer than its making.
     batch = FileBatch(summed=True)

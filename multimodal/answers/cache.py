@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from multimodal.answers import moments
-from multimodal.answers.index import IndexedVideo, address, made_of, read
+from multimodal.answers.index import IndexedVideo, address, file_names, made_of, read
 from multimodal.answers.lexical import Words
 from multimodal.answers.moments import Moments
 from multimodal.answers.thresholds import Thresholds, question_vectors, threshold
@@ -354,8 +354,7 @@ def open_searchable(
         return found, _contents_of(cache, held, found)
     if cache is not None:
         cache.db.close()
-    index_folder = store.index(address(trained))
-    there = {path.name for path in index_folder.iterdir()} if index_folder.is_dir() else set()
+    there = file_names(store, trained)
     return [video for video in videos if made_of(video) in there], None
 
 

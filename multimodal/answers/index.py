@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multimodal.catalogue import Video
+from multimodal.disk import names_in
 from multimodal.library import read_material, read_transcript
 from multimodal.progress import Report
 from multimodal.segments import Segment
@@ -70,10 +71,12 @@ def index(store: Store, trained: Trained, videos: Sequence[Video], report: Repor
     """
     from multimodal.inference.embedding import embed_texts, embed_videos
 
-    left = [v for v in videos if not _file(store, trained, v).exists()]
-    earlier: dict[str, list[Path]] = {}
-    for file in store.index(address(trained)).glob("*.parquet"):
-        earlier.setdefault(file.name.partition(".")[0], []).append(file)
+    there = file_names(store, trained)
+    left = [v for v in videos if made_of(v) not in there]
+    earlier: dict[str, list[Path]] = {v.video: [] for v in left}
+    for name in there:
+        if name.endswith(".parquet") and (video := name.partition(".")[0]) in earlier:
+            earlier[video].append(store.index(address(trained)) / name)
     for done, video in enumerate(left, 1):
         moments = read_material(store, trained.codebook, video).moments()
         table = pa.table(
@@ -89,7 +92,7 @@ def index(store: Store, trained: Trained, videos: Sequence[Video], report: Repor
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
         write_artefact(_file(store, trained, video), buffer.getvalue())
-        for old in earlier.get(video.video, []):
+        for old in earlier[video.video]:
             old.unlink()
             sum_file(old).unlink(missing_ok=True)
         report(done, len(left), video.name)
@@ -111,15 +114,19 @@ def indexed(store: Store, trained: Trained, videos: Sequence[Video]) -> list[Vid
 
 
 def _indexed(store: Store, trained: Trained, videos: Sequence[Video]) -> list[Video]:
-    folder = store.index(address(trained))
-    there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+    there = file_names(store, trained)
     return [v for v in videos if made_of(v) in there]
+
+
+def file_names(store: Store, trained: Trained) -> set[str]:
+    """The names in the folder of a model's index."""
+    return names_in(store.index(address(trained)))
 
 
 def check_indexed(store: Store, trained: Trained, videos: Sequence[Video]) -> None:
     """Raises :class:`InputError` where a video is not in the model's index."""
-    there = set(_indexed(store, trained, videos))
-    missing = next((v for v in videos if v not in there), None)
+    there = file_names(store, trained)
+    missing = next((v for v in videos if made_of(v) not in there), None)
     if missing is not None:
         raise InputError(
             f"video {missing.name}: not in the index of model {trained.name}; run `videobert index`"
