@@ -260,25 +260,26 @@ def update_cache(
     """
     folder = _folder(store, trained)
     wanted = {made_of(v): v for v in videos}
-    cache = Cache.open(folder, write=True)
-    held = cache.held() if cache and cache.is_of(trained) else {}
-    if cache is None or not held:
-        if cache is not None:
-            cache.db.close()
+    # Opened to read, its vectors stay in their files: most nights nothing is to be changed.
+    cache = Cache.open(folder)
+    if cache is None:
         return _created(folder, trained, _contents(store, trained, videos, report), flat_up_to)
-    removed = sorted(held.keys() - wanted.keys())
-    added = [v for made, v in wanted.items() if made not in held]
     with contextlib.closing(cache.db):
+        held = cache.held() if cache.is_of(trained) else {}
         kinds_fit = all(
             s.kind == ("flat" if s.vectors <= flat_up_to else "hnsw") for s in cache.stats.values()
         )
-        if removed or added or not kinds_fit:
-            cache.change(
-                removed,
-                _contents(store, trained, added, report),
-                flat_up_to,
-                partial(question_vectors, trained),
-            )
+        if held and kinds_fit and held.keys() == wanted.keys():
+            cache.remove_old_files()
+            return cache.stats
+    cache = Cache.open(folder, write=True) if held else None
+    if cache is None:
+        return _created(folder, trained, _contents(store, trained, videos, report), flat_up_to)
+    with contextlib.closing(cache.db):
+        removed = sorted(held.keys() - wanted.keys())
+        added = [v for made, v in wanted.items() if made not in held]
+        contents = _contents(store, trained, added, report)
+        cache.change(removed, contents, flat_up_to, partial(question_vectors, trained))
         cache.remove_old_files()
         return cache.stats
 
