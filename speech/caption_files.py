@@ -38,7 +38,7 @@ SUFFIXES = (
 ARROW = r"\s*(?:-{1,3}\s?>|[\u2013\u2014]>|\u2192)\s*"
 TIMING = re.compile(rf"\s*{CLOCK}{ARROW}{CLOCK}(?:[ \t]+\S.*)?\s*")
 # Two whole times on a line of their own are a cue's times, whatever stands between them.
-WHOLE_CLOCK = r"(\d{1,6}):(\d{1,2}):(\d{1,2})[.,:](\d{1,9})"
+WHOLE_CLOCK = r"(\d{1,6}):(\d{1,2}):(\d{1,2})(?:[.,]|:(?=\d{3}(?!\d)))(\d{1,9})"
 LOOSE_TIMING = re.compile(rf"\s*{WHOLE_CLOCK}(?:\s+|\s*[^\w\s:.]{{1,4}}\s*){WHOLE_CLOCK}\s*")
 SPACED_TIME = re.compile(r"(?<=\d)[ \t]*([:.,])[ \t]*(?=\d)")
 WIDE = str.maketrans("：．，", ":.,")

@@ -72,8 +72,11 @@ def sami(text: str, parsed: Parsed) -> None:
 def microdvd(text: str, parsed: Parsed) -> None:
     """MicroDVD: `{first frame}{last frame}text|second line`; `{1}{1}25` says the frames a second, else the video's are taken.
 
-    Raises SpeechError.
+    SubViewer has the same ending, and the times of YouTube's. Raises SpeechError.
     """
+    if any(SBV_TIMES.fullmatch(line) for line in text.splitlines()):
+        sbv(re.sub(r"\[br\]", "\n", text, flags=re.IGNORECASE), parsed)
+        return
     rate = parsed.frame_rate
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():

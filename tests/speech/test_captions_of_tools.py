@@ -189,6 +189,7 @@ def test_an_arrow_and_times_in_a_text_are_text(tmp_path, form, text):
         "-00:00:01,500 --> 00:00:03,000",
         "OO:OO:O3,5OO --> OO:OO:O6,OOO",
         "00:00:03,500 --> 00:00:00,000",
+        "00:00:03:12 --> 00:00:06:00",
     ],
 )
 def test_a_cue_of_bad_times_costs_itself_alone(tmp_path, times):

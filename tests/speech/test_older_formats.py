@@ -37,6 +37,12 @@ def test_sbv(tmp_path, text, found):
     assert cues(tmp_path / "a.sbv", text) == found
 
 
+def test_subviewer_is_told_from_microdvd(tmp_path):
+    head = "[INFORMATION]\n[TITLE]\n[END INFORMATION]\n[SUBTITLE]\n[COLF]&HFFFFFF\n"
+    text = f"{head}00:00:01.50,00:00:03.00\nPeel[br]it.\n\n00:00:03.50,00:00:06.00\nStir.\n"
+    assert cues(tmp_path / "a.sub", text) == [(1.5, 3.0, "Peel\nit."), (3.5, 6.0, "Stir.")]
+
+
 def test_one_bad_cue_of_an_sbv_is_left_out_and_counted(tmp_path):
     (tmp_path / "a.sbv").write_text("0:00:02.000,0:00:01.000\nx\n\n0:00:03.000,0:00:04.000\nKept.\n")
     found = caption_files.read(tmp_path / "a.sbv")
