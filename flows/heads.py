@@ -60,6 +60,33 @@ def finetune(
         Parameter(help="Peak learning rate; chosen by the model's width and --adapt where not given."),
         MOVED,
     ] = None,
+    layers: Annotated[
+        Literal["last", "mix"],
+        Parameter(help="What the head reads: the last layer, or a learned mix of all."),
+        MOVED,
+        CHOICE,
+    ] = "last",
+    layer_decay: Annotated[
+        float, Parameter(help="Learning rate of a layer as a share of that of the layer above it."), MOVED
+    ] = D.layer_decay,
+    unfreezing: Annotated[
+        float, Parameter(help="Share of the steps over which the layers begin to move, from the top."), MOVED
+    ] = D.unfreezing,
+    average: Annotated[
+        bool,
+        Parameter(help="The mean of the weights over all steps answers (self-ensemble).", negative=()),
+        MOVED,
+    ] = False,
+    distill: Annotated[
+        float, Parameter(help="Weight of the distance from that mean in the loss (self-distillation)."), MOVED
+    ] = D.distill,
+    probe: Annotated[
+        bool,
+        Parameter(
+            help="Also what each layer of the model knows of the labels, by logistic regression.", negative=()
+        ),
+        TASK,
+    ] = False,
     seed: Annotated[int, Parameter(help="The same seed gives the same result."), MOVED] = D.seed,
     store: Annotated[StoreOption, STORE_AND_SIZE] = DEFAULT_STORE,
     device: Annotated[
@@ -77,6 +104,7 @@ def finetune(
     options = FineTuningOptions(
         kind=kind, read=read, balance=balance, held_out=held_out, window=window, stride=stride, adapt=adapt,
         width=width, rank=rank, epochs=epochs, learning_rate=learning_rate, seed=seed,
+        layers=layers, layer_decay=layer_decay, unfreezing=unfreezing, average=average, distill=distill, probe=probe,
     )  # fmt: skip
     name = check_name(task.stem if name is None else name)
     file = read_task(task, kind)

@@ -25,7 +25,7 @@ TEXT, VIDEO, JOINT, ALIGNMENT, NEXT_SEGMENT, ORDER, NEIGHBOUR, CONTRAST, CAPTION
     "caption",
 )
 BOUNDARY, SHUFFLED, REPLACED, TASKS = "boundary", "shuffled", "replaced", "tasks"
-LABEL, SPAN, CHOICE = "label", "span", "choice"
+LABEL, SPAN, CHOICE, DISTILLED = "label", "span", "choice", "distilled"
 TERM_NAMES = (
     TermName(TEXT, "cloze, text alone"),
     TermName(VIDEO, "cloze, video alone"),
@@ -42,6 +42,7 @@ TERM_NAMES = (
     TermName(CAPTION, "next word piece of a caption"),
     TermName(LABEL, "label of a fine-tuning task"),
     TermName(SPAN, "start and end of an answer"),
+    TermName(DISTILLED, "distance from the average of the steps before"),
     TermName(CHOICE, "sentence of a class among all"),
 )
 TITLES = {"loss": "weighted sum"} | {term.name: term.title for term in TERM_NAMES}

@@ -26,6 +26,9 @@ MAJORITY, NEIGHBOURS, LINEAR = BASELINES = ("majority", "nearest_neighbours", "l
 """The plain baselines. For a score: the mean, nearest neighbours, and ridge regression under the same names."""
 BY_MEAN = "by_mean"
 """The head's answers about whole videos by the plain mean over windows, in figures beside the baselines."""
+LAYER = "layer_"
+"""How the names of the figures of single layers begin."""
+LAYERS = ("last", "mix")
 FULL_RATE = 5e-5
 """Peak learning rate at a width of 768 where all weights move (Devlin et al. 2019, appendix A.3). Narrower networks take
 larger steps, by the ratio of the widths."""
@@ -44,6 +47,10 @@ class FineTuningOptions:
     ``held_out``: the share of the labelled moments whose videos are held out to judge by; half as many are held out of the
     rest, whose loss says when the training ends. ``epochs`` passes at most. ``learning_rate``: ``None`` for what the width and
     ``adapt`` say. ``window`` and ``stride``: clips of a window over a whole video, and between the starts of two.
+    ``layers``: the head reads the ``last`` one, or a learned ``mix`` of all. ``layer_decay``: the learning rate of a layer as a
+    share of that of the one above it. ``unfreezing``: the share of the steps over which the layers begin to move, from the top.
+    ``average``: the mean of the weights over all steps answers. ``distill``: the weight of the distance from it in the loss.
+    ``probe``: figures of logistic regression on each layer of the model as it is.
     Raises :class:`InputError` for a value out of its range.
     """
 
@@ -58,6 +65,12 @@ class FineTuningOptions:
     held_out: float = 0.3
     window: int = WINDOW
     stride: int = STRIDE
+    layers: str = "last"
+    layer_decay: float = 1.0
+    unfreezing: float = 0.0
+    average: bool = False
+    distill: float = 0.0
+    probe: bool = False
     examples_per_step: int = 16
     least_steps: int = 60
     patience: int = 8
@@ -76,6 +89,14 @@ class FineTuningOptions:
         for name in ("width", "rank", "epochs", "window", "stride"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} {getattr(self, name)}: at least 1")
+        if self.layers not in LAYERS:
+            raise InputError(f"--layers {self.layers}: one of {', '.join(LAYERS)}")
+        if not 0 < self.layer_decay <= 1:
+            raise InputError(f"--layer-decay {self.layer_decay:g}: above 0 to 1; 0.95 is a usual choice")
+        if not 0 <= self.unfreezing <= 1:
+            raise InputError(f"--unfreezing {self.unfreezing:g}: a share from 0 to 1 of the steps")
+        if not 0 <= self.distill < math.inf:
+            raise InputError(f"--distill {self.distill:g}: 0 or more; 1 is a usual choice")
         if self.window > MOST_WINDOW:
             raise InputError(
                 f"--window {self.window}: at most {MOST_WINDOW} clips, as a sequence holds words too"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from multimodal.finetuning.options import BASELINES, BY_MEAN, LINEAR
+from multimodal.finetuning.options import BASELINES, BY_MEAN, LAYER, LINEAR
 
 TITLES = {"logistic_regression": "logistic", "nearest_neighbours": "neighbours", "majority": "majority"}
 
@@ -28,6 +28,13 @@ def lines(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
             found.append(
                 f"{'  by the plain mean':22}{'':44}{by_mean['value']:8.3f}  {by_mean['low']:6.3f} to {by_mean['high']:6.3f}"
             )
+    layers = {name: f for name, f in figures.items() if name.startswith(LAYER)}
+    if layers:
+        found.append("logistic regression on each layer of the model as it is (0: the embeddings)")
+    for name, f in layers.items():
+        found.append(
+            f"{name.replace('_', ' '):22}{f['chance']:8.3f}{'':36}{f['value']:8.3f}  {f['low']:6.3f} to {f['high']:6.3f}"
+        )
     return found
 
 

@@ -17,6 +17,7 @@ from multimodal.examples.packing import Batch, Example, pack
 from multimodal.finetuning.baselines import baseline_predictions
 from multimodal.finetuning.figures import decided, task_figures
 from multimodal.finetuning.options import BY_MEAN, DOCUMENT, SCORE, SPAN, FineTuningOptions, check_name
+from multimodal.finetuning.probe import check_probe, layer_figures
 from multimodal.finetuning.spans import span_baselines
 from multimodal.finetuning.task import DEV, TEST, TRAIN, Split, Task, WindowUnits, make_task
 from multimodal.finetuning.task_files import TaskFile
@@ -37,7 +38,7 @@ from multimodal.inference.heads import (
 from multimodal.inference.trained import Trained, model_digest
 from multimodal.joint.adapters import check_layers, moved_parameters
 from multimodal.library import Material, read_material
-from multimodal.objectives.finetuning import FineTuningObjective
+from multimodal.objectives.finetuning import FineTuningObjective, Rates
 from multimodal.progress import Report, announce
 from multimodal.scoring.intervals import Figure
 from multimodal.store import Store, canonical_json, recipe, write_artefact
@@ -111,6 +112,8 @@ def fine_tune(
     usable = [v for v in videos if not v.clips or store.tokens(trained.codebook, v.video).exists()]
     unseen = frozenset(v.video for v in usable if v.video not in known)
     task = make_task(file, usable, material_of, trained.vocabulary, options, unseen=unseen)
+    if options.probe:
+        check_probe(task)
     shape = _shape(task, options)
     sources = {split: task.splits[split] for split in (TRAIN, DEV)}
     examples, target_KC, weight_C = _examples(trained, task, sources, shape, balance=options.balance)
@@ -124,7 +127,8 @@ def fine_tune(
     root = heads_root(store) / address
 
     def begin(_: Path | None) -> FineTuningObjective:
-        return shape.make(trained, target_KC, weight_C)
+        rates = Rates(options.layer_decay, options.unfreezing)
+        return shape.make(trained, target_KC, weight_C, rates, options.distill)
 
     card = {
         "model": trained.name, "step": trained.folder.name, "model_sha256": model_digest(trained.folder),
@@ -137,6 +141,8 @@ def fine_tune(
     )  # fmt: skip
     objective = begin(None).to(trained.model.device)
     objective.load(folder)
+    if shape.averaged:
+        objective.take_average()
     moved = sum(
         p.numel() for p in [*moved_parameters(objective.model).values(), *objective.terms.parameters()]
     )
@@ -155,6 +161,9 @@ def fine_tune(
             by_mean = predictions_of(trained, head, task, task.splits[TEST], by=mean_of_windows)
             plain = plain | {BY_MEAN: decided(task, by_mean)}
         figures = task_figures(task, answers, plain, options.seed)
+        if options.probe:
+            announce("asking each layer")
+            figures |= layer_figures(trained, task, options.seed)
     made = FineTuned(
         name, task.kind, task.classes, {split: len(units) for split, units in task.splits.items()},
         moved / sum(p.numel() for p in trained.model.parameters()), figures,
@@ -170,7 +179,8 @@ def _shape(task: Task, options: FineTuningOptions) -> HeadShape:
         task.kind, task.read, task.classes, task.several,
         mean=float(np.mean(scores)), deviation=float(np.std(scores)) or 1.0,
         adapt=options.adapt, width=options.width, rank=options.rank,
-        window=options.window, stride=options.stride, seed=options.seed,
+        window=options.window, stride=options.stride, layers=options.layers, averaged=options.average,
+        seed=options.seed,
     )  # fmt: skip
 
 

@@ -31,7 +31,16 @@ from multimodal.joint.adapters import adapt
 from multimodal.joint.model import init_weights
 from multimodal.library import Material
 from multimodal.names import did_you_mean
-from multimodal.objectives.finetuning import MOVED, FineTuningObjective, Labels, Span, TaskHead, read
+from multimodal.objectives.finetuning import (
+    AVERAGE,
+    MOVED,
+    FineTuningObjective,
+    Labels,
+    LayerMix,
+    Rates,
+    Span,
+    TaskHead,
+)
 from multimodal.objectives.objective import TERM_FILE, predictions
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, reading
@@ -39,7 +48,8 @@ from multimodal.terms import LABEL
 from multimodal.training import checkpoints
 from vision.clips import CLIP_SECONDS
 
-OPENED = ("card.json", "trainer.json", MOVED, TERM_FILE)
+OPENED = ("card.json", "trainer.json", MOVED, TERM_FILE, AVERAGE)
+MIX = "mix"
 TOKEN, SCORE, SPAN_KIND, DOCUMENT = "token", "score", "span", "document"
 WINDOWS_WEIGHED = 2.0
 """c of (P_max + P_mean · n/c) / (1 + n/c), the probability of a class over n windows (Huang et al. 2019, ClinicalBERT, section
@@ -52,7 +62,8 @@ class HeadShape:
 
     ``kind`` of task, ``read``: what of a moment it reads. ``classes``; ``several``: a moment may have any number of them.
     ``mean`` and ``deviation``: of the scores that it learned from. ``adapt``, ``width``, ``rank``: see
-    :func:`multimodal.joint.adapters.adapt`. ``window`` and ``stride``: of windows over a whole video, in clips.
+    :func:`multimodal.joint.adapters.adapt`. ``layers``: the head reads the last one, or a ``mix`` of all. ``averaged``: the mean
+    over all steps answers. ``window`` and ``stride``: of windows over a whole video, in clips.
     """
 
     kind: str
@@ -66,6 +77,8 @@ class HeadShape:
     rank: int = 8
     window: int = WINDOW
     stride: int = STRIDE
+    layers: str = "last"
+    averaged: bool = False
     seed: int = 0
 
     @property
@@ -78,8 +91,11 @@ class HeadShape:
         trained: Trained,
         target_KC: torch.Tensor | None = None,
         weight_C: torch.Tensor | None = None,
+        rates: Rates = Rates(),  # noqa: B008
+        distilled: float = 0.0,
     ) -> FineTuningObjective:
-        """The head on a copy of the model, before any training. ``target_KC`` and ``weight_C``: what it is to learn."""
+        """The head on a copy of the model, before any training. ``target_KC`` and ``weight_C``: what it is to learn; ``rates``
+        and ``distilled``: how."""
         model, outputs = copy.deepcopy(trained.model), len(self.classes) or 1
         pooled = self.kind not in (TOKEN, SPAN_KIND)
         adapt(model, self.adapt, self.width, self.rank, pooled=pooled, seed=self.seed)
@@ -89,7 +105,9 @@ class HeadShape:
         if self.kind != SPAN_KIND:
             term = Labels(model.options, target_KC, self.loss, pooled=pooled, weight_C=weight_C)
         init_weights(term, self.seed)
-        return FineTuningObjective(model, [term])
+        if self.layers == MIX:
+            term.mix = LayerMix(model.options.num_hidden_layers + 1)
+        return FineTuningObjective(model, term, rates=rates, averaged=self.averaged, distilled=distilled)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +120,7 @@ class Head:
 
     @property
     def term(self) -> TaskHead:
-        (term,) = self.objective.terms.values()
-        return term
+        return self.objective.head
 
 
 def heads_root(store: Store) -> Path:
@@ -152,7 +169,29 @@ def load_head(store: Store, trained: Trained, name: str) -> Head:
     objective = head_shape.make(trained)
     objective.load(folder)
     checkpoints.check_finite(folder, objective)
+    if head_shape.averaged:
+        objective.take_average()
     return Head(name, head_shape, objective.to(trained.model.device).eval())
+
+
+@torch.no_grad()
+def layer_states(trained: Trained, examples: Sequence[Example]) -> np.ndarray:
+    """What each layer of the model itself holds of each example [L + 1, N, H], the first of them being the embeddings: the state
+    at the position that is asked for, or where none is the mean over the sequence."""
+    found = []
+    for first in range(0, len(examples), BATCH):
+        some = [ordered(example, trained.attention) for example in examples[first : first + BATCH]]
+        batch = pack(some).to(trained.model.device)
+        x_LTH = trained.model.encode_layers(batch)
+        asked = predictions(batch, LABEL)[:, 0]
+        if len(asked):
+            found.append(x_LTH[:, asked].cpu().numpy())
+            continue
+        sums_LSH = x_LTH.new_zeros(len(x_LTH), len(some), x_LTH.shape[2]).index_add(
+            1, batch.sequence_T, x_LTH
+        )
+        found.append((sums_LSH / batch.lengths_S[:, None]).cpu().numpy())
+    return np.concatenate(found, 1)
 
 
 @torch.no_grad()
@@ -163,7 +202,7 @@ def asked_logits(trained: Trained, head: Head, examples: Sequence[Example]) -> n
         batch = pack([ordered(example, trained.attention) for example in examples[first : first + BATCH]])
         batch = batch.to(trained.model.device)
         positions = predictions(batch, LABEL)[:, 0]
-        logits = head.term.logits(read(head.objective.model, batch), positions)
+        logits = head.term.logits(head.objective.read(batch), positions)
         found.append(logits.double().cpu().numpy())
     return np.concatenate(found)
 
@@ -251,7 +290,7 @@ def span_log_odds(
         some = sequences[first : first + BATCH]
         batch = pack([ordered(Example(*asked), trained.attention) for asked in some]).to(trained.model.device)
         every_T = torch.arange(batch.tokens, device=batch.ids_T.device)
-        logits_T2 = head.term.logits(read(head.objective.model, batch), every_T).double().cpu().numpy()
+        logits_T2 = head.term.logits(head.objective.read(batch), every_T).double().cpu().numpy()
         of_each = np.split(logits_T2, np.cumsum(batch.lengths_S.tolist())[:-1])
         for (ids, _), logits, places in zip(some, of_each, positions[first : first + BATCH], strict=True):
             found.append(logits[list(places)] - logits[summary_position(ids, trained.attention)])

@@ -73,12 +73,24 @@ class JointBert(nn.Module):
 
     def encode(self, batch: Batch, rows_TH: torch.Tensor | None = None) -> torch.Tensor:
         """The last layer's states [T, H]. ``rows_TH`` are the tokens' embedding rows, where they were looked up already."""
-        embeddings, buckets = self.bert["embeddings"], LengthBuckets.of(batch)
-        rows_TH = embeddings.embedding_lookup(batch.ids_T)[0] if rows_TH is None else rows_TH
-        x_TH = embeddings(batch, rows_TH).index_select(0, buckets.bucket_order_T)
+        x_TH, buckets = self._embedded(batch, rows_TH)
         for layer in self.bert["encoder"]["layer"]:
             x_TH = layer(x_TH, buckets)
         return x_TH.index_select(0, buckets.inverse_order_T)
+
+    def encode_layers(self, batch: Batch, rows_TH: torch.Tensor | None = None) -> torch.Tensor:
+        """The states after the embeddings and after each layer [L + 1, T, H]; the last ones are those of :meth:`encode`."""
+        x_TH, buckets = self._embedded(batch, rows_TH)
+        states = [x_TH]
+        for layer in self.bert["encoder"]["layer"]:
+            states.append(layer(states[-1], buckets))
+        return torch.stack([x.index_select(0, buckets.inverse_order_T) for x in states])
+
+    def _embedded(self, batch: Batch, rows_TH: torch.Tensor | None) -> tuple[torch.Tensor, LengthBuckets]:
+        """The encoder's input [T, H] in the order of its buckets."""
+        embeddings, buckets = self.bert["embeddings"], LengthBuckets.of(batch)
+        rows_TH = embeddings.embedding_lookup(batch.ids_T)[0] if rows_TH is None else rows_TH
+        return embeddings(batch, rows_TH).index_select(0, buckets.bucket_order_T), buckets
 
     def transform(self, x_MH: torch.Tensor) -> torch.Tensor:
         """The states [M, H] that the cloze head compares with the rows of the vocabulary."""

@@ -6,7 +6,10 @@ in ``tests/multimodal/test_finetuning_oracles.py``. Shapes: T tokens, M asked po
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import dataclasses
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,19 +23,39 @@ from multimodal.joint.dropout import Dropout
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
 from multimodal.objectives.objective import Gather, Objective, Reading, Term, predictions
-from multimodal.terms import CHOICE, LABEL, SPAN
+from multimodal.terms import CHOICE, DISTILLED, LABEL, SPAN
 
 MOVED = "moved.safetensors"
 """The weights of the encoder that fine-tuning moves, adapters among them."""
+AVERAGE, STEPS = "average.safetensors", "steps"
+"""The mean of these and of the head's over all steps so far, and how many there were."""
+
+
+class LayerMix(nn.Module):
+    """The states of all layers as one, γ · Σ softmax(w)_l · h_l (ELMo, Peters et al. 2018, section 3.2); at the start their mean."""
+
+    def __init__(self, layers: int):
+        super().__init__()
+        self.weight_L = nn.Parameter(torch.zeros(layers))
+        self.scale = nn.Parameter(torch.ones(()))
+
+    @property
+    def shares_L(self) -> torch.Tensor:
+        return self.weight_L.softmax(0)
+
+    def forward(self, x_LTH: torch.Tensor) -> torch.Tensor:
+        return self.scale * torch.einsum("l,lth->th", self.shares_L.to(x_LTH.dtype), x_LTH)
 
 
 class TaskHead(Term):
-    """A dense layer on states of the encoder. ``pooled``: on BERT's pooler of them, as for ``[CLS]``."""
+    """A dense layer on states of the encoder. ``pooled``: on BERT's pooler of them, as for ``[CLS]``. ``mix``: of the layers
+    that it reads in place of the last one."""
 
     pooled = False
 
     def __init__(self, options: ModelOptions, classes: int):
         super().__init__()
+        self.mix: LayerMix | None = None
         self.dropout = Dropout(options.hidden_dropout_prob)
         self.classifier = nn.Linear(options.hidden_size, classes)
 
@@ -139,18 +162,114 @@ class Choice(TaskHead):
         return F.cross_entropy(logits_NC, right_S.view(-1, self.choices).argmax(1), reduction="sum")[None]
 
 
+class SelfDistillation(Term):
+    """Squared distance of the head's logits from those of the average of all steps before (Xu et al. 2020, "Improving BERT
+    fine-tuning via self-ensemble and self-distillation", section 3.2), the mean over the classes, at all that is asked."""
+
+    names = (DISTILLED,)
+
+    def counts(self, batch: Batch) -> list[int]:
+        return [len(asked) for asked in batch.asks.values()]
+
+    def forward(self, reading: Readings, batch: Batch, gather: Gather) -> torch.Tensor:
+        (asked,) = batch.asks.values()
+        own_MC = reading.head.logits(reading, asked[:, 0])
+        with torch.no_grad():
+            average_MC = reading.average_head.logits(reading.average, asked[:, 0])
+        return ((own_MC - average_MC) ** 2).mean(1).sum()[None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Readings(Reading):
+    """What the model reads, and what the ``average`` of its steps does."""
+
+    head: TaskHead
+    average: Reading
+    average_head: TaskHead
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """Learning rates by layer. ``decay``: the rate of a layer as a share of that of the layer above it (Sun et al. 2019, "How to
+    fine-tune BERT for text classification", section 5.3.2). ``unfreezing``: the share of the steps over which the layers begin
+    to move one after the other from the top (ULMFiT, Howard and Ruder 2018, section 3.3); 0: all from the first step."""
+
+    decay: float = 1.0
+    unfreezing: float = 0.0
+
+
 class FineTuningObjective(Objective):
     """A joint model, as :func:`~multimodal.joint.adapters.adapt` left it, under the loss of one task.
 
-    Its files are what is moved: a head belongs to the model that it was trained on.
+    Its files are what is moved: a head belongs to the model that it was trained on. ``averaged``: the mean of what is moved over
+    all steps is kept beside it (self-ensemble). ``distilled``: the weight of :class:`SelfDistillation`; at 0 there is none.
     """
 
     model: JointBert
 
-    def __init__(self, model: JointBert, terms: Sequence[Term]):
-        super().__init__(model, terms, {name: 1.0 for term in terms for name in term.names})
-        encoder = [name for name in moved_parameters(model) if not name.startswith("bert.pooler.")]
-        self._encoder_moves = bool(encoder)
+    def __init__(
+        self,
+        model: JointBert,
+        head: TaskHead,
+        *,
+        rates: Rates = Rates(),  # noqa: B008
+        averaged: bool = False,
+        distilled: float = 0.0,
+    ):
+        weights = dict.fromkeys(head.names, 1.0) | {DISTILLED: distilled}
+        super().__init__(model, [head, SelfDistillation()] if distilled else [head], weights)
+        moved = moved_parameters(model)
+        encoder = [name for name in moved if not name.startswith("bert.pooler.")]
+        self._encoder_moves, self._rates = bool(encoder), rates
+        self.average: nn.ModuleDict | None = None
+        if averaged or distilled:
+            # What does not move is shared, not copied.
+            still = {id(p): p for name, p in model.named_parameters() if name not in moved}
+            self.average = nn.ModuleDict({"model": copy.deepcopy(model, still), "head": copy.deepcopy(head)})
+            self.average.requires_grad_(False).eval()
+            self.register_buffer("averaged_steps", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    @property
+    def head(self) -> TaskHead:
+        return next(iter(self.terms.values()))
+
+    def _pairs(self) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
+        """What moves, by name, and its average."""
+        average = dict(self.average["model"].named_parameters(prefix="model"))
+        average |= dict(self.average["head"].named_parameters(prefix="head"))
+        own = {f"model.{name}": p for name, p in moved_parameters(self.model).items()}
+        own |= dict(self.head.named_parameters(prefix="head"))
+        return {name: (p, average[name]) for name, p in own.items()}
+
+    @torch.no_grad()
+    def updated(self) -> None:
+        if self.average is not None:
+            self.averaged_steps += 1
+            for own, average in self._pairs().values():
+                average.lerp_(own, 1 / self.averaged_steps.item())
+
+    @torch.no_grad()
+    def take_average(self) -> FineTuningObjective:
+        """Answers by the average from here on."""
+        for own, average in self._pairs().values():
+            own.copy_(average)
+        return self
+
+    @property
+    def depths(self) -> Mapping[nn.Parameter, int]:
+        if self._rates == Rates():
+            return {}
+        layers = len(self.layers)
+        depths: dict[nn.Parameter, int] = {}
+        for name, parameter in moved_parameters(self.model).items():
+            number = re.match(r"bert\.encoder\.layer\.(\d+)\.", name)
+            below = layers - int(number[1]) if number else layers + 1
+            depths[parameter] = 0 if name.startswith("bert.pooler.") else below
+        return depths
+
+    def rate_scale(self, depth: int, done: float) -> float:
+        begins = self._rates.unfreezing * depth / (len(self.layers) + 1)
+        return self._rates.decay**depth if done >= begins else 0.0
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -161,11 +280,34 @@ class FineTuningObjective(Objective):
         super().train(mode)
         if not self._encoder_moves:
             self.model.train(False)
+        if self.average is not None:
+            self.average.train(False)
         return self
 
     def read(self, batch: Batch) -> Reading:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self._encoder_moves):
-            return read(self.model, batch)
+        reading = _read(self.model, self.head, batch, self._encoder_moves)
+        if DISTILLED not in self.names:
+            return reading
+        with torch.no_grad():
+            average = _read(self.average["model"], self.average["head"], batch, False)
+        own = {field.name: getattr(reading, field.name) for field in dataclasses.fields(Reading)}
+        return Readings(**own, head=self.head, average=average, average_head=self.average["head"])
+
+    def save(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
+        super().save(folder, state)
+        if self.average is not None:
+            found = {
+                name: average.detach().cpu().contiguous() for name, (_, average) in self._pairs().items()
+            }
+            save_file(found | {STEPS: self.averaged_steps.cpu()}, folder / AVERAGE)
+
+    def load(self, folder: Path) -> None:
+        super().load(folder)
+        if self.average is not None:
+            tensors = load_file(folder / AVERAGE)
+            self.averaged_steps.copy_(tensors.pop(STEPS))
+            for name, (_, average) in self._pairs().items():
+                average.data.copy_(tensors[name])
 
     def save_model(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
         moved = moved_parameters(self.model)
@@ -178,7 +320,11 @@ class FineTuningObjective(Objective):
         self.model.load_state_dict(tensors, strict=False)
 
 
-def read(model: JointBert, batch: Batch) -> Reading:
-    """The encoder's states for a batch."""
-    rows_TH, table = model.bert["embeddings"].embedding_lookup(batch.ids_T)
-    return Reading(model, model.encode(batch, rows_TH), table)
+def _read(model: JointBert, head: TaskHead, batch: Batch, moves: bool) -> Reading:
+    """The states for a batch that the head reads; gradients reach the encoder where it ``moves``."""
+    with torch.set_grad_enabled(torch.is_grad_enabled() and moves):
+        rows_TH, table = model.bert["embeddings"].embedding_lookup(batch.ids_T)
+        if head.mix is None:
+            return Reading(model, model.encode(batch, rows_TH), table)
+        x_LTH = model.encode_layers(batch, rows_TH)
+    return Reading(model, head.mix(x_LTH), table)

@@ -90,6 +90,18 @@ class Objective(nn.Module):
         """The layers that FSDP shards one by one."""
         raise NotImplementedError
 
+    @property
+    def depths(self) -> Mapping[nn.Parameter, int]:
+        """How far below the heads a parameter lies, for rates of its own; 0 where it is not named."""
+        return {}
+
+    def rate_scale(self, depth: int, done: float) -> float:
+        """The learning rate of a depth as a share of the step's, after so large a share of the steps."""
+        return 1.0
+
+    def updated(self) -> None:
+        """Called after each update of the parameters."""
+
     def read(self, batch: Batch) -> object:
         """What the terms look at: the model's states for a batch."""
         raise NotImplementedError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -17,12 +17,19 @@ def adamw(
     weight_decay: float,
     beta2: float = BETA2,
     epsilon: float = EPSILON,
+    depths: Mapping[torch.nn.Parameter, int] | None = None,
 ) -> torch.optim.AdamW:
-    """Fused AdamW; weight decay falls on matrices, not on biases and LayerNorm (Devlin et al. 2019, appendix A.2)."""
-    trained = list(parameters)
-    decayed = [p for p in trained if p.ndim > 1]
-    plain = [p for p in trained if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    """Fused AdamW; weight decay falls on matrices, not on biases and LayerNorm (Devlin et al. 2019, appendix A.2).
+
+    Parameters of each depth (0 where ``depths`` does not name it) have groups of their own, which say it.
+    """
+    trained, depths = list(parameters), depths or {}
+    groups = []
+    for depth in sorted({depths.get(p, 0) for p in trained}):
+        own = [p for p in trained if depths.get(p, 0) == depth]
+        decayed, plain = [p for p in own if p.ndim > 1], [p for p in own if p.ndim <= 1]
+        groups.append({"params": decayed, "weight_decay": weight_decay, "depth": depth})
+        groups.append({"params": plain, "weight_decay": 0.0, "depth": depth})
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(BETA1, beta2), eps=epsilon, fused=True)
 
 

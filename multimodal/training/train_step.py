@@ -47,7 +47,14 @@ class Trainer:
 
     def _adamw(self) -> torch.optim.AdamW:
         o = self.options
-        return adamw(self.objective.parameters(), o.learning_rate, o.weight_decay, o.beta2, o.epsilon)
+        return adamw(
+            self.objective.parameters(),
+            o.learning_rate,
+            o.weight_decay,
+            o.beta2,
+            o.epsilon,
+            self.objective.depths,
+        )
 
     def wrap(self) -> Trainer:
         """Joins the other processes; the optimizer's state goes along."""
@@ -67,13 +74,15 @@ class Trainer:
         """
         self.objective.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(at)
+            scale = self.objective.rate_scale(group["depth"], at.step / at.steps)
+            group["lr"] = self.learning_rate(at) * scale
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms = self._forward(micro_batches, at)
         self._check(loss, "loss", at, recent)
         norm = full_tensor(nn.utils.clip_grad_norm_(self.objective.parameters(), self.options.clip)).item()
         self._check(norm, "gradient", at)
         self.optimizer.step()
+        self.objective.updated()
         return {"loss": loss} | terms
 
     def learning_rate(self, at: Progress) -> float:

@@ -166,8 +166,10 @@ def test_a_timeline_of_rows_that_tile_their_videos(world, tmp_path):
     rows = [(v, s, e, thing) for v, s, e, _, thing in labels.steps()]
     tiled = labels.write(tmp_path / "things.tsv", "video,start,end,label", rows)
     assert read_task(tiled).kind == "token" and read_task(tiled, "sequence").kind == "sequence"
-    found = world.tune(tiled, "things", dataclasses.replace(QUICK, window=8, stride=4))
+    found = world.tune(tiled, "things", dataclasses.replace(QUICK, window=8, stride=4, probe=True))
     assert found.kind == "token" and found.figures["accuracy"].value > 0.9
+    of_layers = [name for name in found.figures if name.startswith("layer_")]
+    assert of_layers == ["layer_0", "layer_1", "layer_2"] and found.figures["layer_0"].value > 0.5
     with open_store(world.store.root) as opened:
         answer = opened.predict("held-100", head="things")
     true = [(s, e, label) for v, s, e, label in rows if v == "held-100.mp4"]
@@ -206,6 +208,8 @@ def test_pairs_and_scores(world, tmp_path):
     found = world.tune(file, "score")
     assert found.kind == "score" and found.figures["correlation"].value > 0.8
     assert found.figures["mean_absolute_error"].value < found.figures["mean_absolute_error"].chance
+    with pytest.raises(InputError, match="--probe"):
+        world.tune(file, "score", dataclasses.replace(QUICK, probe=True))
     with open_store(world.store.root) as opened:
         assert opened.predict("held-100@1", head="fits", text="chop the bowl")[0].labels == ("no",)
         assert 5 < opened.predict("held-100@1", head="score")[0].score < 30

@@ -66,7 +66,7 @@ def objective(term: TaskHead, how: str = "full") -> FineTuningObjective:
     init_weights(term, 5)
     term.classifier.bias.data += 0.3
     term.begin(made)
-    return FineTuningObjective(made, [term]).eval()
+    return FineTuningObjective(made, term).eval()
 
 
 def check_the_same(ours: FineTuningObjective, other: torch.nn.Module, examples: list[Example], grid) -> None:
