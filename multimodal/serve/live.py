@@ -134,6 +134,7 @@ class LiveStore:
             return None
         cache = ahead[1].result()
         if cache is not None and ahead[0] != state[1]:
+            self._meanwhile = None
             cache.db.close()
             return None
         return cache
