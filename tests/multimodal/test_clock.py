@@ -111,9 +111,7 @@ def test_nothing_stands_in_where_nothing_was_recorded(tmp_path, pause):
 KINDS = {
     "a.mp4": ("mpeg4", "aac", {}),
     "b.mp4": ("mpeg4", "aac", {"movflags": "frag_keyframe+empty_moov+default_base_moof"}),
-    "a.mov": ("mpeg4", "aac", {}),
     "a.mkv": ("mpeg4", "libmp3lame", {}),
-    "a.flv": ("flv", "aac", {}),
 }
 
 

@@ -17,7 +17,7 @@ from multimodal.library import read_transcript
 from multimodal.store import InputError, Store, file_digest
 from multimodal.training.pieces import unknown_share
 from multimodal.weights.downloads import File, Package, from_package
-from speech import caption_files
+from speech import audio, caption_files, transcribe
 
 PACKAGE = Package(
     "pytest-audioeval",
@@ -31,6 +31,14 @@ SAMPLES = {
     "ja/konnichiwa_sekai": ("b9fdd20f52267e53bdf8054e409e3aa24a4db9496a9ad9ced2032859de9bb3ad", ("こんにちは", "世界"), "世界"),
 }  # fmt: skip
 """The digest of each, words that must be heard in it, and a question that must find them."""
+UNKNOWN = {
+    "es/pangrama": "914d8b7fe3875262c3a68b903e0decaad251130f1ddd1237414ddb51e7651ee8",
+    "hi/namaste_duniya": "957f5cbd2671541702af5460a0f2b16b877694ff338c085cc300740e53d73e85",
+    "it/pangrama": "6a5fc04102c280d8a7efc3bb56b8d87646609e17562d6cd5de9d03a3c07d756c",
+    "pl/pangrama": "551873d2ecd902cdeba1863a0177dfc6e0ea547717ae6d9a45c1d8c00eb2bffc",
+}
+"""Of more languages that a Whisper for English alone does not know."""
+ENGLISH = {"en/quick_brown_fox": "adc24a9b99267932370842f0d5be866dc2cd09e65af9762469c198493e36870b"}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +54,7 @@ def samples(tmp_path_factory, weights_or_skip) -> Path:
             1 << 20,
             member=f"pytest_audioeval/samples/audio/{name}.wav",
         )
-        for name, (digest, *_) in SAMPLES.items()
+        for name, digest in ({name: about[0] for name, about in SAMPLES.items()} | UNKNOWN | ENGLISH).items()
     ]
     try:
         from_package(PACKAGE, files, folder, None)
@@ -82,3 +90,15 @@ def test_a_spoken_sample_gives_words_with_times_that_are_found_and_come_back(
         f"{name}: {said!r}, confidence {transcript.source['confidence']}, [UNK] {share:.2f}, {outcome.reason}"
     )
     assert (share == 0) if language == "fr" else (0.1 < share <= 1), "MiniLM's pieces know Latin letters"
+
+
+def test_speech_that_a_whisper_for_english_does_not_know_is_never_taken_for_understood(
+    samples, weights_or_skip
+):
+    """The control is English."""
+    model = transcribe.load("tiny.en", weights_or_skip("whisper-tiny.en").parent, "cpu")
+    for name in (*SAMPLES, *UNKNOWN, *ENGLISH):
+        sound = audio.pieces(samples / f"{name.replace('/', '-')}.wav")
+        transcript = transcribe.transcribe(sound, model, transcribe.TranscribeOptions())
+        print(name, transcript.source["confidence"])
+        assert transcript.is_understood == (name in ENGLISH), name
