@@ -80,6 +80,14 @@ def finetune(
     distill: Annotated[
         float, Parameter(help="Weight of the distance from that mean in the loss (self-distillation)."), MOVED
     ] = D.distill,
+    sentence: Annotated[
+        str,
+        Parameter(
+            help='Classes as sentences that the alignment head compares, as in "how to {label}".',
+            show_default=False,
+        ),
+        TASK,
+    ] = "",
     probe: Annotated[
         bool,
         Parameter(
@@ -104,7 +112,7 @@ def finetune(
     options = FineTuningOptions(
         kind=kind, read=read, balance=balance, held_out=held_out, window=window, stride=stride, adapt=adapt,
         width=width, rank=rank, epochs=epochs, learning_rate=learning_rate, seed=seed,
-        layers=layers, layer_decay=layer_decay, unfreezing=unfreezing, average=average, distill=distill, probe=probe,
+        layers=layers, layer_decay=layer_decay, unfreezing=unfreezing, average=average, distill=distill, probe=probe, sentence=sentence,
     )  # fmt: skip
     name = check_name(task.stem if name is None else name)
     file = read_task(task, kind)

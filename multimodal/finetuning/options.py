@@ -24,6 +24,8 @@ MOST_WINDOW = 30
 """Clips that fit into a sequence beside words or a question, whatever their length."""
 MAJORITY, NEIGHBOURS, LINEAR = BASELINES = ("majority", "nearest_neighbours", "logistic_regression")
 """The plain baselines. For a score: the mean, nearest neighbours, and ridge regression under the same names."""
+ZERO_SHOT = "zero_shot"
+"""The classes as sentences, by the alignment head as pretraining left it, in figures beside the baselines."""
 BY_MEAN = "by_mean"
 """The head's answers about whole videos by the plain mean over windows, in figures beside the baselines."""
 LAYER = "layer_"
@@ -47,6 +49,8 @@ class FineTuningOptions:
     ``held_out``: the share of the labelled moments whose videos are held out to judge by; half as many are held out of the
     rest, whose loss says when the training ends. ``epochs`` passes at most. ``learning_rate``: ``None`` for what the width and
     ``adapt`` say. ``window`` and ``stride``: clips of a window over a whole video, and between the starts of two.
+    ``sentence``: each class is read as a sentence, {label} being its name, beside the moment, and the head chooses among them,
+    beginning as the alignment head.
     ``layers``: the head reads the ``last`` one, or a learned ``mix`` of all. ``layer_decay``: the learning rate of a layer as a
     share of that of the one above it. ``unfreezing``: the share of the steps over which the layers begin to move, from the top.
     ``average``: the mean of the weights over all steps answers. ``distill``: the weight of the distance from it in the loss.
@@ -65,6 +69,7 @@ class FineTuningOptions:
     held_out: float = 0.3
     window: int = WINDOW
     stride: int = STRIDE
+    sentence: str = ""
     layers: str = "last"
     layer_decay: float = 1.0
     unfreezing: float = 0.0
@@ -89,6 +94,10 @@ class FineTuningOptions:
         for name in ("width", "rank", "epochs", "window", "stride"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} {getattr(self, name)}: at least 1")
+        if self.sentence and "{label}" not in self.sentence:
+            raise InputError(
+                f'--sentence {self.sentence!r}: has no {{label}}; write it as in "how to {{label}}"'
+            )
         if self.layers not in LAYERS:
             raise InputError(f"--layers {self.layers}: one of {', '.join(LAYERS)}")
         if not 0 < self.layer_decay <= 1:
@@ -114,7 +123,7 @@ class FineTuningOptions:
         """What of a moment is read."""
         if kind == SPAN and self.read == TEXT_READ:
             raise InputError("--read text: the answer to a question is a run of clips; read video or both")
-        return self.read or (VIDEO_READ if kind in (PAIR, SPAN) else BOTH_READ)
+        return self.read or (VIDEO_READ if kind in (PAIR, SPAN) or self.sentence else BOTH_READ)
 
     def training(self, hidden: int) -> TrainingOptions:
         """The training of a model of this width."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from multimodal.finetuning.options import BASELINES, BY_MEAN, LAYER, LINEAR
+from multimodal.finetuning.options import BASELINES, BY_MEAN, LAYER, LINEAR, ZERO_SHOT
 
 TITLES = {"logistic_regression": "logistic", "nearest_neighbours": "neighbours", "majority": "majority"}
 
@@ -24,10 +24,11 @@ def lines(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
             f"{name.replace('_', ' '):22}{f['chance']:8.3f}{plain}{f['value']:8.3f}  "
             f"{f['low']:6.3f} to {f['high']:6.3f}  {more['low']:6.3f} to {more['high']:6.3f}"
         )
-        if by_mean := figures.get(f"{name}_{BY_MEAN}"):
-            found.append(
-                f"{'  by the plain mean':22}{'':44}{by_mean['value']:8.3f}  {by_mean['low']:6.3f} to {by_mean['high']:6.3f}"
-            )
+        for method, title in ((BY_MEAN, "by the plain mean"), (ZERO_SHOT, "zero-shot")):
+            if other := figures.get(f"{name}_{method}"):
+                found.append(
+                    f"  {title:20}{'':44}{other['value']:8.3f}  {other['low']:6.3f} to {other['high']:6.3f}"
+                )
     layers = {name: f for name, f in figures.items() if name.startswith(LAYER)}
     if layers:
         found.append("logistic regression on each layer of the model as it is (0: the embeddings)")

@@ -16,12 +16,23 @@ from multimodal.examples.moments import moment_sequence, ordered, summary_positi
 from multimodal.examples.packing import Batch, Example, pack
 from multimodal.finetuning.baselines import baseline_predictions
 from multimodal.finetuning.figures import decided, task_figures
-from multimodal.finetuning.options import BY_MEAN, DOCUMENT, SCORE, SPAN, FineTuningOptions, check_name
+from multimodal.finetuning.options import (
+    BY_MEAN,
+    DOCUMENT,
+    SCORE,
+    SEQUENCE,
+    SPAN,
+    ZERO_SHOT,
+    FineTuningOptions,
+    check_name,
+)
 from multimodal.finetuning.probe import check_probe, layer_figures
 from multimodal.finetuning.spans import span_baselines
 from multimodal.finetuning.task import DEV, TEST, TRAIN, Split, Task, WindowUnits, make_task
 from multimodal.finetuning.task_files import TaskFile
+from multimodal.inference.embedding import alignment_probability
 from multimodal.inference.heads import (
+    SLOT,
     Head,
     HeadShape,
     answers_of,
@@ -41,7 +52,7 @@ from multimodal.library import Material, read_material
 from multimodal.objectives.finetuning import FineTuningObjective, Rates
 from multimodal.progress import Report, announce
 from multimodal.scoring.intervals import Figure
-from multimodal.store import Store, canonical_json, recipe, write_artefact
+from multimodal.store import InputError, Store, canonical_json, recipe, write_artefact
 from multimodal.terms import LABEL
 from multimodal.terms import SPAN as SPAN_TERM
 from multimodal.tokens import train_and_held_out
@@ -67,19 +78,21 @@ class FineTuned:
 
 
 class TaskDataset:
-    """Examples as a source of the training loop, in an order that is a function of (seed, epoch)."""
+    """Examples as a source of the training loop, in an order that is a function of (seed, epoch). An item is so many
+    ``together``, the choices of a question."""
 
-    def __init__(self, examples: Sequence[Example], seed: int):
-        self._examples, self._seed = examples, seed
+    def __init__(self, examples: Sequence[Example], seed: int, together: int = 1):
+        self._examples, self._seed, self._together = examples, seed, together
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self._examples) // self._together
 
     def order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self._seed, epoch)).permutation(len(self))
 
     def batch(self, items: Sequence[tuple[int, int]]) -> Batch:
-        return pack([self._examples[item] for _, item in items])
+        size = self._together
+        return pack([e for _, item in items for e in self._examples[item * size : (item + 1) * size]])
 
 
 def fine_tune(
@@ -114,6 +127,10 @@ def fine_tune(
     task = make_task(file, usable, material_of, trained.vocabulary, options, unseen=unseen)
     if options.probe:
         check_probe(task)
+    if options.sentence and (task.kind != SEQUENCE or task.several):
+        raise InputError(
+            f"--sentence: is of moments with one label each, and this task is of kind {task.kind}; leave it out"
+        )
     shape = _shape(task, options)
     sources = {split: task.splits[split] for split in (TRAIN, DEV)}
     examples, target_KC, weight_C = _examples(trained, task, sources, shape, balance=options.balance)
@@ -124,7 +141,7 @@ def fine_tune(
         shape=dataclasses.asdict(shape),
         rows=_digest(file, task, [m.video for m in materials.values()]),
     )
-    root = heads_root(store) / address
+    root, together = heads_root(store) / address, len(task.classes) if options.sentence else 1
 
     def begin(_: Path | None) -> FineTuningObjective:
         rates = Rates(options.layer_decay, options.unfreezing)
@@ -135,8 +152,8 @@ def fine_tune(
         "shape": dataclasses.asdict(shape), "options": dataclasses.asdict(options),
     }  # fmt: skip
     folder = train(
-        root, begin, TaskDataset(examples[TRAIN], options.seed),
-        TaskDataset(examples[DEV], options.seed) if examples[DEV] else None,
+        root, begin, TaskDataset(examples[TRAIN], options.seed, together),
+        TaskDataset(examples[DEV], options.seed, together) if examples[DEV] else None,
         options.training(trained.model.options.hidden_size), device=trained.model.device, card=card, report=report,
     )  # fmt: skip
     objective = begin(None).to(trained.model.device)
@@ -160,6 +177,8 @@ def fine_tune(
         if task.kind == DOCUMENT:
             by_mean = predictions_of(trained, head, task, task.splits[TEST], by=mean_of_windows)
             plain = plain | {BY_MEAN: decided(task, by_mean)}
+        if options.sentence and trained.has_alignment:
+            plain = plain | {ZERO_SHOT: _zero_shot(trained, task, shape)}
         figures = task_figures(task, answers, plain, options.seed)
         if options.probe:
             announce("asking each layer")
@@ -179,7 +198,7 @@ def _shape(task: Task, options: FineTuningOptions) -> HeadShape:
         task.kind, task.read, task.classes, task.several,
         mean=float(np.mean(scores)), deviation=float(np.std(scores)) or 1.0,
         adapt=options.adapt, width=options.width, rank=options.rank,
-        window=options.window, stride=options.stride, layers=options.layers, averaged=options.average,
+        window=options.window, stride=options.stride, sentence=options.sentence, layers=options.layers, averaged=options.average,
         seed=options.seed,
     )  # fmt: skip
 
@@ -192,7 +211,9 @@ def _examples(
     found = {
         name: [
             ordered(example, trained.attention)
-            for example in _of_split(trained, task, split, lambda t: rows.setdefault(tuple(t), len(rows)))
+            for example in _of_split(
+                trained, task, shape, split, lambda t: rows.setdefault(tuple(t), len(rows))
+            )
         ]
         for name, split in splits.items()
     }
@@ -209,8 +230,10 @@ def _examples(
 
 
 def _of_split(
-    trained: Trained, task: Task, split: Split, row_of: Callable[[np.ndarray], int]
+    trained: Trained, task: Task, shape: HeadShape, split: Split, row_of: Callable[[np.ndarray], int]
 ) -> list[Example]:
+    if shape.sentence:
+        return [e for u in split.units for e in shape.choices(trained, u.segment, int(u.target.argmax()))]
     if task.kind == SPAN:
         return [_span_example(trained, window) for window in split.windows]
     if task.kind == DOCUMENT:
@@ -253,7 +276,7 @@ def predictions_of(
     [N, 2], NaN for none. ``by``: how those of several windows become one."""
     if task.kind == SPAN:
         return _spans_of(trained, head, split)
-    examples = _of_split(trained, task, split, lambda _: 0)
+    examples = _of_split(trained, task, head.shape, split, lambda _: 0)
     answers = answers_of(head.shape, asked_logits(trained, head, examples))
     if not split.windows:
         return answers
@@ -274,6 +297,15 @@ def _spans_of(trained: Trained, head: Head, split: Split) -> np.ndarray:
             starts = split.starts[unit.video]
             found[number] = starts[clips[best.first]], starts[clips[best.last]] + CLIP_SECONDS
     return found
+
+
+def _zero_shot(trained: Trained, task: Task, shape: HeadShape) -> np.ndarray:
+    """The class whose sentence the alignment head finds likeliest beside the visual tokens of each moment to judge by [N, C]."""
+    units, texts = task.splits[TEST].units, [shape.sentence.replace(SLOT, name) for name in shape.classes]
+    asked = texts * len(units)
+    tokens = [unit.segment.tokens for unit in units for _ in texts]
+    aligned = alignment_probability(trained, asked, tokens).reshape(len(units), len(texts))
+    return decided(task, aligned)
 
 
 def _digest(file: TaskFile, task: Task, videos: Sequence[Video]) -> str:

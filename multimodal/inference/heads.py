@@ -34,6 +34,7 @@ from multimodal.names import did_you_mean
 from multimodal.objectives.finetuning import (
     AVERAGE,
     MOVED,
+    Choice,
     FineTuningObjective,
     Labels,
     LayerMix,
@@ -44,12 +45,12 @@ from multimodal.objectives.finetuning import (
 from multimodal.objectives.objective import TERM_FILE, predictions
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, reading
-from multimodal.terms import LABEL
+from multimodal.terms import CHOICE, LABEL
 from multimodal.training import checkpoints
 from vision.clips import CLIP_SECONDS
 
 OPENED = ("card.json", "trainer.json", MOVED, TERM_FILE, AVERAGE)
-MIX = "mix"
+MIX, SLOT = "mix", "{label}"
 TOKEN, SCORE, SPAN_KIND, DOCUMENT = "token", "score", "span", "document"
 WINDOWS_WEIGHED = 2.0
 """c of (P_max + P_mean · n/c) / (1 + n/c), the probability of a class over n windows (Huang et al. 2019, ClinicalBERT, section
@@ -62,7 +63,8 @@ class HeadShape:
 
     ``kind`` of task, ``read``: what of a moment it reads. ``classes``; ``several``: a moment may have any number of them.
     ``mean`` and ``deviation``: of the scores that it learned from. ``adapt``, ``width``, ``rank``: see
-    :func:`multimodal.joint.adapters.adapt`. ``layers``: the head reads the last one, or a ``mix`` of all. ``averaged``: the mean
+    :func:`multimodal.joint.adapters.adapt`. ``sentence``: of a class, with {label} in it, where the classes are read
+    as sentences beside a moment. ``layers``: the head reads the last one, or a ``mix`` of all. ``averaged``: the mean
     over all steps answers. ``window`` and ``stride``: of windows over a whole video, in clips.
     """
 
@@ -77,6 +79,7 @@ class HeadShape:
     rank: int = 8
     window: int = WINDOW
     stride: int = STRIDE
+    sentence: str = ""
     layers: str = "last"
     averaged: bool = False
     seed: int = 0
@@ -104,10 +107,23 @@ class HeadShape:
         term: TaskHead = Span(model.options)
         if self.kind != SPAN_KIND:
             term = Labels(model.options, target_KC, self.loss, pooled=pooled, weight_C=weight_C)
+        if self.sentence:
+            term = Choice(model.options, len(self.classes))
         init_weights(term, self.seed)
+        term.begin(model)
         if self.layers == MIX:
             term.mix = LayerMix(model.options.num_hidden_layers + 1)
         return FineTuningObjective(model, term, rates=rates, averaged=self.averaged, distilled=distilled)
+
+    def choices(self, trained: Trained, moment: Segment, right: int = 0) -> list[Example]:
+        """A moment beside the sentence of each class; that of class ``right`` is the one to choose."""
+        found = []
+        for number, name in enumerate(self.classes):
+            text = self.sentence.replace(SLOT, name)
+            ids, types = moment_sequence(trained.vocabulary, moment, self.read, text)
+            asked = (summary_position(ids, trained.attention), int(number == right))
+            found.append(Example(ids, types, {CHOICE: [asked]}))
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,14 +213,15 @@ def layer_states(trained: Trained, examples: Sequence[Example]) -> np.ndarray:
 @torch.no_grad()
 def asked_logits(trained: Trained, head: Head, examples: Sequence[Example]) -> np.ndarray:
     """The head's logits float64 [n, C] for all that the examples ask for, in their order."""
-    found = [np.zeros((0, len(head.shape.classes) or 1))]
+    columns = len(head.shape.classes) or 1
+    found = [np.zeros((0, 1 if head.shape.sentence else columns))]
     for first in range(0, len(examples), BATCH):
         batch = pack([ordered(example, trained.attention) for example in examples[first : first + BATCH]])
         batch = batch.to(trained.model.device)
-        positions = predictions(batch, LABEL)[:, 0]
+        positions = predictions(batch, head.term.names[0])[:, 0]
         logits = head.term.logits(head.objective.read(batch), positions)
         found.append(logits.double().cpu().numpy())
-    return np.concatenate(found)
+    return np.concatenate(found).reshape(-1, columns)
 
 
 def answers_of(shape: HeadShape, logits_NC: np.ndarray) -> np.ndarray:
@@ -345,6 +362,9 @@ def answer_moments(
 ) -> np.ndarray:
     """The answer about each moment [N, C], beside ``text`` where the task is of pairs."""
     read_ = head.shape.read
+    if head.shape.sentence:
+        choices = [example for moment in moments for example in head.shape.choices(trained, moment)]
+        return answers_of(head.shape, asked_logits(trained, head, choices))
     return answer_sequences(
         trained, head, [moment_sequence(trained.vocabulary, moment, read_, text) for moment in moments]
     )

@@ -181,6 +181,23 @@ def test_a_timeline_of_rows_that_tile_their_videos(world, tmp_path):
     assert [(m.start, m.end, m.labels[0]) for m in answer] == joined
 
 
+def test_classes_as_sentences_begin_as_the_alignment_head(world, file):
+    options = dataclasses.replace(
+        QUICK, sentence="now {label} it .", epochs=1, least_steps=1, learning_rate=1e-9
+    )
+    untrained = world.tune(file, "sentences", options).figures
+    assert untrained["accuracy"].value == untrained["accuracy_zero_shot"].value > 0.25
+    options = dataclasses.replace(options, epochs=3, learning_rate=2e-3)
+    found = world.tune(file, "sentences", options)
+    assert found.figures["accuracy"].value > 0.8
+    with open_store(world.store.root) as opened:
+        answer = opened.predict("held-100", head="sentences")
+    truth = [action for v, _, _, action, _ in labels.steps() if v == "held-100.mp4"]
+    assert np.mean([m.labels[0] == t for m, t in zip(answer, truth, strict=True)]) > 0.6
+    with pytest.raises(InputError, match="--sentence"):
+        FineTuningOptions(sentence="how to do it")
+
+
 @pytest.mark.long
 def test_words_alone_have_a_timeline_too(world, tmp_path):
     rows = [(v, s, e, thing) for v, s, e, _, thing in labels.steps()]
