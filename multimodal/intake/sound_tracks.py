@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import langcodes
 
+from multimodal.intake.sandbox import SandboxError
 from speech.audio import Audio
+from speech.errors import SpeechError
 from speech.vad import FRAME_SECONDS, StreamingVAD, VADOptions
 from vision.media import AudioStream
 
@@ -52,13 +54,20 @@ def choose(
     rest.sort(key=lambda track: not (language and _same_language(track.language, language)))
     if len(rest) == 1:
         return _chosen(rest[0], tracks, [f"{rest[0]} is heard: {notes[0]}", *notes[1:]] if notes else [])
-    silent = []
+    silent, broken = [], []
     for track in rest:
-        if holds_speech(listen(track)):
-            break
-        silent.append(track)
+        try:
+            if holds_speech(listen(track)):
+                break
+            silent.append(track)
+        except (SpeechError, SandboxError):
+            broken.append(track)
     else:
-        return _chosen(rest[0], tracks, [*notes, f"none of {len(rest)} sound tracks holds speech"])
+        notes += [f"{other} cannot be decoded" for other in broken]
+        return _chosen(
+            (silent or rest)[0], tracks, [*notes, f"none of {len(rest)} sound tracks holds speech"]
+        )
+    notes += [f"{other} cannot be decoded" for other in broken]
     notes += [f"{other} holds no speech" for other in silent]
     return _chosen(track, tracks, [*notes, *_unheard(track, rest)])
 
