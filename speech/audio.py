@@ -106,13 +106,14 @@ def pieces(
     stream: int | None = None,
     seconds: float = PIECE_SECONDS,
     clock: Clock = STAMPED,
+    mixed: bool = False,
 ) -> Iterator[Audio]:
     """Decodes one audio track, `seconds` at a time; each piece starts where the one before ends.
 
     `stream` is the track's index among all streams of the container; None takes the one that FFmpeg prefers. Samples
     are those of openai-whisper's own loader (16-bit mono from FFmpeg's resampler), but the track's start time is kept
     and gaps between packets are filled with silence, so that a sample's time is `start + index / 16000`. Where its channels
-    cancel, or one is the centre of several, one is heard (`speech.channels`). Packets that cannot be decoded are silence.
+    cancel, or one is the centre of several, one is heard (`speech.channels`), unless they are to be `mixed`. Packets that cannot be decoded are silence.
     `clock` turns time stamps into seconds from the file's start. The last piece holds problems and notes. Raises SpeechError
     where there is no such track or nothing of it can be decoded.
     """
@@ -141,7 +142,7 @@ def pieces(
         for other in container.streams:
             if other.index != track.index and _own_end(track) is not None:
                 other.discard = Discard.all
-        yield from _decode(container, track, path.name, round(seconds * SAMPLE_RATE), clock)
+        yield from _decode(container, track, path.name, round(seconds * SAMPLE_RATE), clock, mixed)
 
 
 @cache
@@ -173,12 +174,12 @@ def _track(container, stream: int | None, name: str):
     return tracks[stream]
 
 
-def _decode(container, track, name: str, size: int, clock: Clock) -> Iterator[Audio]:
+def _decode(container, track, name: str, size: int, clock: Clock, mixed: bool) -> Iterator[Audio]:
     declared_end = clock.end
     if declared_end is None and (declared_end := _declared_end(container, track)) is not None:
         declared_end -= clock.origin
     resampler = TimelineResampler(_start_time(track) - clock.origin, declared_end)
-    channel, problems = HeardChannel(), []
+    channel, problems = HeardChannel(mixed), []
     damaged = packets = given = 0
     others_end = 0.0
 

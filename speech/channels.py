@@ -83,12 +83,14 @@ def one_channel(frame: av.AudioFrame, channel: int) -> av.AudioFrame:
 class HeardChannel:
     """The frames of a track, each of the channel that is heard. Frames are held back until it is decided.
 
-    `note`: why a channel is heard alone; empty where all are mixed.
+    `note`: why a channel is heard alone; empty where all are mixed. `mixed`: all are, as one alone held no speech.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mixed: bool = False) -> None:
         self._chooser, self._waiting = ChannelChooser(), []
-        self._choice: Choice | None = None
+        self._choice = (
+            Choice(note="one channel of the sound holds no speech: all are heard") if mixed else None
+        )
 
     @property
     def note(self) -> str:

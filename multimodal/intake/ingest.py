@@ -46,7 +46,7 @@ FEATURES_VERSION = 1
 UNSPOKEN_VERSION = 3
 """The version of a transcript from which sentences were dropped that nobody speaks. Where none was, the transcript is that
 of version 2 and keeps its address, and so does all that was made of it."""
-CHANNELS_VERSION = CLOCK_VERSION = 1
+CHANNELS_VERSION, CLOCK_VERSION = 2, 1
 """Of the choice of a channel where there are several, and of a sound's times from the file's start."""
 BUDGET_PER_SECOND = 10.0
 """Timeout budget of a decoder in seconds, for each second that the file declares."""
@@ -295,11 +295,11 @@ class _Ingestion:
             lambda track: self._sound(track, sound_tracks.LISTENING_SECONDS),
         )  # fmt: skip
 
-    def _sound(self, track: AudioStream, seconds: float = audio.PIECE_SECONDS) -> Iterator[Audio]:
-        """The sound of a track, decoded in the sandbox, ``seconds`` at a time."""
+    def _sound(self, track: AudioStream, seconds: float = audio.PIECE_SECONDS, mixed: bool = False) -> Iterator[Audio]:  # fmt: skip
+        """The sound of a track, decoded in the sandbox, ``seconds`` at a time; ``mixed``: of all channels."""
         return sandbox.stream(
             audio.pieces, Path(self.video.path), stream=track.index, seconds=seconds, clock=self.media.clock,
-            types=(Audio, SpeechError), limits=self.limits,
+            mixed=mixed, types=(Audio, SpeechError), limits=self.limits,
         )  # fmt: skip
 
     def _unusual_sound(self, chosen: sound_tracks.ChosenTrack) -> dict[str, object]:
@@ -315,18 +315,18 @@ class _Ingestion:
 
     def _own_clock(self) -> bool:
         """Whether the file's times were other ones before they counted from its start."""
-        clock = self.media.clock
-        return bool(clock.origin or clock.leaps or clock.holes)
+        return bool(self.media.clock.origin or self.media.clock.leaps or self.media.clock.holes)
 
     def _transcribed(self, track: AudioStream, options: transcribe.TranscribeOptions, hook: Hook) -> dict:
-        problems: list[str] = []
-        heard: list[str] = []
-        transcript = transcribe.transcribe(
-            _collecting(self._sound(track), problems, heard),
-            model_cache.whisper(self.options.whisper, self.device),
-            options,
-            progress=lambda done, total: hook(done / total if total else 1.0),
-        )
+        for mixed in (False, True):  # where one channel alone holds no speech, another may
+            problems, heard = list[str](), list[str]()
+            transcript = transcribe.transcribe(
+                _collecting(self._sound(track, mixed=mixed), problems, heard),
+                model_cache.whisper(self.options.whisper, self.device), options,
+                progress=lambda done, total: hook(done / total if total else 1.0),
+            )  # fmt: skip
+            if transcript.sentences or not heard:
+                break
         return transcript.to_dict() | {"problems": problems} | ({"heard": heard} if heard else {})
 
     def features(self, hook: Hook) -> tuple[str | None, int]:

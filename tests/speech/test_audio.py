@@ -203,6 +203,9 @@ def test_of_surround_sound_the_centre_is_heard_alone(tmp_path, clicks):
     sound = audio.read(file)
     assert clicks.find(sound.samples) == pytest.approx([centre + 0.5], abs=0.003)
     assert "centre" in sound.notes[0]
+    mixed = np.concatenate([piece.samples for piece in audio.pieces(file, mixed=True)])
+    heard = [n for n in range(6) if np.abs(mixed[n * SAMPLE_RATE : (n + 1) * SAMPLE_RATE]).max() > 0.02]
+    assert len(heard) == 5, "all but that of low rumble"
 
 
 @pytest.mark.parametrize("codec", ["flac", "pcm_s16le", "pcm_f32le"])
