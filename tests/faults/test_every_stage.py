@@ -15,7 +15,7 @@ from pathlib import Path
 import imported_corpus
 import pytest
 import stages
-from command import artefacts, contents, stamps
+from command import artefacts, contents, kept
 from disks import fill, remount, small_disk
 from stages import DEFECT, LOCKED, REFUSED, STAGES
 
@@ -81,20 +81,6 @@ def disk(tmp_path) -> Iterator[Path]:
     """A file system of its own."""
     with small_disk(tmp_path / "disk", "60m") as place:
         yield place
-
-
-def kept(store: Path) -> dict[str, tuple[int, int]]:
-    """The stamps of what a stage has finished."""
-    return {
-        name: stamp
-        for name, stamp in stamps(store).items()
-        if not name.endswith("metrics.jsonl")
-        and (not name.startswith(("codebooks/", "models/", "captioners/")) or _is_published(store / name))
-    }
-
-
-def _is_published(file: Path) -> bool:
-    return any((folder / "manifest.json").exists() for folder in file.parents)
 
 
 @pytest.mark.parametrize("stage", FEW)

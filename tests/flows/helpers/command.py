@@ -167,3 +167,17 @@ def folder_of(files: dict[str, Path], folder: Path) -> Path:
     for name, path in files.items():
         shutil.copyfile(path, folder / name)
     return folder
+
+
+def kept(store: Path) -> dict[str, tuple[int, int]]:
+    """The stamps of what is finished: files under their names, folders with a manifest."""
+    return {
+        name: stamp
+        for name, stamp in stamps(store).items()
+        if not name.endswith("metrics.jsonl")
+        and (not name.startswith(("codebooks/", "models/", "captioners/")) or _is_published(store / name))
+    }
+
+
+def _is_published(file: Path) -> bool:
+    return any((folder / "manifest.json").exists() for folder in file.parents)
