@@ -1,8 +1,8 @@
 """A video of 12 hours: the memory of the run and of its child, beside those of one that is a twelfth as long.
 
-    python tests/benchmarks/long_video.py [--hours 12] [--side 32]
+    python tests/benchmarks/long_video.py [--hours 12] [--side 32] [--fps 20]
 
-The video is made here, 64 × 48 at 20 frames a second, silent. It is probed and decoded in the confined child as an ingestion
+The video is made here, 64 × 48, silent. Of fewer than 20 frames a second each is in several places of its clip. It is probed and decoded in the confined child as an ingestion
 does it; in place of a network each clip gives the means of its colours, since what a network holds does not grow with the video.
 """
 
@@ -28,22 +28,20 @@ from vision.errors import MediaError  # noqa: E402
 from vision.media import AudioStream, Media, VideoStream, probe  # noqa: E402
 from vision.readers import read_clips  # noqa: E402
 
-FPS = 20
 
-
-def make(path: Path, hours: float) -> None:
+def make(path: Path, hours: float, fps: int) -> None:
     """A second is painted and encoded once; its packets are repeated with later times."""
     with av.open(str(path), "w") as target:
-        stream = target.add_stream("mpeg4", rate=FPS)
-        stream.width, stream.height, stream.gop_size = 64, 48, FPS
+        stream = target.add_stream("mpeg4", rate=fps)
+        stream.width, stream.height, stream.gop_size = 64, 48, fps
         packets = []
-        for n in range(FPS):
-            picture = np.full((48, 64, 3), 12 * n, np.uint8)
+        for n in range(fps):
+            picture = np.full((48, 64, 3), 240 * n // fps, np.uint8)
             packets += stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
         packets += stream.encode()
         for second in range(round(hours * 3600)):
             for n, packet in enumerate(packets):
-                packet.pts = packet.dts = second * FPS + n
+                packet.pts = packet.dts = second * fps + n
                 packet.time_base, packet.stream = stream.codec_context.time_base, stream
                 target.mux(packet)
 
@@ -63,11 +61,12 @@ def main() -> None:
     )
     parser.add_argument("--hours", type=float, default=12)
     parser.add_argument("--side", type=int, default=32)
+    parser.add_argument("--fps", type=int, default=20)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for hours in (given.hours / 12, given.hours):
             path = Path(folder) / "video.mkv"
-            make(path, hours)
+            make(path, hours, given.fps)
             began = time.monotonic()
             clips = ingest(path, given.side)
             # The largest of all children so far: the longer video comes second.
