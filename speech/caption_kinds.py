@@ -9,7 +9,7 @@ from typing import Literal
 
 from speech.caption_formats import Parsed
 from speech.cues import Cue, counted, plain
-from speech.sentences import CLOSERS, END_MARKS, UNSPACED
+from speech.sentences import UNSPACED, is_ended
 
 Kind = Literal["speech", "chapters", "thumbnails", "metadata"]
 
@@ -105,7 +105,7 @@ def _is_title(cue: Cue, text: str) -> bool:
     seconds = cue.end - cue.start
     if not 0 < len(text) <= LONGEST_TITLE:
         return False
-    ended = _is_ended(text)
+    ended = is_ended(text)
     if NUMBERED_CHAPTER.match(text) and not ended and _seconds_to_say(text) <= seconds / 2:
         return True
     return (
@@ -121,13 +121,9 @@ def _are_tiles(cues: Sequence[Cue], texts: Sequence[str]) -> bool:
         return False
     if any(abs(after.start - before.end) > TILED_GAP for before, after in pairwise(cues)):
         return False
-    if any(not 0 < len(t) <= LONGEST_TITLE or _is_ended(t) or t[0].islower() for t in texts):
+    if any(not 0 < len(t) <= LONGEST_TITLE or is_ended(t) or t[0].islower() for t in texts):
         return False
     return sum(map(_seconds_to_say, texts)) <= TILED_SHARE * (cues[-1].end - cues[0].start)
-
-
-def _is_ended(text: str) -> bool:
-    return text.rstrip(CLOSERS).endswith(tuple(END_MARKS))
 
 
 def _seconds_to_say(text: str) -> float:

@@ -188,6 +188,16 @@ INITIALS = re.compile(r"(?:[^\W\d_]\.)+")
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")
 
 
+def is_ended(text: str) -> bool:
+    """Whether the text ends by a mark, quotation marks and brackets aside."""
+    return text.rstrip(CLOSERS).endswith(tuple(END_MARKS))
+
+
+def with_end(text: str) -> str:
+    """The text with a full stop where it has no mark at its end."""
+    return text if is_ended(text) else text + ("。" if UNSPACED.match(text[-1:]) else ".")
+
+
 def sentences(words: Sequence[Word], options: SentenceOptions | None = None) -> tuple[Sentence, ...]:
     """Cuts `words` (in order of start) into sentences: by punctuation, else by pauses and length.
 

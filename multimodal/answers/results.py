@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from multimodal.answers.scripts import isolated
 from multimodal.catalogue import Video
+from speech.sentences import with_end
 
 if TYPE_CHECKING:
     from multimodal.answers.caption import Caption
@@ -206,8 +207,8 @@ class SummaryAnswer(Answer):
 
     @property
     def text(self) -> str:
-        """The paragraph."""
-        return " ".join(s.text.strip() for s in self.sentences)
+        """The paragraph; a sentence without a mark at its end gets a full stop."""
+        return " ".join(with_end(s.text.strip()) for s in self.sentences)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -95,7 +95,7 @@ def store(learned, tmp_path_factory) -> Store:
 def test_a_store_that_is_not_judged_says_what_was_said(store):
     document = answer_json.summarise(store.root, "held-100", sentences=2)
     assert document["route"] == "said" and len(document["sentences"]) == 2 and document["quality"]["notes"]
-    assert document["text"] == " ".join(s["text"] for s in document["sentences"])
+    assert document["text"] == " ".join(f"{s['text'].rstrip('.')}." for s in document["sentences"]), "ended"
     (material,) = [m for m in kitchen.materials()[1] if m.video.name == "held-100.mp4"]
     spoken = {(s.start, s.end): s.text for s in material.transcript.sentences}
     assert all(spoken[s["start"], s["end"]] == s["text"] for s in document["sentences"])
