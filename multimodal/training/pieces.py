@@ -35,21 +35,23 @@ NOTED = re.compile("(?:; )?" + NOTE.format(share=0).replace("0%", r"\d+%"))
 def suited(
     store: Store, videos: Sequence[Video], options: PretrainOptions, start: Path
 ) -> tuple[PretrainOptions, str]:
-    """The options with the pieces that suit what ``videos`` say, and a line where they are not those of the folder ``start``.
-
-    Byte pairs have no text start, so the layers begin with random weights.
-    """
+    """The options with the pieces that suit what ``videos`` say, and a line where they are not those of the folder ``start``."""
     said = tuple((v.video, v.transcript) for v in videos if v.transcript)
     share = unknown_share(store, said, start)
     if share <= MOST_UNKNOWN:
         return options, ""
-    system = dataclasses.replace(options.system, tokenizer=BYTE_BPE)
-    changed = dataclasses.replace(
-        options.with_random_weights(options.shape or Shape()), system=system, choose_tokenizer=False
-    )
-    return changed, (
+    return with_byte_pairs(options), (
         f"{share:.0%} of the pieces of what is said are unknown to {options.text_start}: byte pairs are learned from the "
         f"library, and the model begins with random weights; --tokenizer wordpiece keeps {options.text_start}"
+    )
+
+
+def with_byte_pairs(options: PretrainOptions) -> PretrainOptions:
+    """The options with byte pairs that are learned from the library. They have no text start, so the layers begin with random
+    weights."""
+    system = dataclasses.replace(options.system, tokenizer=BYTE_BPE)
+    return dataclasses.replace(
+        options.with_random_weights(options.shape or Shape()), system=system, choose_tokenizer=False
     )
 
 

@@ -34,7 +34,7 @@ from multimodal.training.loop import train
 from multimodal.training.model_card import model_card
 from multimodal.training.options import NOTHING, TEXT_STARTS, PretrainOptions
 from multimodal.training.pieces import suited as suited_pieces
-from multimodal.training.pieces import told_unknown, unknown_by_video
+from multimodal.training.pieces import told_unknown, unknown_by_video, with_byte_pairs
 from multimodal.training.unfinished_runs import unfinished_runs
 from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 from multimodal.weights import fetching
@@ -57,7 +57,10 @@ def model_name(store: Store, videos: Sequence[Video], codebook: str, options: Pr
     A checkpoint to begin with counts by its content, wherever it lies.
     """
     train_videos, _ = train_and_held_out(store, videos, codebook)
-    options, _ = suited(store, train_videos, options)
+    return _address(train_videos, codebook, suited(store, train_videos, options)[0])
+
+
+def _address(train_videos: Sequence[Video], codebook: str, options: PretrainOptions) -> str:
     start = NOTHING if options.text_start == NOTHING else _digest(start_of(options))
     return recipe(
         version=VERSION,
@@ -319,7 +322,10 @@ def kept_after_removals(
     """
     if not removed or latest(store.model(name)) is None:
         return False
+    if name == model_name(store, videos, codebook, options):
+        return False
     before = list(({v.video: v for v in videos} | {v.video: v for v in removed}).values())
-    return name != model_name(store, videos, codebook, options) and name == model_name(
-        store, before, codebook, options
-    )
+    train_videos, _ = train_and_held_out(store, before, codebook)
+    # What the removed videos said is gone, so which pieces suited it then is told by the model alone.
+    chosen = [options, with_byte_pairs(options)] if options.choose_tokenizer else [options]
+    return name in {_address(train_videos, codebook, o) for o in chosen}

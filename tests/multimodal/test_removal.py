@@ -22,7 +22,10 @@ from multimodal.catalogue import Catalogue, Video
 from multimodal.library import register, tokens_table, usable
 from multimodal.removal import Removed, finish_removals, remove
 from multimodal.store import InputError, Store, canonical_json, changed_files, publish_folder, write_whole
-from multimodal.training.pretraining import model_name
+from multimodal.training.checkpoints import step_folder
+from multimodal.training.options import PretrainOptions
+from multimodal.training.pieces import unknown_share
+from multimodal.training.pretraining import kept_after_removals, model_name
 
 CODEBOOK = "codebook"
 
@@ -178,15 +181,19 @@ def test_it_comes_back_as_new(world):
 
 
 def test_the_model_keeps_its_address(world):
-    """Else the next run would train a new one, though nobody asked for a refit."""
-    from multimodal.training.options import PretrainOptions
-
-    name = model_name(world.store, world.videos, CODEBOOK, PretrainOptions())
+    """Else the next run would train a new one, though nobody asked for a refit. That run is another process: it cannot know
+    what the removed videos said."""
+    options = PretrainOptions(choose_tokenizer=True)
+    name = model_name(world.store, world.videos, CODEBOOK, options)
+    with publish_folder(step_folder(world.store.model(name), 1)) as folder:
+        (folder / "model.safetensors").write_bytes(b"weights")
     removed(world, "film-1", "film-3")
+    unknown_share.cache_clear()
     with Catalogue(world.store.catalogue) as catalogue:
-        left = usable(catalogue)
-        assert model_name(world.store, [*left, *catalogue.forgotten()], CODEBOOK, PretrainOptions()) == name
-        assert model_name(world.store, left, CODEBOOK, PretrainOptions()) != name
+        left, gone = usable(catalogue), catalogue.forgotten()
+    assert model_name(world.store, left, CODEBOOK, options) != name
+    assert kept_after_removals(world.store, name, CODEBOOK, left, gone, options)
+    assert not kept_after_removals(world.store, name, CODEBOOK, left, gone[:1], options), "the control"
 
 
 @pytest.mark.parametrize("after", range(0, 14, 2))
