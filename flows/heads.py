@@ -40,7 +40,13 @@ def finetune(
         CHOICE,
     ] = None,
     balance: Annotated[
-        bool, Parameter(help="All classes weigh the same, however many moments they have.", negative=()), TASK
+        bool,
+        Parameter(
+            help="All classes weigh the same, however many moments they have.",
+            negative=(),
+            show_default=False,
+        ),
+        TASK,
     ] = False,
     held_out: Annotated[
         float, Parameter(help="Share of the labelled moments whose videos are held out to judge by."), TASK
@@ -74,7 +80,11 @@ def finetune(
     ] = D.unfreezing,
     average: Annotated[
         bool,
-        Parameter(help="The mean of the weights over all steps answers (self-ensemble).", negative=()),
+        Parameter(
+            help="The mean of the weights over all steps answers (self-ensemble).",
+            negative=(),
+            show_default=False,
+        ),
         MOVED,
     ] = False,
     distill: Annotated[

@@ -23,6 +23,7 @@ from multimodal.finetuning.task import DEV, TEST, TRAIN, Split, Task, Unit
 from multimodal.finetuning.task_files import read_task
 from multimodal.finetuning.training import fine_tune
 from multimodal.inference.heads import heads_root, load_head
+from multimodal.integrity import examine, unused
 from multimodal.library import usable
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store
@@ -123,6 +124,21 @@ def test_a_head_answers_in_words_json_webvtt_and_csv(world, made, tmp_path):
     assert [cue.text for cue in read_captions(vtt).cues] == [m.said for m in answer]
     head, first, *_ = predictions.table(answer.moments).splitlines()
     assert head == "start,end,label,probability" and first.split(",")[2] == answer[0].labels[0]
+
+
+def test_doctor_tells_of_a_damaged_head_and_leaves_one_in_use(world, made):
+    address = json.loads((heads_root(world.store) / "steps.json").read_text())["head"]
+    stored = next((heads_root(world.store) / address).glob("step-*/moved.safetensors"))
+    with Catalogue(world.store.catalogue, read_only=True) as catalogue:
+        assert f"heads/{address}" not in unused(world.store, catalogue)
+        for harmed in (False, True):
+            if harmed:
+                flip(stored)
+            _, faults = examine(world.store, catalogue, quiet)
+            found = [fault for fault in faults if fault.part.startswith("heads/")]
+            assert bool(found) == harmed
+    assert "finetune" in found[0].remedy
+    flip(stored)
 
 
 def test_a_head_of_another_model_or_an_altered_one_is_refused_in_a_line(world, made):
