@@ -170,9 +170,7 @@ def _is_chinese(text: str) -> bool:
 def _decodes(data: bytes, encoding: str) -> bool:
     try:
         data.decode(encoding)
-    except (
-        UnicodeDecodeError,
-        LookupError,
-    ):  # a name that a file gives may be of no encoding, or of no text's
+    except (UnicodeDecodeError, LookupError):
+        # A name that a file gives may be of no encoding, or of no text's.
         return False
     return True

@@ -375,11 +375,18 @@ def moments_of(cache: Cache, videos: Sequence[Video]) -> tuple[list[Video], Mome
     """Those of ``videos`` that are in the cache, whichever model's it is, and their moments, to be found by words."""
     held = cache.held()
     found = [video for video in videos if made_of(video) in held]
-    count = sum(held[made_of(video)][2] for video in found)
-    return found, Moments(cache.db, {v.video: v.name for v in found}, count)
+    return found, _moments(cache, held, found)
+
+
+def _moments(cache: Cache, held: dict[str, tuple[str, int, int]], videos: Sequence[Video]) -> Moments:
+    wanted = {made_of(v) for v in videos}
+    return Moments(cache.db, {v.video: v.name for v in videos}, sum(held[made][2] for made in wanted))
 
 
 def _contents_of(cache: Cache, held: dict[str, tuple[str, int, int]], videos: Sequence[Video]) -> Contents:
-    wanted = {made_of(v) for v in videos}
-    found = Moments(cache.db, {v.video: v.name for v in videos}, sum(held[made][2] for made in wanted))
-    return found, *cache.only(wanted), Thresholds(cache.thresholds[TEXT], cache.thresholds[VIDEO])
+    vectors = cache.only({made_of(v) for v in videos})
+    return (
+        _moments(cache, held, videos),
+        *vectors,
+        Thresholds(cache.thresholds[TEXT], cache.thresholds[VIDEO]),
+    )

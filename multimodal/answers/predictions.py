@@ -13,9 +13,8 @@ import numpy as np
 from multimodal.answers import session
 from multimodal.answers.results import PredictAnswer, PredictedMoment
 from multimodal.inference.heads import (
-    DOCUMENT,
     SCORE,
-    SPAN_KIND,
+    SPAN,
     TOKEN,
     Head,
     answer_moments,
@@ -32,7 +31,6 @@ from speech.cues import cues_of, write_webvtt
 if TYPE_CHECKING:
     from multimodal.answers.opened_store import OpenedStore
 
-PAIR = "pair"
 ANSWER = "the answer"
 """The label of the time that answers a question."""
 THRESHOLD = 0.5
@@ -51,17 +49,17 @@ def predict(
     moment = session.resolve(store.catalogue, video, at)
     opened = store.head(head)
     kind = opened.shape.kind
-    if (text is None) == (kind in (PAIR, SPAN_KIND)):
-        what = "the question" if kind == SPAN_KIND else "what may fit the moments"
+    if (text is None) == opened.shape.reads_text:
+        what = "the question" if kind == SPAN else "what may fit the moments"
         lacks = f"needs --text, {what}" if text is None else "reads no --text; leave it out"
         raise InputError(f"--head {head}: is of kind {kind} and {lacks}")
-    if moment.at is not None and kind in (SPAN_KIND, DOCUMENT):
+    if moment.at is not None and opened.shape.is_of_whole_videos:
         raise InputError(
             f"--head {head}: is of kind {kind} and asked about a whole video; leave the second out"
         )
     figures = read_head(store.store, head)["figures"]
     material = session.material_of(store.store, store.trained, moment.video)
-    if kind == SPAN_KIND:
+    if kind == SPAN:
         answer = answer_question(store.trained, opened, material, text or "")
         none: tuple[PredictedMoment, ...] = ()
         span = answer and (PredictedMoment(*answer[:2], (ANSWER,), _sigmoid(answer[2]), None, {}),)
@@ -69,7 +67,7 @@ def predict(
     if kind == TOKEN:
         times, answers = answer_units(store.trained, opened, material)
         found = timeline(opened, times, answers)
-    elif kind == DOCUMENT:
+    elif opened.shape.is_of_whole_videos:
         answers = answer_whole(store.trained, opened, material)
         if not opened.shape.several:
             answers = answers / answers.sum(1, keepdims=True)

@@ -33,9 +33,8 @@ def without_vowel_marks(text: str) -> str:
 
 def folded(text: str) -> str:
     """A text in small letters and without accents, as FTS5's tokenizer ``unicode61`` writes it; ``ß`` becomes ``ss``."""
-    if (
-        text.isascii()
-    ):  # what follows would leave it as it is, and takes longer than all else of a large library's titles
+    # What follows would leave it as it is, and takes longer than all else of a large library's titles.
+    if text.isascii():
         return text.lower()
     parts = unicodedata.normalize("NFKD", without_vowel_marks(text).lower().replace("ß", "ss"))
     plain = "".join(c for c in parts if c in _VOICED or not unicodedata.combining(c))

@@ -11,6 +11,17 @@ NEAR_RATE = 0.15
 """The ``near_rate`` that ``--corrupt near`` means where no other is given."""
 TEXT_READ, VIDEO_READ, BOTH_READ = READS = ("text", "video", "both")
 """What a fine-tuned model reads of a moment: its words, its visual tokens, both."""
+SEQUENCE, TOKEN, PAIR, SCORE, SPAN, DOCUMENT = KINDS = (
+    "sequence",
+    "token",
+    "pair",
+    "score",
+    "span",
+    "document",
+)
+"""The kinds of tasks of a fine-tuned model."""
+LAST, MIX = LAYERS = ("last", "mix")
+"""Which layers its head reads: the last one, or a learned mix of all."""
 WINDOW, STRIDE = SILENT_TOKENS, SILENT_TOKENS // 2
 """Clips of a window over a whole video, as many as the model learned in a row, and between the starts of two."""
 

@@ -19,8 +19,8 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.preprocessing import normalize
 
 from multimodal.catalogue import Video
-from multimodal.examples.options import TEXT_READ, VIDEO_READ
-from multimodal.finetuning.options import LINEAR, MAJORITY, NEIGHBOURS, PAIR, SCORE
+from multimodal.examples.options import PAIR, SCORE, TEXT_READ, VIDEO_READ
+from multimodal.finetuning.options import LINEAR, MAJORITY, NEIGHBOURS
 from multimodal.finetuning.task import DEV, TEST, TRAIN, Task, Unit
 from multimodal.library import read_features, read_imported_tokens
 from multimodal.store import Store

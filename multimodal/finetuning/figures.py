@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from multimodal.finetuning.options import LINEAR, SCORE, SPAN
+from multimodal.examples.options import SCORE, SPAN
+from multimodal.finetuning.options import LINEAR
 from multimodal.finetuning.task import TEST, TRAIN, Task
 from multimodal.scoring.intervals import Figure, figure_of_sums, mean
 from vision.clips import CLIP_SECONDS

@@ -7,19 +7,21 @@ import math
 import re
 from typing import Any
 
-from multimodal.examples.options import BOTH_READ, READS, STRIDE, TEXT_READ, VIDEO_READ, WINDOW
+from multimodal.examples.options import (
+    BOTH_READ,
+    KINDS,
+    LAYERS,
+    PAIR,
+    READS,
+    SPAN,
+    STRIDE,
+    TEXT_READ,
+    VIDEO_READ,
+    WINDOW,
+)
 from multimodal.store import InputError
 from multimodal.training.options import TrainingOptions
 
-SEQUENCE, TOKEN, PAIR, SCORE, SPAN, DOCUMENT = KINDS = (
-    "sequence",
-    "token",
-    "pair",
-    "score",
-    "span",
-    "document",
-)
-"""The kinds of tasks."""
 MOST_WINDOW = 30
 """Clips that fit into a sequence beside words or a question, whatever their length."""
 MAJORITY, NEIGHBOURS, LINEAR = BASELINES = ("majority", "nearest_neighbours", "logistic_regression")
@@ -30,7 +32,6 @@ BY_MEAN = "by_mean"
 """The head's answers about whole videos by the plain mean over windows, in figures beside the baselines."""
 LAYER = "layer_"
 """How the names of the figures of single layers begin."""
-LAYERS = ("last", "mix")
 FULL_RATE = 5e-5
 """Peak learning rate at a width of 768 where all weights move (Devlin et al. 2019, appendix A.3). Narrower networks take
 larger steps, by the ratio of the widths."""

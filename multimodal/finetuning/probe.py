@@ -11,8 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from multimodal.examples.moments import moment_sequence
+from multimodal.examples.options import PAIR, SEQUENCE, TOKEN
 from multimodal.examples.packing import Example
-from multimodal.finetuning.options import LAYER, PAIR, SEQUENCE, TOKEN
+from multimodal.finetuning.options import LAYER
 from multimodal.finetuning.task import TEST, TRAIN, Split, Task
 from multimodal.inference.heads import layer_states
 from multimodal.inference.trained import Trained

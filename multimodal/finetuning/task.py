@@ -19,8 +19,8 @@ from multimodal.examples.moments import (
     token_units,
     windows,
 )
-from multimodal.examples.options import TEXT_READ
-from multimodal.finetuning.options import DOCUMENT, PAIR, SCORE, SPAN, TOKEN, FineTuningOptions
+from multimodal.examples.options import DOCUMENT, PAIR, SCORE, SPAN, TEXT_READ, TOKEN
+from multimodal.finetuning.options import FineTuningOptions
 from multimodal.finetuning.task_files import Row, TaskFile
 from multimodal.library import Material
 from multimodal.names import did_you_mean
@@ -159,16 +159,16 @@ def _on_videos(
     where, notes = _split(of_video, by_digest, options, unseen)
     read = options.reads(file.kind)
     classes = tuple(sorted({label for row in file.rows for label in row.labels}))
-    parts: dict[str, tuple[list[Unit], list[WindowUnits]]] = {name: ([], []) for name in SPLIT_NAMES}
+    parts = {name: _Units(classes, vocabulary, read, options) for name in SPLIT_NAMES}
     starts: dict[str, np.ndarray] = {}
     empty = 0
     for digest, rows in of_video.items():
         material = material_of(by_digest[digest])
         starts[digest] = material.starts
         _check_inside(material, rows)
-        units, read_in = parts[where[digest]]
+        part = parts[where[digest]]
         if file.kind == TOKEN:
-            _add_windows(units, read_in, material, rows, classes, vocabulary, read, options)
+            part.add_timeline(material, rows)
             continue
         if file.kind in (SPAN, DOCUMENT):
             whole = windows(material, options.window, options.stride)
@@ -176,19 +176,19 @@ def _on_videos(
             if not read_of:
                 empty += len(rows)
                 continue
-            add = _add_question if file.kind == SPAN else _add_whole
+            add = part.add_question if file.kind == SPAN else part.add_whole
             for row in rows:
-                add(units, read_in, material, row, classes, vocabulary, read, read_of)
+                add(material, row, read_of)
             continue
         moments = moments_at(material, [(row.start, row.end) for row in rows])
         for row, moment in zip(rows, moments, strict=True):
             if not has_what_is_read(moment, read) and not (file.kind == PAIR and read == TEXT_READ):
                 empty += 1
                 continue
-            units.append(Unit(digest, row.start, row.end, _target(row, classes), moment, row.text))
+            part.add_moment(material, row, moment)
     if empty:
         notes.append(f"left out: {empty} rows in whose time there is nothing of --read {read}")
-    splits = {name: Split(tuple(units), tuple(read_in), starts) for name, (units, read_in) in parts.items()}
+    splits = {name: Split(tuple(part.units), tuple(part.windows), starts) for name, part in parts.items()}
     task = Task(file.kind, read, file.several, classes, splits, where, tuple(notes))
     _check_train(task)
     return task
@@ -200,82 +200,69 @@ def _target(row: Row, classes: Sequence[str]) -> np.ndarray:
     return np.array([float(name in row.labels) for name in classes])
 
 
-def _add_windows(
-    units: list[Unit],
-    read_in: list[WindowUnits],
-    material: Material,
-    rows: Sequence[Row],
-    classes: Sequence[str],
-    vocabulary: Vocabulary,
-    read: str,
-    options: FineTuningOptions,
-) -> None:
-    """The clips (or words) of a video under the row that their middle lies in, each once, and its windows."""
-    numbers: dict[tuple[float, float], int] = {}
-    targets: list[np.ndarray] = []
-    for window in windows(material, options.window, options.stride):
-        tokens = token_units(vocabulary, material, window, read)
-        asked = []
-        for time, position in zip(tokens.times, tokens.positions, strict=True):
-            row = next((row for row in rows if row.start <= sum(time) / 2 < row.end), None)
-            if row is not None and time not in numbers:
-                numbers[time] = len(units) + len(targets)
-                targets.append(_target(row, classes))
-            if row is not None:
-                asked.append((position, numbers[time]))
-        if asked:
-            positions, of_units = zip(*asked, strict=True)
-            read_in.append(WindowUnits(tokens.ids, tokens.types, positions, of_units))
-    alone = moments_at(material, list(numbers))
-    units += [
-        Unit(material.video.video, *time, target, moment)
-        for time, target, moment in zip(numbers, targets, alone, strict=True)
-    ]
+@dataclasses.dataclass
+class _Units:
+    """The units of a split while they are gathered, and the windows that they are read in."""
 
+    classes: Sequence[str]
+    vocabulary: Vocabulary
+    read: str
+    options: FineTuningOptions
+    units: list[Unit] = dataclasses.field(default_factory=list)
+    windows: list[WindowUnits] = dataclasses.field(default_factory=list)
 
-def _add_whole(
-    units: list[Unit],
-    read_in: list[WindowUnits],
-    material: Material,
-    row: Row,
-    classes: Sequence[str],
-    vocabulary: Vocabulary,
-    read: str,
-    read_of: Sequence[Segment],
-) -> None:
-    """A video with its label, which all its windows are read for; the position of the summary is put in later."""
-    seconds = length_of(material)
-    (whole,) = moments_at(material, [(0.0, seconds)])
-    for window in read_of:
-        read_in.append(WindowUnits(*moment_sequence(vocabulary, window, read), (), (len(units),)))
-    units.append(Unit(material.video.video, 0.0, seconds, _target(row, classes), whole))
+    def add_moment(self, material: Material, row: Row, moment: Segment) -> None:
+        target = _target(row, self.classes)
+        self.units.append(Unit(material.video.video, row.start, row.end, target, moment, row.text))
 
+    def add_timeline(self, material: Material, rows: Sequence[Row]) -> None:
+        """The clips (or words) of a video under the row that their middle lies in, each once, and its windows."""
+        numbers: dict[tuple[float, float], int] = {}
+        targets: list[np.ndarray] = []
+        for window in windows(material, self.options.window, self.options.stride):
+            tokens = token_units(self.vocabulary, material, window, self.read)
+            asked = []
+            for time, position in zip(tokens.times, tokens.positions, strict=True):
+                row = next((row for row in rows if row.start <= sum(time) / 2 < row.end), None)
+                if row is not None and time not in numbers:
+                    numbers[time] = len(self.units) + len(targets)
+                    targets.append(_target(row, self.classes))
+                if row is not None:
+                    asked.append((position, numbers[time]))
+            if asked:
+                positions, of_units = zip(*asked, strict=True)
+                self.windows.append(WindowUnits(tokens.ids, tokens.types, positions, of_units))
+        alone = moments_at(material, list(numbers))
+        self.units += [
+            Unit(material.video.video, *time, target, moment)
+            for time, target, moment in zip(numbers, targets, alone, strict=True)
+        ]
 
-def _add_question(
-    units: list[Unit],
-    read_in: list[WindowUnits],
-    material: Material,
-    row: Row,
-    classes: Sequence[str],
-    vocabulary: Vocabulary,
-    read: str,
-    read_of: Sequence[Segment],
-) -> None:
-    """A question with the windows of its video, and where each of them holds the answer."""
-    answer = answer_clips(material.starts, row.start, row.end)
-    for window in read_of:
-        ids, types = moment_sequence(vocabulary, window, read, row.text)
-        positions = tuple(clip_positions(vocabulary, ids))
-        clips = window.clips[: len(positions)]
-        inside = [place for place, clip in enumerate(clips) if clip in answer]
-        # A part of an answer too small to be told by counts as none.
-        whole_enough = inside and 2 * len(inside) >= min(len(answer), len(clips))
-        held = (inside[0], inside[-1]) if whole_enough else None
-        if clips:
-            read_in.append(WindowUnits(ids, types, positions, (len(units),), clips, held))
-    (whole,) = moments_at(material, [(0.0, length_of(material))])
-    target = np.array([row.start, row.end])
-    units.append(Unit(material.video.video, row.start, row.end, target, whole, row.text))
+    def add_whole(self, material: Material, row: Row, read_of: Sequence[Segment]) -> None:
+        """A video with its label, which all its windows are read for; the position of the summary is put in later."""
+        for window in read_of:
+            ids, types = moment_sequence(self.vocabulary, window, self.read)
+            self.windows.append(WindowUnits(ids, types, (), (len(self.units),)))
+        seconds = length_of(material)
+        (whole,) = moments_at(material, [(0.0, seconds)])
+        self.units.append(Unit(material.video.video, 0.0, seconds, _target(row, self.classes), whole))
+
+    def add_question(self, material: Material, row: Row, read_of: Sequence[Segment]) -> None:
+        """A question with the windows of its video, and where each of them holds the answer."""
+        answer = answer_clips(material.starts, row.start, row.end)
+        for window in read_of:
+            ids, types = moment_sequence(self.vocabulary, window, self.read, row.text)
+            positions = tuple(clip_positions(self.vocabulary, ids))
+            clips = window.clips[: len(positions)]
+            inside = [place for place, clip in enumerate(clips) if clip in answer]
+            # A part of an answer too small to be told by counts as none.
+            whole_enough = inside and 2 * len(inside) >= min(len(answer), len(clips))
+            held = (inside[0], inside[-1]) if whole_enough else None
+            if clips:
+                self.windows.append(WindowUnits(ids, types, positions, (len(self.units),), clips, held))
+        (whole,) = moments_at(material, [(0.0, length_of(material))])
+        target = np.array([row.start, row.end])
+        self.units.append(Unit(material.video.video, row.start, row.end, target, whole, row.text))
 
 
 def answer_clips(starts: np.ndarray, start: float, end: float) -> set[int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from multimodal.finetuning.options import DOCUMENT, KINDS, PAIR, SCORE, SEQUENCE, SPAN, TOKEN
+from multimodal.examples.options import DOCUMENT, KINDS, PAIR, SCORE, SEQUENCE, SPAN, TOKEN
 from multimodal.scoring.json_files import load_json
 from multimodal.store import InputError
 from multimodal.tables import COLUMNS, TABLES, read_cells

@@ -13,19 +13,11 @@ import torch
 
 from multimodal.catalogue import Video
 from multimodal.examples.moments import moment_sequence, ordered, summary_position
+from multimodal.examples.options import DOCUMENT, SCORE, SEQUENCE, SPAN
 from multimodal.examples.packing import Batch, Example, pack
 from multimodal.finetuning.baselines import baseline_predictions
 from multimodal.finetuning.figures import decided, task_figures
-from multimodal.finetuning.options import (
-    BY_MEAN,
-    DOCUMENT,
-    SCORE,
-    SEQUENCE,
-    SPAN,
-    ZERO_SHOT,
-    FineTuningOptions,
-    check_name,
-)
+from multimodal.finetuning.options import BY_MEAN, ZERO_SHOT, FineTuningOptions, check_name
 from multimodal.finetuning.probe import check_probe, layer_figures
 from multimodal.finetuning.spans import span_baselines
 from multimodal.finetuning.task import DEV, TEST, TRAIN, Split, Task, WindowUnits, make_task
@@ -134,9 +126,10 @@ def fine_tune(
     shape = _shape(task, options)
     sources = {split: task.splits[split] for split in (TRAIN, DEV)}
     examples, target_KC, weight_C = _examples(trained, task, sources, shape, balance=options.balance)
+    digest = model_digest(trained.folder)
     address = recipe(
         version=VERSION,
-        model=model_digest(trained.folder),
+        model=digest,
         options=options.for_address(),
         shape=dataclasses.asdict(shape),
         rows=_digest(file, task, [m.video for m in materials.values()]),
@@ -148,7 +141,7 @@ def fine_tune(
         return shape.make(trained, target_KC, weight_C, rates, options.distill)
 
     card = {
-        "model": trained.name, "step": trained.folder.name, "model_sha256": model_digest(trained.folder),
+        "model": trained.name, "step": trained.folder.name, "model_sha256": digest,
         "shape": dataclasses.asdict(shape), "options": dataclasses.asdict(options),
     }  # fmt: skip
     folder = train(

@@ -24,7 +24,7 @@ from multimodal.examples.moments import (
     token_units,
     windows,
 )
-from multimodal.examples.options import STRIDE, WINDOW
+from multimodal.examples.options import DOCUMENT, LAST, MIX, PAIR, SCORE, SPAN, STRIDE, TOKEN, WINDOW
 from multimodal.examples.packing import Example, pack
 from multimodal.inference.trained import BATCH, TokenSequence, Trained, check_opened, model_digest
 from multimodal.joint.adapters import adapt
@@ -50,8 +50,7 @@ from multimodal.training import checkpoints
 from vision.clips import CLIP_SECONDS
 
 OPENED = ("card.json", "trainer.json", MOVED, TERM_FILE, AVERAGE)
-MIX, SLOT = "mix", "{label}"
-TOKEN, SCORE, SPAN_KIND, DOCUMENT = "token", "score", "span", "document"
+SLOT = "{label}"
 WINDOWS_WEIGHED = 2.0
 """c of (P_max + P_mean · n/c) / (1 + n/c), the probability of a class over n windows (Huang et al. 2019, ClinicalBERT, section
 3.4: with more windows the mean weighs more, as the largest of many is large by chance)."""
@@ -80,7 +79,7 @@ class HeadShape:
     window: int = WINDOW
     stride: int = STRIDE
     sentence: str = ""
-    layers: str = "last"
+    layers: str = LAST
     averaged: bool = False
     seed: int = 0
 
@@ -88,6 +87,16 @@ class HeadShape:
     def loss(self) -> str:
         """That of :class:`~multimodal.objectives.finetuning.Labels`."""
         return "number" if self.kind == SCORE else "several" if self.several else "one"
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether a text is given with what is read: one that may fit, or a question."""
+        return self.kind in (PAIR, SPAN)
+
+    @property
+    def is_of_whole_videos(self) -> bool:
+        """Whether it is asked about a whole video and no moment of it."""
+        return self.kind in (SPAN, DOCUMENT)
 
     def make(
         self,
@@ -100,12 +109,12 @@ class HeadShape:
         """The head on a copy of the model, before any training. ``target_KC`` and ``weight_C``: what it is to learn; ``rates``
         and ``distilled``: how."""
         model, outputs = copy.deepcopy(trained.model), len(self.classes) or 1
-        pooled = self.kind not in (TOKEN, SPAN_KIND)
+        pooled = self.kind not in (TOKEN, SPAN)
         adapt(model, self.adapt, self.width, self.rank, pooled=pooled, seed=self.seed)
         if target_KC is None:
             target_KC = torch.zeros(1, outputs)
         term: TaskHead = Span(model.options)
-        if self.kind != SPAN_KIND:
+        if self.kind != SPAN:
             term = Labels(model.options, target_KC, self.loss, pooled=pooled, weight_C=weight_C)
         if self.sentence:
             term = Choice(model.options, len(self.classes))

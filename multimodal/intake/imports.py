@@ -166,10 +166,8 @@ class _Import:
         except OSError:
             return None
         now = time.time()
-        if (
-            any(abs(now - state.st_mtime) < SECONDS_OF_REST for state in states)
-            or not str(file).isprintable()
-        ):
+        just_written = any(abs(now - state.st_mtime) < SECONDS_OF_REST for state in states)
+        if just_written or not str(file).isprintable():
             return None
         times = [n for state in states for n in (state.st_size, state.st_mtime_ns, state.st_ctime_ns)]
         return canonical_json([VERSION, self.options.kind, self.options.seconds_apart, *times])

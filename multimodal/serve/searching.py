@@ -55,6 +55,11 @@ class Ask:
         return self.like is not None or bool(self.text and self.text.strip())
 
     @property
+    def is_of_text(self) -> bool:
+        """Whether a text is looked for, and no moment or sentence that is like another moment."""
+        return self.text is not None and self.like is None and not self.texts
+
+    @property
     def is_narrowed(self) -> bool:
         plain = Ask(self.text, self.like, self.texts, self.top)
         return self != plain
@@ -82,8 +87,8 @@ class Searches:
 
     def many(self, asks: Sequence[Ask]) -> list[FoundHits | Exception]:
         """For each what :func:`search` gives or raises; texts by words alone while the model is opened."""
-        by_text = all(ask.text is not None and ask.like is None and not ask.texts for ask in asks)
-        snapshot = self._live.soonest() if by_text else self._live.snapshot()
+        of_text = all(ask.is_of_text for ask in asks)
+        snapshot = self._live.soonest() if of_text else self._live.snapshot()
         with self._lock:
             if self._snapshot is not snapshot:
                 self._snapshot = snapshot
@@ -120,7 +125,7 @@ def search_many(live: LiveStore, snapshot: Snapshot, asks: Sequence[Ask]) -> lis
                 "the store holds nothing yet that can be searched; `videobert run VIDEOS` takes videos in"
             )
         ] * len(asks)
-    texts = [ask for ask in asks if ask.text is not None and ask.like is None and not ask.texts]
+    texts = [ask for ask in asks if ask.is_of_text]
     answers: dict[Ask, SearchAnswer | Exception] = dict(
         zip(texts, snapshot.opened.search_texts([(ask.text, _depth(ask)) for ask in texts]), strict=True)
     )

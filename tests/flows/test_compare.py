@@ -4,7 +4,7 @@ import json
 
 import pytest
 from command import run_inside
-from tiny_store import three_videos
+from tiny_store import three_videos_to_train_on
 
 from flows.compare import named, options_of, which_run
 from flows.settings import Settings
@@ -16,10 +16,7 @@ from multimodal.systems import SYSTEMS
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Store:
     """Three videos, one of them held out."""
-    made = three_videos(tmp_path_factory.mktemp("store"))
-    with Catalogue(made.catalogue) as catalogue:
-        catalogue.set_current("codebook", catalogue.current("model_codebook"))
-    return made
+    return three_videos_to_train_on(tmp_path_factory.mktemp("store"))
 
 
 def test_a_comparison_from_the_command_line(home, store, weights_or_skip):

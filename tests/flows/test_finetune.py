@@ -4,19 +4,15 @@ import json
 
 import pytest
 from command import run_inside
-from tiny_store import three_videos
+from tiny_store import three_videos_to_train_on
 
-from multimodal.catalogue import Catalogue
 from multimodal.store import Store
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Store:
     """Three videos, one of them held out."""
-    made = three_videos(tmp_path_factory.mktemp("store"))
-    with Catalogue(made.catalogue) as catalogue:
-        catalogue.set_current("codebook", catalogue.current("model_codebook"))
-    return made
+    return three_videos_to_train_on(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture

@@ -101,3 +101,11 @@ def three_videos(folder: Path) -> Store:
         kept = add(store, catalogue, paint(folder / "kept.mp4", [0, 2, 1, 3]), [0, 2, 1, 3], said)
         finish(store, catalogue, [kept])
     return store
+
+
+def three_videos_to_train_on(folder: Path) -> Store:
+    """The same, whose codebook a training takes."""
+    store = three_videos(folder)
+    with Catalogue(store.catalogue) as catalogue:
+        catalogue.set_current("codebook", catalogue.current("model_codebook"))
+    return store
