@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 
 class HeldError(Exception):
-    """Another process holds the lock; the argument is its number, or ``unknown``."""
+    """Another process holds the lock; the argument is its number, with its machine where that is another one, or
+    ``unknown``."""
 
 
 @contextlib.contextmanager
 def exclusive(named: Path, kept: Path) -> Iterator[None]:
-    """Holds the locks (flock) of two files: ``named``, in which the holder's number stands, and ``kept``.
+    """Holds the locks (flock) of two files: ``named``, in which the holder's number and machine stand, and ``kept``.
 
     Somebody may delete ``named`` while it is held, and a new file of that name is not locked. ``kept`` is one that the
     store cannot be without. Raises :class:`HeldError` where another process holds either.
@@ -25,7 +27,7 @@ def exclusive(named: Path, kept: Path) -> Iterator[None]:
         _take(lock.fileno(), fcntl.LOCK_EX, named)
         _take(held.enter_context(kept.open("r+")).fileno(), fcntl.LOCK_EX, named)
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"{os.getpid()} {socket.gethostname()}")
         lock.flush()
         yield
 
@@ -47,5 +49,7 @@ def _take(descriptor: int, how: int, named: Path) -> None:
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = named.read_text(errors="replace").strip() if named.exists() else ""
-        raise HeldError(holder or "unknown") from error
+        written = named.read_text(errors="replace").strip() if named.exists() else ""
+        number, _, machine = written.partition(" ")
+        elsewhere = f" on {machine}" if machine and machine != socket.gethostname() else ""
+        raise HeldError(f"{number or 'unknown'}{elsewhere}") from error

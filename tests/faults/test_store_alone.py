@@ -78,6 +78,24 @@ def test_a_stopped_holder_is_told_at_once(store, holder):
     os.kill(holder.pid, signal.SIGCONT)
 
 
+def test_a_holder_on_another_machine_is_named_with_its_machine(store):
+    """A UTS namespace gives a process the host name of another machine; the file system is shared as over a network."""
+    renamed = [shutil.which("unshare") or "unshare", "--user", "--map-root-user", "--uts", "sh", "-c"]
+    if subprocess.run([*renamed, "hostname archive-2"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no namespace with a host name of its own")
+    script = 'hostname archive-2; exec "$0" -c "$1" "$2"'
+    with subprocess.Popen(
+        [*renamed, script, sys.executable, HOLD, str(store.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout.readline() == "held\n"
+        assert f"process {child.pid} on archive-2 writes" in is_held(store)
+        child.kill()
+    assert is_held(store) == ""
+
+
 def test_a_lock_that_is_deleted_lets_nobody_in(store, holder):
     (store.root / ".lock").unlink()
     assert "writes to it" in is_held(store)

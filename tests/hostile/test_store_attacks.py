@@ -105,7 +105,7 @@ def test_sweeping_does_not_follow_links_out_of_the_store(store, tmp_path):
 def test_a_lock_that_is_full_of_words_is_only_shown(store):
     (store.root / ".lock").write_text("x" * 100 + "\n" * 3)
     with store.writing():
-        assert (store.root / ".lock").read_text() == str(os.getpid())
+        assert (store.root / ".lock").read_text().split()[0] == str(os.getpid())
 
 
 @pytest.mark.parametrize(
