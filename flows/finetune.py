@@ -7,6 +7,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import progress
+from flows.evaluate import report_page
 from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
 from multimodal.finetuning.options import FineTuningOptions, check_name
@@ -30,7 +31,7 @@ def finetune_head(
     settings: Settings = Settings(),
 ) -> FineTuned:
     """Trains a head of the store's model on a file of labels (docs/finetuning.md) and keeps it as ``name``, the file's where it is
-    not given.
+    not given. A report that is there is made anew, with what the head says of held-out videos.
 
     Raises :class:`~multimodal.store.InputError` where the store has no model or the file cannot be used.
     """
@@ -39,4 +40,7 @@ def finetune_head(
         if path is None:
             raise InputError("--task: none given; name a file of labels (docs/finetuning.md)")
         name = check_name(path.stem if name is None else name)
-        return learn(run, read_task(path, options.kind), name, options)
+        made = learn(run, read_task(path, options.kind), name, options)
+        if run.store.report.exists():
+            report_page(run)
+        return made

@@ -134,6 +134,7 @@ def finetune(
         match(file, run.videos)
         run.task = task
         made = run_flow(run.settings.store, finetune_head, None, name, options, run.settings)
+        page = run.store.report
     document: dict[str, Any] = dataclasses.asdict(made)
     if json_:
         print_json(document)
@@ -148,3 +149,5 @@ def finetune(
     for line in lines(document["figures"]):
         put(line)
     put(f"Ask it: videobert predict VIDEO --head {made.name}")
+    if page.exists():
+        put(f"What it says of the held-out videos: {page}#tasks")

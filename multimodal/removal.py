@@ -17,7 +17,7 @@ from multimodal.answers.cache import remove_video
 from multimodal.answers.counts import remove_counts
 from multimodal.answers.token_names import remove_token_names
 from multimodal.catalogue import Catalogue, Video
-from multimodal.store import Store, canonical_json, file_digest, write_whole
+from multimodal.store import Store, canonical_json, file_digest, write_artefact, write_whole
 from multimodal.sums import sum_file
 from multimodal.vocabulary import visual_name
 
@@ -71,6 +71,8 @@ def _delete(store: Store, catalogue: Catalogue, video: Video) -> Removed:
     if current is not None:
         description = json.loads((store.codebook(current) / "codebook.json").read_text())
         learned = video.video in [*description["words_only"], *(v for v, _ in description["videos"])]
+    for head in sorted((store.root / "heads").glob("*.json")):
+        _delete_answers(head, video.video)
     if store.report.exists():
         store.report.unlink()
         sum_file(store.report).unlink(missing_ok=True)
@@ -80,6 +82,15 @@ def _delete(store: Store, catalogue: Catalogue, video: Video) -> Removed:
     catalogue.forget_copies()
     catalogue.forgot(video.video)
     return Removed(video.video, video.name, files, learned)
+
+
+def _delete_answers(head: Path, video: str) -> None:
+    """Deletes the answers about a video from those that a head was judged by; its figures stay as they were."""
+    about = json.loads(head.read_text())
+    answers = about.get("answers", [])
+    left = [answer for answer in answers if answer["video"] != video]
+    if len(left) < len(answers):
+        write_artefact(head, canonical_json(about | {"answers": left}).encode())
 
 
 def _delete_pictures(codebook: Path, video: str) -> int:

@@ -64,6 +64,11 @@ class Ranking:
     cosines: dict[int, float] = dataclasses.field(default_factory=dict)
     aligned: dict[int, float] = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def of(cls, cosines: np.ndarray, order: np.ndarray) -> Ranking:
+        """The moments of ``order`` [n] with their cosines [n]."""
+        return cls(order, dict(zip(order.tolist(), cosines.tolist(), strict=True)))
+
 
 NOTHING = Ranking(np.zeros(0, np.int64))
 

@@ -8,12 +8,13 @@ rankings are fused by reciprocal rank. Near and seen count only above thresholds
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from multimodal.answers.alignment import RERANKED, Pair, fitting, rerank
 from multimodal.answers.cache import Cache, Contents, open_cache, open_searchable
 from multimodal.answers.fusion import NOTHING, Hit, Ranking, fuse, lexical_ranking
 from multimodal.answers.index import check_indexed, read
@@ -30,13 +31,7 @@ from multimodal.store import InputError, Store
 if TYPE_CHECKING:
     from multimodal.inference.trained import Trained
 
-RERANKED = 50
 DEPTH = 1000  # moments of each ranking that are fused; a later one would add less than a thousandth
-LEAST_ALIGNMENT = 0.5  # the alignment head's probability from which on a picture belongs to a text
-
-
-Pair = Callable[[Segment], tuple[str, Sequence[int]]]
-"""The text and the visual tokens that are read together for a moment."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +157,7 @@ class Index:
         lookups = [self._looked_up(text) for text, _ in asked]
         by_meaning = [n for n, lookup in enumerate(lookups) if self._has_meaning(lookup)]
         depth = max([DEPTH, *(top for _, top in asked)])
-        near, seen = self._by_meaning([lookups[n] for n in by_meaning], depth)
+        near, seen = self._by_meaning([(lookups[n], asked[n][1]) for n in by_meaning], depth)
         near, seen = (dict(zip(by_meaning, rankings, strict=True)) for rankings in (near, seen))
         return [
             lookup
@@ -183,17 +178,21 @@ class Index:
             return False
         return len(lookup.query.words) > len(self.unknown_words(lookup))
 
-    def _by_meaning(self, lookups: Sequence[QueryMatch], depth: int) -> tuple[list[Ranking], list[Ranking]]:
-        """The moments that are near in meaning to each text, and those whose picture fits it."""
-        if not lookups:
+    def _by_meaning(
+        self, asked: Sequence[tuple[QueryMatch, int]], depth: int
+    ) -> tuple[list[Ranking], list[Ranking]]:
+        """The moments that are near in meaning to each text, and of those whose picture fits it as many as are wanted."""
+        if not asked:
             return [], []
         from multimodal.inference.embedding import embed_texts
 
+        lookups = [lookup for lookup, _ in asked]
         vectors = embed_texts(self.trained, [lookup.plain for lookup in lookups])
         least = self.thresholds
         near = self._above(self._text_index, vectors, depth, least.near, lookups)
         seen = self._above(self._video_index, vectors, RERANKED, least.seen, lookups)
-        return near, self._aligned(seen, [lookup.plain for lookup in lookups])
+        pairs = [(r, self._showing(lookup.plain)) for r, lookup in zip(seen, lookups, strict=True)]
+        return near, fitting(self.trained, self._moments, pairs, [top for _, top in asked])
 
     def _found(self, lookup: QueryMatch, near: Ranking, seen: Ranking, top: int) -> Found:
         others = [*seen.order.tolist(), *near.order.tolist()]
@@ -210,20 +209,6 @@ class Index:
             kept = self._moments.without_excluded(lookup.query, list(cosines))
             rankings.append(Ranking(np.array(kept, np.int64), cosines))
         return rankings
-
-    def _aligned(self, rankings: Sequence[Ranking], texts: Sequence[str]) -> list[Ranking]:
-        """Those that the alignment head takes for the picture of the text, in the order of both; all where there is no head."""
-        if not self.trained.has_alignment:
-            return list(rankings)
-        asked = [
-            (np.array([r.cosines[i] for i in r.order.tolist()], np.float32), r.order, self._showing(text))
-            for r, text in zip(rankings, texts, strict=True)
-        ]
-        found = []
-        for reranked in self._rerank(asked):
-            order = [i for i in reranked.order.tolist() if reranked.aligned[i] >= LEAST_ALIGNMENT]
-            found.append(dataclasses.replace(reranked, order=np.array(order, np.int64)))
-        return found
 
     @staticmethod
     def _showing(text: str) -> Pair:
@@ -255,8 +240,8 @@ class Index:
     def like_vector(self, vector: np.ndarray, top: int = 10, own: int = -1) -> list[Hit]:
         """The moments nearest to a video embedding [H], best first; never the one with the id ``own``."""
         near, order = self._video_index.search(vector, max(DEPTH, top) + 1)
-        cosines = dict(zip(order.tolist(), near.tolist(), strict=True))
-        return fuse(self._moments, Ranking(order[order != own], cosines), top)
+        ranking = Ranking.of(near, order)
+        return fuse(self._moments, dataclasses.replace(ranking, order=order[order != own]), top)
 
     def texts(self, video: Video, at: float, top: int = 10) -> list[Hit]:
         """The sentences of the store that fit the picture of ``video`` at second ``at``, best first, each once.
@@ -266,7 +251,7 @@ class Index:
         own, vector = self._moment_at(video, at)
         tokens = self._moments.get([own])[own].tokens
         near, order = self._text_index.search(vector, max(DEPTH, top))
-        (ranking,) = self._rerank([(near, order, lambda m: (m.text, tokens))])
+        ranking = rerank(self.trained, self._moments, Ranking.of(near, order), lambda m: (m.text, tokens))
         found = self._moments.get(ranking.order)
         first_with_text: dict[str, int] = {}
         for i in filter(found.__contains__, ranking.order.tolist()):
@@ -281,45 +266,10 @@ class Index:
         return self._text_index.search(self._embed(text), depth)[1]
 
     def visual_ranking(self, text: str, depth: int | None = None) -> np.ndarray:
-        """All moments with clips, by the similarity of their video embedding to the text's; the first 50 are reranked.
-
-        The reranked score is a sum of log-probabilities: cosine over temperature, as trained, and the alignment head's.
-        """
+        """All moments with clips, by the similarity of their video embedding to the text's; the first 50 are reranked."""
         near, order = self._video_index.search(self._embed(text), depth)
-        (ranking,) = self._rerank([(near, order, self._showing(text))])
+        ranking = rerank(self.trained, self._moments, Ranking.of(near, order), self._showing(text))
         return ranking.order
-
-    def _rerank(self, asked: Sequence[tuple[np.ndarray, np.ndarray, Pair]]) -> list[Ranking]:
-        """For each (cosines, order, pair) the first 50 ordered by cosine and by alignment of the pair (text, tokens) that each
-        moment gives; by cosine alone where the model has no alignment head."""
-        cosines = [dict(zip(order.tolist(), near.tolist(), strict=True)) for near, order, _ in asked]
-        if not self.trained.has_alignment:
-            return [Ranking(order, of) for (_, order, _), of in zip(asked, cosines, strict=True)]
-        from multimodal.inference.embedding import rerank_scores
-
-        first, pairs = [], []
-        for _, order, pair in asked:
-            found = self._moments.get(order[:RERANKED])
-            first.append(np.array([i for i in order[:RERANKED].tolist() if i in found], np.int64))
-            pairs += [pair(found[i]) for i in first[-1].tolist()]
-        aligned = self._alignment(pairs)
-        rankings, done = [], 0
-        for (_, order, _), of, some in zip(asked, cosines, first, strict=True):
-            of_some, done = aligned[done : done + len(some)], done + len(some)
-            near = np.array([of[i] for i in some.tolist()], np.float32)
-            best_first = np.argsort(-rerank_scores(near, of_some), kind="stable")
-            order = np.concatenate([some[best_first], order[RERANKED:]])
-            rankings.append(Ranking(order, of, dict(zip(some.tolist(), of_some.tolist(), strict=True))))
-        return rankings
-
-    def _alignment(self, pairs: Sequence[tuple[str, Sequence[int]]]) -> np.ndarray:
-        """The alignment head's probability for each pair. In bfloat16 where that is fast: it reads the most of all."""
-        if not pairs:
-            return np.zeros(0)
-        from multimodal.inference.embedding import alignment_probability
-
-        texts, tokens = zip(*pairs, strict=True)
-        return alignment_probability(self.trained, texts, tokens, autocast=True)
 
     def _embed(self, text: str) -> np.ndarray:
         from multimodal.inference.embedding import embed_texts

@@ -17,6 +17,7 @@ from multimodal.examples.options import DOCUMENT, SCORE, SEQUENCE, SPAN
 from multimodal.examples.packing import Batch, Example, pack
 from multimodal.finetuning.baselines import baseline_predictions
 from multimodal.finetuning.figures import decided, task_figures
+from multimodal.finetuning.judged import JudgedAnswer, confusion, judged_answers
 from multimodal.finetuning.options import BY_MEAN, ZERO_SHOT, FineTuningOptions, check_name
 from multimodal.finetuning.probe import check_probe, layer_figures
 from multimodal.finetuning.spans import span_baselines
@@ -29,6 +30,7 @@ from multimodal.inference.heads import (
     HeadShape,
     answers_of,
     asked_logits,
+    asked_states,
     best_span,
     by_unit,
     combined_windows,
@@ -58,7 +60,11 @@ VERSION = 1
 @dataclasses.dataclass(frozen=True)
 class FineTuned:
     """A head that was made: its name and shape, its figures on held-out videos, the weights that were moved as a share of
-    the model's, and notes for people."""
+    the model's, and notes for people.
+
+    ``confusion``: how often each class (row) is taken for each (column). ``answers``: those that it was judged by, with
+    their moments on a map.
+    """
 
     name: str
     kind: str
@@ -67,6 +73,8 @@ class FineTuned:
     moved: float
     figures: Mapping[str, Figure]
     notes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...] = ()
+    answers: tuple[JudgedAnswer, ...] = ()
 
 
 class TaskDataset:
@@ -157,6 +165,8 @@ def fine_tune(
         p.numel() for p in [*moved_parameters(objective.model).values(), *objective.terms.parameters()]
     )
     figures: dict[str, Figure] = {}
+    mixed_up: tuple[tuple[int, ...], ...] = ()
+    judged: tuple[JudgedAnswer, ...] = ()
     if task.splits[TEST]:
         announce("judging the head on the held-out videos")
         head = Head(name, shape, objective.eval())
@@ -173,13 +183,15 @@ def fine_tune(
         if options.sentence and trained.has_alignment:
             plain = plain | {ZERO_SHOT: _zero_shot(trained, task, shape)}
         figures = task_figures(task, answers, plain, options.seed)
+        mixed_up = confusion(task, answers)
+        judged = judged_answers(task, answers, _states_of(trained, head, task))
         if options.probe:
             announce("asking each layer")
             figures |= layer_figures(trained, task, options.seed)
     made = FineTuned(
         name, task.kind, task.classes, {split: len(units) for split, units in task.splits.items()},
         moved / sum(p.numel() for p in trained.model.parameters()), figures,
-        (*task.notes, *_about_end(folder)),
+        (*task.notes, *_about_end(folder)), mixed_up, judged,
     )  # fmt: skip
     write_artefact(head_file(store, name), canonical_json(_document(made, card, address)).encode())
     return made
@@ -275,6 +287,14 @@ def predictions_of(
         return answers
     by = by or (combined_windows if task.kind == DOCUMENT else mean_of_windows)
     return by_unit(answers, [unit for w in split.windows for unit in w.units], len(split), by)
+
+
+def _states_of(trained: Trained, head: Head, task: Task) -> np.ndarray | None:
+    """What the head reads of each moment to judge by [N, H]; ``None`` where it reads windows, or a moment once for each class."""
+    split = task.splits[TEST]
+    if split.windows or head.shape.sentence:
+        return None
+    return asked_states(trained, head, _of_split(trained, task, head.shape, split, lambda _: 0))
 
 
 def _spans_of(trained: Trained, head: Head, split: Split) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from multimodal.objectives.finetuning import (
     Span,
     TaskHead,
 )
-from multimodal.objectives.objective import TERM_FILE, predictions
+from multimodal.objectives.objective import TERM_FILE, Reading, predictions
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, reading
 from multimodal.terms import CHOICE, LABEL
@@ -224,13 +224,26 @@ def asked_logits(trained: Trained, head: Head, examples: Sequence[Example]) -> n
     """The head's logits float64 [n, C] for all that the examples ask for, in their order."""
     columns = len(head.shape.classes) or 1
     found = [np.zeros((0, 1 if head.shape.sentence else columns))]
+    for states, positions in _asked(trained, head, examples):
+        found.append(head.term.logits(states, positions).double().cpu().numpy())
+    return np.concatenate(found).reshape(-1, columns)
+
+
+@torch.no_grad()
+def asked_states(trained: Trained, head: Head, examples: Sequence[Example]) -> np.ndarray:
+    """The states float32 [n, H] that the head reads for all that the examples ask for, in their order."""
+    asked = _asked(trained, head, examples)
+    return np.concatenate([states.x_TH[positions].float().cpu().numpy() for states, positions in asked])
+
+
+def _asked(
+    trained: Trained, head: Head, examples: Sequence[Example]
+) -> Iterator[tuple[Reading, torch.Tensor]]:
+    """What the head's model reads of each batch of examples, and the positions that they ask for."""
     for first in range(0, len(examples), BATCH):
         batch = pack([ordered(example, trained.attention) for example in examples[first : first + BATCH]])
         batch = batch.to(trained.model.device)
-        positions = predictions(batch, head.term.names[0])[:, 0]
-        logits = head.term.logits(head.objective.read(batch), positions)
-        found.append(logits.double().cpu().numpy())
-    return np.concatenate(found).reshape(-1, columns)
+        yield head.objective.read(batch), predictions(batch, head.term.names[0])[:, 0]
 
 
 def answers_of(shape: HeadShape, logits_NC: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from multimodal.answers.search import RERANKED
+from multimodal.answers.alignment import RERANKED
 from multimodal.inference.embedding import (
     LEAST_PROBABILITY,
     TEMPERATURE,

@@ -26,6 +26,7 @@ from multimodal.store import Store, write_artefact
 from multimodal.tokens import load_codebook, picture_path, train_and_held_out
 from multimodal.vocabulary import visual_name
 from multimodal.web import charts, results, samples
+from multimodal.web.tasks import task_views
 from multimodal.web.wording import ANSWERS, clock, spoken, what_to_trust
 from vision.clips import CLIP_SECONDS
 
@@ -78,6 +79,7 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
     thumbnails = {t: thumbnail(store, trained.codebook, t) for t in expected | {tile.token for tile in tiles}}
     report(5, stages, "page")
     figures = results.read_evaluation(store, catalogue)
+    everyone = {video.video: video for video in catalogue.videos()}
     qualities = {kind: opened.evaluation.quality(kind) for kind in ANSWERS}
     page = _environment().get_template(TEMPLATE).render(
         head=head(store, catalogue, trained, train_videos, held_out),
@@ -100,6 +102,8 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
         atlas_height=ATLAS_HEIGHT,
         loss_charts=charts.loss_charts(charts.read_metrics(store.model(trained.name) / "metrics.jsonl")),
         chart_size=charts,
+        tasks=task_views(store, trained, everyone),
+        videos_by_digest=everyone,
         videos=catalogue.videos(),
         by_digest={v.video: v for v in used},
         role={v.video: "training" for v in train_videos} | {v.video: "held out" for v in held_out},

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from harm import flip
-from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, mean_absolute_error
+from sklearn.neighbors import KNeighborsClassifier
 
 from multimodal import open_store
 from multimodal.answers import answer_json, predictions
@@ -79,6 +80,20 @@ def test_a_file_of_labels_becomes_a_head_with_figures(world, made):
     assert {f"accuracy_{name}" for name in BASELINES} <= set(made.figures)
     assert made.figures["accuracy_majority"].value < 0.6
     assert made.moved > 0.9, "all of the encoder"
+
+
+def test_the_answers_that_it_was_judged_by_are_kept(made):
+    """Against scikit-learn on the kept answers themselves."""
+    assert len(made.answers) == made.counts[TEST]
+    true, said = [a.true for a in made.answers], [a.said for a in made.answers]
+    assert accuracy_score(true, said) == pytest.approx(made.figures["accuracy"].value)
+    assert [a.right for a in made.answers] == [a.true == a.said for a in made.answers]
+    assert np.array_equal(confusion_matrix(true, said, labels=list(made.classes)), made.confusion)
+    assert all(0 < a.probability <= 1 and a.end > a.start for a in made.answers)
+    places = np.array([a.place for a in made.answers])
+    assert places.min() >= 0 and places.max() <= 1
+    near = KNeighborsClassifier(3).fit(places, said).score(places, said)
+    assert near > 0.9, "the map keeps together what the head takes for the same"
 
 
 def test_videos_are_split_not_moments(world, file):
@@ -234,6 +249,7 @@ def test_pairs_and_scores(world, tmp_path):
     file = labels.write(tmp_path / "fits.csv", "video,start,end,text,label", pairs)
     found = world.tune(file, "fits")
     assert found.kind == "pair" and found.figures["accuracy"].value > 0.9
+    assert {a.text for a in found.answers} <= {text for *_, text, _ in pairs}
     scored = [
         (v, s, e, 10 + 5 * joint_samples.ACTIONS.index(action)) for v, s, e, action, _ in labels.steps()
     ]
@@ -241,6 +257,9 @@ def test_pairs_and_scores(world, tmp_path):
     found = world.tune(file, "score")
     assert found.kind == "score" and found.figures["correlation"].value > 0.8
     assert found.figures["mean_absolute_error"].value < found.figures["mean_absolute_error"].chance
+    errors = [abs(float(a.true) - float(a.said)) for a in found.answers]
+    assert np.mean(errors) == pytest.approx(found.figures["mean_absolute_error"].value, abs=0.01)
+    assert found.confusion == () and found.answers[0].probability is None
     with pytest.raises(InputError, match="--probe"):
         world.tune(file, "score", dataclasses.replace(QUICK, probe=True))
     with open_store(world.store.root) as opened:
@@ -267,6 +286,7 @@ def test_several_labels_of_a_moment(world, tmp_path):
     assert len({tuple((r.video, r.start, r.end, r.labels) for r in f.rows) for f in files}) == 1
     found = world.tune(tmp_path / "both.json", "both")
     assert found.figures["micro_f1"].value > 0.6
+    assert found.confusion == () and all(a.true.count(", ") == 1 for a in found.answers)
 
 
 HEADER = "video,start,end,label"

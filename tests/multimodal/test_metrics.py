@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multimodal.answers.alignment import RERANKED
 from multimodal.answers.counts import Counts
-from multimodal.answers.search import RERANKED, Index
+from multimodal.answers.search import Index
 from multimodal.examples.corruption import content_positions
 from multimodal.examples.packing import sequence
 from multimodal.inference.cloze import fill_blanks, guess

@@ -18,12 +18,14 @@ from multimodal import pictures
 from multimodal.answers.session import open_trained
 from multimodal.answers.token_names import FILE
 from multimodal.catalogue import Catalogue, Video
+from multimodal.inference.heads import head_file
+from multimodal.inference.trained import model_digest
 from multimodal.library import usable
 from multimodal.scoring.caption_figures import MODES
 from multimodal.scoring.cloze import OTHER_MODALITY, PERPLEXITIES
 from multimodal.scoring.next_token import figure_name
 from multimodal.segments import HORIZONS
-from multimodal.store import InputError, Store, canonical_json, write_whole
+from multimodal.store import InputError, Store, canonical_json, write_artefact, write_whole
 from multimodal.terms import TITLES
 from multimodal.web import charts, results, samples
 from multimodal.web.report import write_report
@@ -133,6 +135,38 @@ def test_what_people_wrote_is_shown_and_never_run(page):
         assert text in page.words
         assert text not in page.html
     assert not [a for tag, a in page.tags if tag == "img" and a["src"] == "x"]
+
+
+def test_a_task_shows_what_is_taken_for_what_and_each_answer(store):
+    with Catalogue(store.catalogue) as catalogue:
+        trained, videos = open_trained(store, catalogue, "cpu"), usable(catalogue)
+    kept = next(video for video in videos if video.name == "kept.mp4")
+    classes = ["slide", BAD_WORDS]
+    said = [classes[n % 2] for n in range(12)]
+    answers = [
+        {"video": kept.video, "start": n, "end": n + 1, "text": "", "true": classes[0], "said": word, "right": word == "slide",
+         "probability": 0.75, "place": [n / 12, 0.5]}
+        for n, word in enumerate(said)
+    ]  # fmt: skip
+    gone = answers[0] | {"video": "aa" * 32, "said": "of a video that was removed"}
+    document = {
+        "head": "x", "model_sha256": model_digest(trained.folder), "kind": "sequence", "figures": {}, "notes": [BAD_REASON],
+        "classes": classes, "confusion": [[6, 6], [0, 0]], "answers": [*answers, gone],
+    }  # fmt: skip
+    write_artefact(head_file(store, "pictures"), canonical_json(document).encode())
+    other = document | {"model_sha256": "0" * 64}
+    write_artefact(head_file(store, "of-another-model"), canonical_json(other).encode())
+    page = page_of(store)
+    part = page.words[page.words.index("What heads of fine-tuning") :]
+    assert "of-another-model" not in page.words and "removed" not in part.split("The atlas")[0]
+    assert f"slide 6 6 {BAD_WORDS} 0 0" in part and BAD_WORDS not in page.html and BAD_REASON not in page.html
+    assert part.count("✓ slide") == part.count(f"✕ {BAD_WORDS}") == 6
+    circles = [
+        attributes
+        for tag, attributes in page.tags
+        if tag == "circle" and "hsl" in attributes.get("style", "")
+    ]
+    assert len(circles) == 12 and sum(c.get("class") == "wrong" for c in circles) == 6
 
 
 def test_every_video_has_its_outcome(page):

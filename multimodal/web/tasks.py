@@ -1,0 +1,60 @@
+"""The heads of fine-tuning on the report: figures, what is taken for what, a map of the moments, and each answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from multimodal.catalogue import Video
+from multimodal.finetuning.table import in_a_line
+from multimodal.inference.heads import head_names, read_head
+from multimodal.inference.trained import Trained, model_digest
+from multimodal.store import Store
+
+MOST_SHOWN = 60
+"""Answers of a head on the page at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskView:
+    """A head: its ``line`` of figures, its ``confusion`` with a row for each class, and the ``answers`` that it was judged by,
+    as ``heads/NAME.json`` has them; ``shown`` are the first of them."""
+
+    name: str
+    kind: str
+    line: str
+    notes: tuple[str, ...]
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    answers: tuple[Mapping[str, Any], ...]
+
+    @property
+    def shown(self) -> tuple[Mapping[str, Any], ...]:
+        return self.answers[:MOST_SHOWN]
+
+    @property
+    def mapped(self) -> list[Mapping[str, Any]]:
+        """The answers that have a place on the map."""
+        return [answer for answer in self.answers if answer["place"]]
+
+    def hue(self, name: str) -> int:
+        """Of a class in degrees; the classes are evenly apart."""
+        return 360 * self.classes.index(name) // len(self.classes) if name in self.classes else 0
+
+
+def task_views(store: Store, trained: Trained, videos: Mapping[str, Video]) -> list[TaskView]:
+    """The heads of this model by name. ``videos`` by digest: answers about others are left out."""
+    digest, found = model_digest(trained.folder), []
+    for name in head_names(store):
+        about = read_head(store, name)
+        if about["model_sha256"] != digest:
+            continue
+        answers = tuple(answer for answer in about.get("answers", ()) if answer["video"] in videos)
+        found.append(
+            TaskView(
+                *(name, about["kind"], in_a_line(about["figures"]), tuple(about["notes"])),
+                *(tuple(about["classes"]), tuple(map(tuple, about.get("confusion", ()))), answers),
+            )
+        )
+    return found
