@@ -21,6 +21,7 @@ from cyclopts import App, CycloptsError, Parameter
 from flows import DISTRIBUTION, progress
 from flows.doctor import doctor
 from flows.errors import line_of
+from flows.exports import export, import_model
 from flows.heads import finetune
 from flows.importing import Imports
 from flows.opened_run import open_run
@@ -239,6 +240,8 @@ def print_status(catalogue: Catalogue, as_json: bool) -> None:
 
 
 app.command(finetune)
+app.command(export)
+app.command(import_model, name="import-model")
 app.command(doctor)
 app.command(remove)
 app.command(transcript)

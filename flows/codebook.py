@@ -8,10 +8,11 @@ from prefect.cache_policies import NO_CACHE
 from flows import progress
 from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
+from multimodal.catalogue import Video
 from multimodal.codebook_in_use import codebook_to_use
 from multimodal.copies import find_copies, told_copies, without_second_copies
 from multimodal.library import split
-from multimodal.tokens import encode_videos, fit_codebook
+from multimodal.tokens import encode_videos, fit_codebook, keep_split
 
 
 @task(name="fit codebook", cache_policy=NO_CACHE, persist_result=False)
@@ -19,11 +20,7 @@ def fit(run: OpenedRun) -> str:
     """The digest of the codebook over all videos but those held out."""
     with progress.stage("codebook") as report:
         report(0, 1, "looking for copies")
-        copies, ignored = find_copies(run.store, run.videos), run.settings.copies == "ignore"
-        if line := told_copies(copies, ignored):
-            progress.say(f"codebook: {line}")
-        videos = without_second_copies(run.videos, copies) if ignored else run.videos
-        train, held_out = split(videos, run.settings.split, () if ignored else copies)
+        train, held_out = parts(run)
         codebook = fit_codebook(
             run.store, train, held_out, run.settings.tokens, report, run.settings.torch_device
         )
@@ -31,9 +28,19 @@ def fit(run: OpenedRun) -> str:
     return codebook
 
 
+def parts(run: OpenedRun) -> tuple[list[Video], list[Video]]:
+    """The videos to learn from and those to hold out; copies of one are on one side."""
+    copies, ignored = find_copies(run.store, run.videos), run.settings.copies == "ignore"
+    if line := told_copies(copies, ignored):
+        progress.say(f"codebook: {line}")
+    videos = without_second_copies(run.videos, copies) if ignored else run.videos
+    return split(videos, run.settings.split, () if ignored else copies)
+
+
 @task(name="encode", cache_policy=NO_CACHE, persist_result=False)
 def encode(run: OpenedRun, codebook: str) -> None:
-    """The tokens of every video that has none yet."""
+    """The tokens of every video that has none yet; under an imported codebook also the split, once."""
+    keep_split(run.store, codebook, lambda: parts(run))
     with progress.stage("tokens", "videos") as report:
         encode_videos(run.store, codebook, run.videos, report)
 
@@ -42,7 +49,7 @@ def encode(run: OpenedRun, codebook: str) -> None:
 def make_tokens(settings: Settings = Settings()) -> str:
     """Visual tokens for every video of the store; returns the codebook's digest.
 
-    The codebook in use is kept; ``refit`` fits a new one over all videos that the store holds by now.
+    The codebook in use is kept, also an imported one; ``refit`` fits a new one over all videos that the store holds by now.
     Raises :class:`~multimodal.store.InputError` where the features were made in another way since.
     """
     with open_run(settings) as run:

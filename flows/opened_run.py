@@ -34,6 +34,8 @@ class OpenedRun:
         """What a command ingests. Parameters of flows stand in Prefect's history, with names and paths."""
         self.task: Path | None = None
         """The file of labels that a command was given, for the same reason."""
+        self.folder: Path | None = None
+        """The folder that a model is exported to or imported from, for the same reason."""
 
     def sources(self, videos: list[Path], imports: Imports) -> tuple[list[Path], Imports]:
         """The parameters of a flow, or where it was given none what the command was given."""

@@ -44,6 +44,10 @@ class Option:
     is_path: Callable[[Any], bool]
     choices: Callable[[], Iterable[str]]
 
+    def kept(self, value: Any) -> Any:
+        """A value as the store remembers it: a path from the root on."""
+        return str(Path(value).absolute()) if self.is_path(value) else value
+
 
 def option(
     help_: str,

@@ -15,11 +15,11 @@ from flows.importing import Imports
 from flows.index import index_videos
 from flows.ingest import ingest_with_workers
 from flows.opened_run import OpenedRun, open_run
-from flows.pretrain import pretrain_model
+from flows.pretrain import kept_import, pretrain_model
 from flows.settings import Settings
 from multimodal.damage import can_be_made_again, set_aside
 from multimodal.store import DamagedFile
-from multimodal.training.pretraining import start_of
+from multimodal.training.start import check_start
 
 
 @flow(name="pipeline")
@@ -30,8 +30,9 @@ def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Impor
     A stored file that a stage finds damaged is set aside, once, where it can be made again, and the stages begin anew."""
     with open_run(settings) as run:
         with progress.stage("weights") as report:
-            start_of(run.settings.pretrain)
-            report(1, 1, run.settings.pretrain.text_start)
+            if run.settings.refit or not kept_import(run, run.catalogue.current("codebook")):
+                check_start(run.store, run.settings.pretrain)
+                report(1, 1, run.settings.pretrain.text_start)
         number = run.catalogue.begin_run("pipeline", dataclasses.asdict(run.settings))
         run.given = run.sources(videos, imports)
         aside: set[Path] = set()

@@ -8,8 +8,20 @@ from prefect.cache_policies import NO_CACHE
 from flows import progress
 from flows.opened_run import OpenedRun, open_run
 from flows.settings import Settings
+from multimodal.codebook_in_use import is_imported
 from multimodal.tokens import current_codebook
 from multimodal.training.pretraining import kept_after_removals, pretrain
+
+KEPT = (
+    "kept, as it was imported; --refit makes a codebook and a model of this library alone, --text-start FOLDER goes on from a "
+    "model with this codebook"
+)
+
+
+def kept_import(run: OpenedRun, codebook: str | None) -> bool:
+    """Whether the model in use was imported with this codebook, and nothing says where another is to begin."""
+    name = run.catalogue.current("next_model") or run.catalogue.current("model")
+    return run.settings.text_start is None and is_imported(run.catalogue, name, codebook)
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
@@ -18,6 +30,9 @@ def train(run: OpenedRun, codebook: str) -> str:
     name = run.catalogue.current("next_model") or run.catalogue.current("model")
     removed, options = run.catalogue.forgotten(), run.settings.pretrain
     with progress.stage("pretrain", "steps") as report:
+        if kept_import(run, codebook):
+            report(1, 1, KEPT)
+            return name
         if name and kept_after_removals(run.store, name, codebook, run.videos, removed, options):
             report(
                 1, 1, "kept, though videos that it learned from were removed; --refit makes one without them"
@@ -34,7 +49,8 @@ def train(run: OpenedRun, codebook: str) -> str:
 def pretrain_model(settings: Settings = Settings()) -> str:
     """Pretrains the joint model of the store's codebook; returns its name. Costs nothing where that model is trained.
 
-    A model that learned from videos that were removed since is kept until a refit.
+    A model that learned from videos that were removed since is kept until a refit, and so is an imported one, until a refit or
+    a ``text_start``.
     Raises :class:`~multimodal.store.InputError` where the store has no codebook.
     """
     with open_run(settings) as run:

@@ -19,6 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 from flows import progress
 from flows.errors import FOR_PEOPLE
 from flows.opened_run import open_run
+from flows.pretrain import KEPT, kept_import
 from flows.printing import put
 from flows.settings import Settings
 from multimodal.catalogue import Video
@@ -55,6 +56,8 @@ def pretrain_many(
             try:
                 run = held.enter_context(open_run(settings, create=False))
                 job = run.videos, current_codebook(run.store, run.catalogue), run.settings.pretrain
+                if kept_import(run, job[1]):
+                    raise InputError(f"model: {KEPT}")
             except FOR_PEOPLE as error:
                 job = error
         job = context.broadcast(job)

@@ -103,10 +103,14 @@ class Settings:
         least=1,
     )
     text_start: Annotated[str | None, MODEL] = option(
-        "BERT to start from: minilm-l6, a folder in Hugging Face layout, or none (random weights).",
+        "What to start from: minilm-l6, the folder of a BERT, of a joint model or of another store, or none (random weights).",
         sets=to("pretrain.text_start"),
         is_path=options.is_bert_folder,
         choices=options.text_starts,
+    )
+    visual_start: Annotated[Literal["nearest", "new"] | None, MODEL, CHOICE] = option(
+        "Where a joint model is gone on from: visual tokens as their nearest there (where not given), or new.",
+        sets=to("pretrain.visual_start"),
     )
     visual_rows: Annotated[Literal["trained", "frozen"] | None, MODEL, CHOICE] = option(
         "Whether the embeddings of the visual tokens are trained; trained where not given.",
@@ -284,8 +288,7 @@ class Settings:
         before = catalogue.current("settings") or "{}"
         kept = options.current_names(json.loads(before)) | self._remembered()
         catalogue.set_current("settings", json.dumps(kept))
-        always = [name for name, o in OPTIONS.items() if o.is_path is options.always and name in kept]
-        paths = {name: Path(kept[name]) for name in always}
+        paths = {n: Path(kept[n]) for n, o in OPTIONS.items() if o.is_path is options.always and n in kept}
         try:
             require_confinement(kept.get("require_confinement"))
             yield dataclasses.replace(self, **kept | paths)
@@ -298,10 +301,7 @@ class Settings:
         given = {
             n: getattr(self, n) for n, o in OPTIONS.items() if o.remembered and getattr(self, n) is not None
         }
-        return {
-            name: str(Path(value).absolute()) if OPTIONS[name].is_path(value) else value
-            for name, value in given.items()
-        }
+        return {name: OPTIONS[name].kept(value) for name, value in given.items()}
 
     def _chosen(self, part: str, base: T) -> T:
         """``base``, the options of a part, with the fields that the given settings set."""

@@ -6,15 +6,31 @@ import shutil
 from pathlib import Path
 
 from multimodal.catalogue import Catalogue
+from multimodal.codebook_in_use import IMPORTED_CODEBOOK, IMPORTED_MODEL
 from multimodal.store import Store
 from multimodal.sums import sum_file
 
 OF_A_VIDEO = ("transcripts", "features")
-OF_ALL = ("codebooks", "tokens", "models", "captioners", "indexes", "caches", "evaluations", "comparisons")
+OF_ALL = (
+    "codebooks",
+    "splits",
+    "tokens",
+    "models",
+    "captioners",
+    "indexes",
+    "caches",
+    "evaluations",
+    "comparisons",
+)
 
 
 def can_be_made_again(store: Store, catalogue: Catalogue, path: Path) -> bool:
-    """Whether a run makes the file or folder again: it is not of an imported video, nor of one whose file moved away."""
+    """Whether a run makes the file or folder again: it is not of an imported video, nor of one whose file moved away, nor an
+    imported model or codebook."""
+    model, codebook = catalogue.current(IMPORTED_MODEL), catalogue.current(IMPORTED_CODEBOOK)
+    imported = {model and store.model(model), codebook and store.codebook(codebook)}
+    if imported & {path, *path.parents}:
+        return False
     kind = path.relative_to(store.root).parts[0]
     if kind in OF_A_VIDEO:
         video = catalogue.get(path.name.partition(".")[0])

@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from multimodal import sums
 from multimodal.catalogue import Catalogue, Video
+from multimodal.codebook_in_use import IMPORTED_CODEBOOK, IMPORTED_MODEL
 from multimodal.inference.heads import head_names, heads_root, read_head
 from multimodal.library import read_features, read_imported_tokens, read_transcript, usable
 from multimodal.progress import Report
@@ -150,11 +151,14 @@ def _parts(store: Store, catalogue: Catalogue) -> Iterator[Part]:
             yield Part(
                 store.features(video.video, video.features), partial(_read_clips, store, video), remedy
             )
+    came = [catalogue.current(kind) for kind in (IMPORTED_CODEBOOK, IMPORTED_MODEL)]
     for digest in codebooks:
-        yield Part(store.codebook(digest), partial(_check_manifest, store.codebook(digest)), CODEBOOK)
+        remedy = IMPORTED if digest == came[0] else CODEBOOK
+        yield Part(store.codebook(digest), partial(_check_manifest, store.codebook(digest)), remedy)
     for root in (model and store.model(model), captioner and store.captioner(captioner)):
         if root and (checkpoint := latest(root)):
-            yield Part(checkpoint, partial(_check_manifest, checkpoint), CHECKPOINT)
+            remedy = IMPORTED if root.name == came[1] else CHECKPOINT
+            yield Part(checkpoint, partial(_check_manifest, checkpoint), remedy)
     for address in sorted(_heads_in_use(store)):
         if checkpoint := latest(heads_root(store) / address):
             yield Part(checkpoint, partial(_check_manifest, checkpoint), HEAD)

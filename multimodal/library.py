@@ -232,6 +232,25 @@ def read_features(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray]:
         return file.get_tensor("values"), file.get_tensor("starts")
 
 
+def about_features(path: Path) -> dict[str, object]:
+    """What made the features of a file, as far as it says: the ``name`` of the backbone with its ``weights`` and
+    ``preprocessing``, or ``imported``, the kind of import; and their ``width``, 0 of tokens.
+
+    Precision and reader are left out, which change nothing but the last digits.
+    """
+    with reading(path, summed=False), safe_open(path, "numpy") as file:
+        made = json.loads((file.metadata() or {}).get("about", "{}")).get("recipe", {})
+        width = file.get_slice("values").get_shape()[1] if "values" in file.keys() else 0  # noqa: SIM118
+    return {name: made[name] for name in ("name", "weights", "preprocessing", "imported") if name in made} | {
+        "width": width
+    }
+
+
+def same_features(one: dict[str, object], other: dict[str, object]) -> bool:
+    """Whether what is known of both (:func:`about_features`) is the same."""
+    return all(one[name] == other[name] for name in one.keys() & other.keys())
+
+
 def read_imported_tokens(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray] | None:
     """``tokens`` int32 [n] and ``starts`` float64 [n] of a video with imported tokens; ``None`` for any other video."""
     if video.features is None:

@@ -17,7 +17,14 @@ from multimodal import pictures
 from multimodal.catalogue import Catalogue, Video
 from multimodal.disk import names_in
 from multimodal.feature_rows import FeatureRows
-from multimodal.library import kind_of_features, read_features, read_imported_tokens, tokens_table
+from multimodal.library import (
+    about_features,
+    kind_of_features,
+    read_features,
+    read_imported_tokens,
+    read_json,
+    tokens_table,
+)
 from multimodal.store import (
     FileBatch,
     InputError,
@@ -26,6 +33,7 @@ from multimodal.store import (
     check_published,
     is_published,
     publish_folder,
+    write_artefact,
 )
 from multimodal.vocabulary import visual_name
 from vision.clips import CLIP_SECONDS
@@ -37,6 +45,8 @@ PICTURE_SIDE = 160
 SYNCED_TOGETHER = 256
 """Shorter side of a token's picture in pixels."""
 CENTROIDS, DESCRIPTION = "centroids.safetensors", "codebook.json"
+ELSEWHERE = "fitted_elsewhere"
+"""The key of ``codebook.json`` that a codebook of another store has: what made the features that it was fitted on."""
 VERSION = 5
 """Raise it when the same features and options would give another codebook: it is part of the address."""
 
@@ -234,8 +244,17 @@ def _pictures(videos: Sequence[Video], examples: dict[int, tuple[str, float]]) -
 
 def load_codebook(store: Store, digest: str) -> Codebook:
     """The published codebook of this digest."""
-    folder = store.codebook(digest)
+    return read_codebook(store.codebook(digest))
+
+
+def read_codebook(folder: Path) -> Codebook:
+    """The codebook of a published folder. Raises :class:`~multimodal.store.DamagedFile`."""
     check_published(folder, (DESCRIPTION, CENTROIDS))
+    return codebook_in(folder)
+
+
+def codebook_in(folder: Path) -> Codebook:
+    """The codebook of a folder whose files were compared with a manifest already."""
     options = CodebookOptions(**json.loads((folder / DESCRIPTION).read_text())["options"])
     return Codebook.from_arrays(options, safetensors.numpy.load((folder / CENTROIDS).read_bytes()))
 
@@ -304,18 +323,61 @@ def _tokens_of(store: Store, codebook: Codebook, video: Video) -> tuple[np.ndarr
     return starts, tokens
 
 
+def features_of(store: Store, digest: str) -> dict[str, object]:
+    """What made the features that a codebook was fitted on (:func:`~multimodal.library.about_features`), as far as the store
+    still knows."""
+    description = describe(store, digest)
+    if ELSEWHERE in description:
+        return description[ELSEWHERE]["features"]
+    files = (store.features(video, features) for video, features in description["videos"])
+    there = next((file for file in files if file.exists()), None)
+    return {} if there is None else about_features(there)
+
+
+def keep_split(store: Store, digest: str, split: Callable[[], tuple[list[Video], list[Video]]]) -> None:
+    """Keeps which of this store's videos are learned from and which are held out under a codebook that was fitted elsewhere.
+
+    ``split`` gives both. It is asked once, when there is a clip: as that of a codebook that is fitted here, the split stays.
+    What the codebook and its model learned from elsewhere is not held out.
+    """
+    path, description = split_file(store, digest), describe(store, digest)
+    if ELSEWHERE not in description or path.exists():
+        return
+    train, held_out = split()
+    if not any(v.clips for v in (*train, *held_out)):
+        return
+    known = {*description["words_only"], *(video for video, _ in description["videos"])}
+    train = [*train, *(v for v in held_out if v.video in known)]
+    held_out = [v for v in held_out if v.video not in known]
+    lists = {
+        "videos": [[v.video, v.features] for v in train if v.clips],
+        "held_out": [v.video for v in held_out],
+        "words_only": [v.video for v in train if not v.clips],
+    }
+    write_artefact(path, canonical_json(lists).encode())
+
+
+def split_file(store: Store, digest: str) -> Path:
+    """The place of the split under a codebook that was fitted elsewhere."""
+    return store.root / "splits" / f"{digest}.json"
+
+
 def train_and_held_out(
     store: Store, videos: Sequence[Video], codebook: str
 ) -> tuple[list[Video], list[Video]]:
     """The videos that the codebook was fitted on, which the model learns from, and those held out of both.
 
-    A video that came into the store later is in neither: it can be searched, and is learned from after a refit.
+    A video that came into the store later is in neither: it can be searched, and is learned from after a refit. Under a
+    codebook that was fitted elsewhere they are those of :func:`keep_split`, none before it was asked.
     """
-    description = describe(store, codebook)
+    lists = describe(store, codebook)
+    if ELSEWHERE in lists:
+        kept = split_file(store, codebook)
+        lists = read_json(kept) if kept.exists() else {"videos": [], "held_out": [], "words_only": []}
     by_digest = {v.video: v for v in videos}
-    train = [by_digest[v] for v, _ in description["videos"] if v in by_digest]
-    held_out = [by_digest[v] for v in description["held_out"] if v in by_digest]
+    train = [by_digest[v] for v, _ in lists["videos"] if v in by_digest]
+    held_out = [by_digest[v] for v in lists["held_out"] if v in by_digest]
     # A video without clips is not of the codebook, but its words are learned from.
-    words_only = set(description["words_only"]) - set(description["held_out"])
+    words_only = set(lists["words_only"]) - set(lists["held_out"])
     train += [v for v in videos if not v.clips and v.sentences and v.video in words_only]
     return train, held_out

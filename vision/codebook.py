@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vision.assignment import ArrayRows, Rows, descend, read_blocks
+from vision.assignment import ArrayRows, Rows, descend, nearest, read_blocks
 from vision.errors import ModelError
 
 CLIPS_PER_LEAF = 5
@@ -152,6 +152,28 @@ class Codebook:
         nearest[leaves, _rank_in_run(leaves)] = rows
         return nearest
 
+    def leaves_in(self, other: Codebook) -> np.ndarray:
+        """int64 [k^depth]: the used leaf of `other` whose centroid is nearest to each leaf's, the first of equals.
+
+        -1 stands where the leaf is unused, and where its centroid is nearer to the mean of the rows of `other` than to any leaf
+        of it: `other` was fitted on nothing that is like it. Raises ModelError where either has no centroids, or another width.
+        """
+        ours_KD, theirs_KD = self.centroids_[-1][self.used_], other.centroids_[-1][other.used_]
+        if not (self.has_centroids and other.has_centroids):
+            raise ModelError("tokens that were made elsewhere have no centroids, so none of them is near")
+        if ours_KD.shape[1] != theirs_KD.shape[1]:
+            raise ModelError(
+                f"centroids are of {ours_KD.shape[1]} and {theirs_KD.shape[1]} numbers, so none is near another"
+            )
+        place_K = nearest(ours_KD, theirs_KD)
+        exact_KD = ours_KD.astype(np.float64)
+        counts_K = np.maximum(other.counts_[other.used_], 1)
+        mean_D = np.average(theirs_KD.astype(np.float64), axis=0, weights=counts_K)
+        near_K = ((exact_KD - theirs_KD[place_K]) ** 2).sum(1) < ((exact_KD - mean_D) ** 2).sum(1)
+        found_K = np.full(len(self.used_), -1, np.int64)
+        found_K[np.flatnonzero(self.used_)[near_K]] = np.flatnonzero(other.used_)[place_K[near_K]]
+        return found_K
+
     @classmethod
     def from_tokens(cls, tokens_N: np.ndarray, options: CodebookOptions) -> Codebook:
         """A codebook of imported tokens: which are used and how often. It has no centroids and cannot encode."""
@@ -206,6 +228,10 @@ class Codebook:
                 raise ModelError(
                     f"codebook level {level} holds {list(centroids.shape)} centroids: {options.k}^{level} are needed"
                 )
+        if codebook.counts_.shape != (options.k**options.depth,):
+            raise ModelError(
+                f"codebook counts {len(codebook.counts_)} leaves: {options.k}^{options.depth} are needed"
+            )
         return codebook
 
 

@@ -1,4 +1,4 @@
-"""Initialization: a joint BERT from a text checkpoint or from scratch, with a row for each visual token."""
+"""Initialization: a joint BERT from a text checkpoint, a joint model or from scratch, with a row for each visual token."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from multimodal.byte_pairs import load_vocabulary
 from multimodal.joint.bert_checkpoint import BIAS, read_bert
 from multimodal.joint.layout import TABLE
 from multimodal.joint.model import JointBert
@@ -69,6 +70,57 @@ def from_checkpoint(
         if found is not None:
             tensor[:rows].copy_(found)
     return _with_visual_rows(model, vocabulary, centroids_KD, seed, frozen)
+
+
+def from_joint(
+    folder: Path,
+    vocabulary: Vocabulary,
+    from_K: torch.Tensor,
+    centroids_KD: torch.Tensor,
+    seed: int,
+    *,
+    frozen: bool = False,
+) -> JointBert:
+    """A joint BERT that goes on from the one of a model folder: all of its weights, and the rows of its visual tokens as
+    :func:`carried_rows` says.
+
+    ``vocabulary`` has the folder's words and sentinels. ``from_K`` int64 [K]: for each of its visual tokens that of the
+    folder whose row it takes, -1 for one that begins anew, as :func:`visual_rows` of ``centroids_KD``. Raises
+    :class:`InputError` where the folder holds no whole joint model of these words.
+    """
+    shape, given = read_bert(folder)
+    before = load_vocabulary(folder)
+    own = {"vocab_size": vocabulary.size, "pad_token_id": vocabulary.pad}
+    model = JointBert(ModelOptions(**shape | own)).init_weights(seed)
+    tensors = model.export_tensors()
+    for name, tensor in tensors.items():
+        by_word = name in (TABLE, BIAS)
+        wanted = (before.size, *tensor.shape[1:]) if by_word else tensor.shape
+        if name not in given or given[name].shape != wanted:
+            found = _dimensions(given[name]) if name in given else "not there"
+            raise InputError(
+                f"{folder}: {name} is {found}, but its vocabulary and config.json say {' × '.join(map(str, wanted))}; give a "
+                "model folder whose files belong together"
+            )
+        if not by_word:
+            tensor.copy_(given[name])
+    begun_KH = visual_rows(centroids_KD, shape["hidden_size"], given[TABLE][: len(vocabulary.words)], seed)
+    for name, new in ((TABLE, begun_KH), (BIAS, torch.zeros(vocabulary.visual))):
+        tensors[name].copy_(carried_rows(given[name], before, from_K, new))
+    if frozen:
+        model = JointBert(dataclasses.replace(model.options, frozen_rows=vocabulary.visual))
+    model.load_tensors(tensors)
+    return model
+
+
+def carried_rows(
+    given: torch.Tensor, before: Vocabulary, from_K: torch.Tensor, new: torch.Tensor
+) -> torch.Tensor:
+    """A tensor with a row for each entry of the vocabulary ``before``, for another set of visual tokens: the K of ``from_K``
+    take the rows of those that it names, where it is -1 those of ``new``. All other rows stay."""
+    rows, carried = new.to(given.dtype).clone(), from_K >= 0
+    rows[carried] = given[before.visual_ids][from_K[carried]]
+    return torch.cat([given[: before.first_visual], rows, given[before.visual_ids.stop :]])
 
 
 def _dimensions(tensor: torch.Tensor) -> str:

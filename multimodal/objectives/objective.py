@@ -159,7 +159,13 @@ class Objective(nn.Module):
         Raises :class:`InputError` where the terms own other parameters than those that were saved.
         """
         self.load_model(folder)
-        tensors = load_file(folder / TERM_FILE) if (folder / TERM_FILE).exists() else {}
+        self.load_terms(load_file(folder / TERM_FILE) if (folder / TERM_FILE).exists() else {}, folder)
+
+    def load_terms(self, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+        """Puts the parameters that terms own, as the :data:`TERM_FILE` of ``folder`` holds them, into the terms.
+
+        Raises :class:`InputError` where the terms own others.
+        """
         own = {name for name in self.state_dict() if name.startswith(TERMS)}
         if tensors.keys() != own:
             other = sorted(tensors.keys() ^ own)[0]

@@ -124,7 +124,7 @@ class PretrainingObjective(Objective):
         self, terms: dict[str, torch.Tensor], model: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
         """What answers cloze questions later answers them about the whole vocabulary: a generator, or a writer."""
-        bias = _bias_of(terms)
+        bias = bias_of(terms)
         if not self.trimmed or bias is None:
             return terms
         shared = JointBert(self.model.options).eval()
@@ -137,7 +137,7 @@ class PretrainingObjective(Objective):
         return terms | {bias: self.trimmed.restore_bias(terms[bias], reader)}
 
     def import_terms(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        bias = _bias_of(tensors)
+        bias = bias_of(tensors)
         if not self.trimmed or bias is None:
             return tensors
         return tensors | {bias: self.trimmed.trim_bias(tensors[bias])}
@@ -148,6 +148,6 @@ class PretrainingObjective(Objective):
         self.model.load_tensors(tensors | layout.read_beside(folder))
 
 
-def _bias_of(terms: Mapping[str, torch.Tensor]) -> str | None:
+def bias_of(terms: Mapping[str, torch.Tensor]) -> str | None:
     """The name of the parameter with a number for each entry of the vocabulary among those of the terms, if there is one."""
     return next((name for name in (GENERATOR_BIAS, WRITER_BIAS) if name in terms), None)

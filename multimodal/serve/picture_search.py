@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import io
 import itertools
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,14 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from safetensors import safe_open
 
 from multimodal.answers.fusion import Hit
 from multimodal.intake import sandbox
 from multimodal.serve import documents
 from multimodal.serve.live import Snapshot
 from multimodal.store import InputError, Store
-from multimodal.tokens import describe, load_codebook
+from multimodal.tokens import features_of, load_codebook
 from vision.backbones import BACKBONES
 from vision.clips import FRAMES_PER_CLIP, SIDE, Clip, ReadReport
 from vision.errors import MediaError
@@ -126,16 +124,8 @@ def _nearest(snapshot: Snapshot, tokens: Sequence[int], top: int) -> PictureAnsw
 
 def _backbone_of(store: Store, codebook: str) -> str:
     """The name of the backbone whose features the codebook is of."""
-    for digest, features in describe(store, codebook)["videos"]:
-        path = store.features(digest, features)
-        if not path.exists():
-            continue
-        with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-        name = about.get("recipe", {}).get("name")
-        if name in BACKBONES:
-            return name
-        break
+    if (name := features_of(store, codebook).get("name")) in BACKBONES:
+        return str(name)
     raise InputError(
         "the clips of this store were made elsewhere, so a picture cannot be compared with them; ask by words"
     )

@@ -12,6 +12,7 @@ from multimodal.joint.options import ModelOptions
 from multimodal.systems import LEFT_TO_RIGHT, NOISES, PERMUTATION, SENTINELS
 from multimodal.terms import REPLACED, TITLES
 from multimodal.training.checkpoints import Progress
+from multimodal.training.start import told_about
 from multimodal.vocabulary import JOIN, Vocabulary, visual_name
 from vision.clips import CLIP_SECONDS
 
@@ -104,6 +105,7 @@ def _data(made_from: dict[str, Any]) -> str:
     ):
         if key in made_from:
             rows.append(f"- {made_from[key]} {words}")
+    rows += [f"- {told_about(made_from['start'])}"] if "start" in made_from else []
     rows += [f"- {made_from['notice']}"] if "notice" in made_from else []
     if unknown := made_from.get("unknown_pieces"):
         rows.append(

@@ -17,6 +17,7 @@ from multimodal.terms import REPLACED
 PRECISIONS = ("auto", "bf16", "fp32")
 TEXT_STARTS = ("minilm-l6",)
 NOTHING = "none"
+NEAREST = "nearest"
 EPSILON = 1e-6
 """BERT's, of AdamW."""
 STAGES = 4
@@ -161,8 +162,11 @@ section 5.1): AdamW 0.9 and 0.95, a short warm-up, down to a tenth of the peak, 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainOptions:
-    """``text_start``: the BERT checkpoint that the encoder and the word rows begin with, or ``none``
-    (:func:`multimodal.training.pretraining.text_start`). ``shape``: that of an encoder trained from scratch.
+    """``text_start``: the BERT checkpoint that the encoder and the word rows begin with, the joint model that is gone on from, or
+    ``none`` (:func:`multimodal.training.start.text_start`). ``shape``: that of an encoder trained from scratch.
+
+    ``visual_start``: where a joint model is gone on from under another codebook, the visual tokens take the rows of those of
+    its codebook that look most alike (``nearest``), or begin ``new``.
 
     ``visual_rows``: whether the rows of the visual tokens, which begin as their centroids, are trained. Frozen ones are
     frozen in the tied cloze head too (:class:`~multimodal.joint.options.ModelOptions`); ``[>]`` and the words are trained.
@@ -178,6 +182,7 @@ class PretrainOptions:
     text_start: str = "minilm-l6"
     shape: Shape | None = None
     visual_rows: Literal["trained", "frozen"] = "trained"
+    visual_start: Literal["nearest", "new"] = NEAREST
     examples: ExampleOptions = ExampleOptions()
     training: TrainingOptions = TrainingOptions()
     system: System = System()
@@ -248,6 +253,7 @@ class PretrainOptions:
         system lacks. So an address stays where systems, parts and terms are added that a model does not have."""
         options = dataclasses.asdict(self)
         del options["choose_tokenizer"]  # what was chosen counts
+        del options["visual_start"]  # with the start, of which it is a part
         weights = options["training"]["weights"]
         for name, plain in (
             ("patience", None),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
 
-from multimodal import names
 from multimodal.byte_pairs import BytePairVocabulary, load_vocabulary
 from multimodal.catalogue import Video
 from multimodal.examples.near_tokens import NearTokens
@@ -17,38 +15,39 @@ from multimodal.examples.options import ExampleOptions
 from multimodal.examples.sampling import Examples
 from multimodal.examples.segment_table import SegmentTable
 from multimodal.examples.tasks import word_pieces
-from multimodal.joint.bert_checkpoint import is_roberta, weights_file
-from multimodal.joint.initialization import from_checkpoint, from_scratch
+from multimodal.joint.initialization import from_checkpoint, from_joint, from_scratch
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions, Shape
 from multimodal.joint.trimming import TrimmedRows
 from multimodal.library import Material, read_material, read_transcript
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.progress import Report
-from multimodal.store import InputError, Store, file_digest, recipe
+from multimodal.store import InputError, Store, recipe
 from multimodal.systems import BYTE_BPE, SENTINELS, System
 from multimodal.tokens import load_codebook, train_and_held_out
 from multimodal.training.checkpoints import METRICS, Progress, check, latest
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
 from multimodal.training.model_card import model_card
-from multimodal.training.options import NOTHING, TEXT_STARTS, PretrainOptions
+from multimodal.training.options import NOTHING, PretrainOptions
 from multimodal.training.pieces import suited as suited_pieces
 from multimodal.training.pieces import told_unknown, unknown_by_video, with_byte_pairs
+from multimodal.training.start import (
+    check_start,
+    joint_start,
+    start_for_address,
+    start_of,
+    told_about,
+    told_start,
+)
 from multimodal.training.unfinished_runs import unfinished_runs
 from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
-from multimodal.weights import fetching
 
 VERSION = 9
 SENTINEL_COUNT = 100
 """Sentinels of a vocabulary, as T5 has them."""
 SAMPLE = 64
 """Spoken segments whose predictions set the bias of the word pieces that the library does not say."""
-WORDS_FROM_SCRATCH = "minilm-l6"
-"""A model trained from scratch still needs word pieces: BERT's own, 30,522 of them."""
-FROM_FOLDER = {"bert-base-uncased": "base", "bert-large-uncased": "paper"}
-"""BERTs that no place serves to us, and the size that begins with each: the user has to say where one lies."""
-VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "vocab.json", "merges.txt")
 
 
 def model_name(store: Store, videos: Sequence[Video], codebook: str, options: PretrainOptions) -> str:
@@ -61,26 +60,13 @@ def model_name(store: Store, videos: Sequence[Video], codebook: str, options: Pr
 
 
 def _address(train_videos: Sequence[Video], codebook: str, options: PretrainOptions) -> str:
-    start = NOTHING if options.text_start == NOTHING else _digest(start_of(options))
+    start = start_for_address(options, codebook)
     return recipe(
         version=VERSION,
         codebook=codebook,
         words=sorted(f"{v.video}.{v.transcript}" for v in train_videos),
         options=dataclasses.replace(options, text_start=start).for_address(),
     )
-
-
-def _digest(checkpoint: Path) -> str:
-    files = [checkpoint / "config.json", weights_file(checkpoint)]
-    files += [checkpoint / name for name in VOCABULARY_FILES if (checkpoint / name).is_file()]
-    return hashlib.sha256(" ".join(map(file_digest, files)).encode()).hexdigest()
-
-
-def _told_start(options: PretrainOptions) -> str:
-    """The start as a card tells it, which is made to be passed on: a folder by its name and content, not by its path."""
-    if options.text_start in (*TEXT_STARTS, NOTHING):
-        return options.text_start
-    return f"{Path(options.text_start).name} (sha256 {_digest(start_of(options))[:12]})"
 
 
 def pretrain(
@@ -100,10 +86,12 @@ def pretrain(
     Raises :class:`InputError` where there is nothing to learn from, ``text_start`` is not known or cannot be used, or rows
     are to be frozen that have no centroids.
     """
+    if joint_start(options) is not None:
+        check_start(store, options)
     train_videos, held_out_videos = train_and_held_out(store, videos, codebook)
     options, chosen = suited(store, train_videos, options)
     name = model_name(store, videos, codebook, options)
-    start = start_of(options)
+    start, joint = start_of(options), joint_start(options)
     fitted, frozen = load_codebook(store, codebook), options.visual_rows == "frozen"
     if frozen and not fitted.has_centroids:
         raise InputError(
@@ -142,15 +130,19 @@ def pretrain(
         raise InputError(
             f"store {store.root}: nothing was said or seen in its {len(train_videos)} videos, so there is nothing to learn from"
         )
+    from_K = None if joint is None else joint.visual_tokens(store, codebook, options.visual_start)
+    about = joint.about(codebook, from_K, [v.video for v in held_out_videos]) if joint else {}
     unknown = unknown_by_video(vocabulary.unknown, examples.spoken, held_out.spoken)
     trimmed = trim(vocabulary, examples, held_out)
     card = {
         "codebook": codebook, "trained_word_pieces": len(trimmed.vocabulary.kept), "learned": [v.video for v in train_videos], "held_out": [v.video for v in held_out_videos],
-        "options": dataclasses.asdict(dataclasses.replace(options, text_start=_told_start(options))), "spoken_segments": len(examples.spoken), "runs": len(examples.runs),
-    } | ({"notice": examples.notice} if examples.notice else {}) | ({"unknown_pieces": unknown} if unknown else {})  # fmt: skip
+        "options": dataclasses.asdict(dataclasses.replace(options, text_start=told_start(options))), "spoken_segments": len(examples.spoken), "runs": len(examples.runs),
+    } | ({"notice": examples.notice} if examples.notice else {}) | ({"unknown_pieces": unknown} if unknown else {}) | ({"start": about} if about else {})  # fmt: skip
     if context.is_main:
         for line in [
-            *filter(None, [chosen, examples.notice, told_unknown(unknown, videos)]),
+            *filter(
+                None, [chosen, about and told_about(about), examples.notice, told_unknown(unknown, videos)]
+            ),
             *unfinished_runs(store, name, card),
         ]:
             say(line)
@@ -176,7 +168,13 @@ def pretrain(
                 trimmed.set_rows(whole, rows)
             model = trimmed.begin(whole, **trained_as)
         else:
-            whole = from_checkpoint(start, vocabulary, centroids_KD, training.seed, frozen=frozen)
+            whole = (
+                from_checkpoint(start, vocabulary, centroids_KD, training.seed, frozen=frozen)
+                if joint is None
+                else from_joint(
+                    start, vocabulary, torch.from_numpy(from_K), centroids_KD, training.seed, frozen=frozen
+                )
+            )
             options.system.check_width(whole.options.hidden_size)
             model = trimmed.begin(whole, **trained_as)
         if model.options.max_position_embeddings < options.examples.longest:
@@ -188,6 +186,8 @@ def pretrain(
             model, vocabulary, training.weights, trimmed, options.system, training.seed,
             by_width=options.text_start == NOTHING,
         )  # fmt: skip
+        if joint is not None and checkpoint is None:
+            objective.load_terms(joint.terms(vocabulary, torch.from_numpy(from_K)), start)
         card["trained_parameters"] = sum(p.numel() for p in objective.parameters() if p.requires_grad)
         return objective
 
@@ -212,19 +212,6 @@ def suited(
     return suited_pieces(store, train_videos, options, start_of(options))
 
 
-def start_of(options: PretrainOptions) -> Path | None:
-    """The folder that a model takes its words from, and its first weights; ``None`` where words are learned from the library.
-
-    Raises what :func:`text_start` raises, and :class:`InputError` where the folder's pieces are not of the system's kind.
-    """
-    if options.text_start == NOTHING and options.system.tokenizer == BYTE_BPE:
-        return None
-    folder = text_start(options.text_start)
-    if options.text_start != NOTHING:
-        options.check_tokenizer(roberta=is_roberta(folder))
-    return folder
-
-
 def vocabulary_of(
     store: Store, train_videos: Sequence[Video], options: PretrainOptions, visual: int
 ) -> Vocabulary:
@@ -240,36 +227,15 @@ def vocabulary_of(
 def _words_of(
     store: Store, train_videos: Sequence[Video], options: PretrainOptions, visual: int
 ) -> Vocabulary:
-    start = start_of(options)
+    start, joint = start_of(options), joint_start(options)
+    if joint is not None:
+        return dataclasses.replace(joint.vocabulary, visual=visual)
     if start is None:
         said = (s.text for video in train_videos for s in read_transcript(store, video).sentences)
         return BytePairVocabulary.learn(said, visual)
     return (BytePairVocabulary.of_roberta if options.system.tokenizer == BYTE_BPE else Vocabulary.of_bert)(
         start, visual
     )
-
-
-def text_start(name: str) -> Path:
-    """The folder of a BERT checkpoint: known by name, or a folder in Hugging Face layout; for ``none`` that of the words.
-
-    Raises :class:`InputError` where it is none of these, or no place has it.
-    """
-    if name in (*TEXT_STARTS, NOTHING):
-        return fetching.fetch(WORDS_FROM_SCRATCH if name == NOTHING else name).parent
-    layout = "in Hugging Face layout (config.json, its weights, tokenizer.json or vocab.txt)"
-    if name in FROM_FOLDER:
-        raise InputError(
-            f"{name}, which --size {FROM_FOLDER[name]} starts from: is not fetched by its name; say --text-start FOLDER, where it "
-            f"lies {layout}, or --text-start {' or '.join((*TEXT_STARTS, NOTHING))}"
-        )
-    folder = Path(name)
-    if not (folder / "config.json").is_file():
-        near = names.did_you_mean(name, (*TEXT_STARTS, NOTHING))
-        raise InputError(
-            f"--text-start {name}: {'has no config.json' if folder.is_dir() else 'is no folder here'}{near}; name "
-            f"{', '.join(TEXT_STARTS)} or {NOTHING}, or the folder of a BERT {layout}"
-        )
-    return folder
 
 
 def gather(

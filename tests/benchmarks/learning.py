@@ -54,7 +54,8 @@ from multimodal.segments import Segment
 from multimodal.store import Store
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook, train_and_held_out
 from multimodal.training.loop import train
-from multimodal.training.pretraining import gather, text_start
+from multimodal.training.pretraining import gather
+from multimodal.training.start import text_start
 from multimodal.vocabulary import TEMPLATE, Vocabulary
 
 PARTS = ("fit", "train", "captions", "tables", "show")

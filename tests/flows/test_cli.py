@@ -35,6 +35,8 @@ COMMANDS = {
     "doctor": "--repair",
     "serve": "--port",
     "compare": "--seeds",
+    "export": "--to",
+    "import-model": "FOLDER",
 }
 
 
@@ -84,6 +86,10 @@ def test_it_starts_as_a_module_and_ends_well(alone):
         (["finetune", "--task", "nowhere.csv"], "nowhere.csv"),
         (["finetune", "--task", "nowhere.csv", "--adapt", "most"], "--adapt most"),
         (["predict", "x"], "--head"),
+        (["export"], "--to"),
+        (["export", "--to", "."], "--to .: is there already"),
+        (["import-model"], "FOLDER"),
+        (["import-model", "nowhere"], "nowhere: has no manifest.json"),
         (["run"], "VIDEOS"),
         (["run", ".", "--size", "huge"], "demo"),
         (["run", ".", "--epochs", "many"], "many"),

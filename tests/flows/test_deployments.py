@@ -12,7 +12,8 @@ from flows.settings import Settings
 REGISTRY = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
 DEPLOYMENTS = {d["name"]: d for d in REGISTRY["deployments"]}
 CHAIN = ("ingest", "codebook", "pretrain", "captioner", "index", "evaluate")
-WORK = {"nightly", "compare", "finetune", *CHAIN}
+ASKED_FOR = ("compare", "finetune", "export", "import-model")
+WORK = {"nightly", *ASKED_FOR, *CHAIN}
 QUESTIONS = {"search", "caption", "next", "classify", "imagine", "chapters", "summarise", "predict"}
 
 
@@ -24,7 +25,7 @@ def flow_of(deployment: dict):
 def test_every_flow_has_one_deployment():
     assert set(DEPLOYMENTS) == WORK | QUESTIONS
     assert {name: flow_of(d).name for name, d in DEPLOYMENTS.items()} == {"nightly": "pipeline"} | {
-        name: name for name in (*CHAIN, "compare", "finetune", *QUESTIONS)
+        name: name for name in (*CHAIN, *ASKED_FOR, *QUESTIONS)
     }
 
 

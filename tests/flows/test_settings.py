@@ -15,7 +15,7 @@ from multimodal.objectives.weights import LossWeights
 from multimodal.store import InputError, Store
 from multimodal.terms import DEFAULT_WEIGHTS
 from multimodal.training.options import TEXT_STARTS, PretrainOptions
-from multimodal.training.pretraining import text_start
+from multimodal.training.start import text_start
 
 TRUTH = Path(__file__).parents[1] / "samples/truth.json"
 

@@ -13,7 +13,8 @@ from multimodal.systems import BYTE_BPE, WORDPIECE, System
 from multimodal.training.checkpoints import step_folder
 from multimodal.training.options import NOTHING, PretrainOptions
 from multimodal.training.pieces import note_unknown_pieces, told_unknown, unknown_by_video
-from multimodal.training.pretraining import suited, text_start
+from multimodal.training.pretraining import suited
+from multimodal.training.start import text_start
 from multimodal.vocabulary import Vocabulary
 from speech.sentences import Sentence, Transcript
 

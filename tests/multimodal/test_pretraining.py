@@ -30,7 +30,8 @@ from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_co
 from multimodal.training import checkpoints, pretraining
 from multimodal.training.model_card import digest_of
 from multimodal.training.options import PretrainOptions, TrainingOptions
-from multimodal.training.pretraining import model_name, pretrain, text_start
+from multimodal.training.pretraining import model_name, pretrain
+from multimodal.training.start import text_start
 
 transformers = pytest.importorskip("transformers")
 WORDS = joint_samples.vocabulary().words

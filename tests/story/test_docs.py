@@ -48,7 +48,7 @@ def test_each_command_and_option_that_is_named_exists(page):
     text = page.read_text(encoding="utf-8")
     spans = re.findall(r"`([^`\n]+)`|^(?: {4}|\$ )?((?:videobert) .*)$", text, re.MULTILINE)
     for span in (one or other for one, other in spans):
-        if named := re.match(r"videobert ([a-z]+)\b", span):
+        if named := re.match(r"videobert ([a-z]+(?:-[a-z]+)*)\b", span):
             assert named[1] in options(), span
             used = set(re.findall(r" (--[a-z][a-z-]*)", span.split("  #")[0]))
             assert used <= options()[named[1]], span
