@@ -75,7 +75,9 @@ def main() -> None:
         )
         try:
             for when in ("before", "after", "after", "before") * given.rounds:
-                for name, value in measure(old if when == "before" else ROOT, given.videos).items():
+                measured = measure(old if when == "before" else ROOT, given.videos)
+                print(when, " ".join(f"{name}={value:.1f}" for name, value in measured.items()), flush=True)
+                for name, value in measured.items():
                     figures[when][name].append(value)
         finally:
             subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", old], check=True)
