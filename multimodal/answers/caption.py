@@ -20,6 +20,7 @@ from multimodal.vocabulary import TEMPLATE
 from speech.cues import cues_of, write_webvtt
 
 if TYPE_CHECKING:
+    from multimodal.captioning.attention import WordAttention
     from multimodal.captioning.trained import TrainedCaptioner
 
 
@@ -128,6 +129,18 @@ def captioned(
         Caption(m.start, m.end, text, score, "captioner", m.text)
         for m, (text, score) in zip(shown, generate(trained, captioner, inputs), strict=True)
     ]
+
+
+def looked_at(
+    store: Store, trained: Trained, captioner: TrainedCaptioner, material: Material, caption: Caption
+) -> WordAttention:
+    """How much of the attention of each word of a captioner's caption goes to each clip of its moment."""
+    from multimodal.captioning.attention import word_attention
+    from multimodal.captioning.dataset import caption_inputs
+
+    (moment,) = seen_moments(material, (caption.start + caption.end) / 2)
+    (asked,) = caption_inputs(store, material, [moment], captioner.options, during=bool(captioner.references))
+    return word_attention(trained, captioner, asked, caption.text)
 
 
 def plain_captions(

@@ -118,8 +118,11 @@ class CaptionDecoder(Decoder):
         self, written_NL: torch.Tensor, attended_NMH: torch.Tensor, present_NM: torch.Tensor
     ) -> torch.Tensor:
         """Logits [N, L, P] of the piece after each of ``written_NL`` (places in ``pieces``), from those before it."""
-        rows_NLH = self.words_PH[written_NL] + self.positions_LH[: written_NL.shape[1]]
-        return self.logits(self.states(rows_NLH, attended_NMH, present_NM))
+        return self.logits(self.states(self.rows(written_NL), attended_NMH, present_NM))
+
+    def rows(self, written_NL: torch.Tensor) -> torch.Tensor:
+        """The rows [N, L, H] of written pieces at their positions."""
+        return self.words_PH[written_NL] + self.positions_LH[: written_NL.shape[1]]
 
     def logits(self, x_H: torch.Tensor) -> torch.Tensor:
         """Logits [..., P] of the piece after a state [..., H]."""

@@ -59,6 +59,26 @@ class Decoder(nn.Module):
             x_NLH = layer(x_NLH, attended_NMH, tgt_mask=later_LL, memory_key_padding_mask=~present_NM)
         return x_NLH
 
+    def attention(
+        self, rows_NLH: torch.Tensor, attended_NMH: torch.Tensor, present_NM: torch.Tensor
+    ) -> torch.Tensor:
+        """The share of its attention to the memory that each written piece pays to each place [N, L, M], the mean over heads and
+        layers, as :meth:`states` reads them."""
+        weights: list[torch.Tensor] = []
+
+        def keep(attention: nn.MultiheadAttention, given: tuple, options: dict) -> None:
+            weights.append(attention.forward(*given, **options | {"need_weights": True})[1])
+
+        hooks = [
+            layer.multihead_attn.register_forward_pre_hook(keep, with_kwargs=True) for layer in self.layers
+        ]
+        try:
+            self.states(rows_NLH, attended_NMH, present_NM)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.stack(weights).mean(0)
+
     def begin(self, attended_NMH: torch.Tensor, present_NM: torch.Tensor) -> Cache:
         """The keys and values of a memory, worked out once."""
         mask = torch.zeros(present_NM.shape, device=present_NM.device).masked_fill_(~present_NM, -torch.inf)

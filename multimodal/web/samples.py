@@ -7,10 +7,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multimodal.answers.caption import Caption
+from multimodal.answers.caption import Caption, looked_at
 from multimodal.answers.fusion import Hit
 from multimodal.answers.opened_store import OpenedStore
 from multimodal.answers.results import HorizonForecast
@@ -21,6 +22,9 @@ from multimodal.library import Material
 from multimodal.pictures import FrameTime
 from multimodal.segments import HORIZONS
 from vision.clips import CLIP_SECONDS
+
+if TYPE_CHECKING:
+    from multimodal.captioning.attention import WordAttention
 
 SEARCHES, HITS, CAPTIONS, FORECASTS = 4, 3, 4, 2
 WORDS_APART = 3
@@ -37,12 +41,16 @@ class SearchSample:
 
 @dataclasses.dataclass(frozen=True)
 class CaptionSample:
-    """The caption of a moment as `videobert caption` gives it, and the speech in it (empty where nobody speaks)."""
+    """The caption of a moment as `videobert caption` gives it, and the speech in it (empty where nobody speaks).
+
+    ``attention``: of a captioner's words to the clips of the moment; ``None`` of another's caption.
+    """
 
     video: Video
     frame: FrameTime
     speech: str
     caption: Caption
+    attention: WordAttention | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +123,11 @@ def caption_samples(opened: OpenedStore, materials: Sequence[Material]) -> list[
         for moment in (visible[i] for i in places):
             middle = (moment.start + moment.end) / 2
             (made,) = opened.caption(material.video.video, at=middle)
-            found.append(
-                CaptionSample(material.video, FrameTime(material.video.video, middle), moment.text, made)
-            )
+            frame = FrameTime(material.video.video, middle)
+            looked = None
+            if made.route == "captioner":
+                looked = looked_at(opened.store, opened.trained, opened.captioner, material, made)
+            found.append(CaptionSample(material.video, frame, moment.text, made, looked))
     return found
 
 

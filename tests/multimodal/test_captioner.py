@@ -15,6 +15,7 @@ from transformers import BertConfig, BertLMHeadModel
 
 from multimodal.answers import answer_json, session
 from multimodal.answers.caption import Caption, captioned, webvtt
+from multimodal.captioning.attention import word_attention
 from multimodal.captioning.dataset import caption_inputs, collate, encode_views, speech_beside
 from multimodal.captioning.generation import describer, generate, nearest_captions
 from multimodal.captioning.options import CaptionerOptions
@@ -88,7 +89,7 @@ def test_at_its_start_it_is_transformers_decoder_with_the_same_weights():
         BertConfig(
             vocab_size=o.vocab_size, hidden_size=o.hidden_size, num_hidden_layers=2, num_attention_heads=o.num_attention_heads,
             intermediate_size=o.intermediate_size, max_position_embeddings=o.max_position_embeddings,
-            layer_norm_eps=o.layer_norm_eps, is_decoder=True, add_cross_attention=True,
+            layer_norm_eps=o.layer_norm_eps, is_decoder=True, add_cross_attention=True, attn_implementation="eager",
         )
     ).eval()  # fmt: skip
     state = joint.state_dict()
@@ -104,9 +105,14 @@ def test_at_its_start_it_is_transformers_decoder_with_the_same_weights():
     with torch.no_grad():
         found = ours(written, memory, there)
         expected = theirs(
-            input_ids=torch.tensor(pieces)[written], encoder_hidden_states=memory, encoder_attention_mask=there.long()
-        ).logits[..., list(pieces)]  # fmt: skip
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+            input_ids=torch.tensor(pieces)[written], encoder_hidden_states=memory, encoder_attention_mask=there.long(),
+            output_attentions=True,
+        )  # fmt: skip
+        looks = ours.attention(ours.rows(written), memory, there)
+    torch.testing.assert_close(found, expected.logits[..., list(pieces)], atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        looks, torch.stack(expected.cross_attentions).mean((0, 2)), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_a_piece_knows_only_those_before_it_and_the_places_that_are_there():
@@ -141,6 +147,20 @@ def test_it_writes_what_was_said_of_videos_that_it_never_saw(world):
     assert sorted(backwards) == sorted(describe(moments)), "in any order of the videos"
     assert [backwards[0], backwards[len(moments[::2])]] == describe(moments[:2])
     assert right >= 0.7 * len(pairs), f"chance is a sixth: {pairs}"
+
+
+def test_each_word_has_its_attention_to_the_clips(world):
+    material = joint_samples.materials(2, seed=77)[0]
+    (moment, *_) = material.spoken()
+    (asked,) = caption_inputs(world.store, material, [moment], world.captioner.options, during=False)
+    ((text, _),) = generate(world.trained, world.captioner, [asked])
+    found = word_attention(world.trained, world.captioner, asked, text)
+    assert list(found.words) == text.split() and found.share_WC.shape == (
+        len(found.words),
+        len(moment.tokens),
+    )
+    assert (found.share_WC > 0).all() and (found.share_WC.sum(1) < 1).all(), "blanks are looked at, too"
+    assert word_attention(world.trained, world.captioner, asked, "").words == ()
 
 
 def test_it_sees_no_word_of_the_moment(world):
