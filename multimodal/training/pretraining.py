@@ -187,7 +187,7 @@ def pretrain(
             by_width=options.text_start == NOTHING,
         )  # fmt: skip
         if joint is not None and checkpoint is None:
-            objective.load_terms(joint.terms(vocabulary, torch.from_numpy(from_K)), start)
+            joint.load_terms(objective, vocabulary, torch.from_numpy(from_K))
         card["trained_parameters"] = sum(p.numel() for p in objective.parameters() if p.requires_grad)
         return objective
 

@@ -23,7 +23,8 @@ from multimodal.joint.bert_checkpoint import is_roberta, weights_file
 from multimodal.joint.initialization import carried_rows
 from multimodal.joint.options import ModelOptions
 from multimodal.library import same_features
-from multimodal.objectives.objective import TERM_FILE
+from multimodal.machine import refused_by_machine
+from multimodal.objectives.objective import TERM_FILE, Objective
 from multimodal.objectives.pretraining import bias_of
 from multimodal.store import (
     VERSION_FILE,
@@ -260,13 +261,19 @@ class JointStart:
         The same codebook by its digest gives each its own. Raises :class:`InputError` where none can be near: the codebook
         of the start is not there or damaged, a codebook has no centroids, or the features were made in another way.
         """
-        own = load_codebook(store, codebook)
-        if self.codebook == codebook:
-            return np.arange(len(own.used_))
-        if how != NEAREST:
+        own, remedy = (
+            load_codebook(store, codebook),
+            "say --visual-start new, with which all visual tokens begin anew",
+        )
+        if self.codebook != codebook and how != NEAREST:
             return np.full(len(own.used_), -1)
-        remedy = "say --visual-start new, with which all visual tokens begin anew"
-        other, made = self._read_codebook(remedy)
+        other, made = (own, {}) if self.codebook == codebook else self._read_codebook(remedy)
+        if len(other.used_) != self.vocabulary.visual:
+            raise self._refused(
+                f"its codebook has {len(other.used_)} tokens, its vocabulary {self.vocabulary.visual}", remedy
+            )
+        if other is own:
+            return np.arange(len(own.used_))
         ours = features_of(store, codebook)
         if not same_features(ours, made):
             raise self._refused(
@@ -303,14 +310,22 @@ class JointStart:
             cause = error.cause if isinstance(error, DamagedFile) else error
             raise self._refused(f"its codebook cannot be read ({cause})", remedy) from error
 
-    def terms(self, vocabulary: Vocabulary, from_K: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The parameters that its terms own, for the visual tokens of ``vocabulary``."""
+    def load_terms(self, objective: Objective, vocabulary: Vocabulary, from_K: torch.Tensor) -> None:
+        """Puts the parameters that its terms own into those of an objective with the visual tokens of ``vocabulary``."""
         file = self.folder / TERM_FILE
-        tensors = load_file(file) if file.exists() else {}
-        if (bias := bias_of(tensors)) is not None:
-            new = torch.zeros(vocabulary.visual)
-            tensors[bias] = carried_rows(tensors[bias], self.vocabulary, from_K, new)
-        return tensors
+        try:
+            tensors = load_file(file) if file.exists() else {}
+            if (bias := bias_of(tensors)) is not None:
+                new = torch.zeros(vocabulary.visual)
+                tensors[bias] = carried_rows(tensors[bias], self.vocabulary, from_K, new)
+            objective.load_terms(tensors, self.folder)
+        except (SafetensorError, RuntimeError, IndexError) as error:
+            if refused_by_machine(error):
+                raise
+            cause = " ".join(str(error).split())[:200]
+            raise self._refused(
+                f"its {TERM_FILE} cannot be taken over ({cause})", "copy the folder again"
+            ) from error
 
     def about(self, codebook: str, from_K: np.ndarray, held_out: Sequence[str]) -> dict[str, Any]:
         """What a card tells of the start: its name, weights and codebook, how the visual tokens begin, and how many of the

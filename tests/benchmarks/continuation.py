@@ -155,7 +155,6 @@ def main() -> None:
     if given.piece == "others":
         place = opened(given.keep / f"others-{given.others}", judges + others, given.seed)
         start, steps = NOTHING, given.steps
-        world = given.keep / f"others-{given.others}/corpus" / WORLD
     elif given.piece == "alone":
         place = opened(given.keep / "library", judges + library, given.seed)
         start, steps = NOTHING, given.steps
@@ -175,6 +174,7 @@ def main() -> None:
         catalogue.set_together({"model": name, "model_codebook": codebook})
         if not exported.exists():
             export_model(store, catalogue, exported)
+        return
     figures.write_text(json.dumps(judged(store, catalogue, codebook, name, world)))
 
 
@@ -182,7 +182,7 @@ def print_table(given: argparse.Namespace) -> None:
     """Each figure of each arm with its interval, beside chance and limit."""
     arms = {
         arm: json.loads(file.read_text())
-        for arm in PIECES[:-1]
+        for arm in PIECES[1:-1]
         if (file := given.keep / f"{arm}-{given.others}.json").exists()
     }
     print(f"{'':28}{'chance':>7}" + "".join(f"{arm:>24}" for arm in arms) + f"{'limit':>8}")

@@ -18,7 +18,7 @@ from multimodal.joint.initialization import visual_rows
 from multimodal.joint.layout import TABLE, read_tensors
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import Shape
-from multimodal.store import InputError, Store
+from multimodal.store import InputError, Store, file_digest
 from multimodal.systems import SYSTEMS
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, load_codebook
 from multimodal.training import checkpoints, pretraining
@@ -262,6 +262,28 @@ def test_what_cannot_be_gone_on_from_is_one_line_and_nothing_is_loaded(
             attempt()
         line = str(error.value)
         assert named in line and line.startswith("--text-start") and "\n" not in line and ";" in line
+
+
+def seal(folder: Path) -> None:
+    """The manifest of what lies there now."""
+    files = {p.name: file_digest(p) for p in folder.iterdir() if p.name != "manifest.json"}
+    (folder / "manifest.json").write_text(json.dumps({"files": files}))
+
+
+def test_a_start_whose_parts_do_not_belong_together_is_one_line(origin, own, tmp_path):
+    """With digests that are right: it came so."""
+    folder = shutil.copytree(origin[3], tmp_path / "model" / origin[3].name)
+    options = PretrainOptions(text_start=str(folder), training=FEW, visual_start="new")
+    (folder / "terms.safetensors").write_bytes(b"\0" * 64)
+    seal(folder)
+    with pytest.raises(InputError, match=r"^--text-start .*terms.safetensors cannot be taken over"):
+        pretrain(*own, options, "cpu", quiet)
+    (folder / "terms.safetensors").unlink()
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"codebook": own[2]}))
+    seal(folder)
+    with pytest.raises(InputError, match="its codebook has 4 tokens, its vocabulary 9"):
+        pretrain(*own, options, "cpu", quiet)
 
 
 def test_a_start_without_a_model_and_the_store_itself_are_refused(origin, tmp_path):
