@@ -6,7 +6,7 @@
     python tests/benchmarks/continuation.py --keep FOLDER --others 3000 --steps 3000 --piece continued
     python tests/benchmarks/continuation.py --keep FOLDER --others 3000 --steps 3000 --piece table
 
-The library's 30 videos, the N others and the 100 by which all are judged are different videos of one world. A piece that
+The library's 30 videos, the N others and those by which all are judged are different videos of one world. A piece that
 has not ended after ``--minutes`` stops; called again it goes on from its last checkpoint. ``others`` trains the model of the
 others and exports it, ``alone`` a model of the library from random weights, ``imported`` judges the others' model on the
 library as it was imported, ``continued`` goes on from it on the library, ``table`` prints all figures.
@@ -117,11 +117,11 @@ def until(minutes: float) -> Callable[[int, int, str], None]:
     return report
 
 
-def judged(store: Store, catalogue: Catalogue, codebook: str, name: str, world: Path) -> dict:
-    learned, held_out = (
-        [read_material(store, codebook, v) for v in part]
-        for part in train_and_held_out(store, usable(catalogue), codebook)
-    )
+def judged(store: Store, catalogue: Catalogue, codebook: str, name: str, world: Path, judges: int) -> dict:
+    """The figures over the first held-out videos."""
+    parts = train_and_held_out(store, usable(catalogue), codebook)
+    learned, held_out = ([read_material(store, codebook, v) for v in part] for part in parts)
+    held_out = sorted(held_out, key=lambda m: m.video.name)[:judges]
     trained = load_trained(store, name, codebook, "cpu")
     best = BestAnswers(read_world(world))
     return {
@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.3, help="learning rate of going on, as a share")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--judges", type=int, default=50, help="held-out videos by which all are judged")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     judges = list(range(HELD_OUT))
@@ -175,7 +176,7 @@ def main() -> None:
         if not exported.exists():
             export_model(store, catalogue, exported)
         return
-    figures.write_text(json.dumps(judged(store, catalogue, codebook, name, world)))
+    figures.write_text(json.dumps(judged(store, catalogue, codebook, name, world, given.judges)))
 
 
 def print_table(given: argparse.Namespace) -> None:
