@@ -12,14 +12,14 @@ from multimodal.inference.heads import head_names, read_head
 from multimodal.inference.trained import Trained, model_digest
 from multimodal.store import Store
 
-MOST_SHOWN = 60
+MOST_SHOWN = 20
 """Answers of a head on the page at most."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskView:
     """A head: its ``line`` of figures, its ``confusion`` with a row for each class, and the ``answers`` that it was judged by,
-    as ``heads/NAME.json`` has them; ``shown`` are the first of them."""
+    as ``heads/NAME.json`` has them."""
 
     name: str
     kind: str
@@ -31,7 +31,8 @@ class TaskView:
 
     @property
     def shown(self) -> tuple[Mapping[str, Any], ...]:
-        return self.answers[:MOST_SHOWN]
+        """Wrong ones first: they say where labels or the head are to be mended."""
+        return tuple(sorted(self.answers, key=lambda answer: answer["right"])[:MOST_SHOWN])
 
     @property
     def mapped(self) -> list[Mapping[str, Any]]:
