@@ -71,11 +71,11 @@ def harmed(
     child = home.start(*imported(corpus, store), log=log)
     due = time.monotonic() + SECONDS_TO_END
     while child.poll() is None and time.monotonic() < due:
-        if (found := servers(home)) and MOMENTS[moment](store):
+        if MOMENTS[moment](store) and (found := servers(home)):
             for number in found:
                 harm(number)
             break
-        time.sleep(0.002)
+        time.sleep(0.01)
     ends_well_or_in_a_line(child, log)
 
 
