@@ -9,11 +9,14 @@ import functools
 import inspect
 from typing import Any
 
-from prefect import Flow, flow
+from prefect import Flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
 
 from flows.formatting import Document
+from flows.history import shortened
 from flows.questions import QUESTIONS, Question
+from flows.recorded_flow import recorded_flow
 
 SUBJECTS = ("text", "like", "video")
 """Parameters that say what is asked."""
@@ -37,7 +40,13 @@ def as_flow(question: Question) -> Flow:
         )
         return document
 
-    return flow(name=question.name, persist_result=False)(ask)
+    return recorded_flow(question.name, flow_run_name=lambda: _asked(question))(ask)
+
+
+def _asked(question: Question) -> str:
+    """The name of a run: the question and what is asked."""
+    given = flow_run.parameters
+    return shortened(" ".join([question.name, *(str(given[name]) for name in SUBJECTS if given.get(name))]))
 
 
 search, next_, caption, classify, imagine, chapters, summarise, predict = map(as_flow, QUESTIONS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows import progress
-from flows.opened_run import OpenedRun, open_run
+from flows import history, progress
+from flows.opened_run import OpenedRun, recorded_run
+from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.captioning.training import learn_captioner
 from multimodal.scoring.references import training_captions
@@ -22,13 +23,14 @@ def learn(run: OpenedRun) -> str | None:
         return learn_captioner(store, trained, videos, run.settings.captioner, report, captions)
 
 
-@flow(name="captioner")
+@recorded_flow("captioner")
 def make_captioner(settings: Settings = Settings()) -> str | None:
     """Makes the captioner of the current model; returns its name, ``None`` where there is no sentence to learn from.
 
     Raises :class:`~multimodal.store.InputError` where the store has no model.
     """
-    with open_run(settings) as run:
+    with recorded_run(settings, "captioner") as run:
+        history.describe(f"captioner of {run.trained.name[:8]}", stage="captioner", store=run.store.root)
         name = learn(run)
         run.set_captioner(name or "")
         return name

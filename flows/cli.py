@@ -29,6 +29,7 @@ from flows.printing import JsonOption, print_figures, print_json, print_videos, 
 from flows.questions import QUESTIONS, command
 from flows.removal import remove
 from flows.running import record_stop, run_flow
+from flows.runs import runs
 from flows.serve import serve
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
 from flows.transcript import transcript
@@ -246,6 +247,7 @@ app.command(doctor)
 app.command(remove)
 app.command(transcript)
 app.command(serve)
+app.command(runs)
 for question in QUESTIONS:
     app.command(command(question), name=question.name)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows import progress
-from flows.opened_run import OpenedRun, open_run
+from flows import history, progress
+from flows.opened_run import OpenedRun, recorded_run
+from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.catalogue import Video
 from multimodal.codebook_in_use import codebook_to_use
@@ -41,18 +42,20 @@ def parts(run: OpenedRun) -> tuple[list[Video], list[Video]]:
 def encode(run: OpenedRun, codebook: str) -> None:
     """The tokens of every video that has none yet; under an imported codebook also the split, once."""
     keep_split(run.store, codebook, lambda: parts(run))
-    with progress.stage("tokens", "videos") as report:
+    with progress.stage("tokens", "videos", names_videos=True) as report:
         encode_videos(run.store, codebook, run.videos, report)
 
 
-@flow(name="codebook")
+@recorded_flow("codebook")
 def make_tokens(settings: Settings = Settings()) -> str:
     """Visual tokens for every video of the store; returns the codebook's digest.
 
     The codebook in use is kept, also an imported one; ``refit`` fits a new one over all videos that the store holds by now.
     Raises :class:`~multimodal.store.InputError` where the features were made in another way since.
     """
-    with open_run(settings) as run:
+    with recorded_run(settings, "codebook") as run:
+        words = f"codebook of {history.counted(len(run.videos), 'video')}"
+        history.describe(words, stage="codebook", store=run.store.root)
         current, refit = run.catalogue.current("codebook"), run.settings.refit
         codebook = codebook_to_use(run.store, current, run.videos, lambda: fit(run), refit=refit)
         encode(run, codebook)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows import progress
-from flows.opened_run import OpenedRun, open_run
+from flows import history, progress
+from flows.opened_run import OpenedRun, recorded_run
+from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.comparison.budget import Budget, step_cost
 from multimodal.comparison.page import write_page
@@ -35,7 +36,7 @@ def compared_runs(
         )  # fmt: skip
 
 
-@flow(name="compare")
+@recorded_flow("compare")
 def compare_systems(
     systems: list[str],
     settings: Settings = Settings(),
@@ -48,8 +49,11 @@ def compare_systems(
     ``tokens`` or ``seconds`` is the budget of each run; where neither is given, the tokens that `pretrain` would read with
     the first of them. Raises :class:`~multimodal.store.InputError` for a name that is not known.
     """
-    with open_run(settings) as run:
-        candidates = options_of(run.settings, named(systems))
+    with recorded_run(settings, "compare") as run:
+        chosen = named(systems)
+        words = f"compare {', '.join(chosen)}, {history.counted(seeds, 'seed')} each"
+        history.describe(words, stage="compare", store=run.store.root)
+        candidates = options_of(run.settings, chosen)
         if seeds < 1:
             raise InputError(f"--seeds {seeds}: at least 1")
         budget = Budget(tokens, seconds) if tokens or seconds else default_budget(run, candidates[0])

@@ -6,11 +6,17 @@ import sqlite3
 from multimodal.disk import out_of_space
 from multimodal.machine import PASSING, out_of_memory
 from multimodal.store import InputError
+from multimodal.weights.errors import WeightsUnavailable
 from speech.errors import SpeechError
 from vision.errors import VisionError
 
 FOR_PEOPLE = (InputError, SpeechError, VisionError)
 KEPT = "and run again, what was done is kept"
+
+
+def can_heal(error: BaseException) -> bool:
+    """Whether the same may succeed later without anybody's doing: no memory, or no place that gave weights."""
+    return isinstance(error, WeightsUnavailable) or out_of_memory(error)
 
 
 def line_of(error: BaseException) -> str | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows import progress
-from flows.opened_run import OpenedRun, open_run
+from flows import history, progress
+from flows.opened_run import OpenedRun, recorded_run
+from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.answers.index import check_indexed
 from multimodal.answers.session import open_captioner
 from multimodal.scoring.evaluation import evaluate_store
 from multimodal.web.report import write_report
+from multimodal.web.results import read_evaluation, worth
 
 
 @task(name="figures", cache_policy=NO_CACHE, persist_result=False)
@@ -33,18 +35,23 @@ def figures(run: OpenedRun) -> Path:
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
 def report_page(run: OpenedRun) -> Path:
     """The path of the report: the contents of the store, the figures, sample answers."""
-    with progress.stage("report", "parts") as report:
+    with progress.stage("report", "parts", names_videos=True) as report:
         return write_report(run.store, run.catalogue, run.trained, report)
 
 
-@flow(name="evaluate")
+@recorded_flow("evaluate")
 def evaluate_model(settings: Settings = Settings()) -> Path:
     """Makes the figures and the report; returns the report's path.
 
     Raises :class:`~multimodal.store.InputError`, before it begins, where a video is not in the model's index, which the report
     asks.
     """
-    with open_run(settings) as run:
+    with recorded_run(settings, "evaluate") as run:
+        history.describe(f"evaluate {run.trained.name[:8]}", stage="evaluate", store=run.store.root)
         check_indexed(run.store, run.trained, run.videos)
-        figures(run)
+        before = run.catalogue.current("evaluation")
+        if figures(run).name != before:
+            evaluated = read_evaluation(run.store, run.catalogue) or {}
+            told = worth(evaluated) or "No figures: too few videos to hold any out."
+            history.table("figures", history.figures(evaluated), told)
         return report_page(run)

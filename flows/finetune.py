@@ -3,12 +3,13 @@
 # Annotations are evaluated here: Prefect validates parameters by them.
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows import progress
+from flows import history, progress
 from flows.evaluate import report_page
-from flows.opened_run import OpenedRun, open_run
+from flows.opened_run import OpenedRun, recorded_run
+from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.finetuning.options import FineTuningOptions, check_name
 from multimodal.finetuning.task_files import TaskFile, read_task
@@ -23,7 +24,7 @@ def learn(run: OpenedRun, file: TaskFile, name: str, options: FineTuningOptions)
         return fine_tune(run.store, run.trained, run.videos, file, name, options, report)
 
 
-@flow(name="finetune", persist_result=False)
+@recorded_flow("finetune")
 def finetune_head(
     task: Path | None = None,
     name: str | None = None,
@@ -35,11 +36,12 @@ def finetune_head(
 
     Raises :class:`~multimodal.store.InputError` where the store has no model or the file cannot be used.
     """
-    with open_run(settings) as run:
+    with recorded_run(settings, "finetune") as run:
         path = task or run.task
         if path is None:
             raise InputError("--task: none given; name a file of labels (docs/finetuning.md)")
         name = check_name(path.stem if name is None else name)
+        history.describe(f"finetune {name}", stage="finetune", store=run.store.root)
         made = learn(run, read_task(path, options.kind), name, options)
         if run.store.report.exists():
             report_page(run)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows import progress
-from flows.opened_run import OpenedRun, open_run
+from flows import history, progress
+from flows.opened_run import OpenedRun, recorded_run
+from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.answers.cache import update_cache
 from multimodal.answers.counts import update_counts
@@ -29,7 +30,7 @@ class IndexUpdate:
 @task(name="index moments", cache_policy=NO_CACHE, persist_result=False)
 def index_moments(run: OpenedRun) -> IndexUpdate:
     """Adds what is new to the index, updates the caches that are searched, names the tokens, and counts for plain answers."""
-    with progress.stage("index", "videos") as report:
+    with progress.stage("index", "videos", names_videos=True) as report:
         store, trained, videos = run.store, run.trained, run.videos
         encode_videos(store, trained.codebook, videos, report)
         new = index(store, trained, videos, report)
@@ -40,13 +41,15 @@ def index_moments(run: OpenedRun) -> IndexUpdate:
         return IndexUpdate(new, searched)
 
 
-@flow(name="index")
+@recorded_flow("index")
 def index_videos(settings: Settings = Settings()) -> IndexUpdate:
     """Puts every video into the index of the model that was trained last, which is in use from then on with its captioner.
 
     Raises :class:`~multimodal.store.InputError` where the store has no model.
     """
-    with open_run(settings) as run:
+    with recorded_run(settings, "index") as run:
+        words = f"index {history.counted(len(run.videos), 'video')}"
+        history.describe(words, stage="index", store=run.store.root)
         update = index_moments(run)
         run.indexed()
         return update

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import progress
+from flows import history, progress
+from flows.history import counted
 from flows.importing import Imports
-from flows.opened_run import OpenedRun, open_run
+from flows.opened_run import OpenedRun, recorded_run
+from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.catalogue import Video
 from multimodal.disk import FileState
@@ -57,7 +59,7 @@ def import_from_files(run: OpenedRun, imports: Imports) -> list[Video]:
     return ended
 
 
-@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count()))
+@recorded_flow("ingest", task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count()))
 def ingest_videos(
     videos: list[Path], settings: Settings = Settings(), imports: Imports = Imports()
 ) -> list[str]:
@@ -66,18 +68,20 @@ def ingest_videos(
     Raises :class:`~multimodal.store.InputError` where there is nothing to ingest or nothing of it can be used.
     """
     ended: list[Video] = []
-    with open_run(settings) as run:
+    with recorded_run(settings, "ingest") as run:
         videos, imports = run.sources(videos, imports)
         finish_removals(run.store, run.catalogue)
+        if not videos:
+            history.describe("ingest imported files", stage="ingest", store=run.store.root)
         if imports.paths:
             ended += import_from_files(run, imports)
         if videos or not imports.paths:
-            ended += _ingest_files(run, find(videos))
+            ended += _ingest_files(run, find(videos), history.of_folders(videos))
     return usable_digests(ended, [*imports.paths, *videos])
 
 
-def _ingest_files(run: OpenedRun, found: VideoFiles) -> list[Video]:
-    """Every file found, as it ended."""
+def _ingest_files(run: OpenedRun, found: VideoFiles, of: str) -> list[Video]:
+    """Every file found, as it ended. ``of``: the folders that they are in, in words."""
     with progress.stage("ingest", progress.video_progress.amount) as report:
         states: dict[str, FileState] = {}
         reread = run.settings.reread
@@ -87,6 +91,8 @@ def _ingest_files(run: OpenedRun, found: VideoFiles) -> list[Video]:
         for v in registered:
             again = reread and v.tries > 0
             (ended if not again and is_up_to_date(run.store, v, options[v.video]) else left).append(v)
+        about = f"ingest {counted(len(found.files), 'video')}{of}, {len(left) or 'none'} to do"
+        history.describe(about, stage="ingest", store=run.store.root)
         progress.video_progress.begin(report, {v.video: v.bytes for v in left})
         waiting = {ingest_video.submit(v, run.settings, states.get(v.video)): v for v in left}
         for group in as_they_end(list(waiting)):
@@ -103,6 +109,12 @@ def _ingest_files(run: OpenedRun, found: VideoFiles) -> list[Video]:
         if found.skipped:
             words += f"; skipped {', '.join(f'{n} {ending}' for ending, n in sorted(found.skipped.items()))}"
         report(1, 1, words)
+    if left:
+        history.table(
+            "videos",
+            history.outcomes(ended, {v.video for v in left}),
+            f"{words}; `videobert status` names them.",
+        )
     return ended
 
 

@@ -6,11 +6,15 @@ A flow opens a run where none is open. Those that the pipeline calls, or a comma
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import sqlite3
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows import history
+from flows.errors import line_of
 from flows.importing import Imports
 from flows.progress import of_store
 from flows.settings import Settings
@@ -36,6 +40,8 @@ class OpenedRun:
         """The file of labels that a command was given, for the same reason."""
         self.folder: Path | None = None
         """The folder that a model is exported to or imported from, for the same reason."""
+        self.is_recorded = False
+        """Whether a flow records it in the catalogue by now; the stages of the pipeline are parts of its record."""
 
     def sources(self, videos: list[Path], imports: Imports) -> tuple[list[Path], Imports]:
         """The parameters of a flow, or where it was given none what the command was given."""
@@ -91,6 +97,37 @@ class OpenedRun:
 
     def _in_use(self, *kinds: str) -> tuple[str | None, ...]:
         return tuple(self.catalogue.current(kind) for kind in kinds)
+
+
+@contextlib.contextmanager
+def recorded_run(settings: Settings, flow: str, *, create: bool = True) -> Iterator[OpenedRun]:
+    """As :func:`open_run`, for the body of a flow: the catalogue records its begin, its end, and what was done in words."""
+    with open_run(settings, create=create) as run, history.collecting() as done:
+        if run.is_recorded:
+            yield run
+            return
+        with _record(run, flow, done):
+            yield run
+
+
+@contextlib.contextmanager
+def _record(run: OpenedRun, flow: str, done: list[str]) -> Iterator[None]:
+    number = run.catalogue.begin_run(flow, dataclasses.asdict(run.settings))
+    run.is_recorded = True
+    try:
+        yield
+    except Exception as error:
+        why = line_of(error) or f"an unexpected {type(error).__name__}"
+        with contextlib.suppress(sqlite3.Error):  # on a full disk the error itself is what is told
+            run.catalogue.end_run(number, "failed", "; ".join([*done, " ".join(why.split())]))
+        raise
+    except BaseException:
+        run.catalogue.end_run(number, "stopped", "; ".join(done))
+        raise
+    else:
+        run.catalogue.end_run(number, "done", "; ".join(done) or history.NOTHING)
+    finally:
+        run.is_recorded = False
 
 
 @contextlib.contextmanager

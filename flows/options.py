@@ -49,13 +49,21 @@ class Option:
         return str(Path(value).absolute()) if self.is_path(value) else value
 
 
+def always(_: Any) -> bool:
+    return True
+
+
+def never(_: Any) -> bool:
+    return False
+
+
 def option(
     help_: str,
     *,
     sets: Mapping[str, Callable[[Any], Any]] | None = None,
     least: int | None = None,
     remembered: bool = True,
-    is_path: Callable[[Any], bool] = lambda _: False,
+    is_path: Callable[[Any], bool] = never,
     choices: Callable[[], Iterable[str]] = tuple,
     default: Any = None,
 ) -> Any:
@@ -88,10 +96,6 @@ def the_fields_of(values: Mapping[str, Any], part: str) -> dict[str, Callable[[A
         for field, value in values.items()
         for place, convert in fixed(value, f"{part}.{field}").items()
     }
-
-
-def always(_: Any) -> bool:
-    return True
 
 
 def one_of(*choices: str) -> Callable[[str], bool]:

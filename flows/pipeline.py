@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
-from prefect import flow
-
-from flows import progress
+from flows import history, progress
 from flows.captioner import make_captioner
 from flows.codebook import make_tokens
 from flows.evaluate import evaluate_model
 from flows.importing import Imports
 from flows.index import index_videos
 from flows.ingest import ingest_with_workers
-from flows.opened_run import OpenedRun, open_run
+from flows.opened_run import OpenedRun, recorded_run
 from flows.pretrain import kept_import, pretrain_model
+from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.damage import can_be_made_again, set_aside
 from multimodal.store import DamagedFile
 from multimodal.training.start import check_start
 
 
-@flow(name="pipeline")
+@recorded_flow("pipeline", command="run")
 def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Imports = Imports()) -> Path:
     """Ingest, codebook, pretrain, captioner, index, evaluate; returns the report's path. Raises what its stages raise,
     and before they begin where the text checkpoint is not there.
 
     A stored file that a stage finds damaged is set aside, once, where it can be made again, and the stages begin anew."""
-    with open_run(settings) as run:
+    with recorded_run(settings, "pipeline") as run:
         with progress.stage("weights") as report:
             if run.settings.refit or not kept_import(run, run.catalogue.current("codebook")):
                 check_start(run.store, run.settings.pretrain)
                 report(1, 1, run.settings.pretrain.text_start)
-        number = run.catalogue.begin_run("pipeline", dataclasses.asdict(run.settings))
         run.given = run.sources(videos, imports)
+        of = history.of_folders(run.given[0])
+        history.describe(f"all stages{of}", stage="pipeline", store=run.store.root)
         aside: set[Path] = set()
         while True:
             try:
@@ -47,7 +46,6 @@ def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Impor
                 place = set_aside(run.store, damage.path)
                 moved = f", moved to {place}" if place else ""
                 progress.say(f"{damage.path}: {damage.cause}{moved}; it is made again")
-        run.catalogue.end_run(number, "done")
     return report
 
 

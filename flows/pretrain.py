@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows import progress
-from flows.opened_run import OpenedRun, open_run
+from flows import history, progress
+from flows.opened_run import OpenedRun, recorded_run
+from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.codebook_in_use import is_imported
 from multimodal.tokens import current_codebook
@@ -41,11 +42,12 @@ def train(run: OpenedRun, codebook: str) -> str:
         name, _ = pretrain(
             run.store, run.videos, codebook, options, run.settings.torch_device, report,
             say=lambda line: progress.say(f"pretrain: {line}"),
+            begun=lambda name: history.rename(f"pretrain {name[:8]}"),
         )  # fmt: skip
     return name
 
 
-@flow(name="pretrain")
+@recorded_flow("pretrain")
 def pretrain_model(settings: Settings = Settings()) -> str:
     """Pretrains the joint model of the store's codebook; returns its name. Costs nothing where that model is trained.
 
@@ -53,7 +55,8 @@ def pretrain_model(settings: Settings = Settings()) -> str:
     a ``text_start``.
     Raises :class:`~multimodal.store.InputError` where the store has no codebook.
     """
-    with open_run(settings) as run:
+    with recorded_run(settings, "pretrain") as run:
+        history.describe("pretrain", stage="pretrain", store=run.store.root)
         codebook = current_codebook(run.store, run.catalogue)
         name = train(run, codebook)
         run.set_model(name, codebook)

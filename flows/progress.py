@@ -27,6 +27,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from flows import history
 from flows.pace import Pace
 from flows.printing import put, shown
 from multimodal.progress import listen, tell, tell_end
@@ -119,21 +120,25 @@ class _Of(ProgressColumn):
 
 
 @contextlib.contextmanager
-def stage(name: str, unit: str | Amount = "") -> Iterator[Report]:
+def stage(name: str, unit: str | Amount = "", *, names_videos: bool = False) -> Iterator[Report]:
     """Shows the progress of a stage, and at its end a line with its seconds and the last words of its report.
 
     The report's arguments are the units done, the units in all, and a few words. A stage that reports nothing had nothing
-    left to do. ``unit``: what is counted, in the plural, or a function that puts both numbers into words.
+    left to do. ``unit``: what is counted, in the plural, or a function that puts both numbers into words. ``names_videos``:
+    the last words name one, and stay out of Prefect's history.
     """
     global _stage
     before = _stage
     _stage = current = _Stage(name, units(unit) if isinstance(unit, str) else unit)
     try:
-        with _told(current), _bar(current) if _console.is_terminal else _lines(current):
+        with _told(current), _in_history(current), _bar(current) if _console.is_terminal else _lines(current):
             yield current.report
     finally:
         _stage = before
-    say(f"{name:<9} {time.monotonic() - current.began:6.1f} s  {current.words or 'nothing left to do'}")
+    took, words = f"{time.monotonic() - current.began:.1f} s", current.words or history.NOTHING
+    say(f"{name:<9} {took:>8}  {words}")
+    if current.words:
+        history.did(f"{name}: {current.amounts() if names_videos else words}, {took}")
 
 
 @contextlib.contextmanager
@@ -164,6 +169,13 @@ def _told(current: _Stage) -> Iterator[None]:
                 return
 
     with _beside(show):
+        yield
+
+
+@contextlib.contextmanager
+def _in_history(current: _Stage) -> Iterator[None]:
+    show = history.follower(current)
+    with contextlib.nullcontext() if show is None else _beside(show):
         yield
 
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from flows import progress
 from flows.printing import put
-from multimodal.store import InputError
+from multimodal import run_records
+from multimodal.store import InputError, Store
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -29,8 +30,13 @@ KEPT_RUNS = 200
 """Flow runs of a store that Prefect's history keeps; a run of everything has seven."""
 
 
-_under_way: str | None = None
-"""The tag of the flow that this process runs."""
+_under_way: Path | None = None
+"""The store of the flow that this process runs."""
+
+
+def tag_of(store: Path) -> str:
+    """The tag of the flow runs that write to a store."""
+    return f"store {store.resolve()}"
 
 
 def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
@@ -49,11 +55,11 @@ def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
     global _under_way
     with progress.waiting("starting Prefect's server"):
         ensure_server()
-    tag, outcome = f"store {store.resolve()}", Future()
+    tag, outcome = tag_of(store), Future()
 
     def work() -> None:
         try:
-            _end_runs(tag, Crashed(message="its process was killed"))
+            end_runs(tag, Crashed(message="its process was killed"))
             _trim_runs(tag)
             with tags(tag):
                 outcome.set_result(flow(*args))
@@ -62,7 +68,7 @@ def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:
 
     # The context carries the run that the command has opened (flows.opened_run).
     threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
-    _under_way = tag
+    _under_way = store
     try:
         # The system may deliver a signal to another thread, which does not wake a main thread that waits without end.
         while not outcome.done():
@@ -97,12 +103,14 @@ def record_stop() -> None:
         return
     from prefect.states import Cancelled
 
-    tag, last = _under_way, Cancelled(message="stopped by a signal")
+    store, last = _under_way, Cancelled(message="stopped by a signal")
+    tag = tag_of(store)
 
     def record() -> None:
+        run_records.record_stop(Store(store, create=False).catalogue)
         # Where the server is gone there is no history to record it in, and the next run ends what is left.
         with contextlib.suppress(Exception):
-            _end_runs(tag, last)
+            end_runs(tag, last)
 
     # In a thread, because the server may hang, and the person who pressed Ctrl-C waits.
     recording = threading.Thread(target=record, daemon=True)
@@ -110,12 +118,15 @@ def record_stop() -> None:
     recording.join(SECONDS_TO_RECORD)
 
 
-def _end_runs(tag: str, last: State) -> None:
-    """Sets the flow runs of this tag that are pending or running, and their task runs, to the state ``last``."""
+def end_runs(tag: str, last: State) -> None:
+    """Sets the flow runs of this tag that have not ended, and their task runs, to the state ``last``."""
     from prefect import get_client
     from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
 
-    tagged, unfinished = {"tags": {"all_": [tag]}}, {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
+    tagged, unfinished = (
+        {"tags": {"all_": [tag]}},
+        {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
+    )
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(tagged | unfinished)):
             client.set_flow_run_state(run.id, last, force=True)

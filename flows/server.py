@@ -60,6 +60,11 @@ def ensure_server() -> None:
         _check_key(url)
 
 
+def is_embedded() -> bool:
+    """Whether this process has started a server of its own."""
+    return _server is not None
+
+
 def server_ended() -> str | None:
     """How this process's own server ended; ``None`` while it runs, and where the user has one."""
     status = _server.poll() if _server is not None else None

@@ -3,11 +3,12 @@
 # Annotations are evaluated here: Prefect validates parameters by them.
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows import progress
-from flows.opened_run import OpenedRun, open_run
+from flows import history, progress
+from flows.opened_run import OpenedRun, recorded_run
+from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.store import InputError
 from multimodal.transfer.exporting import Exported, export_model
@@ -21,7 +22,7 @@ def write(run: OpenedRun, to: Path, model: str | None, pictures: bool) -> Export
         return export_model(run.store, run.catalogue, to, model, pictures=pictures, report=report)
 
 
-@flow(name="export", persist_result=False)
+@recorded_flow("export")
 def export_to(
     to: Path | None = None,
     model: str | None = None,
@@ -32,7 +33,8 @@ def export_to(
 
     Raises :class:`~multimodal.store.InputError` where the folder exists or there is no such model.
     """
-    with open_run(settings, create=False) as run:
+    with recorded_run(settings, "export", create=False) as run:
+        history.describe("export a model", stage="export", store=run.store.root)
         folder = to or run.folder
         if folder is None:
             raise InputError("--to: none given; name a folder that is not there yet")
@@ -46,13 +48,14 @@ def take(run: OpenedRun, folder: Path) -> Imported:
         return import_model(run.store, run.catalogue, folder, report)
 
 
-@flow(name="import-model", persist_result=False)
+@recorded_flow("import-model")
 def import_from(folder: Path | None = None, settings: Settings = Settings()) -> Imported:
     """Takes in the model and the codebook of a folder that `export` wrote; the next run uses them.
 
     Raises :class:`~multimodal.store.InputError` where the folder cannot be used, or the store has a model of its own.
     """
-    with open_run(settings) as run:
+    with recorded_run(settings, "import-model") as run:
+        history.describe("import a model", stage="import-model", store=run.store.root)
         given = folder or run.folder
         if given is None:
             raise InputError("FOLDER: none given; name a folder that `videobert export` wrote")

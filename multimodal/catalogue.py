@@ -7,7 +7,6 @@ sealed and copied is in :mod:`multimodal.catalogue_file`.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from multimodal import catalogue_file, names
 from multimodal.catalogue_file import transaction
 from multimodal.disk import FileState
 from multimodal.names import listed
+from multimodal.run_records import RunRecords
 from multimodal.store import InputError, NewerStore
 
 State = Literal["new", "done", "partial", "refused"]
@@ -75,6 +75,10 @@ def _remember_tries_and_files(db: sqlite3.Connection) -> None:
     )
 
 
+def _say_what_runs_did(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE runs ADD COLUMN done TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS = (
     _create_videos,
     _create_current,
@@ -84,6 +88,7 @@ MIGRATIONS = (
     _create_imported,
     _seal,
     _remember_tries_and_files,
+    _say_what_runs_did,
 )
 
 
@@ -128,7 +133,7 @@ class ImportedPart:
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Video))
 
 
-class Catalogue:
+class Catalogue(RunRecords):
     """The file ``catalogue.sqlite``. Opening it applies the migrations that are missing; with ``read_only`` to a copy in
     memory, and nothing is written.
 
@@ -264,6 +269,7 @@ class Catalogue:
                 "DELETE FROM imported WHERE file IN (SELECT file FROM imported WHERE label = ?)",
                 (video.name,),
             )
+            self._forget_in_runs(video.name)
 
     def _insert(self, table: str, video: Video) -> None:
         marks = ", ".join("?" for _ in _COLUMNS)
@@ -362,24 +368,6 @@ class Catalogue:
     def current(self, kind: str) -> str | None:
         row = self._db.execute("SELECT value FROM current WHERE kind = ?", (kind,)).fetchone()
         return row[0] if row else None
-
-    def begin_run(self, flow: str, options: dict[str, Any]) -> int:
-        """Records that a run began and returns its number. Earlier runs without an end are recorded as killed."""
-        self._db.execute("UPDATE runs SET ended = datetime('now'), outcome = 'killed' WHERE ended IS NULL")
-        cursor = self._db.execute(
-            "INSERT INTO runs (flow, options, started) VALUES (?, ?, datetime('now'))",
-            (flow, json.dumps(options, default=str)),
-        )
-        return int(cursor.lastrowid or 0)
-
-    def end_run(self, run: int, outcome: str) -> None:
-        self._db.execute("UPDATE runs SET ended = datetime('now'), outcome = ? WHERE id = ?", (outcome, run))
-
-    def runs(self) -> list[dict[str, Any]]:
-        names = ("id", "flow", "options", "started", "ended", "outcome")
-        return [
-            dict(zip(names, row, strict=True)) for row in self._db.execute("SELECT * FROM runs ORDER BY id")
-        ]
 
 
 def status_document(catalogue: Catalogue) -> dict[str, Any]:

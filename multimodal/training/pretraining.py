@@ -78,10 +78,11 @@ def pretrain(
     report: Report,
     context: DistributedContext = SINGLE_PROCESS,
     say: Callable[[str], None] = lambda _: None,
+    begun: Callable[[str], None] = lambda _: None,
 ) -> tuple[str, Path]:
     """Pretrains the joint model, from its last checkpoint where a run was stopped; returns its name and its folder.
 
-    ``say`` is told what cannot be learned, which pieces of words were chosen, which videos say what they do not know, and of
+    ``begun`` is told the name before the work begins, ``say`` what cannot be learned, which pieces of words were chosen, which videos say what they do not know, and of
     unfinished runs of other models of the codebook.
     Raises :class:`InputError` where there is nothing to learn from, ``text_start`` is not known or cannot be used, or rows
     are to be frozen that have no centroids.
@@ -91,6 +92,7 @@ def pretrain(
     train_videos, held_out_videos = train_and_held_out(store, videos, codebook)
     options, chosen = suited(store, train_videos, options)
     name = model_name(store, videos, codebook, options)
+    begun(name)
     start, joint = start_of(options), joint_start(options)
     fitted, frozen = load_codebook(store, codebook), options.visual_rows == "frozen"
     if frozen and not fitted.has_centroids:

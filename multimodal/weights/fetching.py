@@ -28,6 +28,7 @@ from multimodal.weights.downloads import (
     reason_of,
     whole,
 )
+from multimodal.weights.errors import WeightsUnavailable
 from multimodal.weights.known import WEIGHTS, Weights, whisper_weights
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def fetch(name: str, *, path: Path | None = None, progress: Progress | None = No
 
     `path` names the file (or, for several files, their folder) that is used in place of all others.
     `progress(done_bytes, total_bytes)` is called during a download; the total is 0 where the server does not state it.
-    Raises InputError with every place that was tried, and how to put the file into the cache by hand.
+    Raises WeightsUnavailable, an InputError, with every place that was tried, and how to put the file into the cache by hand.
     """
     weights = WEIGHTS.get(name) or whisper_weights(name)
     if weights is None:
@@ -103,7 +104,7 @@ def _fetch(weights: Weights, folder: Path, path: Path | None, progress: Progress
         except (OSError, InputError) as error:
             tried.append(f"{where}: {reason_of(error)}")
     files = ", ".join(f"{file.name} (SHA-256 {file.sha256})" for file in weights.files)
-    raise InputError(
+    raise WeightsUnavailable(
         f"weights {weights.name!r} cannot be had; tried {'; '.join(tried)}. "
         f"By hand: put {files} into {folder} and run again"
     )

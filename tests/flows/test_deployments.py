@@ -1,13 +1,16 @@
 """`prefect.yaml`: what it declares is there, and nothing of it runs unless it is asked for."""
 
+import dataclasses
 import inspect
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
+from prefect.utilities.callables import parameter_schema
 
-from flows.settings import Settings
+from flows.settings import OPTIONS, Settings
+from vision.backbones import BACKBONES
 
 REGISTRY = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
 DEPLOYMENTS = {d["name"]: d for d in REGISTRY["deployments"]}
@@ -32,7 +35,7 @@ def test_every_flow_has_one_deployment():
 @pytest.mark.parametrize("name", sorted(WORK))
 def test_its_parameters_are_those_of_the_flow(name):
     flow, parameters = flow_of(DEPLOYMENTS[name]), DEPLOYMENTS[name]["parameters"]
-    brought_in_by_hand = {"imports"}
+    brought_in_by_hand = {"imports", "tokens", "seconds", "name", "model"}
     assert set(parameters) == set(inspect.signature(flow.fn).parameters) - brought_in_by_hand
     validated = flow.validate_parameters(parameters)
     assert isinstance(validated["settings"], Settings)
@@ -69,8 +72,47 @@ def test_each_stage_follows_the_one_before():
 
 
 def test_the_folder_is_asked_for_where_the_work_is_done():
-    steps = [next(iter(step.values())) for step in REGISTRY["pull"]]
-    assert steps == [
-        {"id": "home", "script": "printenv VIDEOBERT_HOME", "stream_output": False},
-        {"directory": "{{ home.stdout }}"},
+    """And nothing of the machine that deploys is written into the step."""
+    assert REGISTRY["pull"] == [{"flows.working_folder.working_folder": {}}]
+
+
+@pytest.mark.parametrize("name", sorted(DEPLOYMENTS))
+def test_its_form_has_a_text_for_each_parameter_and_no_type_that_is_none(name):
+    """As Prefect's own `parameter_schema` makes it, which `prefect deploy` sends to the server."""
+    flow = flow_of(DEPLOYMENTS[name])
+    schema = parameter_schema(flow).model_dump()
+    assert "'null'" not in str(schema)
+    assert set(schema["properties"]) == set(inspect.signature(flow.fn).parameters)
+    for shown in (
+        *schema["properties"].values(),
+        *fields_of(schema, "Settings"),
+        *fields_of(schema, "Imports"),
+    ):
+        assert shown["description"], shown
+    assert ":class:" not in flow.description and "Args:" not in flow.description
+
+
+def fields_of(schema: dict, options: str) -> list[dict]:
+    return list(schema["definitions"].get(options, {}).get("properties", {}).values())
+
+
+def test_a_form_says_what_the_help_says_and_offers_the_known_names():
+    properties = parameter_schema(flow_of(DEPLOYMENTS["nightly"])).model_dump()["definitions"]["Settings"][
+        "properties"
     ]
+    assert {name: properties[name]["description"] for name in OPTIONS} == {
+        field.name: field.metadata["help"] for field in dataclasses.fields(Settings) if field.name in OPTIONS
+    }
+    assert properties["backbone"]["enum"] == list(BACKBONES)
+    assert properties["size"]["enum"] == ["demo", "small", "base", "paper"]
+    assert "enum" not in properties["whisper"], "a file may stand there"
+    asked = parameter_schema(flow_of(DEPLOYMENTS["classify"])).model_dump()["properties"]
+    assert asked["verbs"]["type"] == "array" and asked["verbs"]["description"].startswith(
+        "Verbs to choose from"
+    )
+
+
+def test_deployments_are_told_apart_by_a_tag():
+    assert {name: d["tags"] for name, d in DEPLOYMENTS.items()} == {
+        name: ["stages"] if name in WORK else ["questions"] for name in DEPLOYMENTS
+    }
