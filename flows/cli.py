@@ -19,6 +19,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from flows import DISTRIBUTION, progress
+from flows.deploy import deploy
 from flows.doctor import doctor
 from flows.errors import line_of
 from flows.exports import export, import_model
@@ -247,6 +248,7 @@ app.command(doctor)
 app.command(remove)
 app.command(transcript)
 app.command(serve)
+app.command(deploy)
 app.command(runs)
 for question in QUESTIONS:
     app.command(command(question), name=question.name)

@@ -63,6 +63,13 @@ def is_deployed() -> bool:
     return (context := _run()) is not None and context.flow_run.deployment_id is not None
 
 
+def identity() -> str:
+    """The identifier of the flow run."""
+    context = _run()
+    assert context is not None
+    return str(context.flow_run.id)
+
+
 def describe(words: str, *, stage: str, store: Path) -> None:
     """Names the flow run and tags it with its stage and its store, in one request."""
     if (context := _run()) is None:
@@ -121,6 +128,12 @@ def sender() -> Callable[[str], None]:
     run = context.flow_run
     told = {"flow_run_id": str(run.id), "flow_run_name": run.name, "flow_name": context.flow.name}
     return lambda line: _logger().info(line, extra=told)
+
+
+def flush() -> None:
+    """Sends the log lines that wait to be sent."""
+    for handler in _logger().handlers:
+        handler.flush()
 
 
 @functools.cache

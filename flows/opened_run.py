@@ -18,6 +18,7 @@ from flows.errors import line_of
 from flows.importing import Imports
 from flows.progress import of_store
 from flows.settings import Settings
+from flows.stopping import stopped_at_once
 from multimodal.catalogue import Catalogue, Video
 from multimodal.store import Store
 
@@ -106,7 +107,7 @@ def recorded_run(settings: Settings, flow: str, *, create: bool = True) -> Itera
         if run.is_recorded:
             yield run
             return
-        with _record(run, flow, done):
+        with stopped_at_once(run.store.root), _record(run, flow, done):
             yield run
 
 

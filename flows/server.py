@@ -60,6 +60,27 @@ def ensure_server() -> None:
         _check_key(url)
 
 
+def address_of_server() -> str:
+    """The address of the server that the user has set up: ``PREFECT_API_URL``, else where `prefect server start` listens.
+
+    Raises :class:`InputError` where none answers, or where it wants another key.
+    """
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_HOST, PREFECT_SERVER_API_PORT
+
+    usual = f"http://{PREFECT_SERVER_API_HOST.value()}:{PREFECT_SERVER_API_PORT.value()}/api"
+    if not PREFECT_API_URL.value() and _answers(usual, urllib.request.build_opener()):
+        os.environ["PREFECT_API_URL"] = usual
+        refresh_global_settings_context()
+    if not (url := PREFECT_API_URL.value()):
+        raise InputError(
+            f"PREFECT_API_URL: not set, and no server answers at {usual}; start one, `prefect server start` "
+            "(docs/scheduling.md)"
+        )
+    ensure_server()
+    return url
+
+
 def is_embedded() -> bool:
     """Whether this process has started a server of its own."""
     return _server is not None

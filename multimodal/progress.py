@@ -6,7 +6,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 Report = Callable[[int, int, str], None]
@@ -28,6 +29,47 @@ def listen(listener: Callable[[str, str], None]) -> None:
     """Sets the listener of :func:`announce`."""
     global _listener
     _listener = listener
+
+
+class _Stop:
+    """A request to stop, which the training under way answers with a checkpoint."""
+
+    def __init__(self) -> None:
+        self.trainings = 0
+        self.asked, self.answered = threading.Event(), threading.Event()
+        self.step: int | None = None
+
+
+_stop = _Stop()
+
+
+@contextlib.contextmanager
+def answering_stops() -> Iterator[None]:
+    """A training asks :func:`stop_is_asked` after each step of the block, and tells :func:`checkpoint_made`."""
+    _stop.trainings += 1
+    try:
+        yield
+    finally:
+        _stop.trainings -= 1
+
+
+def stop_is_asked() -> bool:
+    """Whether a checkpoint is waited for."""
+    return _stop.asked.is_set() and not _stop.answered.is_set()
+
+
+def checkpoint_made(step: int) -> None:
+    if _stop.asked.is_set():
+        _stop.step = step
+        _stop.answered.set()
+
+
+def checkpoint_now(seconds: float) -> int | None:
+    """Asks the training under way for a checkpoint and waits for it; returns its step, ``None`` where there was none in time."""
+    _stop.asked.set()
+    if _stop.trainings:
+        _stop.answered.wait(seconds)
+    return _stop.step
 
 
 RUN_FILE = ".run.json"

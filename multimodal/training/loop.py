@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from multimodal.objectives.objective import Objective
-from multimodal.progress import Report
+from multimodal.progress import Report, answering_stops, checkpoint_made, stop_is_asked
 from multimodal.store import InputError
 from multimodal.training import batches, checkpoints
 from multimodal.training.batches import Source
@@ -135,7 +135,10 @@ def _steps(
     first, recent = at.step + 1, list(at.recent)
     saved = began = time.monotonic()
     tokens = 0
-    with TrainingLog(root, at.step) if context.is_main else contextlib.nullcontext() as log:
+    with (
+        answering_stops(),
+        TrainingLog(root, at.step) if context.is_main else contextlib.nullcontext() as log,
+    ):
         coming = batches.steps(
             source, at, lambda step: options.examples_at(step, at.planned), options.accumulate, context
         )
@@ -182,6 +185,7 @@ def _steps(
                     checkpoints.save(
                         root, trainer.objective, weights, optimizer_state, place, card, describe, options.rollback_steps
                     )  # fmt: skip
+                    checkpoint_made(now.step)
                 saved = time.monotonic()
             if now.finished:
                 return
@@ -199,7 +203,7 @@ def _check_finite(weights: Mapping[str, torch.Tensor], now: Progress, context: D
 def _checkpoint_due(
     now: Progress, options: TrainingOptions, seconds: float, context: DistributedContext
 ) -> bool:
-    """True where a checkpoint is to be made. The clock of the main process decides for all."""
+    """True where a checkpoint is to be made. The main process decides for all, by its clock or when it is asked to stop."""
     if options.checkpoint_steps is not None and now.step % options.checkpoint_steps == 0:
         return True
-    return context.broadcast(seconds > options.checkpoint_seconds)
+    return context.broadcast(stop_is_asked() or seconds > options.checkpoint_seconds)

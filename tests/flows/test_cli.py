@@ -37,6 +37,7 @@ COMMANDS = {
     "compare": "--seeds",
     "export": "--to",
     "import-model": "FOLDER",
+    "deploy": "--nightly",
     "runs": "--last",
 }
 
