@@ -33,6 +33,7 @@ from flows.running import record_stop, run_flow
 from flows.runs import runs
 from flows.serve import serve
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
+from flows.students import distill
 from flows.transcript import transcript
 from flows.usage import explain, setting_among
 from multimodal.catalogue import Catalogue, status_document
@@ -244,6 +245,7 @@ def print_status(catalogue: Catalogue, as_json: bool) -> None:
 app.command(finetune)
 app.command(export)
 app.command(import_model, name="import-model")
+app.command(distill)
 app.command(doctor)
 app.command(remove)
 app.command(transcript)

@@ -20,6 +20,7 @@ from multimodal.store import InputError
 from multimodal.systems import SYSTEMS, system
 from multimodal.tokens import current_codebook
 from multimodal.training.options import NOTHING, PretrainOptions
+from multimodal.training.students import teacher_of
 
 
 @task(name="compared runs", cache_policy=NO_CACHE, persist_result=False)
@@ -27,12 +28,14 @@ def compared_runs(
     run: OpenedRun, candidates: Sequence[PretrainOptions], seeds: Sequence[int], budget: Budget
 ) -> list[ComparedRun]:
     """Each system with each seed; what was trained and judged before is read from the store."""
-    settings, current = run.settings, [run.catalogue.current(kind) for kind in ("model", "next_model")]
+    settings = run.settings
+    current = list(filter(None, (run.catalogue.current(kind) for kind in ("model", "next_model"))))
+    current += filter(None, [teacher_of(run.store, name) for name in current])
     with progress.stage("compare", which_run) as report:
         return compare(
             run.store, run.videos, current_codebook(run.store, run.catalogue), candidates, seeds, budget,
             settings.torch_device, report, truth_file=settings.truth, world_file=settings.world,
-            keep=frozenset(filter(None, current)),
+            keep=frozenset(current),
         )  # fmt: skip
 
 

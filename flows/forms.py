@@ -21,6 +21,7 @@ OWN = {
     "takes the place of all settings of the deployment.",
     "imports": "Files of other programs, in place of videos or beside them.",
     "options": "What is trained and how long: the options of the command, with _ for -.",
+    "lstm": "The same of an LSTM that learns one head.",
 }
 """Texts of parameters that stand for several options of a command."""
 

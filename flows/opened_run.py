@@ -67,6 +67,12 @@ class OpenedRun:
             self._trained = open_trained(self.store, self.catalogue, self.settings.torch_device, newest=True)
         return self._trained
 
+    @property
+    def model_in_use(self) -> tuple[str | None, str | None]:
+        """The name of the model that was trained last, and its codebook; nothing is loaded."""
+        found = self._in_use("next_model", "next_model_codebook")
+        return found if found[0] is not None else self._in_use("model", "model_codebook")
+
     def set_model(self, name: str, codebook: str) -> None:
         """Names the model that becomes the current one with its index; until then the one before answers."""
         if self._in_use("model", "model_codebook") == (name, codebook):

@@ -11,7 +11,8 @@ from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.codebook_in_use import is_imported
 from multimodal.tokens import current_codebook
-from multimodal.training.pretraining import kept_after_removals, pretrain
+from multimodal.training.pretraining import kept_after_removals, model_name, pretrain
+from multimodal.training.students import teacher_of
 
 KEPT = (
     "kept, as it was imported; --refit makes a codebook and a model of this library alone, --text-start FOLDER goes on from a "
@@ -39,12 +40,30 @@ def train(run: OpenedRun, codebook: str) -> str:
                 1, 1, "kept, though videos that it learned from were removed; --refit makes one without them"
             )
             return name
+        teacher = teacher_of(run.store, name) if name else None
+        if teacher and is_asked_for(run, teacher, codebook):
+            report(1, 1, f"kept, a student of model {teacher}, which `videobert distill --undo` goes back to")
+            return name
+        if teacher:
+            progress.say(
+                f"pretrain: this run asks for another model than {teacher}, the teacher of {name}; the student stays in the store"
+            )
         name, _ = pretrain(
             run.store, run.videos, codebook, options, run.settings.torch_device, report,
             say=lambda line: progress.say(f"pretrain: {line}"),
             begun=lambda name: history.rename(f"pretrain {name[:8]}"),
         )  # fmt: skip
     return name
+
+
+def is_asked_for(run: OpenedRun, model: str, codebook: str) -> bool:
+    """Whether a run with these settings would train this model, or keep it as it is."""
+    options, removed = run.settings.pretrain, run.catalogue.forgotten()
+    if run.settings.text_start is None and is_imported(run.catalogue, model, codebook):
+        return True
+    return model == model_name(run.store, run.videos, codebook, options) or kept_after_removals(
+        run.store, model, codebook, run.videos, removed, options
+    )
 
 
 @recorded_flow("pretrain")

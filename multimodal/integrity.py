@@ -20,6 +20,7 @@ from multimodal.library import read_features, read_imported_tokens, read_transcr
 from multimodal.progress import Report
 from multimodal.store import DamagedFile, InputError, Store, changed_files, is_published, reading
 from multimodal.training.checkpoints import latest
+from multimodal.training.students import teacher_of
 from multimodal.training.unfinished_runs import unfinished
 
 REMADE = "delete it and run again: it is made anew"
@@ -108,6 +109,8 @@ def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
             ("captioner", lambda card: card.get("model") in (current["model"], current["next_model"])),
         )
     )
+    for name in (current["model"], current["next_model"]):
+        models.add(_teacher_of(store, name) if name else None)
     in_use = {
         "codebooks": codebooks,
         "tokens": codebooks,
@@ -125,6 +128,13 @@ def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
                 size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
                 superseded[folder.relative_to(store.root).as_posix()] = size
     return superseded
+
+
+def _teacher_of(store: Store, name: str) -> str | None:
+    """The teacher that a student's `distill --undo` goes back to. A damaged card is told by its manifest."""
+    with contextlib.suppress(InputError):
+        return teacher_of(store, name)
+    return None
 
 
 def _heads_in_use(store: Store) -> set[str]:

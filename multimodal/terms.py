@@ -26,6 +26,15 @@ TEXT, VIDEO, JOINT, ALIGNMENT, NEXT_SEGMENT, ORDER, NEIGHBOUR, CONTRAST, CAPTION
 )
 BOUNDARY, SHUFFLED, REPLACED, TASKS = "boundary", "shuffled", "replaced", "tasks"
 LABEL, SPAN, CHOICE, DISTILLED = "label", "span", "choice", "distilled"
+SOFT, COSINE, EMBEDDING, HIDDEN, ATTENTION, LOGITS = (
+    "soft_targets",
+    "cosine",
+    "embedding",
+    "hidden",
+    "attention",
+    "logits",
+)
+"""What a student is compared with its teacher by."""
 TERM_NAMES = (
     TermName(TEXT, "cloze, text alone"),
     TermName(VIDEO, "cloze, video alone"),
@@ -44,6 +53,12 @@ TERM_NAMES = (
     TermName(SPAN, "start and end of an answer"),
     TermName(DISTILLED, "distance from the average of the steps before"),
     TermName(CHOICE, "sentence of a class among all"),
+    TermName(SOFT, "soft targets of the teacher"),
+    TermName(COSINE, "direction of the teacher's last states"),
+    TermName(EMBEDDING, "the teacher's embeddings"),
+    TermName(HIDDEN, "the teacher's hidden states"),
+    TermName(ATTENTION, "the teacher's attention scores"),
+    TermName(LOGITS, "the teacher's logits of a task"),
 )
 TITLES = {"loss": "weighted sum"} | {term.name: term.title for term in TERM_NAMES}
 """The titles of the columns of ``metrics.jsonl`` that hold losses, in the order in which they are shown."""

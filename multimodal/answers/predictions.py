@@ -12,10 +12,8 @@ import numpy as np
 
 from multimodal.answers import session
 from multimodal.answers.results import PredictAnswer, PredictedMoment
+from multimodal.inference.head_shapes import SCORE, SPAN, TOKEN
 from multimodal.inference.heads import (
-    SCORE,
-    SPAN,
-    TOKEN,
     Head,
     answer_moments,
     answer_question,

@@ -30,6 +30,8 @@ ZERO_SHOT = "zero_shot"
 """The classes as sentences, by the alignment head as pretraining left it, in figures beside the baselines."""
 BY_MEAN = "by_mean"
 """The head's answers about whole videos by the plain mean over windows, in figures beside the baselines."""
+AGREEMENT = "agreement"
+"""How often a student gives its teacher's answer (:mod:`multimodal.distillation.lstm`)."""
 LAYER = "layer_"
 """How the names of the figures of single layers begin."""
 FULL_RATE = 5e-5

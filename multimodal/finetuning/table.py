@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from multimodal.finetuning.options import BASELINES, BY_MEAN, LAYER, LINEAR, ZERO_SHOT
+from multimodal.finetuning.options import AGREEMENT, BASELINES, BY_MEAN, LAYER, LINEAR, ZERO_SHOT
 
 TITLES = {"logistic_regression": "logistic", "nearest_neighbours": "neighbours", "majority": "majority"}
 
@@ -43,6 +43,11 @@ def in_a_line(figures: Mapping[str, Mapping[str, Any]]) -> str:
     """The first figure in words; empty where there is none."""
     if not figures:
         return ""
+    if f := figures.get(AGREEMENT):
+        return (
+            f"agrees with its teacher in {f['value']:.2f} ({f['low']:.2f} to {f['high']:.2f}) of {f['n']} answers about held-out "
+            f"videos, chance {f['chance']:.2f}"
+        )
     name = _names(figures)[0]
     f, linear = figures[name], figures[f"{name}_{LINEAR}"]
     return (

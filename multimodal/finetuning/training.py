@@ -24,10 +24,9 @@ from multimodal.finetuning.spans import span_baselines
 from multimodal.finetuning.task import DEV, TEST, TRAIN, Split, Task, WindowUnits, make_task
 from multimodal.finetuning.task_files import TaskFile
 from multimodal.inference.embedding import alignment_probability
+from multimodal.inference.head_shapes import SLOT, HeadShape
 from multimodal.inference.heads import (
-    SLOT,
     Head,
-    HeadShape,
     answers_of,
     asked_logits,
     asked_states,

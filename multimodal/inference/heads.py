@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -24,115 +23,25 @@ from multimodal.examples.moments import (
     token_units,
     windows,
 )
-from multimodal.examples.options import DOCUMENT, LAST, MIX, PAIR, SCORE, SPAN, STRIDE, TOKEN, WINDOW
+from multimodal.examples.options import SCORE
 from multimodal.examples.packing import Example, pack
+from multimodal.inference.head_shapes import HeadShape, shape_of
 from multimodal.inference.trained import BATCH, TokenSequence, Trained, check_opened, model_digest
-from multimodal.joint.adapters import adapt
-from multimodal.joint.model import init_weights
 from multimodal.library import Material
 from multimodal.names import did_you_mean
-from multimodal.objectives.finetuning import (
-    AVERAGE,
-    MOVED,
-    Choice,
-    FineTuningObjective,
-    Labels,
-    LayerMix,
-    Rates,
-    Span,
-    TaskHead,
-)
+from multimodal.objectives.finetuning import AVERAGE, MOVED, FineTuningObjective, TaskHead
+from multimodal.objectives.lstm_heads import NETWORK, LstmObjective, TaughtLogits
 from multimodal.objectives.objective import TERM_FILE, Reading, predictions
 from multimodal.segments import Segment
 from multimodal.store import InputError, Store, reading
-from multimodal.terms import CHOICE, LABEL
+from multimodal.terms import LABEL
 from multimodal.training import checkpoints
 from vision.clips import CLIP_SECONDS
 
-OPENED = ("card.json", "trainer.json", MOVED, TERM_FILE, AVERAGE)
-SLOT = "{label}"
+OPENED = ("card.json", "trainer.json", MOVED, TERM_FILE, AVERAGE, NETWORK)
 WINDOWS_WEIGHED = 2.0
 """c of (P_max + P_mean · n/c) / (1 + n/c), the probability of a class over n windows (Huang et al. 2019, ClinicalBERT, section
 3.4: with more windows the mean weighs more, as the largest of many is large by chance)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class HeadShape:
-    """What a head is asked and how it was put on: the fields of ``card.json`` that make it again.
-
-    ``kind`` of task, ``read``: what of a moment it reads. ``classes``; ``several``: a moment may have any number of them.
-    ``mean`` and ``deviation``: of the scores that it learned from. ``adapt``, ``width``, ``rank``: see
-    :func:`multimodal.joint.adapters.adapt`. ``sentence``: of a class, with {label} in it, where the classes are read
-    as sentences beside a moment. ``layers``: the head reads the last one, or a ``mix`` of all. ``averaged``: the mean
-    over all steps answers. ``window`` and ``stride``: of windows over a whole video, in clips.
-    """
-
-    kind: str
-    read: str
-    classes: tuple[str, ...] = ()
-    several: bool = False
-    mean: float = 0.0
-    deviation: float = 1.0
-    adapt: str = "full"
-    width: int = 64
-    rank: int = 8
-    window: int = WINDOW
-    stride: int = STRIDE
-    sentence: str = ""
-    layers: str = LAST
-    averaged: bool = False
-    seed: int = 0
-
-    @property
-    def loss(self) -> str:
-        """That of :class:`~multimodal.objectives.finetuning.Labels`."""
-        return "number" if self.kind == SCORE else "several" if self.several else "one"
-
-    @property
-    def reads_text(self) -> bool:
-        """Whether a text is given with what is read: one that may fit, or a question."""
-        return self.kind in (PAIR, SPAN)
-
-    @property
-    def is_of_whole_videos(self) -> bool:
-        """Whether it is asked about a whole video and no moment of it."""
-        return self.kind in (SPAN, DOCUMENT)
-
-    def make(
-        self,
-        trained: Trained,
-        target_KC: torch.Tensor | None = None,
-        weight_C: torch.Tensor | None = None,
-        rates: Rates = Rates(),  # noqa: B008
-        distilled: float = 0.0,
-    ) -> FineTuningObjective:
-        """The head on a copy of the model, before any training. ``target_KC`` and ``weight_C``: what it is to learn; ``rates``
-        and ``distilled``: how."""
-        model, outputs = copy.deepcopy(trained.model), len(self.classes) or 1
-        pooled = self.kind not in (TOKEN, SPAN)
-        adapt(model, self.adapt, self.width, self.rank, pooled=pooled, seed=self.seed)
-        if target_KC is None:
-            target_KC = torch.zeros(1, outputs)
-        term: TaskHead = Span(model.options)
-        if self.kind != SPAN:
-            term = Labels(model.options, target_KC, self.loss, pooled=pooled, weight_C=weight_C)
-        if self.sentence:
-            term = Choice(model.options, len(self.classes))
-        init_weights(term, self.seed)
-        term.begin(model)
-        if self.layers == MIX:
-            term.mix = LayerMix(model.options.num_hidden_layers + 1)
-        return FineTuningObjective(model, term, rates=rates, averaged=self.averaged, distilled=distilled)
-
-    def choices(self, trained: Trained, moment: Segment, right: int = 0) -> list[Example]:
-        """A moment beside the sentence of each class; that of class ``right`` is the one to choose."""
-        found = []
-        for number, name in enumerate(self.classes):
-            text = self.sentence.replace(SLOT, name)
-            ids, types = moment_sequence(trained.vocabulary, moment, self.read, text)
-            asked = (summary_position(ids, trained.attention), int(number == right))
-            found.append(Example(ids, types, {CHOICE: [asked]}))
-        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,10 +50,10 @@ class Head:
 
     name: str
     shape: HeadShape
-    objective: FineTuningObjective
+    objective: FineTuningObjective | LstmObjective
 
     @property
-    def term(self) -> TaskHead:
+    def term(self) -> TaskHead | TaughtLogits:
         return self.objective.head
 
 
@@ -175,23 +84,29 @@ def read_head(store: Store, name: str) -> dict[str, Any]:
         return json.loads(path.read_text())
 
 
+def check_own(store: Store, model: str, folder: Path, name: str) -> dict[str, Any]:
+    """What is stored of a head of the model whose last checkpoint ``folder`` is; neither is loaded. Raises :class:`InputError`
+    where there is none, or it belongs to another model."""
+    about = read_head(store, name)
+    if about["model_sha256"] != model_digest(folder):
+        raise InputError(
+            f"--head {name}: belongs to model {about['model']} at {about['step']}, not to {model} at "
+            f"{folder.name}, the store's model now; run `videobert finetune --task FILE` again"
+        )
+    return about
+
+
 def load_head(store: Store, trained: Trained, name: str) -> Head:
     """A head of this model. Raises :class:`InputError` where there is none, it was changed, or it belongs to another model."""
-    about = read_head(store, name)
-    if about["model_sha256"] != model_digest(trained.folder):
-        raise InputError(
-            f"--head {name}: belongs to model {about['model']} at {about['step']}, not to {trained.name} at "
-            f"{trained.folder.name}, the store's model now; run `videobert finetune --task FILE` again"
-        )
+    about = check_own(store, trained.name, trained.folder, name)
     folder = checkpoints.latest(heads_root(store) / about["head"])
     if folder is None:
         raise InputError(
             f"--head {name}: its folder {about['head']} is missing; run `videobert finetune --task FILE` again"
         )
     check_opened(folder, OPENED)
-    shape = json.loads((folder / "card.json").read_text())["shape"]
-    head_shape = HeadShape(**shape | {"classes": tuple(shape["classes"])})
-    objective = head_shape.make(trained)
+    head_shape = shape_of(json.loads((folder / "card.json").read_text()))
+    objective = head_shape.opened(trained)
     objective.load(folder)
     checkpoints.check_finite(folder, objective)
     if head_shape.averaged:
@@ -243,7 +158,7 @@ def _asked(
     for first in range(0, len(examples), BATCH):
         batch = pack([ordered(example, trained.attention) for example in examples[first : first + BATCH]])
         batch = batch.to(trained.model.device)
-        yield head.objective.read(batch), predictions(batch, head.term.names[0])[:, 0]
+        yield head.objective.read(batch), predictions(batch, head.term.asked)[:, 0]
 
 
 def answers_of(shape: HeadShape, logits_NC: np.ndarray) -> np.ndarray:

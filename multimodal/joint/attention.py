@@ -48,6 +48,29 @@ class LengthBucket:
     rows_R: torch.Tensor | None
     mask: torch.Tensor | None
 
+    @property
+    def seen_SLL(self) -> torch.Tensor:
+        """Which tokens see which, true for the pairs of a row that sees a column; padding is in none."""
+        shape = self.sequences, self.longest
+        if self.rows_R is None:
+            return torch.ones(*shape, self.longest, dtype=torch.bool)
+        there_SL = torch.zeros(shape, dtype=torch.bool, device=self.rows_R.device)
+        there_SL.view(-1)[self.rows_R] = True
+        seen_SLL = there_SL[:, :, None] & there_SL[:, None, :]
+        return seen_SLL if self.mask is None else seen_SLL & (self.mask[:, 0] == 0)
+
+    def products(self, q_RH: torch.Tensor, k_RH: torch.Tensor, heads: int) -> torch.Tensor:
+        """The scaled products of queries and keys, before the softmax, of the pairs that see each other: [P, N]."""
+
+        def by_head(x: torch.Tensor) -> torch.Tensor:
+            if self.rows_R is not None:
+                x = x.new_zeros(self.sequences * self.longest, x.shape[1]).index_copy(0, self.rows_R, x)
+            return x.view(self.sequences, self.longest, heads, -1).transpose(1, 2)
+
+        q, k = by_head(q_RH), by_head(k_RH)
+        scores_SNLL = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        return scores_SNLL.permute(0, 2, 3, 1)[self.seen_SLL.to(q.device)]
+
     def attend(self, qkv_R3H: torch.Tensor, heads: int, dropout: Dropout) -> torch.Tensor:
         """Scaled dot-product attention of queries, keys and values that lie side by side; [R, H]."""
         x = qkv_R3H
@@ -142,3 +165,9 @@ class SelfAttention(nn.Module):
             for bucket, part in zip(buckets.buckets, parts, strict=True)
         ]
         return torch.cat(attended)
+
+    def attention_scores(self, x_TH: torch.Tensor, buckets: LengthBuckets) -> torch.Tensor:
+        """The attention scores of all pairs of tokens that see each other [P, N], from states in the order of the buckets."""
+        sizes = [bucket.tokens for bucket in buckets.buckets]
+        parts = zip(buckets.buckets, self.query(x_TH).split(sizes), self.key(x_TH).split(sizes), strict=True)
+        return torch.cat([bucket.products(q, k, self.heads) for bucket, q, k in parts])

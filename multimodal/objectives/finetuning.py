@@ -53,6 +53,11 @@ class TaskHead(Term):
 
     pooled = False
 
+    @property
+    def asked(self) -> str:
+        """The name by which examples ask it."""
+        return self.names[0]
+
     def __init__(self, options: ModelOptions, classes: int):
         super().__init__()
         self.mix: LayerMix | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -59,6 +59,27 @@ HEADS = ("bert.pooler.", "cls.")
 """The beginnings of the names of the model's heads."""
 
 
+def pretraining_terms(
+    model: JointBert, vocabulary: Vocabulary, system: System, seed: int = 0, by_width: bool = False
+) -> list[Term]:
+    """The terms of a system for a model that is trained with this vocabulary, as they begin."""
+    terms = [make(model.options, vocabulary, system) for name, make in TERMS.items() if name in system.terms]
+    for term in terms:
+        init_weights(term, seed, by_width=by_width)
+        term.begin(model)
+    return terms
+
+
+def train_read_heads(model: JointBert, terms: Sequence[Term]) -> None:
+    """Gradients reach those of the model's heads that the terms read. One that no term reads gets none, which processes that
+    train together must know beforehand."""
+    heads = {head for term in terms for head in term.heads}
+    read = tuple(heads.difference(*(term.superseded_heads for term in terms)))
+    for name, parameter in model.named_parameters():
+        if name.startswith(HEADS):
+            parameter.requires_grad_(name.startswith(read))
+
+
 class PretrainingObjective(Objective):
     """The terms of a system (VideoBERT, section 3.3, where none is given). A checkpoint opens in `transformers`."""
 
@@ -79,20 +100,8 @@ class PretrainingObjective(Objective):
         ``seed`` and ``by_width``: of the
         initialization of what the terms own (:func:`multimodal.joint.model.init_weights`)."""
         trained_vocabulary = trimmed.vocabulary if trimmed else vocabulary
-        terms = [
-            make(model.options, trained_vocabulary, system)
-            for name, make in TERMS.items()
-            if name in system.terms
-        ]
-        for term in terms:
-            init_weights(term, seed, by_width=by_width)
-            term.begin(model)
-        # A head that no term reads gets no gradient, which processes that train together must know beforehand.
-        heads = {head for term in terms for head in term.heads}
-        read = tuple(heads.difference(*(term.superseded_heads for term in terms)))
-        for name, parameter in model.named_parameters():
-            if name.startswith(HEADS):
-                parameter.requires_grad_(name.startswith(read))
+        terms = pretraining_terms(model, trained_vocabulary, system, seed, by_width)
+        train_read_heads(model, terms)
         super().__init__(model, terms, dataclasses.asdict(weights))
         self.vocabulary, self.trimmed = vocabulary, trimmed
 

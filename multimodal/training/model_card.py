@@ -37,11 +37,12 @@ def model_card(
     vocabulary: Vocabulary,
     progress: Progress,
     metrics: Path,
+    about: str = "",
 ) -> str:
     """The text of a checkpoint's ``README.md``.
 
     ``made_from`` is the content of ``card.json``; where it says nothing, nothing is claimed. ``metrics`` is the file of the
-    training's figures so far.
+    training's figures so far. ``about``: a section of its own.
     """
     last, held_out = last_numbers(metrics)
     options = made_from.get("options", {})
@@ -60,6 +61,7 @@ def model_card(
         f"id {vocabulary.first_visual} on, after VideoBERT (Sun et al., ICCV 2019). It reads `[CLS] words {JOIN} visual tokens "
         f"[SEP]`; token type 1 begins at `{JOIN}`. A visual token stands for {CLIP_SECONDS} s of video. {_trained(progress)}",
         _system(system),
+        about,
         _data(made_from),
         _numbers(last, held_out),
         f"## Options\n\n```json\n{json.dumps(options, indent=1, sort_keys=True, default=str)}\n```"

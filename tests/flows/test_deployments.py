@@ -15,7 +15,7 @@ from vision.backbones import BACKBONES
 REGISTRY = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
 DEPLOYMENTS = {d["name"]: d for d in REGISTRY["deployments"]}
 CHAIN = ("ingest", "codebook", "pretrain", "captioner", "index", "evaluate")
-ASKED_FOR = ("compare", "finetune", "export", "import-model")
+ASKED_FOR = ("compare", "finetune", "distill", "export", "import-model")
 WORK = {"nightly", *ASKED_FOR, *CHAIN}
 QUESTIONS = {"search", "caption", "next", "classify", "imagine", "chapters", "summarise", "predict"}
 
@@ -35,7 +35,7 @@ def test_every_flow_has_one_deployment():
 @pytest.mark.parametrize("name", sorted(WORK))
 def test_its_parameters_are_those_of_the_flow(name):
     flow, parameters = flow_of(DEPLOYMENTS[name]), DEPLOYMENTS[name]["parameters"]
-    brought_in_by_hand = {"imports", "tokens", "seconds", "name", "model"}
+    brought_in_by_hand = {"imports", "tokens", "seconds", "name", "model", "head"}
     assert set(parameters) == set(inspect.signature(flow.fn).parameters) - brought_in_by_hand
     validated = flow.validate_parameters(parameters)
     assert isinstance(validated["settings"], Settings)

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from multimodal.examples.packing import Example, pack, sequence
-from multimodal.inference.heads import HeadShape
+from multimodal.inference.head_shapes import HeadShape
 from multimodal.inference.trained import Trained
 from multimodal.joint.adapters import adapt, moved_parameters
 from multimodal.joint.model import init_weights

@@ -10,7 +10,7 @@ import torch
 from multimodal.examples.packing import Example, pack, sequence
 from multimodal.finetuning.options import FineTuningOptions
 from multimodal.finetuning.training import TaskDataset
-from multimodal.inference.heads import HeadShape
+from multimodal.inference.head_shapes import HeadShape
 from multimodal.inference.trained import Trained
 from multimodal.objectives.finetuning import AVERAGE, LayerMix, Rates
 from multimodal.store import InputError

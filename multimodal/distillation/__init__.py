@@ -1,0 +1,1 @@
+"""Distillation: smaller models from larger ones (docs/distillation.md)."""
