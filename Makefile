@@ -42,10 +42,10 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 
 faults: $(VENV)/ready  ## the long loop of kills, full disks, no memory, clocks set back
-	VIDEOBERT_FAULTS=60 $(BIN)/python -m pytest tests/faults
+	VIDEOBERT_LONG=1 VIDEOBERT_FAULTS=60 $(BIN)/python -m pytest tests/faults
 
 hostile: $(VENV)/ready  ## files made to crash, hang, reach out or run code: 50 cuts, 500 flips, thousands of texts
-	VIDEOBERT_HOSTILE=1 $(BIN)/python -m pytest tests/hostile tests/multimodal/test_confinement.py tests/flows/test_terminal.py
+	VIDEOBERT_LONG=1 VIDEOBERT_HOSTILE=1 $(BIN)/python -m pytest tests/hostile tests/multimodal/test_confinement.py tests/flows/test_terminal.py
 
 fuzz: $(VENV)/ready  ## a coverage-guided fuzzer over our parsers of caption files and JSON, ten minutes each
 	$(BIN)/python -m pip install --quiet atheris==3.0.0

@@ -22,6 +22,7 @@ def disk(command, tmp_path) -> Iterator[Path]:
         yield place
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", TOO_SMALL if os.environ.get("VIDEOBERT_FAULTS") else ["run"])
 def test_a_full_disk_is_told_and_with_more_space_the_run_completes(command, disk, home, tmp_path):
     store = disk / "store"

@@ -42,6 +42,7 @@ def folder(tmp_path):
     return links
 
 
+@pytest.mark.long
 def test_it_ends_leaks_nothing_and_grows_no_memory(folder, home, tmp_path, weights_or_skip):
     for name in ("whisper-tiny.en", "mobilenetv2-imagenet"):
         weights_or_skip(name)

@@ -19,6 +19,7 @@ def store(tmp_path_factory) -> Store:
     return three_videos_to_train_on(tmp_path_factory.mktemp("store"))
 
 
+@pytest.mark.long
 def test_a_comparison_from_the_command_line(home, store, weights_or_skip):
     weights_or_skip("minilm-l6")
     call = ("compare", "video", "spanbert", "--store", store.root, "--text-start", "none", "--seeds", 1)

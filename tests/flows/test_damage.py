@@ -191,6 +191,7 @@ def test_without_a_whole_copy_a_new_catalogue_begins_only_where_it_is_asked_for(
     assert json.loads(run_inside(capsys, "status", "--store", store.root, "--json").stdout)["videos"] == []
 
 
+@pytest.mark.long
 def test_one_run_makes_again_what_is_damaged(home: Home, made, tmp_path, capsys):
     """Of each kind that a run reads one file, all at once; afterwards the store is what it was, byte for byte."""
     store, before = shutil.copytree(made.store, tmp_path / "store"), contents(made.store)

@@ -68,6 +68,7 @@ def test_each_part_that_is_harmed_is_named(capsys, store, at):
     assert words in fault
 
 
+@pytest.mark.long
 def test_what_was_taken_away_is_made_again(capsys, made, home, store):
     """The remedy that it names, carried out: one run, and the store is sound."""
     for at in HARMS:

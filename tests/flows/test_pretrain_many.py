@@ -101,6 +101,7 @@ def test_two_processes_make_the_model_of_the_store(home, store, bert):
     assert folder.stat().st_mtime_ns == before and checkpoints.latest(store.model(name)) == folder
 
 
+@pytest.mark.long
 def test_what_cannot_be_done_is_told_and_ends_all(tmp_path):
     Store(tmp_path / "empty")
     ended = many("--store", str(tmp_path / "empty"))

@@ -26,6 +26,7 @@ def store(made, tmp_path) -> Path:
     return shutil.copytree(made.store, tmp_path / "store")
 
 
+@pytest.mark.long
 def test_readers_beside_a_refit_get_every_answer(home: Home, made, store, tmp_path, capsys):
     """A new video, so that codebook, model, captioner and index are all made anew; questions without a pause."""
     videos = shutil.copytree(made.videos, tmp_path / "videos")
@@ -68,6 +69,7 @@ def test_stage_by_stage_the_model_before_answers_until_the_index(home: Home, mad
     assert json.loads(run_inside(capsys, "search", "banana", "--store", store, "--json").stdout)["hits"]
 
 
+@pytest.mark.long
 def test_a_video_that_is_not_in_the_index_yet_stops_no_search(home: Home, made, store, tmp_path, capsys):
     fragments.spoken(tmp_path / "another.mp4", "kitchen-005.mp4")
     ended = home.run("ingest", tmp_path / "another.mp4", "--store", store)

@@ -22,6 +22,7 @@ def current(store: Path) -> dict[str, str]:
     return {kind: found[kind] for kind in ("codebook", "model")}
 
 
+@pytest.mark.long
 def test_a_video_goes_and_comes_back_as_new(made, home, store, capsys):
     model, before = current(store), stamps(store)
     original = (made.videos / "flower.mp4").read_bytes()

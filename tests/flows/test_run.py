@@ -169,6 +169,7 @@ def test_a_run_opens_everything_once(home, made, tmp_path, more):
     assert json.loads(ended.stderr.splitlines()[-1]) == {"at": 1, "__init__": 1, "load_trained": 1, "load": 1}
 
 
+@pytest.mark.long
 def test_one_new_video_costs_only_that_video(home, made, tmp_path):
     store, folder = tmp_path / "store", tmp_path / "videos"
     shutil.copytree(made.store, store)

@@ -234,6 +234,7 @@ def test_a_stage_before_its_time_names_what_is_missing(silent_store, command):
     complains(ended, str(store), "has no", "videobert ")
 
 
+@pytest.mark.long
 def test_every_awkward_file_has_its_outcome_in_words(videos, home, tmp_path):
     ended = home.run(
         "ingest",

@@ -172,6 +172,7 @@ def test_mobilenet_sees_what_is_in_the_picture(weights_or_skip, videos):
         assert expected <= {net.labels[label] for label in best}
 
 
+@pytest.mark.long
 def test_s3d_equals_torchvision(random_s3d):
     network, path = random_s3d
     frames = np.random.default_rng(0).integers(0, 256, (1, 30, 224, 224, 3), np.uint8)
