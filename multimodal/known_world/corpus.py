@@ -6,7 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,19 @@ WORLD, TRANSCRIPTS, TOKENS = "world.json", "transcripts.csv", "tokens.csv"
 
 
 def write_corpus(world: World, videos: int, folder: Path, seed: int = 0) -> None:
-    """Writes ``world.json``, ``transcripts.csv`` and ``tokens.csv`` (docs/import.md) of so many videos into a folder.
+    """Writes ``world.json``, ``transcripts.csv`` and ``tokens.csv`` (docs/import.md) of so many videos into a folder."""
+    write_videos(world, range(videos), folder, seed)
+
+
+def write_videos(world: World, numbers: Iterable[int], folder: Path, seed: int = 0) -> None:
+    """The same of the videos of these numbers.
 
     Sentences begin and end with clips, so that a segment's clips are those during which its sentence is said.
     """
     sampler = Sampler(world, seed)
     with open_tables(folder) as (sentences, clips):
         write_world(world, folder / WORLD)
-        for number in range(videos):
+        for number in numbers:
             video, label = sampler.video(number), f"v{number:05d}"
             for s in video.sentences:
                 start, end = s.first * CLIP_SECONDS, (s.first + s.count) * CLIP_SECONDS

@@ -28,9 +28,9 @@ from multimodal.catalogue import Catalogue
 from multimodal.inference.trained import load_trained
 from multimodal.intake.imports import import_files
 from multimodal.intake.options import ImportOptions
-from multimodal.known_world.corpus import TOKENS, TRANSCRIPTS, WORLD, open_tables, read_world, write_world
+from multimodal.known_world.corpus import TOKENS, TRANSCRIPTS, WORLD, read_world, write_videos
 from multimodal.known_world.inference import BestAnswers
-from multimodal.known_world.process import Sampler, WorldOptions, make_world
+from multimodal.known_world.process import WorldOptions, make_world
 from multimodal.library import read_material, usable
 from multimodal.scoring.metrics import evaluate
 from multimodal.store import Store
@@ -39,7 +39,6 @@ from multimodal.training.options import NOTHING, PretrainOptions
 from multimodal.training.pretraining import pretrain
 from multimodal.transfer.exporting import export_model
 from multimodal.transfer.importing import import_model
-from vision.clips import CLIP_SECONDS
 
 LIBRARY = 30
 PIECES = ("others", "alone", "imported", "continued", "table")
@@ -47,17 +46,7 @@ PIECES = ("others", "alone", "imported", "continued", "table")
 
 def corpus(folder: Path, numbers: list[int], seed: int) -> Path:
     """The tables of these videos of the world."""
-    world = make_world(WorldOptions())
-    sampler = Sampler(world, seed)
-    with open_tables(folder) as (sentences, clips):
-        write_world(world, folder / WORLD)
-        for number in numbers:
-            video, label = sampler.video(number), f"v{number:05d}"
-            for s in video.sentences:
-                start, end = s.first * CLIP_SECONDS, (s.first + s.count) * CLIP_SECONDS
-                sentences.writerow((label, start, end, " ".join(s.words)))
-            for clip, token in enumerate(video.tokens):
-                clips.writerow((label, clip * CLIP_SECONDS, (clip + 1) * CLIP_SECONDS, token))
+    write_videos(make_world(WorldOptions()), numbers, folder, seed)
     return folder
 
 
