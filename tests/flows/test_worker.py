@@ -45,11 +45,13 @@ class Operator:
         return ended.stdout
 
     @contextlib.contextmanager
-    def beside(self, line: str, log: str) -> Iterator[subprocess.Popen]:
-        """A command that stays, in a session of its own, killed at the end with all that it started."""
+    def beside(self, line: str, log: str, without: str = "") -> Iterator[subprocess.Popen]:
+        """A command that stays, in a session of its own, killed at the end with all that it started; ``without`` a variable of
+        the environment."""
+        variables = {name: value for name, value in self.variables.items() if name != without}
         with (self.folder / log).open("wb") as out:
             child = subprocess.Popen(
-                ["bash", "-c", f"exec {line}"], env=self.variables, stdout=out, stderr=out, cwd=self.folder, start_new_session=True
+                ["bash", "-c", f"exec {line}"], env=variables, stdout=out, stderr=out, cwd=self.folder, start_new_session=True
             )  # fmt: skip
         try:
             yield child
