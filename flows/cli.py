@@ -45,7 +45,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PREFECTS_OWN_LOGGERS = ("EventsWorker", "APILogWorker")
 """Loggers that PREFECT_LOGGING_LEVEL does not reach; they warn when a machine is slow."""
 
-LOADING = "loading PyTorch and Prefect"
 NONE: tuple[Path, ...] = ()
 Videos = Annotated[
     tuple[Path, ...],
@@ -79,7 +78,7 @@ def run(
     """Everything: ingest, codebook, pretrain, captioner, index, evaluate, report. A second run does only what is left."""
     check_sources(videos, imports, settings.store)
     with open_run(settings) as run:
-        with progress.waiting(LOADING):
+        with progress.waiting(progress.LOADING):
             from flows.pipeline import pipeline
         from multimodal.web.results import read_evaluation
 
@@ -107,7 +106,7 @@ def ingest(
     """Transcripts and features of videos, or (--import) features, transcripts and tokens that were made elsewhere."""
     check_sources(videos, imports, settings.store)
     with open_run(settings) as run:
-        with progress.waiting(LOADING):
+        with progress.waiting(progress.LOADING):
             from flows.ingest import ingest_with_workers
 
         run.given = list(videos), imports
@@ -119,7 +118,7 @@ def ingest(
 def codebook(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(LOADING):
+        with progress.waiting(progress.LOADING):
             from flows.codebook import make_tokens
         from multimodal.codebook_in_use import out_of_date, remedy
         from multimodal.tokens import codebook_figures, load_codebook, summary
@@ -139,7 +138,7 @@ def codebook(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
 def pretrain(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The joint model, from its last checkpoint where a run was stopped."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(LOADING):
+        with progress.waiting(progress.LOADING):
             from flows.pretrain import pretrain_model
 
         model = run_flow(run.settings.store, pretrain_model, run.settings)
@@ -153,7 +152,7 @@ def pretrain(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
 def captioner(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The captioner, trained on the corpus' own sentences to write what the model sees."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(LOADING):
+        with progress.waiting(progress.LOADING):
             from flows.captioner import make_captioner
 
         made = run_flow(run.settings.store, make_captioner, run.settings)
@@ -167,7 +166,7 @@ def captioner(*, settings: Settings = Settings(), json_: JsonOption = False) -> 
 def index(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The index of every moment of the store, which search reads."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(LOADING):
+        with progress.waiting(progress.LOADING):
             from flows.index import index_videos
 
         update = run_flow(run.settings.store, index_videos, run.settings)
@@ -183,7 +182,7 @@ def index(*, settings: Settings = Settings(), json_: JsonOption = False) -> None
 def evaluate(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The figures of the model on the held-out videos, each with its 95 % interval and chance; and the report."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(LOADING):
+        with progress.waiting(progress.LOADING):
             from flows.evaluate import evaluate_model
         from multimodal.web.results import read_evaluation
 
@@ -211,7 +210,7 @@ def compare_(
 
     Without a budget each reads as many tokens as `pretrain` does. Runs that were made before are not made again."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(LOADING):
+        with progress.waiting(progress.LOADING):
             from flows.compare import compare_systems
         from multimodal.comparison.table import lines
 

@@ -14,8 +14,6 @@ from flows.printing import JsonOption, print_json, put
 from flows.running import run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
 
-LOADING = "loading PyTorch and Prefect"
-
 
 def export(
     model: Annotated[
@@ -38,12 +36,12 @@ def export(
 
     It holds what the model learned, and no transcript, no path of this machine and, unless asked for, no picture.
     """
-    with progress.waiting(LOADING):
+    with progress.waiting(progress.LOADING):
         from multimodal.transfer.exporting import check_target
 
     check_target(to)
     with open_run(Settings(store=store), create=False) as run:
-        with progress.waiting(LOADING):
+        with progress.waiting(progress.LOADING):
             from flows.transfer import export_to
 
         run.folder = to.absolute()
@@ -66,12 +64,12 @@ def import_model(
     The next `run` gives all videos its tokens and their places in its index, and trains no other model until `--refit` or
     `--text-start`.
     """
-    with progress.waiting(LOADING):
+    with progress.waiting(progress.LOADING):
         from multimodal.transfer.importing import check_export
 
         check_export(folder)
     with open_run(Settings(store=store)) as run:
-        with progress.waiting(LOADING):
+        with progress.waiting(progress.LOADING):
             from flows.transfer import import_from
 
         run.folder = folder.absolute()

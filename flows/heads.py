@@ -127,7 +127,7 @@ def finetune(
     name = check_name(task.stem if name is None else name)
     file = read_task(task, kind)
     with open_run(Settings(store=store, device=device), create=False) as run:
-        with progress.waiting("loading PyTorch and Prefect"):
+        with progress.waiting(progress.LOADING):
             from flows.finetune import finetune_head
             from multimodal.finetuning.task import match
 

@@ -28,7 +28,8 @@ def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Impor
     A stored file that a stage finds damaged is set aside, once, where it can be made again, and the stages begin anew."""
     with recorded_run(settings, "pipeline") as run:
         with progress.stage("weights") as report:
-            if run.settings.refit or not kept_import(run, run.catalogue.current("codebook")):
+            model, codebook = run.model_in_use[0], run.catalogue.current("codebook")
+            if run.settings.refit or not kept_import(run, model, codebook):
                 check_start(run.store, run.settings.pretrain)
                 report(1, 1, run.settings.pretrain.text_start)
         run.given = run.sources(videos, imports)

@@ -20,19 +20,18 @@ KEPT = (
 )
 
 
-def kept_import(run: OpenedRun, codebook: str | None) -> bool:
-    """Whether the model in use was imported with this codebook, and nothing says where another is to begin."""
-    name = run.catalogue.current("next_model") or run.catalogue.current("model")
-    return run.settings.text_start is None and is_imported(run.catalogue, name, codebook)
+def kept_import(run: OpenedRun, model: str | None, codebook: str | None) -> bool:
+    """Whether this model was imported with this codebook, and nothing says where another is to begin."""
+    return run.settings.text_start is None and is_imported(run.catalogue, model, codebook)
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
 def train(run: OpenedRun, codebook: str) -> str:
     """The name of the trained model; a training that was stopped goes on from its last checkpoint."""
-    name = run.catalogue.current("next_model") or run.catalogue.current("model")
+    name, _ = run.model_in_use
     removed, options = run.catalogue.forgotten(), run.settings.pretrain
     with progress.stage("pretrain", "steps") as report:
-        if kept_import(run, codebook):
+        if kept_import(run, name, codebook):
             report(1, 1, KEPT)
             return name
         if name and kept_after_removals(run.store, name, codebook, run.videos, removed, options):
@@ -59,7 +58,7 @@ def train(run: OpenedRun, codebook: str) -> str:
 def is_asked_for(run: OpenedRun, model: str, codebook: str) -> bool:
     """Whether a run with these settings would train this model, or keep it as it is."""
     options, removed = run.settings.pretrain, run.catalogue.forgotten()
-    if run.settings.text_start is None and is_imported(run.catalogue, model, codebook):
+    if kept_import(run, model, codebook):
         return True
     return model == model_name(run.store, run.videos, codebook, options) or kept_after_removals(
         run.store, model, codebook, run.videos, removed, options

@@ -56,7 +56,7 @@ def pretrain_many(
             try:
                 run = held.enter_context(open_run(settings, create=False))
                 job = run.videos, current_codebook(run.store, run.catalogue), run.settings.pretrain
-                if kept_import(run, job[1]):
+                if kept_import(run, run.model_in_use[0], job[1]):
                     raise InputError(f"model: {KEPT}")
             except FOR_PEOPLE as error:
                 job = error

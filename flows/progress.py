@@ -35,6 +35,7 @@ from multimodal.progress import listen, tell, tell_end
 Report = Callable[[float, float, str], None]
 Amount = Callable[[float, float], str]
 """Units done and units in all, in words."""
+LOADING = "loading PyTorch and Prefect"
 SECONDS_BEFORE_WORDS = 2.0
 """Whoever waits longer is told what for."""
 SECONDS_BETWEEN_LINES = 10.0

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from flows import progress
 from flows.printing import JsonOption, print_json, put
 from flows.settings import DEFAULT_STORE, StoreOption
+from multimodal import locks
 from multimodal.catalogue import Catalogue
 from multimodal.store import InputError, Store
 
@@ -26,13 +27,12 @@ def runs(
 
     An outcome is done, failed, stopped (by a signal), killed or running. Reads only, so a run may write meanwhile.
     """
-    from multimodal.serve.library_page import holder
-
     if last < 1:
         raise InputError(f"--last {last}: at least 1")
     opened = Store(store, create=False)
+    is_running = locks.holder(opened.root / locks.NAME) is not None
     with Catalogue(opened.catalogue, read_only=True) as catalogue:
-        found = [_document(run, is_running=holder(opened) is not None) for run in catalogue.runs()[-last:]]
+        found = [_document(run, is_running=is_running) for run in catalogue.runs()[-last:]]
     if json_:
         print_json({"runs": found})
         return

@@ -378,7 +378,7 @@ class Store:
     def _locked(self, how: Callable[[Path, Path], AbstractContextManager[None]]) -> Iterator[None]:
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(how(self.root / ".lock", self.root / VERSION_FILE))
+                held.enter_context(how(self.root / locks.NAME, self.root / VERSION_FILE))
             except locks.HeldError as error:
                 raise StoreLocked(
                     f"store {self.root}: process {error} writes to it; wait for that run to end, or use another --store"

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("vision", "speech", "multimodal", "flows")
 ROOMS = [
     "disk", "machine", "sums", "locks", "store", "progress", "names", "terms", "systems", "catalogue_file", "run_records", "catalogue", "vocabulary", "byte_pairs", "segments", "library", "corrections", "tables", "weights", "intake",
-    "pictures", "feature_rows", "copies", "tokens", "codebook_in_use", "examples", "joint", "objectives", "training", "inference", "captioning",
+    "pictures", "maps", "feature_rows", "copies", "tokens", "codebook_in_use", "examples", "joint", "objectives", "training", "inference", "captioning",
     "answers", "known_world", "scoring", "finetuning", "distillation", "web", "comparison", "damage", "integrity", "removal", "transfer", "serve",
 ]  # fmt: skip
 """The rooms of `multimodal`, bottom to top (docs/design.md): a room imports from itself and from those before it."""

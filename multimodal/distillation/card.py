@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
-import time
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
+from multimodal.distillation.timing import TIMED, answer_seconds
 from multimodal.inference.trained import TokenSequence, Trained, encode, sequence
 from multimodal.joint.layout import WEIGHTS
 from multimodal.library import Material
 from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.truth import Truth
 
-TIMED = 30
-"""Answers whose time is taken."""
 LESS_IS_BETTER = ("perplexity", "median_rank")
 NOT_OF_THE_MODEL = ("_counts", "_minus_", "_limit")
 """Parts of the names of figures that are of plain methods, or differences."""
@@ -71,7 +69,7 @@ def compare_models(
         tuple(t.model.options.hidden_size for t in both),
         tuple(sum(p.numel() for p in t.model.parameters()) for t in both),
         tuple((t.folder / WEIGHTS).stat().st_size for t in both),
-        tuple(1000 * s for s in answer_seconds(both, asked)) if asked else None,
+        tuple(1000 * s for s in answer_seconds([partial(fill, t) for t in both], asked)) if asked else None,
         len(moments),
         torch.get_num_threads(),
         len(held_out),
@@ -116,17 +114,6 @@ def section(found: Comparison) -> str:
             judged,
         ]
     )
-
-
-def answer_seconds(models: Sequence[Trained], asked: Sequence[TokenSequence]) -> list[float]:
-    """The median seconds of filling the blank of one sequence, of each model in turn, so that none has the quieter machine."""
-    took: list[list[float]] = [[] for _ in models]
-    for one in [asked[0], *asked]:  # the first warms up
-        for times, trained in zip(took, models, strict=True):
-            began = time.perf_counter()
-            fill(trained, one)
-            times.append(time.perf_counter() - began)
-    return [statistics.median(times[1:]) for times in took]
 
 
 @torch.no_grad()

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import statistics
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,11 @@ import torch
 
 from multimodal.catalogue import Video
 from multimodal.distillation.options import BILSTM, LstmOptions
+from multimodal.distillation.timing import TIMED, answer_seconds
 from multimodal.examples.moments import moment_sequence, token_units, windows
 from multimodal.examples.options import DOCUMENT, PAIR, SCORE, SPAN, TOKEN
 from multimodal.examples.packing import Example
+from multimodal.finetuning.figures import THRESHOLD, correlation, moments_of
 from multimodal.finetuning.options import AGREEMENT, check_name
 from multimodal.finetuning.training import TaskDataset
 from multimodal.inference.head_shapes import HeadShape, LstmShape, shape_of
@@ -49,8 +50,6 @@ from multimodal.training import checkpoints
 from multimodal.training.loop import train
 
 VERSION = 1
-TIMED = 30
-"""Answers whose time is taken."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,10 +150,11 @@ def distill_head(
     figures = {}
     if judged:
         figures[AGREEMENT] = agreement(trained, (teacher, student), judged)
+    answers = [partial(asked_logits, trained, h) for h in (teacher, student)]
     made = DistilledHead(
         name, shape.kind, shape.classes, head, {"train": len(examples), "dev": len(judged)}, figures,
         tuple(sum(p.numel() for p in h.objective.parameters()) for h in (teacher, student)),
-        tuple(1000 * s for s in answer_seconds(trained, (teacher, student), examples[:TIMED])),
+        tuple(1000 * s for s in answer_seconds(answers, [[example] for example in examples[:TIMED]])),
     )  # fmt: skip
     document: dict[str, Any] = {"head": address} | card | dataclasses.asdict(made)
     write_artefact(head_file(store, name), canonical_json(document).encode())
@@ -215,16 +215,10 @@ def agreement(trained: Trained, heads: tuple[Head, Head], judged: Sequence[tuple
     videos = [video for example, video in judged for _ in example.asks[LABEL]]
     shape: HeadShape = heads[0].shape
     if shape.kind == SCORE:
-        x, y = theirs[:, 0], own[:, 0]
-        return figure_of_sums(
-            videos,
-            np.stack([x, y, x * x, y * y, x * y, np.ones(len(x))], 1),
-            _correlation,
-            0.0,
-            bounds=(-1, 1),
-        )
+        return figure_of_sums(videos, moments_of(theirs, own), correlation, 0.0, bounds=(-1, 1))
     if shape.several:
-        same_N, chance = ((theirs > 0.5) == (own > 0.5)).mean(1), _of_most(theirs > 0.5).mean()
+        yes, also = theirs > THRESHOLD, own > THRESHOLD
+        same_N, chance = (yes == also).mean(1), _of_most(yes).mean()
     else:
         same_N = theirs.argmax(1) == own.argmax(1)
         chance = np.bincount(theirs.argmax(1)).max() / len(theirs)
@@ -235,20 +229,3 @@ def agreement(trained: Trained, heads: tuple[Head, Head], judged: Sequence[tuple
 def _of_most(yes_NC: np.ndarray) -> np.ndarray:
     share_C = yes_NC.mean(0)
     return np.maximum(share_C, 1 - share_C)
-
-
-def _correlation(sums_6: np.ndarray) -> np.ndarray:
-    x, y, xx, yy, xy, n = sums_6.T
-    spread = np.sqrt(np.maximum(n * xx - x * x, 0) * np.maximum(n * yy - y * y, 0))
-    return np.divide(n * xy - x * y, spread, out=np.zeros_like(spread), where=spread > 0)
-
-
-def answer_seconds(trained: Trained, heads: Sequence[Head], examples: Sequence[Example]) -> list[float]:
-    """The median seconds of an answer about one moment, of each head in turn."""
-    took: list[list[float]] = [[] for _ in heads]
-    for example in [examples[0], *examples]:  # the first warms up
-        for times, head in zip(took, heads, strict=True):
-            began = time.perf_counter()
-            asked_logits(trained, head, [example])
-            times.append(time.perf_counter() - began)
-    return [statistics.median(times[1:]) for times in took]

@@ -25,7 +25,6 @@ from multimodal.distillation.options import (
     halved,
     student_shape,
 )
-from multimodal.examples.near_tokens import NearTokens
 from multimodal.examples.options import ExampleOptions
 from multimodal.inference.trained import load_trained, model_digest
 from multimodal.joint.model import JointBert
@@ -48,7 +47,7 @@ from multimodal.training.checkpoints import METRICS, Progress
 from multimodal.training.loop import train
 from multimodal.training.model_card import model_card
 from multimodal.training.options import TrainingOptions
-from multimodal.training.pretraining import gather, trim
+from multimodal.training.pretraining import gather_parts, trim
 
 VERSION = 1
 COMPARISON = "distilled.json"
@@ -131,10 +130,10 @@ def distill(
     """
     if options.method == BILSTM:
         raise InputError(f"--method {BILSTM}: is of a head; name one with --head")
-    shape, seed = student_shape(teacher.shape, options), options.training(teacher.training).seed
+    shape, training = student_shape(teacher.shape, options), options.training(teacher.training)
     trained = load_trained(store, teacher.name, codebook, "cpu")
     train_videos, held_out_videos = train_and_held_out(store, videos, codebook)
-    training, system, vocabulary = options.training(teacher.training), teacher.system, trained.vocabulary
+    seed, system, vocabulary = training.seed, teacher.system, trained.vocabulary
     digest = model_digest(teacher.folder)
     name = recipe(
         distillation=VERSION,
@@ -143,21 +142,9 @@ def distill(
         words=sorted(f"{v.video}.{v.transcript}" for v in train_videos),
         options=dataclasses.asdict(options) | {"training": dataclasses.asdict(training)},
     )
-    fitted = load_codebook(store, codebook)
-    near = teacher.examples.near_rate > 0
-    near_tokens = NearTokens.of_centroids(fitted.leaf_centroids()) if near else None
-    examples, held_out = (
-        gather(
-            vocabulary,
-            (read_material(store, codebook, video) for video in part),
-            teacher.examples,
-            training.seed + n,
-            training.weights.active_terms & system.terms,
-            fitted.used_.nonzero()[0].tolist(),
-            system,
-            near_tokens if part is train_videos else None,
-        )
-        for n, part in enumerate((train_videos, held_out_videos))
+    fitted, parts = load_codebook(store, codebook), (train_videos, held_out_videos)
+    examples, held_out = gather_parts(
+        store, codebook, fitted, parts, vocabulary, teacher.examples, training, system
     )
     if not len(examples):
         raise InputError(
@@ -207,7 +194,6 @@ def distill(
             student = dataclasses.replace(
                 trained, name=name, folder=folder, model=JointBert.load(folder), generator=None
             )
-            parts = train_videos, held_out_videos
             learned, judged = ([read_material(store, codebook, v) for v in part] for part in parts)
             truth = read_truth(truth_file) if truth_file else None
             report(progress.step, progress.steps, "judging teacher and student for the model card")

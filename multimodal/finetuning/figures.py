@@ -79,7 +79,7 @@ def _figures(
         error = float(np.abs(true_NC - train_NC.mean()).mean())
         spread = float(max(true_NC.max(), train_NC.max()) - min(true_NC.min(), train_NC.min()))
         return {
-            "correlation": (_moments_of, correlation, 0.0, (-1.0, 1.0)),
+            "correlation": (moments_of, correlation, 0.0, (-1.0, 1.0)),
             "mean_absolute_error": (_errors, mean, error, (0.0, spread)),
         }
     classes, shares_C = true_NC.shape[1], true_NC.mean(0)
@@ -132,7 +132,8 @@ def _errors(true_N1: np.ndarray, made_N1: np.ndarray) -> np.ndarray:
     return _counted(np.abs(true_N1 - made_N1)[:, 0])
 
 
-def _moments_of(true_N1: np.ndarray, made_N1: np.ndarray) -> np.ndarray:
+def moments_of(true_N1: np.ndarray, made_N1: np.ndarray) -> np.ndarray:
+    """The parts [N, 6] of :func:`correlation`: 1, x, y, x², y², x·y of each."""
     x, y = true_N1[:, 0], made_N1[:, 0]
     return np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], 1)
 

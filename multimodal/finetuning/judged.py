@@ -9,11 +9,11 @@ import numpy as np
 from multimodal.examples.options import SCORE, SPAN
 from multimodal.finetuning.figures import FOUND, decided, ious
 from multimodal.finetuning.task import TEST, TRAIN, Task
+from multimodal.maps import square_map
 
 MOST_KEPT = 500
 """Answers at most that are kept of a head, evenly over the held-out ones."""
 LEAST_MAPPED = 10
-PERPLEXITY = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,17 +89,11 @@ def confusion(task: Task, answers_NC: np.ndarray) -> tuple[tuple[int, ...], ...]
 
 
 def map_of(states_NH: np.ndarray) -> list[tuple[float, float]]:
-    """A place in the unit square for each state by t-SNE (van der Maaten and Hinton 2008); none for fewer than
-    :data:`LEAST_MAPPED`. The same states give the same places."""
+    """A place in the unit square for each state (:func:`~multimodal.maps.square_map`); none for fewer than
+    :data:`LEAST_MAPPED`."""
     if len(states_NH) < LEAST_MAPPED:
         return []
-    from sklearn.manifold import TSNE
-
-    perplexity = min(PERPLEXITY, (len(states_NH) - 1) / 3)
     # Equal states begin at one point and could never part.
     jitter = np.random.default_rng(0).normal(scale=1e-4, size=states_NH.shape)
-    found = TSNE(2, perplexity=perplexity, init="pca", method="exact", random_state=0).fit_transform(
-        np.asarray(states_NH, np.float64) + jitter * states_NH.std()
-    )
-    found = (found - found.min(0)) / np.maximum(found.max(0) - found.min(0), 1e-9)
+    found = square_map(np.asarray(states_NH, np.float64) + jitter * states_NH.std())
     return [(round(float(x), 4), round(float(y), 4)) for x, y in found]

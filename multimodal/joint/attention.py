@@ -59,24 +59,23 @@ class LengthBucket:
         seen_SLL = there_SL[:, :, None] & there_SL[:, None, :]
         return seen_SLL if self.mask is None else seen_SLL & (self.mask[:, 0] == 0)
 
+    def _padded(self, x: torch.Tensor) -> torch.Tensor:
+        """Rows of tokens [R, ...] as those of the sequences side by side [S · L, ...]; 0 where there is no token."""
+        if self.rows_R is None:
+            return x
+        return x.new_zeros(self.sequences * self.longest, x.shape[1]).index_copy(0, self.rows_R, x)
+
     def products(self, q_RH: torch.Tensor, k_RH: torch.Tensor, heads: int) -> torch.Tensor:
         """The scaled products of queries and keys, before the softmax, of the pairs that see each other: [P, N]."""
 
-        def by_head(x: torch.Tensor) -> torch.Tensor:
-            if self.rows_R is not None:
-                x = x.new_zeros(self.sequences * self.longest, x.shape[1]).index_copy(0, self.rows_R, x)
-            return x.view(self.sequences, self.longest, heads, -1).transpose(1, 2)
-
-        q, k = by_head(q_RH), by_head(k_RH)
+        shape = self.sequences, self.longest, heads, -1
+        q, k = (self._padded(x).view(shape).transpose(1, 2) for x in (q_RH, k_RH))
         scores_SNLL = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         return scores_SNLL.permute(0, 2, 3, 1)[self.seen_SLL.to(q.device)]
 
     def attend(self, qkv_R3H: torch.Tensor, heads: int, dropout: Dropout) -> torch.Tensor:
         """Scaled dot-product attention of queries, keys and values that lie side by side; [R, H]."""
-        x = qkv_R3H
-        if self.rows_R is not None:
-            x = x.new_zeros(self.sequences * self.longest, x.shape[1]).index_copy(0, self.rows_R, x)
-        x = x.view(self.sequences, self.longest, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        x = self._padded(qkv_R3H).view(self.sequences, self.longest, 3, heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = x.contiguous().unbind()
         mask = None if self.mask is None else self.mask.to(q.dtype)
         if q.device.type == "cpu":

@@ -20,9 +20,8 @@ class BiLstm(nn.Module):
 
     def __init__(self, model: JointBert, width: int):
         super().__init__()
-        self._embeddings = (
-            model.bert["embeddings"],
-        )  # a tuple, so that its rows are no part of this network
+        # In a tuple, so that its rows are no part of this network.
+        self._embeddings = (model.bert["embeddings"],)
         self.LayerNorm = nn.LayerNorm(model.options.hidden_size)
         self.lstm = nn.LSTM(model.options.hidden_size, width, bidirectional=True)
 

@@ -6,7 +6,7 @@ import datetime
 import json
 from typing import Any
 
-from multimodal import progress
+from multimodal import locks, progress
 from multimodal.answers.quality import Evaluation, Kind
 from multimodal.catalogue import Catalogue, State
 from multimodal.codebook_in_use import out_of_date, remedy
@@ -59,26 +59,13 @@ def _day(store: Store, video: Any) -> str:
 
 def run_under_way(store: Store, catalogue: Catalogue) -> dict[str, Any] | None:
     """The process that writes to the store now, its ``flow``, its ``stage`` and how far that is; ``None`` where none does."""
-    process = holder(store)
+    process = locks.holder(store.root / locks.NAME)
     if process is None:
         return None
     flows = catalogue.runs()[-1:]
     flow = flows[0]["flow"] if flows and not flows[0]["ended"] else None
     stage, said = progress.told(store.root, process) or (None, "")
     return {"process": process, "flow": flow, "stage": stage, "said": without_paths(said, store.root)}
-
-
-def holder(store: Store) -> int | None:
-    """The process that writes to the store now, ``None`` where none does. The lock is looked at, never taken."""
-    try:
-        inode = (store.root / ".lock").stat().st_ino
-        # As /proc/locks has it: `1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF`.
-        with open("/proc/locks", encoding="ascii") as locks:  # noqa: PTH123 - a file of the kernel's
-            rows = [line.split() for line in locks]
-    except OSError:
-        return None
-    held = (int(row[4]) for row in rows if row[1] == "FLOCK" and row[5].rpartition(":")[2] == str(inode))
-    return next(held, None)
 
 
 def model(store: Store, catalogue: Catalogue, snapshot: Snapshot) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from multimodal.training.checkpoints import METRICS, Progress, check, latest
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
 from multimodal.training.model_card import model_card
-from multimodal.training.options import NOTHING, PretrainOptions
+from multimodal.training.options import NOTHING, PretrainOptions, TrainingOptions
 from multimodal.training.pieces import suited as suited_pieces
 from multimodal.training.pieces import told_unknown, unknown_by_video, with_byte_pairs
 from multimodal.training.start import (
@@ -42,6 +42,7 @@ from multimodal.training.start import (
 )
 from multimodal.training.unfinished_runs import unfinished_runs
 from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
+from vision.codebook import Codebook
 
 VERSION = 9
 SENTINEL_COUNT = 100
@@ -105,7 +106,6 @@ def pretrain(
             f"--corrupt near: the tokens of codebook {codebook} were made elsewhere, so no centroid says which are near; "
             "leave it out, or say none"
         )
-    near_tokens = NearTokens.of_centroids(fitted.leaf_centroids()) if options.examples.near_rate else None
     centroids_KD = torch.from_numpy(fitted.leaf_centroids())
     last = context.broadcast([latest(store.model(name))])[0] if start is None else None
     if last is None:
@@ -115,18 +115,9 @@ def pretrain(
         check(last)
         vocabulary = load_vocabulary(last)
     training = options.training
-    examples, held_out = (
-        gather(
-            vocabulary,
-            (read_material(store, codebook, video) for video in part),
-            options.examples,
-            training.seed + n,
-            options.active_terms,
-            fitted.used_.nonzero()[0].tolist(),
-            options.system,
-            near_tokens if part is train_videos else None,
-        )
-        for n, part in enumerate((train_videos, held_out_videos))
+    parts = train_videos, held_out_videos
+    examples, held_out = gather_parts(
+        store, codebook, fitted, parts, vocabulary, options.examples, training, options.system
     )
     if not len(examples):
         raise InputError(
@@ -238,6 +229,35 @@ def _words_of(
     return (BytePairVocabulary.of_roberta if options.system.tokenizer == BYTE_BPE else Vocabulary.of_bert)(
         start, visual
     )
+
+
+def gather_parts(
+    store: Store,
+    codebook: str,
+    fitted: Codebook,
+    parts: tuple[Sequence[Video], Sequence[Video]],
+    vocabulary: Vocabulary,
+    options: ExampleOptions,
+    training: TrainingOptions,
+    system: System,
+) -> tuple[Examples, Examples]:
+    """The examples of the videos to learn from and of those held out, in which no visual token is replaced by a near one; ``fitted`` is
+    the ``codebook``."""
+    near_tokens = NearTokens.of_centroids(fitted.leaf_centroids()) if options.near_rate else None
+    learned, held_out = (
+        gather(
+            vocabulary,
+            (read_material(store, codebook, video) for video in part),
+            options,
+            training.seed + n,
+            training.weights.active_terms & system.terms,
+            fitted.used_.nonzero()[0].tolist(),
+            system,
+            near,
+        )
+        for n, (part, near) in enumerate(zip(parts, (near_tokens, None), strict=True))
+    )
+    return learned, held_out
 
 
 def gather(

@@ -30,7 +30,7 @@ from multimodal.store import (
     file_digest,
     write_whole,
 )
-from multimodal.tokens import CENTROIDS, DESCRIPTION, ELSEWHERE, features_of, load_codebook
+from multimodal.tokens import CENTROIDS, DESCRIPTION, ELSEWHERE, codebook_in, features_of
 from multimodal.training.checkpoints import check, latest, read_progress
 from multimodal.training.start import CARD, EXPORT, EXPORTED_CODEBOOK
 
@@ -96,9 +96,9 @@ def export_model(
         (beside / EXPORTED_CODEBOOK).mkdir()
         there = [folder / name for name in (*MODEL_FILES, *OPTIONAL) if (folder / name).is_file()]
         copied = [file for file in there if file.name not in TEXTS]
-        for file in copied:
+        for done, file in enumerate(copied):
             shutil.copyfile(file, beside / file.name)
-            report(copied.index(file), len(copied) + 1, file.name)
+            report(done, len(copied) + 1, file.name)
         for file in (file for file in there if file.name in TEXTS):
             text = _without_path(file.read_text(encoding="utf-8"), card)
             (beside / file.name).write_text(text, encoding="utf-8")
@@ -107,7 +107,7 @@ def export_model(
             (beside / EXPORTED_CODEBOOK / "pictures").mkdir()
         for picture in shown:
             shutil.copyfile(picture, beside / EXPORTED_CODEBOOK / "pictures" / picture.name)
-        fitted = load_codebook(store, digest)
+        fitted = codebook_in(codebook)
         width = fitted.centroids_[-1].shape[1] if fitted.has_centroids else 0
         features = {"width": width} | features_of(store, digest)
         used = fitted.used_.nonzero()[0].tolist()

@@ -185,13 +185,8 @@ def _json(folder: Path, file: Path) -> dict[str, Any]:
 def _copy(folder: Path, name: str, digest: str, to: Path) -> None:
     """Copies a file into the store and compares the copy with the manifest. Raises :class:`InputError`."""
     file = folder / name
-    largest = (
-        LARGEST_WEIGHTS
-        if name in ARRAYS
-        else LARGEST_PICTURE
-        if PICTURE.fullmatch(name)
-        else LARGEST_TOKENIZER
-    )
+    of_others = LARGEST_PICTURE if PICTURE.fullmatch(name) else LARGEST_TOKENIZER
+    largest = LARGEST_WEIGHTS if name in ARRAYS else of_others
     if file.is_symlink() or not file.is_file():
         raise _refused(folder, f"{name} is missing or no file")
     if file.stat().st_size > largest:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from multimodal.maps import square_map
 from multimodal.store import reading
 from multimodal.terms import TITLES
 from multimodal.web.questions import HORIZON_FIGURES, RECALLS
@@ -172,15 +173,7 @@ def atlas_positions(centroids_ND: np.ndarray, wide: float, high: float) -> np.nd
     n = len(centroids_ND)
     if n < 3:
         return np.array([[(i + 1) / (n + 1), 0.5] for i in range(n)]).reshape(n, 2)
-    from sklearn.manifold import TSNE
-
-    perplexity = min(30.0, (n - 1) / 3)
-    near = TSNE(
-        2, perplexity=perplexity, init="pca", learning_rate="auto", method="exact", random_state=0
-    ).fit_transform(np.asarray(centroids_ND, np.float64))
-    near = near - near.min(0)
-    xy = (near / np.maximum(near.max(0), 1e-9)).astype(np.float64)
-    return _push_apart(xy, np.array([wide, high]))
+    return _push_apart(square_map(centroids_ND), np.array([wide, high]))
 
 
 def grid_positions(centroids_ND: np.ndarray, wide: float, high: float) -> np.ndarray:

@@ -104,7 +104,7 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
         chart_size=charts,
         tasks=task_views(store, trained, everyone),
         videos_by_digest=everyone,
-        videos=catalogue.videos(),
+        videos=everyone.values(),
         by_digest={v.video: v for v in used},
         role={v.video: "training" for v in train_videos} | {v.video: "held out" for v in held_out},
     )  # fmt: skip

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import finetuning
@@ -24,9 +25,10 @@ import torch
 
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue, Video
-from multimodal.distillation.card import answer_seconds, masked
+from multimodal.distillation.card import fill, masked
 from multimodal.distillation.lstm import distill_head
 from multimodal.distillation.options import DISTILBERT, HINTON, TINYBERT, DistillOptions, LstmOptions
+from multimodal.distillation.timing import answer_seconds
 from multimodal.distillation.training import COMPARISON, check_teacher, distill
 from multimodal.examples.moments import moments_at
 from multimodal.finetuning.options import FineTuningOptions
@@ -200,7 +202,7 @@ def speed() -> None:
         network = JointBert(options).init_weights(0).eval()
         models.append(Trained(f"{layers} x {hidden}", Path(), network, vocabulary, ""))
     asked = [masked(models[0], "", random.integers(20_736, size=8).tolist()) for _ in range(30)]
-    seconds = answer_seconds(models, asked)
+    seconds = answer_seconds([partial(fill, model) for model in models], asked)
     print(f"an answer over 8 clips, {torch.get_num_threads()} threads")
     for trained, took in zip(models, seconds, strict=True):
         print(f"{trained.name:10} {1000 * took:7.1f} ms, {seconds[0] / took:.2f} times the speed")
