@@ -18,6 +18,7 @@ from multimodal.answers.search import DEPTH
 from multimodal.catalogue import Video
 from multimodal.serve.documents import written
 from multimodal.serve.live import LiveStore, Snapshot
+from multimodal.serve.memory import FreedMemory
 from multimodal.store import InputError, Store
 
 Sort = Literal["best", "newest", "name", "longest"]
@@ -84,6 +85,7 @@ class Searches:
         self._kept: OrderedDict[Ask, FoundHits] = OrderedDict()
         self._snapshot: Snapshot | None = None
         self._lock = threading.Lock()
+        self._freed = FreedMemory()
 
     def many(self, asks: Sequence[Ask]) -> list[FoundHits | Exception]:
         """For each what :func:`search` gives or raises; texts by words alone while the model is opened."""
@@ -98,6 +100,7 @@ class Searches:
             }
         left = list(dict.fromkeys(ask for ask in asks if ask not in known))
         known |= zip(left, search_many(self._live, snapshot, left), strict=True)
+        self._freed.give_back()
         with self._lock:
             for ask in asks:
                 found = known[ask]

@@ -1,7 +1,7 @@
 """Speed of `videobert serve`: start to the first answer, the first page, searches by one user and by 50 at once, memory.
 
     python tests/benchmarks/serve_speed.py                      100,000 moments, the 6 × 384 model, a server process of its own
-    python tests/benchmarks/serve_speed.py --minutes 10         50 users for so long, and the memory at both ends
+    python tests/benchmarks/serve_speed.py --minutes 10         50 users for so long, and the memory at each minute
     python tests/benchmarks/serve_speed.py --keep FOLDER        keeps the store for another time
 
 Vectors of the moments are drawn at random, a quarter of the video vectors near those of the questions, so that as many moments
@@ -182,14 +182,17 @@ def measure(folder: Path, minutes: float) -> None:
             f"{USERS} users at once, three times: the last has its answer after {', '.join(f'{w:.2f}' for w in worst)} s, "
             f"{(cpu(process) - spent) / 3:.2f} s of CPU for {USERS} ({load()})"
         )
-        end, rounds = time.monotonic() + 60 * minutes, 0
-        while time.monotonic() < end:
+        began, rounds, by_minute = time.monotonic(), 0, []
+        while (passed := time.monotonic() - began) < 60 * minutes:
+            if passed >= 60 * len(by_minute):
+                by_minute.append(memory(process))
             # A word more makes another question, which is not among the answers that are kept.
             place = random.Random(rounds).randrange(len(asked) - USERS)
             asyncio.run(together(url, [f"{text} {rounds}" for text in asked[place : place + USERS]]))
             rounds += 1
         print(
-            f"memory {before} MiB before and {memory(process)} MiB after {(3 + rounds) * USERS} more searches"
+            f"memory {before} MiB before and {memory(process)} MiB after {(3 + rounds) * USERS} more searches; "
+            f"minute by minute {' '.join(map(str, by_minute))} ({load()})"
         )
     finally:
         process.terminate()
