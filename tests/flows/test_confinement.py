@@ -38,6 +38,7 @@ def test_the_doctor_tries_to_get_out_of_a_child(capsys, tmp_path):
     assert state == "ok" and "Landlock" in text and "seccomp" in text
 
 
+@pytest.mark.long
 def test_an_old_kernel_is_named_by_the_doctor_and_refused_where_confinement_is_required(alone, tmp_path):
     ((state, text),) = sandbox_findings(
         on_an_old_kernel(alone, "doctor", "--store", tmp_path / "none", "--json").stdout

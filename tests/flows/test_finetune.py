@@ -23,6 +23,7 @@ def file(tmp_path):
     return path
 
 
+@pytest.mark.long
 def test_from_labels_to_predictions(home, store, file, capsys):
     call = (
         "finetune",

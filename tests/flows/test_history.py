@@ -104,6 +104,7 @@ def test_no_video_is_named_in_the_history(home, ingested):
     assert SECRET not in told
 
 
+@pytest.mark.long
 def test_a_bar_moves_and_the_name_with_it(home):
     ended = subprocess.run(
         [sys.executable, "-c", FOLLOWED], env=home.environment, capture_output=True, text=True, timeout=120, check=False

@@ -151,12 +151,9 @@ finally:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    "more",
-    [
-        pytest.param((), id="nothing to do"),
-        pytest.param(("--seed", "7"), id="another model", marks=pytest.mark.long),
-    ],
+    "more", [pytest.param((), id="nothing to do"), pytest.param(("--seed", "7"), id="another model")]
 )
 def test_a_run_opens_everything_once(home, made, tmp_path, more):
     """The settings are completed, the catalogue checked, and the model verified and loaded once for all stages."""

@@ -78,7 +78,9 @@ def test_a_removed_videos_name_does_not_stay(store, capsys):
     ).forgotten(unfinished=True), "its row goes with its files"
 
 
-@pytest.mark.parametrize(("how", "outcome"), [("SIGINT", "stopped"), ("SIGKILL", "killed")])
+@pytest.mark.parametrize(
+    ("how", "outcome"), [("SIGINT", "stopped"), pytest.param("SIGKILL", "killed", marks=pytest.mark.long)]
+)
 def test_a_command_that_is_stopped(home, tmp_path, capsys, how, outcome):
     corpus = imported_corpus.write_corpus(tmp_path / "corpus", videos=400)
     store = tmp_path / "store"

@@ -105,6 +105,7 @@ def test_a_server_of_ones_own_that_wants_a_key_is_named(keyed, key, status):
     assert not status or "PREFECT_API_AUTH_STRING" in ended.stderr.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_a_full_home_is_the_reason_that_is_given(tmp_path):
     ask = "from flows.server import ensure_server; ensure_server()"
     with small_disk(tmp_path / "small", "100k") as small:

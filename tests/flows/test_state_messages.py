@@ -77,7 +77,10 @@ def test_a_held_store_names_its_holder(home, store):
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"epochs": 0}, "--epochs 0: at least 1"), ({"size": "huge"}, "settings.size 'huge'")],
+    [
+        ({"epochs": 0}, "--epochs 0: at least 1"),
+        pytest.param({"size": "huge"}, "settings.size 'huge'", marks=pytest.mark.long),
+    ],
 )
 def test_a_rejected_parameter_is_named(home, store, settings, says):
     state, message, _ = flow_run(

@@ -15,6 +15,7 @@ def store(tmp_path_factory) -> Store:
     return three_videos_to_train_on(tmp_path_factory.mktemp("store"))
 
 
+@pytest.mark.long
 def test_from_one_store_to_another(home, store, tmp_path, capsys):
     to, other = tmp_path / "given", tmp_path / "other"
     ended = home.run("export", "--to", to, "--store", store.root, "--json")

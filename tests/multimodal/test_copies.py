@@ -13,6 +13,9 @@ from multimodal.intake.ingest_options import IngestOptions
 from multimodal.library import LEAST_TO_SPLIT, split
 from multimodal.store import Store, file_digest
 
+SECONDS = 3.0
+"""Of each video: two clips."""
+
 
 def encoded_again(path: Path, source: Path, quality: int) -> Path:
     with av.open(str(source)) as original, av.open(str(path), "w") as target:
@@ -32,11 +35,11 @@ def library(tmp_path_factory, weights_or_skip) -> tuple[Store, list[Video]]:
     weights_or_skip("mobilenetv2-imagenet")
     root = tmp_path_factory.mktemp("copies")
     files = [
-        fragments.silent(root / f"video-{n:02}.mp4", f"kitchen-{n:03}.mp4", 6.0)
+        fragments.silent(root / f"video-{n:02}.mp4", f"kitchen-{n:03}.mp4", SECONDS)
         for n in range(LEAST_TO_SPLIT + 1)
     ]
-    files.append(fragments.silent(root / "remuxed.mkv", "kitchen-001.mp4", 6.0))
-    files.append(fragments.silent(root / "remuxed.mov", "kitchen-001.mp4", 6.0))
+    files.append(fragments.silent(root / "remuxed.mkv", "kitchen-001.mp4", SECONDS))
+    files.append(fragments.silent(root / "remuxed.mov", "kitchen-001.mp4", SECONDS))
     files.append(encoded_again(root / "small.mp4", files[2], 30))
     store, videos = Store(root / "store"), []
     for file in files:

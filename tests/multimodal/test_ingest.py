@@ -99,6 +99,7 @@ def test_where_vad_has_no_weights_no_video_is_blamed(tmp_path, weights_or_skip, 
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["lang_de.mp4"])
 def test_speech_that_the_model_does_not_know_is_told_and_not_learned_from(
     tmp_path, weights_or_skip, cases, name

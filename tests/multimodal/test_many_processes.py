@@ -61,6 +61,7 @@ def metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder.parent / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ddp", "ddp_from_one", "fsdp", "fsdp_from_one"])
 def test_two_processes_give_the_weights_of_one(one, both, name):
     found = both / name / one.name
@@ -73,6 +74,7 @@ def test_two_processes_give_the_weights_of_one(one, both, name):
     assert metrics(found)[-1]["held_out"] == pytest.approx(metrics(one)[-1]["held_out"], rel=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ddp", "fsdp"])
 @pytest.mark.parametrize("system", [s for s in together.OF_TWO if s != "electra"])
 def test_two_processes_train_other_systems_as_one_does(both, tmp_path, system, name):
@@ -81,6 +83,7 @@ def test_two_processes_train_other_systems_as_one_does(both, tmp_path, system, n
     assert apart(both / f"{system}_{name}" / alone.name, alone) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ddp", "fsdp"])
 def test_two_processes_train_electra(both, name):
     """Each process draws its own samples, so the weights are those of another draw, alike but not the same."""
@@ -89,6 +92,7 @@ def test_two_processes_train_electra(both, name):
     assert len(lines) == 4 and all(0 < line["held_out"]["replaced"] < 1 for line in lines)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ddp_to_one", "fsdp_to_one"])
 def test_two_processes_save_the_optimizer_s_state_of_one(both, tmp_path, name):
     half = together.run(tmp_path, stop=together.HALF)
@@ -96,6 +100,7 @@ def test_two_processes_save_the_optimizer_s_state_of_one(both, tmp_path, name):
     assert apart(both / name / half.name, half) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ddp_to_one", "fsdp_to_one"])
 def test_saved_by_two_resumed_by_one(one, both, tmp_path, name):
     shutil.copytree(both / name, tmp_path / "found")
@@ -103,6 +108,7 @@ def test_saved_by_two_resumed_by_one(one, both, tmp_path, name):
     assert apart(together.run(tmp_path / "found"), one) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["captioner_ddp", "captioner_fsdp"])
 def test_two_processes_train_the_captioner_s_objective_as_one(both, tmp_path, name):
     alone = together.run_captioner(tmp_path / "alone")
@@ -110,6 +116,7 @@ def test_two_processes_train_the_captioner_s_objective_as_one(both, tmp_path, na
     assert apart(together.run_captioner(tmp_path / "half", examples_per_step=3), alone) != []
 
 
+@pytest.mark.long
 def test_micro_batches_and_processes_at_once(both, tmp_path):
     whole = together.run(tmp_path, weights=together.NO_CONTRAST)
     assert apart(both / "in_parts" / whole.name, whole) == []

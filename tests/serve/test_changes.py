@@ -194,6 +194,7 @@ def test_a_folder_is_taken_in_only_where_the_operator_allowed_it(
     assert "film.mp4" in allowed.client.get("/library").text
 
 
+@pytest.mark.long
 def test_a_video_is_heard_by_another_model_or_in_another_language(own, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
     store, digest = Store(own.store), own.digest("kitchen-000.mp4")

@@ -34,7 +34,10 @@ class Case:
     end: float
 
 
-@pytest.fixture(scope="module", params=MOST_WRONG)
+@pytest.fixture(
+    scope="module",
+    params=[n if n == "dating" else pytest.param(n, marks=pytest.mark.long) for n in MOST_WRONG],
+)
 def case(request, videos, tiny_en) -> Case:
     video = videos / f"narrated/ds4200_{request.param}_screencast.mp4"
     cues = caption_files.read(video.with_suffix(".en.vtt")).cues

@@ -49,6 +49,7 @@ def test_every_block_of_the_page_is_an_example_that_ran():
     assert {language for language, _, _ in BLOCKS} == {"python", "sh", "csv", "vtt", "json"}
 
 
+@pytest.mark.long
 def test_what_came_in(ran):
     with Catalogue(Store(ran[1] / "store").catalogue) as catalogue:
         videos = {v.name: v for v in catalogue.videos()}
@@ -60,6 +61,7 @@ def test_what_came_in(ran):
     assert "put on" not in videos["soup"].reason
 
 
+@pytest.mark.long
 def test_it_can_be_asked(ran):
     said = ran[0]
     assert re.search(
@@ -72,6 +74,7 @@ def test_it_can_be_asked(ran):
     assert "Pictures:" not in said["videobert next carrots --at 12"], "imported tokens have none"
 
 
+@pytest.mark.long
 def test_tokens_make_a_codebook_of_their_own(ran):
     digest = ran[0]["videobert codebook --store tokens-store"].strip()
     about = json.loads((ran[1] / "tokens-store/codebooks" / digest / "codebook.json").read_text())

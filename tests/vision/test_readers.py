@@ -53,6 +53,7 @@ def test_both_readers_give_the_same_pixels_of_samples(samples, name):
     assert_same_pixels(samples / name)
 
 
+@pytest.mark.long
 def test_both_readers_give_the_same_pixels_of_real_videos(videos):
     pytest.importorskip("decord")
     for name in SAME:
