@@ -12,7 +12,7 @@ from flows.importing import Imports
 from flows.index import index_videos
 from flows.ingest import ingest_with_workers
 from flows.opened_run import OpenedRun, recorded_run
-from flows.pretrain import kept_import, pretrain_model
+from flows.pretrain import may_begin_anew, pretrain_model
 from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.damage import can_be_made_again, set_aside
@@ -28,8 +28,7 @@ def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Impor
     A stored file that a stage finds damaged is set aside, once, where it can be made again, and the stages begin anew."""
     with recorded_run(settings, "pipeline") as run:
         with progress.stage("weights") as report:
-            model, codebook = run.model_in_use[0], run.catalogue.current("codebook")
-            if run.settings.refit or not kept_import(run, model, codebook):
+            if may_begin_anew(run):
                 check_start(run.store, run.settings.pretrain)
                 report(1, 1, run.settings.pretrain.text_start)
         run.given = run.sources(videos, imports)

@@ -20,9 +20,20 @@ KEPT = (
 )
 
 
+def kept_student(teacher: str) -> str:
+    return f"kept, a student of model {teacher}, which `videobert distill --undo` goes back to"
+
+
 def kept_import(run: OpenedRun, model: str | None, codebook: str | None) -> bool:
     """Whether this model was imported with this codebook, and nothing says where another is to begin."""
     return run.settings.text_start is None and is_imported(run.catalogue, model, codebook)
+
+
+def may_begin_anew(run: OpenedRun) -> bool:
+    """Whether the next pretraining may begin at ``text_start``: not where the model in use was imported, or its teacher was."""
+    model = run.model_in_use[0]
+    pretrained = (teacher_of(run.store, model) or model) if model else None
+    return run.settings.refit or not kept_import(run, pretrained, run.catalogue.current("codebook"))
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
@@ -41,7 +52,7 @@ def train(run: OpenedRun, codebook: str) -> str:
             return name
         teacher = teacher_of(run.store, name) if name else None
         if teacher and is_asked_for(run, teacher, codebook):
-            report(1, 1, f"kept, a student of model {teacher}, which `videobert distill --undo` goes back to")
+            report(1, 1, kept_student(teacher))
             return name
         if teacher:
             progress.say(

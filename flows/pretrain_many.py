@@ -19,7 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 from flows import progress
 from flows.errors import FOR_PEOPLE
 from flows.opened_run import open_run
-from flows.pretrain import KEPT, kept_import
+from flows.pretrain import KEPT, is_asked_for, kept_import, kept_student
 from flows.printing import put
 from flows.settings import Settings
 from multimodal.catalogue import Video
@@ -28,6 +28,7 @@ from multimodal.tokens import current_codebook
 from multimodal.training.distributed import distributed_context
 from multimodal.training.options import PretrainOptions
 from multimodal.training.pretraining import pretrain
+from multimodal.training.students import teacher_of
 
 app = App(name="flows.pretrain_many", help=__doc__)
 
@@ -56,8 +57,12 @@ def pretrain_many(
             try:
                 run = held.enter_context(open_run(settings, create=False))
                 job = run.videos, current_codebook(run.store, run.catalogue), run.settings.pretrain
-                if kept_import(run, run.model_in_use[0], job[1]):
+                model = run.model_in_use[0]
+                if kept_import(run, model, job[1]):
                     raise InputError(f"model: {KEPT}")
+                teacher = teacher_of(run.store, model) if model else None
+                if teacher and is_asked_for(run, teacher, job[1]):
+                    raise InputError(f"model: {kept_student(teacher)}")
             except FOR_PEOPLE as error:
                 job = error
         job = context.broadcast(job)

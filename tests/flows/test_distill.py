@@ -8,9 +8,11 @@ from command import run_inside
 
 import flows.distill
 import flows.pretrain
+from flows.opened_run import open_run
+from flows.pretrain_many import pretrain_many
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
-from multimodal.store import Store
+from multimodal.store import InputError, Store
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,34 @@ def test_the_student_stays_in_use_until_its_teacher_comes_back(tmp_path, monkeyp
     assert pretrained(store, monkeypatch, "another") == "another"
     assert f"the teacher of {student}" in capsys.readouterr().err
     assert store.model(student).is_dir() and store.model("teacher").is_dir(), "neither is lost"
+
+
+def test_a_student_of_an_imported_model_needs_no_text_start(tmp_path, no_server):
+    store = taught.store_with_teacher(tmp_path)[0]
+    with Catalogue(store.catalogue) as catalogue:
+        codebook = catalogue.current("codebook")
+    distilled(store)
+    with open_run(Settings(store=store.root)) as run:
+        assert flows.pretrain.may_begin_anew(run), "the control"
+        run.catalogue.set_together({"imported_model": "teacher", "imported_codebook": codebook})
+        assert not flows.pretrain.may_begin_anew(run)
+
+
+def test_torchruns_pretraining_leaves_a_student_in_use(tmp_path, monkeypatch, no_server):
+    store = taught.store_with_teacher(tmp_path)[0]
+    student = distilled(store)
+    monkeypatch.setattr(flows.pretrain, "model_name", lambda *_: "teacher")
+    for name, value in {
+        "WORLD_SIZE": "1",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="a student of model teacher"):
+        pretrain_many(Settings(store=store.root))
+    assert in_use(store) == student
 
 
 @pytest.fixture(scope="module")
