@@ -24,6 +24,13 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def share(path: Path) -> None:
+    """Gives a file its folder's rights to read and to write: safetensors lets nobody but the owner read what it writes.
+    A folder stays as it is."""
+    if path.is_file():
+        path.chmod(path.parent.stat().st_mode & 0o666)
+
+
 def out_of_space(error: BaseException | None) -> bool:
     """True where ``error``, or an error that led to it, reports a full disk; SQLite and safetensors report it as text."""
     while error is not None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal import locks
-from multimodal.disk import part_of, sync
+from multimodal.disk import part_of, share, sync
 from multimodal.machine import refused_by_machine
 from multimodal.sums import ALL, file_digest, is_as_written, sum_file, sum_line
 
@@ -203,7 +203,8 @@ def publish_folder(final: Path) -> Iterator[Path]:
         yield beside
         files = sorted(p for p in beside.rglob("*") if p.is_file())
         manifest = {p.relative_to(beside).as_posix(): file_digest(p) for p in files}
-        for path in [*files, *(p for p in beside.rglob("*") if p.is_dir())]:
+        for path in beside.rglob("*"):
+            share(path)
             sync(path)
         write_whole(beside / "manifest.json", canonical_json({"files": manifest}).encode())
         if is_published(final):

@@ -9,7 +9,9 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,6 +140,22 @@ def test_a_write_killed_in_the_middle_leaves_the_old_file(tmp_path, child_enviro
     assert len(names(path.parent)) == 2
     with store.writing():
         assert names(path.parent) == [path.name]
+
+
+def test_a_published_file_is_read_by_whom_its_folder_is(tmp_path):
+    """safetensors makes files for their owner alone, which the worker of another user could not read."""
+    tensors = {"a": np.zeros(1)}
+    safetensors.numpy.save_file(tensors, tmp_path / "control")
+    assert (tmp_path / "control").stat().st_mode & 0o077 == 0, "the control"
+    for mask, mode in ((0o022, 0o644), (0o077, 0o600), (0o007, 0o660)):
+        before = os.umask(mask)
+        try:
+            with publish_folder(tmp_path / f"{mask}") as beside:
+                (beside / "in").mkdir()
+                safetensors.numpy.save_file(tensors, beside / "in" / "a")
+        finally:
+            os.umask(before)
+        assert (tmp_path / f"{mask}" / "in" / "a").stat().st_mode & 0o777 == mode
 
 
 def test_a_folder_is_published_with_the_digest_of_each_file(tmp_path):
