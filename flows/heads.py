@@ -108,8 +108,11 @@ def finetune(
     seed: Annotated[int, Parameter(help="The same seed gives the same result."), MOVED] = D.seed,
     store: Annotated[StoreOption, STORE_AND_SIZE] = DEFAULT_STORE,
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], Parameter(help="Where the model runs."), MACHINE, CHOICE
-    ] = "auto",
+        Literal["auto", "cpu", "cuda"] | None,
+        Parameter(help="Where the model runs; auto, a GPU where there is one, where not given."),
+        MACHINE,
+        CHOICE,
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """A head for a task of your own, trained on a file of labels and judged on held-out videos; `videobert predict` asks it.

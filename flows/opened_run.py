@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import history
+from flows.configuration import configured
 from flows.errors import line_of
 from flows.importing import Imports
 from flows.progress import of_store
@@ -139,7 +140,8 @@ def _record(run: OpenedRun, flow: str, done: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_run(settings: Settings, *, create: bool = True) -> Iterator[OpenedRun]:
-    """The run that is open with these settings, or a new one that ends with the block.
+    """The run that is open with these settings, or a new one that ends with the block, of the settings with what variables,
+    the file beside the store and the store itself say where they say nothing.
 
     ``create`` makes the store where there is none. Raises :class:`~multimodal.store.StoreLocked` where another process
     writes to the store, :class:`~multimodal.store.InputError` where it or a file that the settings name cannot be used.
@@ -148,6 +150,7 @@ def open_run(settings: Settings, *, create: bool = True) -> Iterator[OpenedRun]:
     if run is not None and run.settings == settings:
         yield run
         return
+    settings = configured(settings)
     store = Store(settings.store, create=create)
     with (
         store.writing(),

@@ -17,6 +17,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from flows import progress
+from flows.configuration import configured
 from flows.errors import FOR_PEOPLE
 from flows.opened_run import open_run
 from flows.pretrain import KEPT, is_asked_for, kept_import, kept_student
@@ -49,6 +50,7 @@ def pretrain_many(
         raise InputError(
             "WORLD_SIZE: not set, so there are no other processes; start it by torchrun, or run `videobert pretrain`"
         )
+    settings = configured(settings)
     store = Store(settings.store, create=False)
     device = settings.torch_device
     with distributed_context(device, shard) as context, contextlib.ExitStack() as held:

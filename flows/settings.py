@@ -64,7 +64,7 @@ class Settings:
 
     store: Annotated[StoreOption, STORE_AND_SIZE] = DEFAULT_STORE
     size: Annotated[Literal["demo", "small", "base", "paper"] | None, STORE_AND_SIZE, CHOICE] = option(
-        "Size of all parts; the store's own size where not given, else small."
+        "Size of all parts; the store's own, else small, where not given."
     )
     whisper: Annotated[str | None, SPEECH_AND_PICTURE] = option(
         "Whisper model by name, e.g. tiny.en, base, large-v3-turbo, or its file.",
@@ -109,7 +109,7 @@ class Settings:
         choices=options.text_starts,
     )
     visual_start: Annotated[Literal["nearest", "new"] | None, MODEL, CHOICE] = option(
-        "Where a joint model is gone on from: visual tokens as their nearest there (where not given), or new.",
+        "Where a joint model is gone on from: visual tokens as their nearest there, or new; nearest where not given.",
         sets=to("pretrain.visual_start"),
     )
     visual_rows: Annotated[Literal["trained", "frozen"] | None, MODEL, CHOICE] = option(
@@ -144,7 +144,7 @@ class Settings:
         "generator", "Width of ELECTRA's generator as a share of the model's"
     )
     weights: Annotated[str | None, TRAINING] = option(
-        "Weights of the loss's terms: text=1,video=1,joint=1,alignment=1,contrast=1 where not given.",
+        "Weights of the loss's terms, e.g. joint=0,contrast=0.5; 1 each, replaced 50, where not given.",
         sets={"training.weights": options.parse_weights},
     )
     in_video_negative_rate: Annotated[float | None, TRAINING] = option(
@@ -177,7 +177,7 @@ class Settings:
     )
     captioner_reads: Annotated[Literal["tokens", "features", "words", "all"] | None, MODEL, CHOICE] = option(
         "What the captioner reads of a moment beside its visual tokens: its clips' features, the words heard beside it, "
-        "all, or nothing more (tokens, where not given).",
+        "all, or nothing more; tokens where not given.",
         sets={
             "captioner.features": options.one_of("features", "all"),
             "captioner.words": options.one_of("words", "all"),
@@ -220,18 +220,18 @@ class Settings:
         is_path=options.always,
     )
     copies: Annotated[Literal["keep", "ignore"] | None, EVALUATION, CHOICE] = option(
-        "Copies of a video: keep them all on one side of the split (where not given), or ignore all but the first."
+        "Copies of a video: keep them all on one side of the split, or ignore all but the first; keep where not given."
     )
     seed: Annotated[int | None, TRAINING] = option(
         "The same seed gives the same result; 0 where not given.",
         sets=to("tokens.seed", "training.seed", "captioner.seed"),
         least=0,
     )
-    device: Annotated[Literal["auto", "cpu", "cuda"], MACHINE, CHOICE] = option(
-        "Where models run; auto takes a GPU where there is one.", default="auto", remembered=False
+    device: Annotated[Literal["auto", "cpu", "cuda"] | None, MACHINE, CHOICE] = option(
+        "Where models run; auto, a GPU where there is one, where not given.", remembered=False
     )
     workers: Annotated[int | None, MACHINE] = option(
-        "Videos ingested at a time; one a core where not given, or 1 on a GPU.", least=1, remembered=False
+        "Videos ingested at a time; one a core, or 1 on a GPU, where not given.", least=1, remembered=False
     )
     reread: Annotated[bool, Parameter(negative=(), show_default=False), MACHINE] = option(
         "Read all files anew; try videos again that were given up.", default=False, remembered=False
@@ -382,7 +382,7 @@ class Settings:
 
         from multimodal.inference.device import check_device
 
-        if self.device == "auto":
+        if self.device in (None, "auto"):
             return "cuda" if torch.cuda.is_available() else "cpu"
         return check_device(self.device)
 

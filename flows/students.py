@@ -77,8 +77,11 @@ def distill(
     ] = None,
     store: Annotated[StoreOption, STORE_AND_SIZE] = DEFAULT_STORE,
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], Parameter(help="Where the models run."), MACHINE, CHOICE
-    ] = "auto",
+        Literal["auto", "cpu", "cuda"] | None,
+        Parameter(help="Where the models run; auto, a GPU where there is one, where not given."),
+        MACHINE,
+        CHOICE,
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """A smaller model from the store's model, on the same vocabulary; it becomes the store's model, and its teacher stays.

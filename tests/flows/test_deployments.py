@@ -39,7 +39,9 @@ def test_its_parameters_are_those_of_the_flow(name):
     assert set(parameters) == set(inspect.signature(flow.fn).parameters) - brought_in_by_hand
     validated = flow.validate_parameters(parameters)
     assert isinstance(validated["settings"], Settings)
-    assert (validated["settings"].store, validated["settings"].size) == (Path("store"), "small")
+    assert validated["settings"] == Settings(store=Path("store")), (
+        "all else is the variables', the file's and the store's"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(QUESTIONS))

@@ -123,7 +123,7 @@ def test_where_and_how_many_is_not_remembered(catalogue):
     with Settings(device="cpu", workers=7, refit=True).at(catalogue):
         pass
     with Settings().at(catalogue) as settings:
-        assert (settings.workers, settings.refit, settings.device) == (None, False, "auto")
+        assert (settings.workers, settings.refit, settings.device) == (None, False, None)
 
 
 def test_every_setting_is_either_remembered_or_of_one_run():

@@ -73,6 +73,12 @@ def test_each_test_that_is_named_exists(page):
     assert [(file, test) for file, test in named if test not in definitions(ROOT / file)] == []
 
 
+def test_the_page_of_the_settings_is_made_from_the_code():
+    from settings_page import PAGE, page
+
+    assert PAGE.read_text(encoding="utf-8") == page(), "python tests/helpers/settings_page.py makes it"
+
+
 @pytest.mark.parametrize("name", MOST_LINES)
 def test_a_page_keeps_to_its_length(name):
     assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= MOST_LINES[name]
