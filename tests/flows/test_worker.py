@@ -18,6 +18,9 @@ import imported_corpus
 import pytest
 from command import PROJECT, Home
 
+from multimodal.catalogue import Catalogue
+from multimodal.store import Store
+
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 SECONDS = 480.0
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
@@ -116,6 +119,7 @@ def operator(tmp_path_factory) -> Iterator[Operator]:
     (folder / "home").mkdir()
     imported_corpus.write_corpus(folder / "home/corpus", videos=12)
     imported_corpus.write_bert(folder / "home/bert")
+    (folder / "home/videobert.toml").write_text('text_start = "bert"\nepochs = 2\n')
     first, second, _ = documented()
     found.shell(first)
     try:
@@ -134,17 +138,17 @@ def operator(tmp_path_factory) -> Iterator[Operator]:
 
 @pytest.fixture(scope="module")
 def worker(operator) -> Iterator[Operator]:
-    """And the worker that the third one starts."""
-    third = documented()[2].replace("/srv/videobert", str(operator.folder / "home"))
+    """And the worker that the third one starts, with a setting in a variable."""
+    third = documented()[2].replace("/srv/videobert", f"{operator.folder / 'home'} VIDEOBERT_EPOCHS=1")
     with operator.beside(f"env {third.replace('http://127.0.0.1:4200/api', operator.url)}", "worker.log"):
         yield operator
 
 
 def imports(store: str) -> dict:
-    """Parameters of `ingest` and `pipeline` that take no video to decode."""
+    """Parameters of `ingest` and `pipeline` that take no video to decode; the file of settings and the worker say the rest."""
     return {
         "videos": [], "imports": {"paths": ["corpus"], "stride": 1.5},
-        "settings": {"store": store, "text_start": "bert", "epochs": 1},
+        "settings": {"store": store},
     }  # fmt: skip
 
 
@@ -209,6 +213,9 @@ def test_a_nightly_run_on_the_worker(worker):
         "ingest",
         "pretrain",
     ]
+    home = worker.folder / "home"
+    with Catalogue(Store(home / "store").catalogue, read_only=True) as catalogue:
+        assert json.loads(catalogue.current("settings")) == {"text_start": str(home / "bert"), "epochs": 1}
     (run,) = json.loads(worker.shell("videobert runs --store home/store --json"))["runs"]
     assert (run["flow"], run["outcome"]) == ("pipeline", "done") and "pretrain: " in run["done"]
 
