@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -26,6 +26,7 @@ from flows.exports import export, import_model
 from flows.heads import finetune
 from flows.importing import Imports
 from flows.opened_run import open_run
+from flows.options import CHOICE
 from flows.printing import JsonOption, print_figures, print_json, print_videos, put
 from flows.questions import QUESTIONS, command
 from flows.removal import remove
@@ -253,6 +254,27 @@ app.command(deploy)
 app.command(runs)
 for question in QUESTIONS:
     app.command(command(question), name=question.name)
+
+
+@app.command(name="--install-completion")
+def install_completion(
+    *,
+    shell: Annotated[
+        Literal["bash", "zsh", "fish"] | None,
+        Parameter(help="The shell; the one that this is typed in, where not given."),
+        CHOICE,
+    ] = None,
+) -> None:
+    """The tab key completes commands, options and choices in shells opened from now on. Again after an upgrade."""
+    from cyclopts.completion.detect import ShellDetectionError
+
+    try:
+        path = app.install_completion(shell=shell)
+    except ShellDetectionError as error:
+        raise InputError("--shell: not given, and not known by $SHELL; name bash, zsh or fish") from error
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; make it writable, or set HOME") from error
+    put(f"{path}: open a new shell")
 
 
 def check_sources(videos: Sequence[Path], imports: Imports, store: Path) -> None:
