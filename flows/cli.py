@@ -289,7 +289,8 @@ def check_sources(videos: Sequence[Path], imports: Imports, store: Path) -> None
     if remark := setting_among(videos, store):
         raise InputError(remark)
     if videos:
-        find(videos)
+        # A store may know what lay in a folder that is empty now.
+        find(videos, may_be_empty=(store / "catalogue.sqlite").exists())
 
 
 def _ignore_signals() -> None:

@@ -20,12 +20,12 @@ from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
 from multimodal.catalogue import Video
 from multimodal.disk import FileState
-from multimodal.intake import speech_choice
+from multimodal.intake import speech_choice, watching
 from multimodal.intake.confinement import require_confinement
 from multimodal.intake.imports import find_imports, import_files
 from multimodal.intake.ingest import Outcome, ingest, is_up_to_date
 from multimodal.intake.outcomes import counts, outcome_of, usable_digests
-from multimodal.library import VideoFiles, find, register
+from multimodal.library import find
 from multimodal.removal import finish_removals
 from multimodal.store import Store
 
@@ -76,43 +76,49 @@ def ingest_videos(
         if imports.paths:
             ended += import_from_files(run, imports)
         if videos or not imports.paths:
-            ended += _ingest_files(run, find(videos), history.of_folders(videos))
+            ended += _ingest_files(run, videos)
     return usable_digests(ended, [*imports.paths, *videos])
 
 
-def _ingest_files(run: OpenedRun, found: VideoFiles, of: str) -> list[Video]:
-    """Every file found, as it ended. ``of``: the folders that they are in, in words."""
+def _ingest_files(run: OpenedRun, sources: list[Path]) -> list[Video]:
+    """Every file found in ``sources``, as it ended."""
+    found = find(sources, may_be_empty=True)
+    if not found.files and not watching.held_before(run.catalogue, sources):
+        find(sources)  # raises, and says what was found in place of videos
     with progress.stage("ingest", progress.video_progress.amount) as report:
         states: dict[str, FileState] = {}
         reread = run.settings.reread
-        registered, unread = register(run.catalogue, found.files, reread=reread, states=states)
-        options = {v.video: speech_choice.applied(run.store, v, run.settings.ingest) for v in registered}
-        left, ended = [], unread
-        for v in registered:
+        rest = watching.SECONDS_OF_REST
+        looked = watching.look(run.catalogue, sources, found.files, rest=rest, reread=reread, states=states)
+        options = {v.video: speech_choice.applied(run.store, v, run.settings.ingest) for v in looked.videos}
+        left, ended = [], looked.left
+        for v in looked.videos:
             again = reread and v.tries > 0
             (ended if not again and is_up_to_date(run.store, v, options[v.video]) else left).append(v)
+        of = history.of_folders(sources)
         about = f"ingest {counted(len(found.files), 'video')}{of}, {len(left) or 'none'} to do"
         history.describe(about, stage="ingest", store=run.store.root)
         progress.video_progress.begin(report, {v.video: v.bytes for v in left})
-        waiting = {ingest_video.submit(v, run.settings, states.get(v.video)): v for v in left}
-        for group in as_they_end(list(waiting)):
+        under_way = {ingest_video.submit(v, run.settings, states.get(v.video)): v for v in left}
+        for group in as_they_end(list(under_way)):
             rows: list[Video] = []
             try:
                 for future in group:
-                    video = waiting[future]
+                    video = under_way[future]
                     rows.append(outcome_of(future.result, video, options[video.video]).applied_to(video))
                     progress.video_progress.put(video.video, video.name, 1.0)
             finally:
                 run.catalogue.record([], rows)
             ended += rows
-        words = counts(ended)
+        words = counts(ended) or "no video there"
+        words += f"; {looked.changes}" if looked.changes else ""
         if found.skipped:
             words += f"; skipped {', '.join(f'{n} {ending}' for ending, n in sorted(found.skipped.items()))}"
         report(1, 1, words)
-    if left:
+    if new := {v.video for v in left} | {v.video for v in ended if v.state == "waiting"}:
         history.table(
             "videos",
-            history.outcomes(ended, {v.video for v in left}),
+            history.outcomes(ended, new),
             f"{words}; `videobert status` names them.",
         )
     return ended

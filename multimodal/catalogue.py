@@ -10,7 +10,7 @@ import dataclasses
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from multimodal import catalogue_file, names
 from multimodal.catalogue_file import transaction
@@ -19,7 +19,7 @@ from multimodal.names import listed
 from multimodal.run_records import RunRecords
 from multimodal.store import InputError, NewerStore
 
-State = Literal["new", "done", "partial", "refused"]
+State = Literal["new", "waiting", "done", "partial", "refused"]
 MOST_NAMED = 5
 """Videos that an error names."""
 
@@ -79,6 +79,11 @@ def _say_what_runs_did(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE runs ADD COLUMN done TEXT NOT NULL DEFAULT ''")
 
 
+def _mark_what_is_gone(db: sqlite3.Connection) -> None:
+    for table in ("videos", "forgotten"):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN gone TEXT")
+
+
 MIGRATIONS = (
     _create_videos,
     _create_current,
@@ -89,6 +94,7 @@ MIGRATIONS = (
     _seal,
     _remember_tries_and_files,
     _say_what_runs_did,
+    _mark_what_is_gone,
 )
 
 
@@ -98,7 +104,8 @@ class Video:
 
     ``transcript`` and ``features`` are the recipes of the artefacts in use, ``None`` where there is none. ``recipe`` is
     that of the whole ingestion, ``None`` where another try could end differently (a decoder that ran out of time); ``tries``
-    counts those that ended so, one after the other. ``path`` is empty for an imported video.
+    counts those that ended so, one after the other. ``path`` is empty for an imported video. ``gone``: when a run found that
+    the file is there no more (UTC, as runs have it), ``None`` while it is.
     """
 
     video: str
@@ -114,6 +121,7 @@ class Video:
     features: str | None = None
     recipe: str | None = None
     tries: int = 0
+    gone: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,7 +309,7 @@ class Catalogue(RunRecords):
         ).fetchone()
         return Video(*row) if row else None
 
-    def videos(self, states: Iterable[State] = ("new", "done", "partial", "refused")) -> list[Video]:
+    def videos(self, states: Iterable[State] = get_args(State)) -> list[Video]:
         """All videos in one of ``states``, in the order of their names."""
         wanted = list(states)
         marks = ", ".join("?" for _ in wanted)
@@ -335,6 +343,9 @@ class Catalogue(RunRecords):
             videos += self.forgotten(unfinished=True)
         for fits in rules:
             found = [v for v in videos if fits(v)]
+            # What lies there now is meant, not what lay there under the same name; a removal asks.
+            there = [v for v in found if not v.gone]
+            found = there if len(there) == 1 and not unfinished else found
             if len(found) == 1:
                 return found[0]
             if found:
@@ -372,7 +383,7 @@ class Catalogue(RunRecords):
 
 def status_document(catalogue: Catalogue) -> dict[str, Any]:
     """The JSON document of `videobert status`: the videos with their states, what is in use, and the runs."""
-    fields = ("video", "name", "state", "reason", "seconds", "clips", "sentences")
+    fields = ("video", "name", "state", "reason", "seconds", "clips", "sentences", "gone")
     videos = [{f: getattr(v, f) for f in fields} for v in catalogue.videos()]
     current = {kind: catalogue.current(kind) for kind in ("codebook", "model")}
     return {"videos": videos, **current, "runs": catalogue.runs()}

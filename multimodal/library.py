@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import safe_open
 
-from multimodal.catalogue import Catalogue, Video
+from multimodal.catalogue import Catalogue, State, Video
 from multimodal.disk import FileState
 from multimodal.progress import announce
 from multimodal.segments import Segment, moments, silent_segments, spoken_segments
@@ -38,6 +38,8 @@ LARGEST_FILE = 256 << 30
 LEAST_SPARSE = 1 << 30
 """Above so many bytes a file of which less than half was ever written is refused before it is read."""
 NANOSECONDS_OF_REST = 2_000_000_000
+UNREAD = "unread:"
+"""Begins the digest's place of what could not be read: its path follows."""
 LEAST_TO_SPLIT = 10
 LEAST_HELD_OUT = 2
 
@@ -50,10 +52,11 @@ class VideoFiles:
     skipped: dict[str, int]
 
 
-def find(paths: Sequence[Path]) -> VideoFiles:
+def find(paths: Sequence[Path], *, may_be_empty: bool = False) -> VideoFiles:
     """The video files of ``paths``: files as they are given, folders searched recursively, by ending.
 
-    Raises :class:`InputError` where a path does not exist, a folder cannot be read, or no video was found.
+    Raises :class:`InputError` where a path does not exist, a folder cannot be read, or no video was found, unless that
+    ``may_be``.
     """
     if not paths:
         raise InputError("VIDEOS: none given; name video files or a folder of them")
@@ -74,7 +77,7 @@ def find(paths: Sequence[Path]) -> VideoFiles:
                 elif not _is_beside(name, stems):
                     ending = Path(name).suffix.lower() or "no ending"
                     skipped[ending] = skipped.get(ending, 0) + 1
-    if not files:
+    if not files and not may_be_empty:
         held = ", ".join(f"{n} {ending}" for ending, n in sorted(skipped.items())) or "no file"
         raise InputError(
             f"{', '.join(map(str, paths))}: no videos (found {held}); give a folder with files such as .mp4, .mkv, .mov, .webm"
@@ -130,51 +133,74 @@ def file_state(file: Path) -> FileState:
     return FileState(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+def unread(file: Path, state: State, why: str, size: int = 0) -> Video:
+    """The row of a file whose content is not known, with the reason ``why``."""
+    path, name = (os.fsencode(p).decode(errors="replace") for p in (file.absolute(), file.name))
+    return Video(f"{UNREAD}{path}", name, path, size, state, f"{name}: {why}")
+
+
+def still_written(file: Path, size: int) -> Video:
+    """The row of a file that changes while it is looked at."""
+    return unread(file, "waiting", "it is still being written; the next run tries again", size)
+
+
 def register(
     catalogue: Catalogue,
     files: Sequence[Path],
     *,
     reread: bool = False,
     states: dict[str, FileState] | None = None,
+    known: Mapping[str, Video] | None = None,
 ) -> tuple[list[Video], list[Video]]:
-    """Records each file's content in the catalogue. Returns the videos, and those that cannot be read as refused.
+    """Records each file's content in the catalogue. Returns the videos, and those that cannot be read as refused, or as
+    waiting where they changed meanwhile.
 
-    Several names of one content are one video. A file is read once, however many links lead to it, and not again while
-    its state is as it was, unless ``reread``. ``states`` gets the state in which each video's file was, by digest.
+    Several names of one content are one video, which keeps its name as long as that is among them. A file is read once,
+    however many links lead to it, and not again while its state is as it was, unless ``reread``. ``states`` gets the state
+    in which each video's file was, by digest. ``known``: the videos of the catalogue by digest, where the caller has them.
     """
     digests = {} if reread else catalogue.digests()
     read_now: dict[FileState, str] = {}
-    known = {video.video: video for video in catalogue.videos()}
+    known = {video.video: video for video in catalogue.videos()} if known is None else known
     videos: dict[str, Video] = {}
-    unread: list[Video] = []
+    left: list[Video] = []
     for read, file in enumerate(files):
-        path, name = (os.fsencode(p).decode(errors="replace") for p in (file.absolute(), file.name))
+        path = str(file.absolute())
         try:
-            if path != str(file.absolute()):
+            if not _is_utf8(path):
                 raise InputError("the path is not UTF-8; rename it")
             # Links to one file share its state, so its bytes are hashed once.
             state = file_state(file)
             digest = digests.get(state)
             if digest is None:
                 announce("reading the files", f"{read} of {len(files)}")
-                digest = digests[state] = file_digest(file)
+                digest = file_digest(file)
+                if file_state(file) != state:
+                    left.append(still_written(file, state.bytes))
+                    continue
+                digests[state] = digest
                 # What changed a moment ago may change again within one step of the file system's clock.
                 # One of a time to come was not: its next change bears the time that it is then.
                 if abs(time.time_ns() - state.changed) > NANOSECONDS_OF_REST:
                     read_now[state] = digest
         except (OSError, InputError) as error:
             reason = f"the file cannot be read ({error.strerror})" if isinstance(error, OSError) else error
-            unread.append(Video(f"unread:{path}", name, path, 0, "refused", f"{name}: {reason}"))
+            left.append(unread(file, "refused", str(reason)))
             continue
-        if states is not None:
-            states.setdefault(digest, state)
-        if digest not in videos:
-            before = known.get(digest) or Video(digest, name, path, state.bytes)
-            videos[digest] = dataclasses.replace(before, name=name, path=path)
+        before = known.get(digest)
+        if digest not in videos or (before and path == before.path):
+            if states is not None:
+                states[digest] = state
+            before = before or Video(digest, file.name, path, state.bytes)
+            videos[digest] = dataclasses.replace(before, name=file.name, path=path, gone=None)
     catalogue.keep_digests(read_now)
-    changed = [video for video in (*unread, *videos.values()) if known.get(video.video) != video]
+    changed = [video for video in (*left, *videos.values()) if known.get(video.video) != video]
     catalogue.record([], changed)
-    return list(videos.values()), unread
+    return list(videos.values()), left
+
+
+def _is_utf8(path: str) -> bool:
+    return os.fsencode(path).decode(errors="replace") == path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,14 +46,14 @@ def counts(videos: Sequence[Video]) -> str:
     """``3 done, 1 refused``."""
     by_state = Counter(v.state for v in videos)
     return ", ".join(
-        f"{by_state[state]} {state}" for state in ("done", "partial", "refused") if by_state[state]
+        f"{by_state[state]} {state}" for state in ("done", "partial", "waiting", "refused") if by_state[state]
     )
 
 
 def usable_digests(videos: Sequence[Video], sources: Sequence[Any]) -> list[str]:
-    """The digests of the videos that can be used. Raises :class:`InputError` with the reasons where none can."""
-    digests = [v.video for v in videos if v.state != "refused"]
-    if not digests:
+    """The digests of the videos that can be used. Raises :class:`InputError` with the reasons where all are refused."""
+    digests = [v.video for v in videos if v.state in ("done", "partial")]
+    if videos and all(v.state == "refused" for v in videos):
         reasons = listed([v.reason for v in videos], REASONS_SHOWN, "; ")
         raise InputError(
             f"{', '.join(map(str, sources))}: no video can be used ({reasons}); give at least one that plays"

@@ -70,7 +70,7 @@ def counted(video: Video, outcome: Outcome, made: str) -> Outcome:
 def passing(video: Video, why: str) -> Outcome:
     """The outcome where the system could not give the file as it was registered: what is stored of it stays."""
     fields = {f.name: getattr(video, f.name) for f in dataclasses.fields(Outcome)}
-    state: State = "refused" if video.state == "new" else video.state
+    state: State = "waiting" if video.state == "new" else video.state
     reason = f"{video.name}: {why}; the next run tries again"
     return Outcome(**fields | {"state": state, "reason": reason, "recipe": None})
 

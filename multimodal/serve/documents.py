@@ -17,7 +17,7 @@ from multimodal.vocabulary import visual_name
 from vision.clips import CLIP_SECONDS
 
 _PICTURE = re.compile(r"codebooks/([0-9a-z]+)/pictures/(v\d+)\.jpg$")
-FIELDS = ("video", "name", "state", "reason", "seconds", "clips", "sentences")
+FIELDS = ("video", "name", "state", "reason", "seconds", "clips", "sentences", "gone")
 
 
 def video_row(video: Video, root: Path) -> Document:

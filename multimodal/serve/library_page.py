@@ -21,7 +21,7 @@ from multimodal.web.wording import ANSWERS, what_to_trust
 from speech.checkpoints import CHECKPOINTS
 from speech.languages import LANGUAGES
 
-STATES: tuple[State, ...] = ("done", "partial", "refused", "new")
+STATES: tuple[State, ...] = ("done", "partial", "refused", "waiting", "new")
 MOST_RUNS = 10
 MOST_ROWS = 2000
 

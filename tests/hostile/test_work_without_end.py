@@ -79,7 +79,7 @@ def test_a_file_that_is_away_is_tried_again_and_what_is_stored_of_it_stays(tmp_p
     before = dataclasses.replace(video, state="done", features="f", clips=2, recipe="r")
     file.unlink()
     outcome = ingest(store, video, OPTIONS, "cpu", seen=seen)
-    assert (outcome.state, outcome.recipe, outcome.tries) == ("refused", None, 0)
+    assert (outcome.state, outcome.recipe, outcome.tries) == ("waiting", None, 0)
     assert "No such file" in outcome.reason and "tries again" in outcome.reason
     kept = ingest(store, before, OPTIONS, "cpu", seen=seen).applied_to(before)
     assert (kept.state, kept.features, kept.clips, kept.recipe) == ("done", "f", 2, None)
