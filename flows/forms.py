@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from flows.options import never
 from flows.settings import OPTIONS
+from flows.time_limit import HELP, PARAMETER
 
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
 """A reference of a docstring, such as :class:`~multimodal.store.InputError`."""
@@ -22,6 +23,7 @@ OWN = {
     "imports": "Files of other programs, in place of videos or beside them.",
     "options": "What is trained and how long: the options of the command, with _ for -.",
     "lstm": "The same of an LSTM that learns one head.",
+    PARAMETER: HELP,
 }
 """Texts of parameters that stand for several options of a command."""
 
@@ -84,18 +86,21 @@ def texts_of_command(name: str) -> dict[str, str]:
 def with_form(function: Callable[..., Any], command: str) -> str:
     """Gives a flow's function the signature and the docstring that Prefect makes its form of; returns the flow's description.
 
-    ``command``: the command that takes the same; its help texts are those of the form.
+    ``command``: the command that takes the same; its help texts are those of the form. All flows can have a time limit.
     """
     helps = OWN | texts_of_command(command)
     signature = inspect.signature(function, eval_str=True)
     parameters = []
-    for parameter in signature.parameters.values():
+    limit = inspect.Parameter(
+        PARAMETER, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=float | None
+    )
+    for parameter in (*signature.parameters.values(), limit):
         hint = parameter.annotation
         parts = next((one for one in (hint, *get_args(hint)) if dataclasses.is_dataclass(one)), None)
         form = Form(helps | (help_texts(parts) if parts else {}))
         parameters.append(parameter.replace(annotation=Annotated[hint, form]))
     function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     about = _ROLE.sub(r"\1", inspect.getdoc(function) or "")
-    told = [f"    {name}: {helps[name]}" for name in signature.parameters if name in helps]
+    told = [f"    {one.name}: {helps[one.name]}" for one in parameters if one.name in helps]
     function.__doc__ = "\n".join([about, "", "Args:", *told])
     return about

@@ -44,7 +44,9 @@ def put_text(text: str) -> None:
 def print_videos(catalogue: Catalogue) -> None:
     for v in status_document(catalogue)["videos"]:
         held = f"{v['seconds'] or 0:7.1f} s {v['clips'] or 0:4d} clips {v['sentences'] or 0:4d} sentences"
-        about = "; ".join(filter(None, [v["reason"], v["gone"] and f"its file is gone, found {v['gone']} UTC"]))
+        about = "; ".join(
+            filter(None, [v["reason"], v["gone"] and f"its file is gone, found {v['gone']} UTC"])
+        )
         put(f"{v['state']:<8}{held}  {v['name']}{'  (' + about + ')' if about else ''}")
 
 

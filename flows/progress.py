@@ -142,6 +142,11 @@ def stage(name: str, unit: str | Amount = "", *, names_videos: bool = False) -> 
         history.did(f"{name}: {current.amounts() if names_videos else words}, {took}")
 
 
+def store_under_way() -> Path | None:
+    """The store of this process's run."""
+    return _store
+
+
 @contextlib.contextmanager
 def of_store(root: Path) -> Iterator[None]:
     """The stages inside of the block are told in the store, for a page that another process serves."""

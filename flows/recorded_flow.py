@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from flows import history
 from flows.errors import can_heal, line_of
 from flows.forms import with_form
+from flows.time_limit import PARAMETER, limited
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,16 +29,20 @@ def recorded_flow(
 ) -> Callable[[Callable[P, R]], Flow[P, R]]:
     """Prefect's decorator `flow`, for the flow of a ``command``, that of the same name where none is given. An error that is for people (:mod:`flows.errors`) ends the run as *Failed* with its line;
     the caller gets the error itself. Any other is a defect, and left to Prefect, which records its traceback.
+    Every flow has a parameter ``time_limit`` beside its own (:mod:`flows.time_limit`); it is that of a try.
     """
 
     def decorate(function: Callable[P, R]) -> Flow[P, R]:
         @functools.wraps(function)
         def run(*arguments: P.args, **keywords: P.kwargs) -> Any:
+            limit = {PARAMETER: keywords.pop(PARAMETER, None)}
             pauses = list(SECONDS_BETWEEN_TRIES) if history.is_deployed() else []
             while True:
                 try:
                     given = get_call_parameters(function, arguments, keywords)
-                    return function(**made.validate_parameters(given))
+                    given = made.validate_parameters(given | limit)
+                    with limited(given.pop(PARAMETER)):
+                        return function(**given)
                 except Exception as error:
                     line = _rejected(error) if isinstance(error, ParameterTypeError) else line_of(error)
                     if line is None or not history.is_kept():

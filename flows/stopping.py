@@ -58,6 +58,12 @@ def _watch(ends: int, stop: Callable[[], None]) -> None:
             stop()
 
 
+def checkpointed(seconds: float) -> str:
+    """Asks the training under way for a checkpoint, which may take ``seconds``, and says what is kept."""
+    step = progress.checkpoint_now(seconds)
+    return f"with a checkpoint of step {step}" if step is not None else "what was done is kept"
+
+
 def _stop(store: Path, run: str, log: Callable[[str], None]) -> NoReturn:
     """Ends the process. Each stored file is whole or absent, and child processes end with this one."""
     from prefect import get_client
@@ -65,8 +71,7 @@ def _stop(store: Path, run: str, log: Callable[[str], None]) -> NoReturn:
 
     from flows.running import end_runs, tag_of
 
-    step = progress.checkpoint_now(SECONDS_TO_CHECKPOINT)
-    where = f"with a checkpoint of step {step}" if step is not None else "what was done is kept"
+    where = checkpointed(SECONDS_TO_CHECKPOINT)
     status = 128 + signal.SIGTERM
     with contextlib.suppress(Exception), get_client(sync_client=True) as client:
         state = client.read_flow_run(run).state
@@ -77,6 +82,6 @@ def _stop(store: Path, run: str, log: Callable[[str], None]) -> NoReturn:
         log(line)
         end_runs(tag_of(store), (Cancelled if cancelled else Crashed)(message=line))
         status = ENDED_WELL if cancelled else status
-    run_records.record_stop(Store(store, create=False).catalogue)
+    run_records.record_stop(Store(store, create=False).catalogue, where)
     history.flush()
     os._exit(status)

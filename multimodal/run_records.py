@@ -15,7 +15,7 @@ _END = "UPDATE runs SET ended = datetime('now'), outcome = ?"
 
 
 class RunRecords:
-    """The table ``runs`` of a catalogue. ``outcome``: done, failed, stopped (by a signal) or killed; ``done``: in words."""
+    """The table ``runs`` of a catalogue. ``outcome``: done, failed, stopped (by a signal or its time limit) or killed; ``done``: in words."""
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -43,10 +43,11 @@ class RunRecords:
         return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
-def record_stop(catalogue: Path) -> None:
-    """Records that the run under way was stopped by a signal: from the handler, beside the thread that writes.
+def record_stop(catalogue: Path, said: str = "") -> None:
+    """Records that the run under way was stopped, by a signal or its time limit, and what was ``said`` then: beside the
+    thread that writes.
 
     Nothing is recorded where that thread holds the file; the next run then takes it for killed.
     """
     with contextlib.suppress(sqlite3.Error), contextlib.closing(catalogue_file.connect(catalogue)) as db:
-        db.execute(f"{_END} WHERE ended IS NULL", ("stopped",))
+        db.execute(f"{_END}, done = ? WHERE ended IS NULL", ("stopped", said))

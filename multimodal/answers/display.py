@@ -65,7 +65,11 @@ def store_html(store: Store, catalogue: Catalogue, codebook: str | None) -> str:
     return _render(
         "store",
         str(store.root),
-        {state: states.count(state) for state in ("done", "partial", "refused", "waiting", "new") if state in states},
+        {
+            state: states.count(state)
+            for state in ("done", "partial", "refused", "waiting", "new")
+            if state in states
+        },
         {
             "hours": math.fsum(v.seconds or 0 for v in used) / 3600,
             "clips": sum(v.clips or 0 for v in used),

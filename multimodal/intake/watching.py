@@ -118,7 +118,9 @@ def _places(sources: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _lies_in(video: Video, places: tuple[str, ...]) -> bool:
-    return any(video.path == place or video.path.startswith(place.rstrip(os.sep) + os.sep) for place in places)
+    return any(
+        video.path == place or video.path.startswith(place.rstrip(os.sep) + os.sep) for place in places
+    )
 
 
 def _is_away(path: str) -> bool:

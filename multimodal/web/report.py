@@ -123,7 +123,9 @@ def head(
     return {
         "videos": len(videos),
         "used": len(used),
-        "states": {s: sum(v.state == s for v in videos) for s in ("done", "partial", "refused", "waiting", "new")},
+        "states": {
+            s: sum(v.state == s for v in videos) for s in ("done", "partial", "refused", "waiting", "new")
+        },
         "seconds": math.fsum(v.seconds or 0 for v in used),
         "clips": sum(v.clips or 0 for v in used),
         "clip_seconds": CLIP_SECONDS,

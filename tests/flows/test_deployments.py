@@ -35,7 +35,7 @@ def test_every_flow_has_one_deployment():
 @pytest.mark.parametrize("name", sorted(WORK))
 def test_its_parameters_are_those_of_the_flow(name):
     flow, parameters = flow_of(DEPLOYMENTS[name]), DEPLOYMENTS[name]["parameters"]
-    brought_in_by_hand = {"imports", "tokens", "seconds", "name", "model", "head"}
+    brought_in_by_hand = {"imports", "tokens", "seconds", "name", "model", "head", "time_limit"}
     assert set(parameters) == set(inspect.signature(flow.fn).parameters) - brought_in_by_hand
     validated = flow.validate_parameters(parameters)
     assert isinstance(validated["settings"], Settings)

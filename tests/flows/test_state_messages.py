@@ -89,6 +89,15 @@ def test_a_rejected_parameter_is_named(home, store, settings, says):
     assert state == "FAILED" and message.startswith(says) and "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("limit", "says"), [(-1, "time_limit -1: more than 0 seconds; leave"), ("soon", "time_limit 'soon': ")]
+)
+def test_a_time_limit_is_a_length_of_time(home, store, limit, says):
+    given = {"settings": {"store": str(store)}, "time_limit": limit}
+    state, message, _ = flow_run(home, "flows.codebook", "make_tokens", **given)
+    assert state == "FAILED" and message.startswith(says) and "\n" not in message
+
+
 def test_a_full_disk_is_a_line_and_a_defect_keeps_its_name(home):
     full, defect = script(home, DEFECTS)
     assert full.startswith("disk full: ") and os.strerror(errno.ENOSPC) in full

@@ -93,7 +93,9 @@ def test_the_history_says_that_a_file_waits_and_not_its_name(home, looks):
     url = home.environment["PREFECT_API_URL"]
     tagged = {"flow_runs": {"tags": {"all_": [f"store {(root / 'store').resolve()}"]}}}
     runs = httpx.post(f"{url}/flow_runs/filter", json=tagged | {"sort": "START_TIME_ASC"}).json()
-    tables = [t for t in httpx.post(f"{url}/artifacts/filter", json={}).json() if t["flow_run_id"] == runs[0]["id"]]
+    tables = [
+        t for t in httpx.post(f"{url}/artifacts/filter", json={}).json() if t["flow_run_id"] == runs[0]["id"]
+    ]
     ((row,),) = [json.loads(table["data"]) for table in tables if table["key"] == "videos"]
     assert (row["state"], row["videos"]) == ("waiting", 1) and "still being written" in row["reason"]
     assert "long" not in row["reason"]

@@ -247,3 +247,24 @@ def test_cancel_ends_a_training_within_five_seconds_with_a_checkpoint(worker):
     assert [run["outcome"] for run in json.loads(worker.shell("videobert runs --store home/stopped --json"))["runs"]] == [
         "done", "done", "stopped",
     ]  # fmt: skip
+
+
+def test_a_time_limit_ends_a_training_on_the_worker_with_a_checkpoint(worker):
+    """The worker takes the end of the process for a good one, and leaves the state as it is."""
+    parameters = imports("limited")
+    ended = worker.wait(worker.start("ingest/ingest", **parameters))
+    assert ended["state"]["type"] == "COMPLETED", ended["state"]
+    settings = {"settings": parameters["settings"] | {"epochs": 100_000}}
+    assert worker.wait(worker.start("codebook/codebook", **settings))["state"]["type"] == "COMPLETED"
+    run = worker.start("pretrain/pretrain", **settings, time_limit=25)
+    worker.wait(run)
+    time.sleep(3)
+    state = worker.run(run)["state"]
+    assert (state["type"], state["name"]) == ("FAILED", "TimedOut")
+    step = int(
+        re.fullmatch(
+            r"the time limit of 25 s is over, with a checkpoint of step (\d+); .+", state["message"]
+        )[1]
+    )
+    (checkpoint,) = (worker.folder / "home/limited/models").glob("*/step-*/trainer.json")
+    assert json.loads(checkpoint.read_text())["step"] == step
