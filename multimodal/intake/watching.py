@@ -49,12 +49,12 @@ def look(
 ) -> Look:  # fmt: skip
     """Records the ``files`` that were found in ``sources`` (files and folders), and what is there no more.
 
-    A file that was changed less than ``rest`` seconds ago is looked at twice, and left for the next run where it is another
+    A file of a folder that was changed less than ``rest`` seconds ago is looked at twice, and left for the next run where it is another
     then; one that is as it was when it was read before never waits. A video whose file is gone keeps all that was learned
     of it. One of which nothing was ever stored is dropped, and so is the note that a file could not be read.
     """
     known = {video.video: video for video in catalogue.videos()}
-    still, growing = _at_rest(catalogue, files, rest)
+    still, growing = _at_rest(catalogue, files, frozenset(sources), rest)
     videos, left = register(catalogue, still, reread=reread, states=states, known=known)
     left += [still_written(file, size) for file, size in growing.items()]
     there = {video.video for video in (*videos, *left)}
@@ -74,14 +74,18 @@ def held_before(catalogue: Catalogue, sources: Sequence[Path]) -> bool:
     return any(_lies_in(video, _places(sources)) for video in catalogue.videos())
 
 
-def _at_rest(catalogue: Catalogue, files: Sequence[Path], rest: float) -> tuple[list[Path], dict[Path, int]]:
-    """The files that nobody writes to, and the sizes of the others. Waits where a file is young, once for all of them."""
+def _at_rest(
+    catalogue: Catalogue, files: Sequence[Path], named: Collection[Path], rest: float
+) -> tuple[list[Path], dict[Path, int]]:
+    """The files that nobody writes to, and the sizes of the others. Waits where a file is young, once for all of them; not for
+    one that is ``named``: who names it knows that it is whole."""
     began = time.time()
     seen = {file: _state(file) for file in files}
     young = {
         file: state
         for file, state in seen.items()
         if state is not None
+        and file not in named
         and abs(began - state.changed / 1e9) < rest
         and catalogue.digest_of(state) is None
     }

@@ -38,10 +38,11 @@ class Made:
 def _make(root: Path) -> None:
     folder = root / "videos"
     folder.mkdir(parents=True)
-    shutil.copyfile(fragments.spoken(folder / "command.mp4"), folder / "the same command.mp4")
+    shutil.copy2(fragments.spoken(folder / "command.mp4"), folder / "the same command.mp4")
     fragments.speechless(folder / "flower.mp4")
     (folder / "notes.txt").write_text("not a video")
     (folder / "broken.mp4").write_text("not a video either")
+    fragments.at_rest(folder / "broken.mp4")
     home = Home(root / "prefect")
     ended = home.run(
         "run", folder, "--store", root / "store", "--epochs", 1, "--backbone", "mobilenetv2", "--json"

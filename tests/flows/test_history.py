@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fragments
 import httpx
 import imported_corpus
 import pytest
@@ -66,6 +67,7 @@ def ingested(home, tmp_path_factory):
     (root / "lectures").mkdir()
     for name in (f"{SECRET}.mp4", "another.mp4"):
         (root / "lectures" / name).write_text(f"no video: {name}")
+        fragments.at_rest(root / "lectures" / name)
     given = (root / "lectures", "--import", corpus, "--import-stride", 1.5, "--store", root / "store")
     for _ in range(2):
         ended = home.run("ingest", *given)

@@ -1,5 +1,7 @@
 """Short files cut out of the samples by copying packets: with speech, without speech, and without a sound track."""
 
+import os
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +21,13 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 
+def at_rest(path: Path) -> Path:
+    """The file as one that was made a minute ago: an ingestion waits for files that somebody may still be writing to."""
+    before = time.time() - 60
+    os.utime(path, (before, before))
+    return path
+
+
 def cut(path: Path, sample: str, seconds: float, kinds: tuple[str, ...]) -> Path:
     """The first seconds of a sample's streams of these kinds, in the container that the ending of ``path`` names."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +38,7 @@ def cut(path: Path, sample: str, seconds: float, kinds: tuple[str, ...]) -> Path
             if packet.dts is not None and packet.dts * packet.time_base < seconds:
                 packet.stream = streams[packet.stream.index]
                 target.mux(packet)
-    return path
+    return at_rest(path)
 
 
 def spoken(path: Path, sample: str = "kitchen-003.mp4") -> Path:
@@ -58,7 +67,7 @@ def speechless(path: Path, sample: str = "kitchen-001.mp4", seconds: float = 3.0
             frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), first
             target.mux(sound.encode(frame))
         target.mux(sound.encode(None))
-    return path
+    return at_rest(path)
 
 
 def captioned(
@@ -95,7 +104,7 @@ def captioned(
             packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
             target.mux(packet)
     srt.unlink(missing_ok=True)
-    return path
+    return at_rest(path)
 
 
 def with_mov_text(path: Path, cues: Sequence[tuple[float, float, str]], seconds: float = 3.0) -> Path:
@@ -118,4 +127,4 @@ def with_mov_text(path: Path, cues: Sequence[tuple[float, float, str]], seconds:
         for _, packet, stream in sorted(waiting, key=lambda item: item[0]):
             packet.stream = stream
             target.mux(packet)
-    return path
+    return at_rest(path)

@@ -167,6 +167,7 @@ def test_a_store_from_a_newer_version(alone, tmp_path):
 
 def test_a_file_that_is_text(home, tmp_path):
     (tmp_path / "talk.mp4").write_text("Dear diary")
+    fragments.at_rest(tmp_path / "talk.mp4")
     ended = home.run("run", tmp_path / "talk.mp4", "--store", tmp_path / "store")
     complains(ended, "talk.mp4: not a video or sound file", "no video can be used")
     ended = home.run("status", "--store", tmp_path / "store", "--json")

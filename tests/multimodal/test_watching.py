@@ -80,6 +80,17 @@ def test_a_copy_in_slow_pieces_is_left_until_it_is_whole(catalogue, folder):
     assert {v.video for v in catalogue.videos()} == {v.video for v in found.videos}
 
 
+def test_a_file_that_is_named_is_taken_at_once(catalogue, folder, monkeypatch):
+    file = folder / "a.mp4"
+    file.write_bytes(b"a")
+    waited: list[float] = []
+    monkeypatch.setattr(watching.time, "sleep", waited.append)
+    assert [v.name for v in look(catalogue, [file], [file], rest=5.0).videos] == ["a.mp4"] and not waited
+    (folder / "b.mp4").write_bytes(b"b")
+    assert {v.name for v in looked(catalogue, folder, rest=5.0).videos} == {"a.mp4", "b.mp4"}
+    assert len(waited) == 1, "the control: one of a folder"
+
+
 def test_a_file_that_changes_while_it_is_read_waits(catalogue, folder, monkeypatch):
     file = old(folder / "a.mp4")
     read = library.file_digest
