@@ -1,6 +1,7 @@
 """Prefect flows and the command line: the outermost layer, which calls the functions of the other packages."""
 
 import os
+import sys
 
 PREFECT_DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -14,4 +15,9 @@ THREAD_DEFAULTS = {"OMP_WAIT_POLICY": "passive"}
 
 for _name, _value in (PREFECT_DEFAULTS | THREAD_DEFAULTS).items():
     os.environ.setdefault(_name, _value)
+if "prefect.context" in sys.modules:
+    # Whoever imported Prefect before us, such as a script of a Dask cluster, has its settings without these.
+    from prefect.context import refresh_global_settings_context
+
+    refresh_global_settings_context()
 DISTRIBUTION = "videobert-workflow"

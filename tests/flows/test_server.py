@@ -118,3 +118,18 @@ def test_a_full_home_is_the_reason_that_is_given(tmp_path):
         )
     line = ended.stderr.splitlines()[-1]
     assert "disk is full" in line and str(small) in line
+
+
+def test_the_servers_settings_hold_where_prefect_was_imported_first(tmp_path):
+    """`prefect_dask` imports it; Prefect's own 20 s, the control, are too short on a slow machine."""
+    code = """
+import prefect.context
+from prefect.settings import get_current_settings
+print(get_current_settings().server.ephemeral.startup_timeout_seconds)
+import flows
+print(get_current_settings().server.ephemeral.startup_timeout_seconds)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=Home(tmp_path).environment, capture_output=True, text=True, timeout=120, check=True
+    )  # fmt: skip
+    assert ended.stdout.split() == ["20", "120"]
