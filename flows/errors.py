@@ -15,8 +15,8 @@ KEPT = "and run again, what was done is kept"
 
 
 def can_heal(error: BaseException) -> bool:
-    """Whether the same may succeed later without anybody's doing: no memory, or no place that gave weights."""
-    return isinstance(error, WeightsUnavailable) or out_of_memory(error)
+    """Whether the same may succeed later without anybody's doing: no memory, no place that gave weights, a server too busy."""
+    return isinstance(error, WeightsUnavailable) or out_of_memory(error) or _server_fault(error) is not None
 
 
 def line_of(error: BaseException) -> str | None:
@@ -30,11 +30,21 @@ def line_of(error: BaseException) -> str | None:
             f"out of memory: {str(error) or 'none is left'}; give more, or read each step in N parts (--accumulate N), with fewer "
             f"--workers or a smaller --size, {KEPT}"
         )
+    if (fault := _server_fault(error)) is not None:
+        return f"Prefect's server cannot keep its records (status {fault}); see that it has space and runs, {KEPT}"
     if (refused := _refused(error)) is not None:
         return f"{refused}; see that the disk is there and may be written, {KEPT}"
     if isinstance(error, sqlite3.DatabaseError):
         return f"a database of the store cannot be read ({error}); `videobert doctor` says which"
     return None
+
+
+def _server_fault(error: BaseException) -> str | None:
+    """The status of 500 and above that Prefect's server answered with; ``None`` for other errors. Its client raises HTTPX's error
+    or one derived from it; neither is imported here, where help texts need neither."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    ours = any(base.__name__ == "HTTPStatusError" for base in type(error).__mro__)
+    return f"{status}" if ours and status is not None and status >= 500 else None
 
 
 def _refused(error: BaseException) -> str | None:
