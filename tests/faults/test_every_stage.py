@@ -145,7 +145,8 @@ def starve(stage: str, headroom: int) -> None:
     begun = STAGES[stage]
 
     def starved(run: object) -> None:
-        importlib.import_module("torch._dynamo")
+        if stage in ("pretrain", "captioner"):
+            importlib.import_module("torch._dynamo")
         held = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (held + headroom, held + headroom))
         begun(run)
