@@ -185,9 +185,8 @@ def test_deploy_can_be_repeated_and_keeps_what_is_on(operator):
 
 def test_a_worker_without_a_home_is_told_what_it_lacks(operator):
     run = operator.start("codebook/codebook")  # before the worker, which looks once
-    with operator.beside(
-        "prefect worker start --pool videobert --run-once", "homeless.log", without="VIDEOBERT_HOME"
-    ):
+    command = f"env PREFECT_API_URL={operator.url} prefect worker start --pool videobert --run-once"
+    with operator.beside(command, "homeless.log", without="VIDEOBERT_HOME"):
         ended = operator.wait(run)
     assert ended["state"]["type"] == "FAILED" and ended["state"]["message"].startswith(
         "VIDEOBERT_HOME: not set"
