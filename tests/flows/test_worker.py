@@ -66,7 +66,12 @@ class Operator:
                 os.killpg(child.pid, signal.SIGKILL)
 
     def ask(self, method: str, path: str, **body: Any) -> Any:
-        answer = httpx.request(method, f"{self.url}{path}", json=body or None, timeout=60)
+        """As Prefect's own client: asked again where the server is busy, its database being written to."""
+        for pause in (1, 2, 4, 8, 0):
+            answer = httpx.request(method, f"{self.url}{path}", json=body or None, timeout=60)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(pause)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
