@@ -28,7 +28,7 @@ print(json.dumps([state.result(), artifact.data, artifact.description, run.state
 def test_a_question_is_one_command_and_one_flow_of_the_same_parameters(question):
     parameters = inspect.signature(question.answer).parameters
     flow = getattr(answers, question.answer.__name__)
-    assert set(flow.parameters.properties) == set(parameters)
+    assert set(flow.parameters.properties) == {*parameters, "time_limit"}
     assert set(inspect.signature(command(question)).parameters) == {*parameters, "json_"}
 
 
