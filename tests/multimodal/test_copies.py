@@ -14,7 +14,7 @@ from multimodal.library import LEAST_TO_SPLIT, split
 from multimodal.store import Store, file_digest
 
 SECONDS = 6.0
-"""Of each video: four clips. Of two, some of different videos are as alike as copies."""
+"""Of each video: four clips. With 3 s the copy that was encoded again was not always found."""
 
 
 def encoded_again(path: Path, source: Path, quality: int) -> Path:
