@@ -32,7 +32,7 @@ def kept_import(run: OpenedRun, model: str | None, codebook: str | None) -> bool
 def may_begin_anew(run: OpenedRun) -> bool:
     """Whether the next pretraining may begin at ``text_start``: not where the model in use was imported, or its teacher was."""
     model = run.model_in_use[0]
-    pretrained = (teacher_of(run.store, model) or model) if model else None
+    pretrained = teacher_of(run.store, model) or model
     return run.settings.refit or not kept_import(run, pretrained, run.catalogue.current("codebook"))
 
 
@@ -50,7 +50,7 @@ def train(run: OpenedRun, codebook: str) -> str:
                 1, 1, "kept, though videos that it learned from were removed; --refit makes one without them"
             )
             return name
-        teacher = teacher_of(run.store, name) if name else None
+        teacher = teacher_of(run.store, name)
         if teacher and is_asked_for(run, teacher, codebook):
             report(1, 1, kept_student(teacher))
             return name

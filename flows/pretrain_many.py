@@ -62,7 +62,7 @@ def pretrain_many(
                 model = run.model_in_use[0]
                 if kept_import(run, model, job[1]):
                     raise InputError(f"model: {KEPT}")
-                teacher = teacher_of(run.store, model) if model else None
+                teacher = teacher_of(run.store, model)
                 if teacher and is_asked_for(run, teacher, job[1]):
                     raise InputError(f"model: {kept_student(teacher)}")
             except FOR_PEOPLE as error:

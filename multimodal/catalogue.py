@@ -19,7 +19,8 @@ from multimodal.names import listed
 from multimodal.run_records import RunRecords
 from multimodal.store import InputError, NewerStore
 
-State = Literal["new", "waiting", "done", "partial", "refused"]
+State = Literal["done", "partial", "refused", "waiting", "new"]
+STATES: tuple[State, ...] = get_args(State)  # as people read them
 MOST_NAMED = 5
 """Videos that an error names."""
 
@@ -309,7 +310,7 @@ class Catalogue(RunRecords):
         ).fetchone()
         return Video(*row) if row else None
 
-    def videos(self, states: Iterable[State] = get_args(State)) -> list[Video]:
+    def videos(self, states: Iterable[State] = STATES) -> list[Video]:
         """All videos in one of ``states``, in the order of their names."""
         wanted = list(states)
         marks = ", ".join("?" for _ in wanted)

@@ -110,7 +110,7 @@ def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
         )
     )
     for name in (current["model"], current["next_model"]):
-        models.add(_teacher_of(store, name) if name else None)
+        models.add(_teacher_of(store, name))
     in_use = {
         "codebooks": codebooks,
         "tokens": codebooks,
@@ -130,7 +130,7 @@ def unused(store: Store, catalogue: Catalogue) -> dict[str, int]:
     return superseded
 
 
-def _teacher_of(store: Store, name: str) -> str | None:
+def _teacher_of(store: Store, name: str | None) -> str | None:
     """The teacher that a student's `distill --undo` goes back to. A damaged card is told by its manifest."""
     with contextlib.suppress(InputError):
         return teacher_of(store, name)

@@ -30,7 +30,7 @@ from multimodal.answers.results import (
     evidence,
     search_notes,
 )
-from multimodal.catalogue import Catalogue, Video
+from multimodal.catalogue import STATES, Catalogue, Video
 from multimodal.library import usable
 from multimodal.pictures import FrameTime, data_url, read_frames
 from multimodal.store import Store
@@ -65,11 +65,7 @@ def store_html(store: Store, catalogue: Catalogue, codebook: str | None) -> str:
     return _render(
         "store",
         str(store.root),
-        {
-            state: states.count(state)
-            for state in ("done", "partial", "refused", "waiting", "new")
-            if state in states
-        },
+        {state: states.count(state) for state in STATES if state in states},
         {
             "hours": math.fsum(v.seconds or 0 for v in used) / 3600,
             "clips": sum(v.clips or 0 for v in used),

@@ -8,7 +8,7 @@ from typing import Any
 
 from multimodal import locks, progress
 from multimodal.answers.quality import Evaluation, Kind
-from multimodal.catalogue import Catalogue, State
+from multimodal.catalogue import STATES, Catalogue, State
 from multimodal.codebook_in_use import out_of_date, remedy
 from multimodal.intake import speech_choice
 from multimodal.library import usable
@@ -21,7 +21,6 @@ from multimodal.web.wording import ANSWERS, what_to_trust
 from speech.checkpoints import CHECKPOINTS
 from speech.languages import LANGUAGES
 
-STATES: tuple[State, ...] = ("done", "partial", "refused", "waiting", "new")
 MOST_RUNS = 10
 MOST_ROWS = 2000
 

@@ -8,9 +8,9 @@ from multimodal.store import DamagedFile, Store
 from multimodal.training import checkpoints
 
 
-def teacher_of(store: Store, name: str) -> str | None:
-    """The name of the model that the model ``name`` was distilled from; ``None`` where it is no student."""
-    folder = checkpoints.latest(store.model(name))
+def teacher_of(store: Store, name: str | None) -> str | None:
+    """The name of the model that the model ``name`` was distilled from; ``None`` where it is no student, or there is none."""
+    folder = checkpoints.latest(store.model(name)) if name else None
     if folder is None or not (folder / "card.json").exists():
         return None
     try:

@@ -17,7 +17,7 @@ from multimodal.answers.display import hit_evidence, html_environment
 from multimodal.answers.opened_store import OpenedStore
 from multimodal.answers.session import open_index
 from multimodal.answers.token_names import read_token_names
-from multimodal.catalogue import Catalogue, Video
+from multimodal.catalogue import STATES, Catalogue, Video
 from multimodal.inference.trained import Trained, training_steps
 from multimodal.library import read_material, usable
 from multimodal.pictures import data_url, read_frames
@@ -123,9 +123,7 @@ def head(
     return {
         "videos": len(videos),
         "used": len(used),
-        "states": {
-            s: sum(v.state == s for v in videos) for s in ("done", "partial", "refused", "waiting", "new")
-        },
+        "states": {s: sum(v.state == s for v in videos) for s in STATES},
         "seconds": math.fsum(v.seconds or 0 for v in used),
         "clips": sum(v.clips or 0 for v in used),
         "clip_seconds": CLIP_SECONDS,

@@ -231,13 +231,18 @@ def parts(operator: Operator, run: str) -> list[dict]:
     return operator.ask("POST", "/flow_runs/filter", **asked)
 
 
-def test_cancel_ends_a_training_within_five_seconds_with_a_checkpoint(worker):
-    parameters = imports("stopped")
+def to_train(worker: Operator, store: str, epochs: int) -> dict:
+    """The parameters of a training in a store that was made as far as its visual tokens."""
+    parameters = imports(store)
     ended = worker.wait(worker.start("ingest/ingest", **parameters))
     assert ended["state"]["type"] == "COMPLETED", ended["state"]
-    settings = {"settings": parameters["settings"] | {"epochs": 2000}}
+    settings = {"settings": parameters["settings"] | {"epochs": epochs}}
     assert worker.wait(worker.start("codebook/codebook", **settings))["state"]["type"] == "COMPLETED"
-    run = worker.start("pretrain/pretrain", **settings)
+    return settings
+
+
+def test_cancel_ends_a_training_within_five_seconds_with_a_checkpoint(worker):
+    run = worker.start("pretrain/pretrain", **to_train(worker, "stopped", epochs=2000))
     worker.wait(run, lambda run: " steps" in run["name"])
     cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
     began = time.monotonic()
@@ -245,7 +250,11 @@ def test_cancel_ends_a_training_within_five_seconds_with_a_checkpoint(worker):
     ended = worker.wait(run)
     took = time.monotonic() - began
     assert ended["state"]["type"] == "CANCELLED" and took < 5, (took, ended["state"])
-    (line,) = [line for line in worker.lines(run) if line.startswith("cancelled, ")]
+    due = time.monotonic() + 10  # lines are sent as the process ends, after its state
+    while not (told := [line for line in worker.lines(run) if line.startswith("cancelled, ")]):
+        assert time.monotonic() < due
+        time.sleep(0.2)
+    (line,) = told
     step = int(re.search(r"a checkpoint of step (\d+)", line)[1])
     (checkpoint,) = (worker.folder / "home/stopped/models").glob("*/step-*/trainer.json")
     assert json.loads(checkpoint.read_text())["step"] == step
@@ -256,12 +265,7 @@ def test_cancel_ends_a_training_within_five_seconds_with_a_checkpoint(worker):
 
 def test_a_time_limit_ends_a_training_on_the_worker_with_a_checkpoint(worker):
     """The worker takes the end of the process for a good one, and leaves the state as it is."""
-    parameters = imports("limited")
-    ended = worker.wait(worker.start("ingest/ingest", **parameters))
-    assert ended["state"]["type"] == "COMPLETED", ended["state"]
-    settings = {"settings": parameters["settings"] | {"epochs": 100_000}}
-    assert worker.wait(worker.start("codebook/codebook", **settings))["state"]["type"] == "COMPLETED"
-    run = worker.start("pretrain/pretrain", **settings, time_limit=25)
+    run = worker.start("pretrain/pretrain", **to_train(worker, "limited", epochs=100_000), time_limit=25)
     worker.wait(run)
     time.sleep(3)
     state = worker.run(run)["state"]
