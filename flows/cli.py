@@ -108,10 +108,10 @@ def ingest(
     check_sources(videos, imports, settings.store)
     with open_run(settings) as run:
         with progress.waiting(progress.LOADING):
-            from flows.ingest import ingest_with_workers
+            from flows.ingest import ingest_videos
 
         run.given = list(videos), imports
-        run_flow(run.settings.store, ingest_with_workers, [], run.settings)
+        run_flow(run.settings.store, ingest_videos, [], run.settings)
         print_status(run.catalogue, json_)
 
 

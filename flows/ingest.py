@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -10,13 +10,13 @@ from queue import SimpleQueue
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import history, progress
 from flows.history import counted
 from flows.importing import Imports
 from flows.opened_run import OpenedRun, recorded_run
 from flows.recorded_flow import recorded_flow
+from flows.runners import Tell, running, videos_at_a_time
 from flows.settings import Settings
 from multimodal.catalogue import Video
 from multimodal.disk import FileState
@@ -24,6 +24,7 @@ from multimodal.intake import speech_choice, watching
 from multimodal.intake.confinement import require_confinement
 from multimodal.intake.imports import find_imports, import_files
 from multimodal.intake.ingest import Outcome, ingest, is_up_to_date
+from multimodal.intake.ingest_options import IngestOptions
 from multimodal.intake.outcomes import counts, outcome_of, usable_digests
 from multimodal.library import find
 from multimodal.removal import finish_removals
@@ -31,7 +32,7 @@ from multimodal.store import Store
 
 
 @task(name="ingest video", task_run_name="ingest {video.video}", cache_policy=NO_CACHE, persist_result=False)
-def ingest_video(video: Video, settings: Settings, seen: FileState | None = None) -> Outcome:
+def ingest_video(video: Video, settings: Settings, seen: FileState | None, tell: Tell) -> Outcome:
     """One video into the store; only immutable files are written, so any machine that shares the store can do it.
 
     Prefect's history knows it by its digest: the name of a video that is removed is to be found nowhere.
@@ -43,9 +44,9 @@ def ingest_video(video: Video, settings: Settings, seen: FileState | None = None
     return ingest(
         store, video, speech_choice.applied(store, video, settings.ingest), settings.torch_device,
         # videos that are ingested side by side share the cores among themselves
-        threads=1 if settings.max_workers > 1 else None,
+        threads=1 if videos_at_a_time(settings) > 1 else None,
         seen=seen,
-        hook=lambda share, seconds: progress.video_progress.put(video.video, video.name, share, seconds),
+        hook=lambda share, seconds: tell(video.video, share, seconds),
     )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def import_from_files(run: OpenedRun, imports: Imports) -> list[Video]:
     return ended
 
 
-@recorded_flow("ingest", task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count()))
+@recorded_flow("ingest")
 def ingest_videos(
     videos: list[Path], settings: Settings = Settings(), imports: Imports = Imports()
 ) -> list[str]:
@@ -98,18 +99,9 @@ def _ingest_files(run: OpenedRun, sources: list[Path]) -> list[Video]:
         of = history.of_folders(sources)
         about = f"ingest {counted(len(found.files), 'video')}{of}, {len(left) or 'none'} to do"
         history.describe(about, stage="ingest", store=run.store.root)
-        progress.video_progress.begin(report, {v.video: v.bytes for v in left})
-        under_way = {ingest_video.submit(v, run.settings, states.get(v.video)): v for v in left}
-        for group in as_they_end(list(under_way)):
-            rows: list[Video] = []
-            try:
-                for future in group:
-                    video = under_way[future]
-                    rows.append(outcome_of(future.result, video, options[video.video]).applied_to(video))
-                    progress.video_progress.put(video.video, video.name, 1.0)
-            finally:
-                run.catalogue.record([], rows)
-            ended += rows
+        progress.video_progress.begin(report, {v.video: (v.name, v.bytes) for v in left})
+        if left:
+            ended += _ended(run, left, options, states)
         words = counts(ended) or "no video there"
         words += f"; {looked.changes}" if looked.changes else ""
         if found.skipped:
@@ -121,6 +113,30 @@ def _ingest_files(run: OpenedRun, sources: list[Path]) -> list[Video]:
             history.outcomes(ended, new),
             f"{words}; `videobert status` names them.",
         )
+    return ended
+
+
+def _ended(
+    run: OpenedRun, videos: list[Video], options: dict[str, IngestOptions], states: dict[str, FileState]
+) -> list[Video]:
+    """The videos as they ended, each recorded when it had."""
+    ended: list[Video] = []
+    with running(run.settings, progress.video_progress.put) as side_by_side:
+        under_way = {
+            side_by_side.submit(ingest_video, video=v, settings=run.settings, seen=states.get(v.video)): v
+            for v in videos
+        }
+        for group in as_they_end(list(under_way)):
+            rows: list[Video] = []
+            try:
+                for future in group:
+                    video = under_way[future]
+                    result = functools.partial(side_by_side.result, future)
+                    rows.append(outcome_of(result, video, options[video.video]).applied_to(video))
+                    progress.video_progress.put(video.video, 1.0)
+            finally:
+                run.catalogue.record([], rows)
+            ended += rows
     return ended
 
 
@@ -140,9 +156,3 @@ def as_they_end(futures: list[PrefectFuture[Outcome]]) -> Iterator[list[PrefectF
             group.append(done.get())
         left -= len(group)
         yield group
-
-
-def ingest_with_workers(videos: list[Path], settings: Settings, imports: Imports = Imports()) -> list[str]:
-    """The flow with as many videos at a time as the settings say."""
-    runner = ThreadPoolTaskRunner(max_workers=settings.max_workers)
-    return ingest_videos.with_options(task_runner=runner)(videos, settings, imports)

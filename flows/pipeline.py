@@ -10,7 +10,7 @@ from flows.codebook import make_tokens
 from flows.evaluate import evaluate_model
 from flows.importing import Imports
 from flows.index import index_videos
-from flows.ingest import ingest_with_workers
+from flows.ingest import ingest_videos
 from flows.opened_run import OpenedRun, recorded_run
 from flows.pretrain import may_begin_anew, pretrain_model
 from flows.recorded_flow import recorded_flow
@@ -50,7 +50,7 @@ def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Impor
 
 
 def _stages(run: OpenedRun) -> Path:
-    ingest_with_workers([], run.settings)
+    ingest_videos([], run.settings)
     make_tokens(run.settings)
     pretrain_model(run.settings)
     make_captioner(run.settings)

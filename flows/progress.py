@@ -278,18 +278,21 @@ class VideoProgress:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._report: Report | None = None
+        self._names: dict[str, str] = {}
         self._bytes: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
         self._shares: dict[str, float] = {}
 
-    def begin(self, report: Report, videos: dict[str, int]) -> None:
-        """``videos``: the bytes of each, by digest."""
-        self._report, self._bytes, self._seconds, self._shares = report, videos, {}, {}
+    def begin(self, report: Report, videos: dict[str, tuple[str, int]]) -> None:
+        """``videos``: the name and the bytes of each, by digest."""
+        self._report, self._seconds, self._shares = report, {}, {}
+        self._names = {video: name for video, (name, _) in videos.items()}
+        self._bytes = {video: size for video, (_, size) in videos.items()}
 
-    def put(self, video: str, name: str, share: float, seconds: float | None = None) -> None:
+    def put(self, video: str, share: float, seconds: float | None = None) -> None:
         """``share``, 0 to 1, of a video is done, which is ``seconds`` long where that is known by now."""
         with self._lock:
-            self._shares[video] = share
+            self._shares[video] = max(share, self._shares.get(video, 0.0))  # some are told late
             if seconds is not None:
                 self._seconds[video] = seconds
             elif share >= 1:
@@ -298,7 +301,7 @@ class VideoProgress:
                 done = sum(seconds * self._shares[v] for v, seconds in self._seconds.items())
                 ended = sum(share >= 1 for share in self._shares.values())
                 words = f"{ended} of {len(self._bytes)} videos" if len(self._bytes) > 1 else ""
-                self._report(done, self._total(), ", ".join(filter(None, [words, name])))
+                self._report(done, self._total(), ", ".join(filter(None, [words, self._names[video]])))
 
     def _total(self) -> float:
         """Seconds in all; 0 where no length is known yet."""
@@ -314,5 +317,3 @@ class VideoProgress:
 
 
 video_progress = VideoProgress()
-"""In this module, not in that of the task that reports: a task that is sent to another machine takes the objects of its
-module along, and a lock cannot be sent."""

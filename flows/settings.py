@@ -233,6 +233,11 @@ class Settings:
     workers: Annotated[int | None, MACHINE] = option(
         "Videos ingested at a time; one a core, or 1 on a GPU, where not given.", least=1, remembered=False
     )
+    runner: Annotated[Literal["threads", "dask", "ray"] | None, MACHINE, CHOICE] = option(
+        "What ingests videos side by side; threads where not given. Dask and Ray: processes.",
+        remembered=False,
+    )
+    address: Annotated[str | None, MACHINE] = option("Of a running Dask or Ray cluster.", remembered=False)
     reread: Annotated[bool, Parameter(negative=(), show_default=False), MACHINE] = option(
         "Read all files anew; try videos again that were given up.", default=False, remembered=False
     )
@@ -385,11 +390,6 @@ class Settings:
         if self.device in (None, "auto"):
             return "cuda" if torch.cuda.is_available() else "cpu"
         return check_device(self.device)
-
-    @property
-    def max_workers(self) -> int:
-        """How many videos are ingested at a time."""
-        return self.workers or (1 if self.torch_device == "cuda" else os.cpu_count() or 1)
 
 
 OPTIONS: dict[str, Option] = {

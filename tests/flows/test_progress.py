@@ -126,21 +126,26 @@ def test_work_that_stands_still_has_ever_more_left():
 def test_videos_count_by_their_seconds():
     said = []
     videos = VideoProgress()
-    videos.begin(lambda *report: said.append(report), {"a": 100, "b": 300, "c": 50})
-    videos.put("c", "c.mp4", 1.0)
+    videos.begin(
+        lambda *report: said.append(report),
+        {v: (f"{v}.mp4", n) for v, n in (("a", 100), ("b", 300), ("c", 50))},
+    )
+    videos.put("c", 1.0)
     assert said[-1] == (0, 0, "1 of 3 videos, c.mp4"), "refused: no length is known"
-    videos.put("a", "a.mp4", 0.0, 60.0)
+    videos.put("a", 0.0, 60.0)
     assert (
         said[-1] == (0, 240, "1 of 3 videos, a.mp4")
         and videos.amount(0, 240) == "0:00 of about 4:00 of video"
     )
-    videos.put("a", "a.mp4", 0.5, 60.0)
+    videos.put("a", 0.5, 60.0)
     assert said[-1][:2] == (30, 240)
-    videos.put("b", "b.mp4", 0.25, 400.0)
+    videos.put("b", 0.25, 400.0)
     assert said[-1] == (130, 460, "1 of 3 videos, b.mp4")
     assert videos.amount(130, 460) == "2:10 of 7:40 of video", "each length is known"
-    videos.put("a", "a.mp4", 1.0)
+    videos.put("a", 1.0)
     assert said[-1] == (160, 460, "2 of 3 videos, a.mp4")
+    videos.put("a", 0.5, 60.0)
+    assert said[-1][0] == 160, "told late, by a process elsewhere"
 
 
 def test_a_clock_is_read_as_one():

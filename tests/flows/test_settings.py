@@ -132,6 +132,8 @@ def test_every_setting_is_either_remembered_or_of_one_run():
     assert {name for name, about in OPTIONS.items() if not about.remembered} == {
         "device",
         "workers",
+        "runner",
+        "address",
         "refit",
         "reread",
     }

@@ -27,7 +27,7 @@ Of what is given in several places, the first of these is taken:
 4. what the store was made with
 5. the default, which for some settings is the size's
 
-A variable and a line of the file mean what the option means: known names in any case or shortened, `true` and `false` for a switch. An empty variable is as good as none. Several stores in one folder share its file. A flow reads the variables of its worker and, where the store is `store`, the file `{FILE}` in the worker's `VIDEOBERT_HOME` ([scheduling.md](scheduling.md)). What was given in any place is remembered by the store, but for `device` and `workers`.
+A variable and a line of the file mean what the option means: known names in any case or shortened, `true` and `false` for a switch. An empty variable is as good as none. Several stores in one folder share its file. A flow reads the variables of its worker and, where the store is `store`, the file `{FILE}` in the worker's `VIDEOBERT_HOME` ([scheduling.md](scheduling.md)). What was given in any place is remembered by the store, but for `device`, `workers`, `runner` and `address`.
 
     # {FILE}
     size = "small"

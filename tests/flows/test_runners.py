@@ -1,0 +1,184 @@
+"""What ingests videos side by side: processes of Dask and Ray make what threads make, and the loss of one loses one video's work."""
+
+import contextlib
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fragments
+import pytest
+from command import Home, contents, prefect_server, stamps
+
+from flows import runners
+from flows.settings import Settings
+from multimodal.catalogue import Catalogue
+from multimodal.store import InputError, Store
+
+SETTINGS = ("--size", "demo", "--backbone", "mobilenetv2")
+LENGTH = 15.0
+"""Seconds of a video whose ingestion is met half way: about 5 on one core."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, weights_or_skip) -> Path:
+    weights_or_skip("mobilenetv2-imagenet")
+    return tmp_path_factory.mktemp("runners")
+
+
+@pytest.fixture(scope="module")
+def home(root) -> Iterator[Home]:
+    with prefect_server(root) as url:
+        yield Home(root, url)
+
+
+@pytest.fixture(scope="module")
+def short(root) -> Path:
+    """Three videos and a file that is none."""
+    for n in (0, 1, 2):
+        fragments.silent(root / f"short/{n}.mp4", f"kitchen-00{n}.mp4")
+    none = root / "short/none.mp4"
+    none.write_bytes(b"no video")
+    fragments.at_rest(none)
+    return root / "short"
+
+
+@pytest.fixture(scope="module")
+def longer(root) -> Path:
+    """Four videos, each of which takes a while."""
+    for n in range(4):
+        fragments.silent(root / f"longer/{n}.mp4", f"kitchen-00{n}.mp4", LENGTH)
+    return root / "longer"
+
+
+def said(store: Path) -> list[tuple]:
+    """What the catalogue says of the videos."""
+    with Catalogue(Store(store, create=False).catalogue) as catalogue:
+        return [(v.video, v.state, v.reason, v.clips, v.tries) for v in catalogue.videos()]
+
+
+def ingest(home: Home, videos: Path, store: Path, *options: object) -> subprocess.CompletedProcess:
+    ended = home.run("ingest", videos, "--store", store, *SETTINGS, *options)
+    assert ended.returncode == 0, ended.stderr
+    return ended
+
+
+def same(home: Home, videos: Path, root: Path, runner: str) -> str:
+    """Ingests by threads and by ``runner``, and compares; what the latter said."""
+    by_threads, by_processes = root / f"threads for {runner}", root / runner
+    ingest(home, videos, by_threads)
+    ended = ingest(home, videos, by_processes, "--runner", runner, "--workers", 2)
+    assert contents(by_processes) == contents(by_threads) and contents(by_threads)
+    assert said(by_processes) == said(by_threads)
+    assert {state for _, state, *_ in said(by_threads)} == {"partial", "refused"}
+    assert home.left_over() == set()
+    return ended.stderr
+
+
+@pytest.mark.long
+def test_processes_of_dask_make_what_threads_make(home, short, root):
+    stderr = same(home, short, root, "dask")
+    assert "of video" in stderr and "INFO" not in stderr and "Traceback" not in stderr, stderr
+
+
+@pytest.mark.long
+def test_processes_of_ray_make_what_threads_make(home, short, root, require):
+    if importlib.util.find_spec("prefect_ray") is None:
+        require("ray", "pip install '.[ray]'")
+    stderr = same(home, short, root, "ray")
+    assert "of video" in stderr and "INFO" not in stderr and "Traceback" not in stderr, stderr
+
+
+@contextlib.contextmanager
+def cluster(home: Home, folder: Path) -> Iterator[tuple[str, subprocess.Popen, list[subprocess.Popen]]]:
+    """A Dask scheduler and two workers as an operator starts them: the address, and their processes."""
+    folder.mkdir()
+    told = folder / "scheduler.json"
+
+    def start(*arguments: object) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dask", *map(str, arguments), "--scheduler-file", told, "--no-dashboard"],
+            env=home.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
+        )  # fmt: skip
+
+    started = [start("scheduler", "--host", "127.0.0.1", "--port", 0)]
+    try:
+        until(told.exists)
+        started += [start("worker", "--nthreads", 1, "--no-nanny", "--host", "127.0.0.1") for _ in range(2)]
+        yield json.loads(told.read_text())["address"], started[0], started[1:]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def until(true: Callable[[], object], seconds: float = 120.0) -> None:
+    due = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < due
+        time.sleep(0.02)
+
+
+@pytest.mark.long
+def test_a_killed_worker_loses_the_work_on_one_video(home, longer, root):
+    ingest(home, longer, root / "unharmed")
+    store = root / "a worker killed"
+    with cluster(home, root / "cluster") as (address, _, workers):
+        run = home.start(
+            "ingest", longer, "--store", store, *SETTINGS, "--runner", "dask", "--address", address,
+            log=root / "worker.log",
+        )  # fmt: skip
+        until(lambda: any((store / "features").glob("*.safetensors")) or run.poll() is not None)
+        before = stamps(store)
+        workers[0].send_signal(signal.SIGKILL)
+        assert run.wait(300) == 0, (root / "worker.log").read_text()
+    assert contents(store) == contents(root / "unharmed") and said(store) == said(root / "unharmed")
+    artefacts = [name for name in before if name.startswith(("features/", "transcripts/"))]
+    now = stamps(store)
+    assert artefacts and [name for name in artefacts if now[name] != before[name]] == [], "made twice"
+
+
+@pytest.mark.long
+def test_a_lost_scheduler_is_no_fault_of_the_videos(home, longer, root):
+    store, log = root / "scheduler killed", root / "scheduler.log"
+    with cluster(home, root / "another cluster") as (address, scheduler, _):
+        run = home.start(
+            "ingest", longer, "--store", store, *SETTINGS, "--runner", "dask", "--address", address, log=log
+        )
+        until(lambda: any((store / "features").glob("*.safetensors")) or run.poll() is not None)
+        scheduler.send_signal(signal.SIGKILL)
+        assert run.wait(300) == 2, log.read_text()
+    assert "the cluster is gone" in log.read_text().splitlines()[-1], log.read_text()
+    assert all(state != "refused" and tries == 0 for _, state, _, _, tries in said(store))
+    ingest(home, longer, store)
+    assert {state for _, state, *_ in said(store)} == {"partial"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"address": "tcp://127.0.0.1:9"}, ("--address tcp://127.0.0.1:9", "--runner dask")),
+        ({"runner": "ray", "address": "127.0.0.1:9"}, ("--address 127.0.0.1:9", "no Ray cluster answers")),
+        ({"runner": "ray", "address": "nowhere"}, ("--address nowhere", "no Ray cluster answers")),
+        ({"runner": "dask", "address": "nowhere"}, ("--address nowhere", "no Dask scheduler answers")),
+    ],
+)
+def test_a_cluster_that_cannot_be_had_is_one_line(given, words, monkeypatch, require):
+    if given.get("runner") == "ray" and importlib.util.find_spec("prefect_ray") is None:
+        require("ray", "pip install '.[ray]'")
+    monkeypatch.setattr(runners, "SECONDS_TO_ANSWER", 0.5)
+    with pytest.raises(InputError) as refused, runners.running(Settings(**given), print):
+        pass
+    assert all(word in str(refused.value) for word in words) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("runner", ["dask", "ray"])
+def test_a_runner_that_is_not_installed_names_what_to_install(runner, monkeypatch):
+    monkeypatch.setitem(sys.modules, f"prefect_{runner}", None)
+    hint = rf"pip install 'videobert-workflow\[{runner}\]'"
+    with pytest.raises(InputError, match=hint), runners.running(Settings(runner=runner), print):
+        pass
