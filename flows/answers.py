@@ -10,43 +10,27 @@ import inspect
 from typing import Any
 
 from prefect import Flow
-from prefect.artifacts import create_markdown_artifact
-from prefect.runtime import flow_run
 
+from flows import answer_history
 from flows.formatting import Document
-from flows.history import shortened
 from flows.questions import QUESTIONS, Question
 from flows.recorded_flow import recorded_flow
 
-SUBJECTS = ("text", "like", "video")
-"""Parameters that say what is asked."""
-
 
 def as_flow(question: Question) -> Flow:
-    """The question as a flow of the same parameters; beside the run lies what the command prints, notes first."""
+    """The question as a flow of the same parameters; beside the run lies what the command prints, with pictures."""
 
     @functools.wraps(question.answer)
     def ask(*arguments: Any, **options: Any) -> Document:
+        bound = inspect.signature(question.answer).bind(*arguments, **options)
+        bound.apply_defaults()
+        given = bound.arguments
+        answer_history.begin(question.name, given.get("text"), given["store"])
         document = question.answer(*arguments, **options)
-        given = inspect.signature(question.answer).bind(*arguments, **options).arguments
-        notes = question.notes(document)
-        lines = [
-            line.replace("`", "'") for line in [*notes, *([""] if notes else []), *question.lines(document)]
-        ]
-        create_markdown_artifact(
-            key=question.name,
-            markdown="\n".join(["```text", *lines, "```"]),
-            description=" ".join(str(given[name]) for name in SUBJECTS if given.get(name)),
-        )
+        answer_history.keep(question, given, document)
         return document
 
-    return recorded_flow(question.name, flow_run_name=lambda: _asked(question))(ask)
-
-
-def _asked(question: Question) -> str:
-    """The name of a run: the question and what is asked."""
-    given = flow_run.parameters
-    return shortened(" ".join([question.name, *(str(given[name]) for name in SUBJECTS if given.get(name))]))
+    return recorded_flow(question.name, flow_run_name=question.name)(ask)
 
 
 search, next_, caption, classify, imagine, chapters, summarise, predict = map(as_flow, QUESTIONS)

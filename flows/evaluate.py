@@ -14,6 +14,7 @@ from flows.settings import Settings
 from multimodal.answers.index import check_indexed
 from multimodal.answers.session import open_captioner
 from multimodal.scoring.evaluation import evaluate_store
+from multimodal.web.chart_pictures import chart_pictures
 from multimodal.web.report import write_report
 from multimodal.web.results import read_evaluation, worth
 
@@ -54,4 +55,7 @@ def evaluate_model(settings: Settings = Settings()) -> Path:
             evaluated = read_evaluation(run.store, run.catalogue) or {}
             told = worth(evaluated) or "No figures: too few videos to hold any out."
             history.table("figures", history.figures(evaluated), told)
+            drawn = chart_pictures(run.store, run.trained.name, evaluated)
+            text = "\n\n".join(f"### {c.title}\n\n{c.note}\n\n![{c.title}]({c.data_url})" for c in drawn)
+            history.markdown("charts", text or told, told)
         return report_page(run)

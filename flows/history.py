@@ -22,6 +22,9 @@ from multimodal.catalogue import Video
 from multimodal.names import listed
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.client.orchestration import SyncPrefectClient
     from prefect.context import FlowRunContext
 
 SECONDS_BEFORE_BAR = 5.0
@@ -72,10 +75,15 @@ def identity() -> str:
 
 def describe(words: str, *, stage: str, store: Path) -> None:
     """Names the flow run and tags it with its stage and its store, in one request."""
+    tag(words, stage, f"store {store.resolve()}")
+
+
+def tag(words: str, *tags: str) -> None:
+    """Names the flow run and adds tags to it, in one request."""
     if (context := _run()) is None:
         return
     run = context.flow_run
-    run.name, run.tags = shortened(words), sorted({*run.tags, stage, f"store {store.resolve()}"})
+    run.name, run.tags = shortened(words), sorted({*run.tags, *tags})
     context.client.update_flow_run(run.id, name=run.name, tags=run.tags)
 
 
@@ -156,6 +164,39 @@ def table(key: str, rows: Sequence[dict[str, Any]], about: str) -> None:
 
     more = f" The first {MOST_ROWS} of {len(rows)} rows." if len(rows) > MOST_ROWS else ""
     create_table_artifact(list(rows[:MOST_ROWS]), key=key, description=about + more)
+
+
+def markdown(key: str, text: str, about: str) -> None:
+    """A text with pictures beside the flow run."""
+    if _run() is None:
+        return
+    from prefect.artifacts import create_markdown_artifact
+
+    create_markdown_artifact(text, key=key, description=about)
+
+
+def markdown_without_event(key: str, text: str, about: str) -> None:
+    """The same, and no event of Prefect's has the text: the artifact is made empty, then filled."""
+    if (context := _run()) is None:
+        return
+    from prefect.client.schemas.actions import ArtifactCreate
+
+    made = context.client.create_artifact(
+        ArtifactCreate(key=key, type="markdown", data="", flow_run_id=context.flow_run.id)
+    )
+    fill_artifact(context.client, made.id, text, about)
+
+
+def fill_artifact(client: SyncPrefectClient, artifact: UUID, text: str, about: str) -> None:
+    """Replaces what an artifact holds. Prefect's own function sends an event with the text beside."""
+    filled = {"data": text, "description": about}
+    client.request("PATCH", "/artifacts/{id}", path_params={"id": artifact}, json=filled).raise_for_status()
+
+
+def label(labels: dict[str, str]) -> None:
+    """Labels the flow run; no page shows these."""
+    if (context := _run()) is not None:
+        context.client.update_flow_run_labels(context.flow_run.id, labels)
 
 
 def follower(stage: Followed) -> Callable[[threading.Event], None] | None:

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
 from flows import history, progress
+from flows.answer_history import forget_removed
 from flows.history import counted
 from flows.importing import Imports
 from flows.opened_run import OpenedRun, recorded_run
@@ -72,6 +73,7 @@ def ingest_videos(
     with recorded_run(settings, "ingest") as run:
         videos, imports = run.sources(videos, imports)
         finish_removals(run.store, run.catalogue)
+        forget_removed(run.store, run.catalogue)
         if not videos:
             history.describe("ingest imported files", stage="ingest", store=run.store.root)
         if imports.paths:

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flows import formatting, progress
+from flows import answer_pictures, formatting, progress
+from flows.answer_pictures import Shown
 from flows.formatting import Document
 from flows.options import CHOICE
 from flows.printing import JsonOption, print_json, put
@@ -259,10 +260,12 @@ class Question:
     """``answer`` gives the JSON document; ``lines`` are the document for people; ``notes`` go to standard error.
 
     ``found``: whether the document answers the question; where it does not, the exit status is :data:`NOTHING_FOUND`.
+    ``pictures``: what is shown beside the lines on Prefect's page.
     """
 
     answer: Callable[..., Document]
     lines: Callable[[Document], list[str]]
+    pictures: Callable[[Document], list[Shown]]
     notes: Callable[[Document], list[str]] = lambda _: []
     found: Callable[[Document], bool] = lambda _: True
 
@@ -271,16 +274,23 @@ class Question:
         return self.answer.__name__.rstrip("_")
 
 
+def moments(kind: str) -> Callable[[Document], list[Shown]]:
+    """The pictures of the moments in the entry ``kind`` of a document."""
+    return functools.partial(answer_pictures.of_moments, kind=kind)
+
+
 QUESTIONS = (
-    Question(search, formatting.search_lines, search_notes, lambda document: bool(document["hits"])),
-    Question(next_, formatting.next_lines, formatting.quality_notes),
-    Question(caption, formatting.caption_lines, formatting.quality_notes),
-    Question(classify, formatting.classify_lines, formatting.quality_notes),
-    Question(imagine, formatting.imagine_lines, formatting.quality_notes),
-    Question(chapters, formatting.chapters_lines),
-    Question(summarise, formatting.summary_lines, formatting.quality_notes),
-    Question(predict, formatting.predict_lines, formatting.predict_notes, lambda d: bool(d["moments"])),
-)
+    Question(search, formatting.search_lines, moments("hits"), search_notes, lambda document: bool(document["hits"])),
+    Question(next_, formatting.next_lines, answer_pictures.of_forecast, formatting.quality_notes),
+    Question(caption, formatting.caption_lines, moments("captions"), formatting.quality_notes),
+    Question(classify, formatting.classify_lines, moments("moments"), formatting.quality_notes),
+    Question(imagine, formatting.imagine_lines, answer_pictures.of_imagined, formatting.quality_notes),
+    Question(chapters, formatting.chapters_lines, moments("chapters")),
+    Question(summarise, formatting.summary_lines, moments("sentences"), formatting.quality_notes),
+    Question(
+        predict, formatting.predict_lines, moments("moments"), formatting.predict_notes, lambda d: bool(d["moments"])
+    ),
+)  # fmt: skip
 
 
 def command(question: Question) -> Callable[..., int]:

@@ -31,7 +31,9 @@ class FrameTime:
     second: float
 
 
-def read_frames(videos: Sequence[Video], times: Sequence[FrameTime], report: Report) -> dict[FrameTime, str]:
+def read_frames(
+    videos: Sequence[Video], times: Sequence[FrameTime], report: Report, short_side: int = FRAME_SIDE
+) -> dict[FrameTime, str]:
     """A data URL for each frame whose video file is still where it was; each file is decoded once."""
     by_digest = {v.video: v for v in videos}
     wanted: dict[str, list[FrameTime]] = {}
@@ -41,7 +43,7 @@ def read_frames(videos: Sequence[Video], times: Sequence[FrameTime], report: Rep
     found: dict[FrameTime, str] = {}
 
     def read(video: str) -> list[np.ndarray | None]:
-        return frames_at(Path(by_digest[video].path), [t.second for t in wanted[video]], FRAME_SIDE)
+        return frames_at(Path(by_digest[video].path), [t.second for t in wanted[video]], short_side)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, (video, frames) in enumerate(zip(wanted, pool.map(read, wanted), strict=True), 1):

@@ -48,7 +48,9 @@ def test_a_caption_as_a_flow_run_on_a_real_server(home, made, capsys):
     assert "too few to hold any out" in printed.stderr, (
         "what not to trust is said, and stands in the artifact"
     )
-    assert shown == f"```text\n{printed.stderr.replace('`', chr(39))}\n{printed.stdout}```"
+    text, _, pictures = shown.partition("```\n\n")
+    assert text == f"```text\n{printed.stderr.replace('`', chr(39))}\n{printed.stdout}"
+    assert pictures.count("](data:image/jpeg;base64,") == len(document["captions"])
     assert (about, state, parameters["video"]) == ("flower@1", "Completed", "flower@1")
 
 

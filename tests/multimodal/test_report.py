@@ -6,6 +6,7 @@ import io
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from multimodal.segments import HORIZONS
 from multimodal.store import InputError, Store, canonical_json, write_artefact, write_whole
 from multimodal.terms import TITLES
 from multimodal.web import charts, results, samples
+from multimodal.web.chart_pictures import chart_pictures
 from multimodal.web.report import write_report
 from vision.clips import CLIP_SECONDS
 
@@ -167,6 +169,22 @@ def test_a_task_shows_what_is_taken_for_what_and_each_answer(store):
         if tag == "circle" and "hsl" in attributes.get("style", "")
     ]
     assert len(circles) == 12 and sum(c.get("class") == "wrong" for c in circles) == 6
+
+
+def test_charts_stand_by_themselves_as_pictures(store):
+    figures = {
+        name + end: {"value": 0.4, "low": 0.3, "high": 0.5, "chance": 0.1}
+        for seconds in HORIZONS
+        for name in (figure_name(seconds),)
+        for end in ("", "_counts")
+    }
+    drawn = list(chart_pictures(store, "m", figures))
+    assert [one.title for one in drawn][:1] == ["Next clips, by horizon"] and len(drawn) > 2
+    for one in drawn:
+        kind, _, content = one.data_url.partition(";base64,")
+        picture = ElementTree.fromstring(base64.b64decode(content))
+        assert (kind, picture.get("width")) == ("data:image/svg+xml", str(charts.WIDTH))
+        assert picture.findall(".//{http://www.w3.org/2000/svg}polyline")
 
 
 def test_every_video_has_its_outcome(page):
