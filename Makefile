@@ -8,11 +8,11 @@ WORLD ?= compared-world
 VIDEOBERT := $(BIN)/videobert
 FAISS ?= cpu
 
-.PHONY: demo test test-long check faults hostile fuzz story languages bench compare clean
+.PHONY: demo test test-long check audit faults hostile fuzz story languages bench compare clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(FAISS),test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,$(FAISS),test]'
 	touch $@
 
 demo: $(VENV)/ready  ## the whole main job on the sample corpus, ending in answers
@@ -41,6 +41,11 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+audit:  ## known vulnerabilities of the pinned versions; pip-audit has an environment of its own
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet pip-audit==2.10.1
+	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt
+
 faults: $(VENV)/ready  ## the long loop of kills, full disks, no memory, clocks set back
 	VIDEOBERT_LONG=1 VIDEOBERT_FAULTS=60 $(BIN)/python -m pytest tests/faults
 
@@ -65,4 +70,4 @@ compare: $(VENV)/ready  ## systems of pretraining side by side, small: 100 video
 	@echo; echo "The page with its picture: $(abspath $(WORLD))/store/comparison.html"
 
 clean:
-	rm -rf $(VENV) $(STORE) $(WORLD)
+	rm -rf $(VENV) $(VENV)-audit $(STORE) $(WORLD)

@@ -20,4 +20,3 @@ if "prefect.context" in sys.modules:
     from prefect.context import refresh_global_settings_context
 
     refresh_global_settings_context()
-DISTRIBUTION = "videobert-workflow"

@@ -18,7 +18,7 @@ from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows import DISTRIBUTION, progress
+from flows import progress
 from flows.deploy import deploy
 from flows.doctor import doctor
 from flows.errors import line_of
@@ -38,6 +38,7 @@ from flows.students import distill
 from flows.transcript import transcript
 from flows.usage import explain, setting_among
 from multimodal.catalogue import Catalogue, status_document
+from multimodal.extras import DISTRIBUTION, needing
 from multimodal.store import InputError, Store, StoreLocked
 
 BAD_INPUT, LOCKED = 2, 3
@@ -69,6 +70,7 @@ app = App(
 
 
 @app.command
+@needing("ingest", "train")
 def run(
     videos: Videos = NONE,
     *,
@@ -97,6 +99,7 @@ def run(
 
 
 @app.command
+@needing("ingest")
 def ingest(
     videos: Videos = NONE,
     *,
@@ -116,6 +119,7 @@ def ingest(
 
 
 @app.command
+@needing("train")
 def codebook(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
     with open_run(settings, create=False) as run:
@@ -136,6 +140,7 @@ def codebook(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
 
 
 @app.command
+@needing("train")
 def pretrain(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The joint model, from its last checkpoint where a run was stopped."""
     with open_run(settings, create=False) as run:
@@ -150,6 +155,7 @@ def pretrain(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
 
 
 @app.command
+@needing("train")
 def captioner(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The captioner, trained on the corpus' own sentences to write what the model sees."""
     with open_run(settings, create=False) as run:
@@ -164,6 +170,7 @@ def captioner(*, settings: Settings = Settings(), json_: JsonOption = False) -> 
 
 
 @app.command
+@needing("flows")
 def index(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The index of every moment of the store, which search reads."""
     with open_run(settings, create=False) as run:
@@ -180,6 +187,7 @@ def index(*, settings: Settings = Settings(), json_: JsonOption = False) -> None
 
 
 @app.command
+@needing("train")
 def evaluate(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The figures of the model on the held-out videos, each with its 95 % interval and chance; and the report."""
     with open_run(settings, create=False) as run:
@@ -198,6 +206,7 @@ def evaluate(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
 
 
 @app.command(name="compare")
+@needing("train")
 def compare_(
     systems: Systems = (),
     *,
@@ -242,15 +251,15 @@ def print_status(catalogue: Catalogue, as_json: bool) -> None:
         print_videos(catalogue)
 
 
-app.command(finetune)
-app.command(export)
-app.command(import_model, name="import-model")
-app.command(distill)
+app.command(needing("train")(finetune))
+app.command(needing("flows")(export))
+app.command(needing("flows")(import_model), name="import-model")
+app.command(needing("train")(distill))
 app.command(doctor)
 app.command(remove)
 app.command(transcript)
-app.command(serve)
-app.command(deploy)
+app.command(needing("serve")(serve))
+app.command(needing("flows")(deploy))
 app.command(runs)
 for question in QUESTIONS:
     app.command(command(question), name=question.name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.metadata
 import os
 import shutil
 import sys
@@ -14,16 +13,21 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from flows import DISTRIBUTION, progress
+from flows import progress
 from flows.printing import JsonOption, print_json, put
 from flows.settings import DEFAULT_STORE, StoreOption
+from multimodal.extras import EXTRAS, NAMED, installed, requirements, without
+from multimodal.names import listed
 from multimodal.store import InputError, Store, StoreLocked
 
 BROKEN = 1
 """Exit status for at least one broken finding."""
 OURS = ("flows", "vision", "speech", "multimodal")
-OPENED = ("torch", "torchvision", "whisper", "av", "cv2", "faiss", "silero_vad", "prefect", "sklearn")
-"""Modules that are imported as a test: they have compiled parts, or break with a wrong version of another."""
+OPENED = {
+    "torch": "torch", "faiss-cpu": "faiss", "openai-whisper": "whisper", "silero-vad": "silero_vad", "torchvision": "torchvision",
+    "av": "av", "opencv-python-headless": "cv2", "prefect": "prefect", "scikit-learn": "sklearn",
+}  # fmt: skip
+"""Distributions whose modules are imported as a test where they are installed, FAISS always: they have compiled parts, or break with a wrong version of another."""
 GIGABYTE = 1e9
 TIGHT_GIGABYTES = 5.0
 
@@ -71,33 +75,35 @@ def doctor(
 
 
 def _packages() -> Iterator[Finding]:
-    """The dependencies of this distribution: present, of an admitted version, and importable."""
-    from packaging.requirements import Requirement
-
-    present, wrong = [], []
-    for line in importlib.metadata.requires(DISTRIBUTION) or ():
-        needed = Requirement(line)
-        if needed.marker and not needed.marker.evaluate({"extra": ""}):
+    """The packages of the plain install: present, of an admitted version, and importable. Those of extras may be absent."""
+    versions, wrong, absent = {}, [], {}
+    for extra in ("", *EXTRAS):
+        for needed in requirements(extra):
+            version = installed(needed.name)
+            if version is None:
+                absent.setdefault(extra, []).append(needed.name)
+            elif needed.specifier.contains(version, prereleases=True):
+                versions[needed.name] = version
+            else:
+                wrong.append(f"{needed.name} is {version}: {needed.specifier} is needed")
+    wrong += [f"{name} is not installed" for name in absent.pop("", ())]
+    for distribution, module in OPENED.items():
+        if module != "faiss" and installed(distribution) is None:
             continue
-        try:
-            version = importlib.metadata.version(needed.name)
-        except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{needed.name} is not installed")
-            continue
-        if needed.specifier.contains(version, prereleases=True):
-            present.append(f"{needed.name} {version}")
-        else:
-            wrong.append(f"{needed.name} is {version}: {needed.specifier} is needed")
-    for module in OPENED:
         try:
             importlib.import_module(module)
         except Exception as error:  # noqa: BLE001 - a wrong build says so in any way
             wrong.append(f"{module} cannot be opened ({' '.join(str(error).split())[:160]})")
-    for text in wrong:
+    for text in dict.fromkeys(wrong):
         yield Finding(
             "broken", "packages", f"{text}; install again as the README says, in an environment of its own"
         )
-    yield Finding("ok", "packages", f"Python {sys.version.split()[0]}, {', '.join(present)}")
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield Finding("ok", "packages", f"Python {sys.version.split()[0]}, {named}")
+    for extra, names in absent.items():
+        yield Finding(
+            "note", "extras", without(EXTRAS[extra], [extra], f"{listed(names, NAMED)} not installed")
+        )
 
 
 def _names() -> Iterator[Finding]:

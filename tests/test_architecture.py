@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("vision", "speech", "multimodal", "flows")
 ROOMS = [
-    "disk", "machine", "sums", "locks", "store", "progress", "names", "terms", "systems", "catalogue_file", "run_records", "catalogue", "vocabulary", "byte_pairs", "segments", "library", "corrections", "tables", "weights", "intake",
+    "disk", "machine", "sums", "locks", "store", "progress", "names", "extras", "terms", "systems", "catalogue_file", "run_records", "catalogue", "vocabulary", "byte_pairs", "segments", "library", "corrections", "tables", "weights", "intake",
     "pictures", "maps", "feature_rows", "copies", "tokens", "codebook_in_use", "examples", "joint", "objectives", "training", "inference", "captioning",
     "answers", "known_world", "scoring", "finetuning", "distillation", "web", "comparison", "damage", "integrity", "removal", "transfer", "serve",
 ]  # fmt: skip

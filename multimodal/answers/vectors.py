@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from multimodal.store import InputError, file_digest
+from multimodal.extras import module_of
+from multimodal.store import file_digest
 
 Kind = Literal["flat", "hnsw"]
 
@@ -30,13 +31,8 @@ NEAREST = 10
 
 
 def import_faiss() -> ModuleType:
-    """FAISS, an optional dependency. Raises :class:`InputError` where it is not installed."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise InputError(
-            f"faiss: cannot be imported ({error}), and vector search needs it; run `pip install faiss-cpu`"
-        ) from error
+    """FAISS, an optional dependency. Raises :class:`~multimodal.store.InputError` where it is not installed."""
+    faiss = module_of("cpu", "faiss", "vector search")
     # Several queries at once then read the vectors once, not once each.
     faiss.cvar.distance_compute_blas_threshold = min(BLAS_FROM, faiss.cvar.distance_compute_blas_threshold)
     return faiss

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from multimodal.answers.fusion import Hit
+from multimodal.extras import need
 from multimodal.intake import sandbox
 from multimodal.serve import documents
 from multimodal.serve.live import Snapshot
@@ -102,6 +103,7 @@ def _network(snapshot: Snapshot) -> Backbone:
         raise InputError(
             "what looks alike is told by the model, and the store has none yet; `videobert run VIDEOS` makes one"
         )
+    need("search by a picture or clip of your own", "ingest")
     from multimodal.intake.model_cache import backbone
 
     opened = snapshot.opened

@@ -164,6 +164,6 @@ def test_how_the_vectors_are_searched_is_said_in_one_line():
 
 def test_without_faiss_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(InputError, match="pip install faiss-cpu") as error:
+    with pytest.raises(InputError, match=r"pip install 'videobert-workflow\[cpu\]'") as error:
         VectorIndex.empty(8)
     assert "\n" not in str(error.value)
