@@ -6,7 +6,6 @@ Such processes write immutable files into the store and nothing else; the catalo
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import socket
@@ -14,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from prefect import Task
@@ -22,6 +20,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.settings import Settings
+from multimodal.extras import module_of
 from multimodal.progress import announce
 from multimodal.store import InputError
 
@@ -93,11 +92,11 @@ def _threads(address: str | None, at_a_time: int, tell: Tell) -> Iterator[Runnin
 
 @contextlib.contextmanager
 def _dask(address: str | None, at_a_time: int, tell: Tell) -> Iterator[Running]:
-    runner_of = _installed("prefect_dask", "dask").DaskTaskRunner
+    runner_of = module_of("dask", "prefect_dask", "--runner dask").DaskTaskRunner
     from distributed.client import FutureCancelledError
 
-    for name in ("distributed", "prefect.task_runner.dask"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("distributed", "distributed.client", "prefect.task_runner.dask"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told by the results
     announce("starting Dask's processes" if address is None else f"asking {address}")
     where = {"cluster_kwargs": DASK_CLUSTER | {"n_workers": at_a_time}}
     if address is not None:
@@ -116,7 +115,7 @@ def _dask(address: str | None, at_a_time: int, tell: Tell) -> Iterator[Running]:
 @contextlib.contextmanager
 def _ray(address: str | None, at_a_time: int, tell: Tell) -> Iterator[Running]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    runner_of = _installed("prefect_ray", "ray").RayTaskRunner
+    runner_of = module_of("ray", "prefect_ray", "--runner ray").RayTaskRunner
     import ray
 
     announce("starting Ray's processes" if address is None else f"asking {address}")
@@ -197,16 +196,6 @@ def _pass_on(told: Any, tell: Tell, ended: threading.Event) -> None:
             return  # the results tell what became of the cluster
         for one in taken:
             tell(*one)
-
-
-def _installed(package: str, runner: str) -> ModuleType:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise InputError(
-            f"--runner {runner}: {package.replace('_', '-')} is not installed ({error}); "
-            f"pip install 'videobert-workflow[{runner}]'"
-        ) from error
 
 
 def _reach(address: str) -> None:
