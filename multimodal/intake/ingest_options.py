@@ -1,16 +1,19 @@
-"""Options of ingestion: models, caption files, the sound track, and the limits of a decoder."""
+"""Options of ingestion: models, caption files, the sound track, and the limits of a decoder. Every stage reads them from the
+store's settings, so nothing is imported here that only ingestion needs (:mod:`multimodal.extras`)."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
+import langcodes
+
 from multimodal import names
-from multimodal.intake import sandbox, sound_tracks
-from multimodal.intake.model_cache import BACKBONE_WEIGHTS
+from multimodal.intake import sandbox
 from multimodal.store import InputError
 from speech.checkpoints import CHECKPOINTS
 from speech.languages import LANGUAGES
+from vision.backbones import BACKBONES
 from vision.readers import READERS
 
 
@@ -42,7 +45,7 @@ class IngestOptions:
                 f"{', '.join(CHECKPOINTS)}, or name a file"
             )
         for option, value, known in (
-            ("--backbone", self.backbone, BACKBONE_WEIGHTS),
+            ("--backbone", self.backbone, BACKBONES),
             ("--reader", self.reader, READERS),
         ):
             if value not in known:
@@ -52,8 +55,13 @@ class IngestOptions:
             raise InputError(
                 f"--language {self.language}: Whisper has no such language; give a code such as en or de"
             )
-        if self.audio_track is not None and not sound_tracks.check_wanted(self.audio_track):
+        if self.audio_track is not None and not _names_a_track(self.audio_track):
             raise InputError(
                 f"--audio-track {self.audio_track}: neither a number nor a language; count the file's sound tracks from 1, or "
                 "give a code such as en or deu"
             )
+
+
+def _names_a_track(text: str) -> bool:
+    """Whether a text names a sound track: a number from 1 on, or the code of a language."""
+    return int(text) >= 1 if text.isdecimal() else langcodes.tag_is_valid(text)

@@ -91,11 +91,6 @@ def holds_speech(pieces: Iterator[Audio]) -> bool:
     return False
 
 
-def check_wanted(wanted: str) -> bool:
-    """Whether a text names a track: a number from 1 on, or the code of a language."""
-    return int(wanted) >= 1 if wanted.isdecimal() else langcodes.tag_is_valid(wanted)
-
-
 def _is_wanted(track: AudioStream, wanted: str) -> bool:
     return track.number == int(wanted) if wanted.isdecimal() else _same_language(track.language, wanted)
 
