@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flows import progress
+from flows import history, progress
 from flows.options import CHOICE
 from flows.printing import put
 from multimodal.names import listed
@@ -36,7 +36,9 @@ OFF = "off"
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 SECONDS_WITHOUT_HEARTBEAT = 90
 """Three heartbeats, which the deployments send every 30 s."""
-ENDED = ("Completed", "Failed", "Cancelled", "Crashed")
+ENDED = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed")
+TAGS = ("stages", "questions")
+"""Of the deployments' runs."""
 Deployment = dict[str, Any]
 
 
@@ -181,8 +183,11 @@ def _zombies() -> AutomationCore:
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
     beat = "prefect.flow-run.heartbeat"
+    # Other runs, of commands too, send a heartbeat every three minutes, and count as alive.
+    tagged = [f"prefect.tag.{name}" for name in (*TAGS, history.PART)]
     trigger = EventTrigger(
         posture=Posture.Proactive, match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related={"prefect.resource.role": "tag", "prefect.resource.id": tagged},
         for_each={"prefect.resource.id"}, after={beat}, expect={beat, *(f"prefect.flow-run.{end}" for end in ENDED)},
         threshold=1, within=datetime.timedelta(seconds=SECONDS_WITHOUT_HEARTBEAT),
     )  # fmt: skip
@@ -212,12 +217,12 @@ def _notification(block: Any) -> AutomationCore:
 
     trigger = EventTrigger(
         posture=Posture.Reactive, match={"prefect.resource.id": "prefect.flow-run.*"},
-        match_related={"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.stages"},
+        match_related={"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAGS[0]}"},
         expect={f"prefect.flow-run.{end}" for end in ("Failed", "Crashed", "TimedOut")},
         for_each={"prefect.resource.id"}, threshold=1,
     )  # fmt: skip
     send = SendNotification(
-        block_document_id=block, subject="videobert: {{ flow_run.name }} {{ flow_run.state.name }}",
+        block_document_id=block, subject="videobert: {{ flow.name }} {{ flow_run.state.name }}",
         body="{{ flow_run.name }}: {{ flow_run.state.message }}",
     )  # fmt: skip
     return AutomationCore(

@@ -34,6 +34,8 @@ SECONDS_BETWEEN_UPDATES = 10.0
 LONGEST_NAME = 100
 MOST_ROWS = 200
 MOST_FOLDERS = 2
+PART = "part"
+"""The tag of the runs of stages that a deployed run of all stages starts."""
 HIDDEN = "…"
 NOTHING = "nothing left to do"
 _done: ContextVar[list[str] | None] = ContextVar("_done", default=None)
@@ -64,6 +66,18 @@ def is_kept() -> bool:
 def is_deployed() -> bool:
     """Whether a worker runs this thread's flow: the run, or the one that it is a part of, is that of a deployment."""
     return (context := _run()) is not None and context.flow_run.deployment_id is not None
+
+
+@contextlib.contextmanager
+def parts() -> Iterator[None]:
+    """Flow runs that begin in the block are tagged :data:`PART` where a worker runs this one."""
+    if not is_deployed():
+        yield
+        return
+    from prefect import tags
+
+    with tags(PART):
+        yield
 
 
 def identity() -> str:

@@ -37,7 +37,8 @@ def pipeline(videos: list[Path], settings: Settings = Settings(), imports: Impor
         aside: set[Path] = set()
         while True:
             try:
-                report = _stages(run)
+                with history.parts():
+                    report = _stages(run)
                 break
             except DamagedFile as damage:
                 if damage.path in aside or not can_be_made_again(run.store, run.catalogue, damage.path):

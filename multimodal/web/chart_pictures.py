@@ -34,7 +34,7 @@ def chart_pictures(store: Store, model: str, figures: Mapping[str, Mapping]) -> 
     for chart in charts.figure_charts(figures):
         names = ", ".join(f"{series.name} ({COLOURS[series.kind]})" for series in chart.series)
         svg = drawn.file(chart, charts, drawn.of_figures(chart, charts))
-        yield ChartPicture(chart.title, f"{chart.note} {names}.", str(svg))
+        yield ChartPicture(chart.title, f"{chart.note} Lines: {names}.", str(svg))
     for chart in charts.loss_charts(charts.read_metrics(store.model(model) / "metrics.jsonl")):
         note = f"Loss from {chart.first:.2f} to {chart.last:.2f}"
         if chart.held_out_last is not None:

@@ -2,13 +2,19 @@
 
 import dataclasses
 import inspect
+import uuid
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
+from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import ReceivedEvent
+from prefect.types._datetime import now
 from prefect.utilities.callables import parameter_schema
 
+from flows.deploy import _zombies
+from flows.history import PART
 from flows.settings import OPTIONS, Settings
 from vision.backbones import BACKBONES
 
@@ -118,3 +124,17 @@ def test_deployments_are_told_apart_by_a_tag():
     assert {name: d["tags"] for name, d in DEPLOYMENTS.items()} == {
         name: ["stages"] if name in WORK else ["questions"] for name in DEPLOYMENTS
     }
+
+
+@pytest.mark.parametrize(
+    ("tag", "is_watched"), [("stages", True), ("questions", True), (PART, True), ("store /s", False)]
+)
+def test_heartbeats_are_asked_of_deployed_runs_alone(tag, is_watched):
+    """A run of a command sends one every 180 s, and is not taken for dead in between. Judged by Prefect's own server."""
+    trigger = EventTrigger.model_validate(_zombies().trigger.model_dump(mode="json"))
+    beat = ReceivedEvent(
+        id=uuid.uuid4(), occurred=now("UTC"), received=now("UTC"), event="prefect.flow-run.heartbeat",
+        resource={"prefect.resource.id": f"prefect.flow-run.{uuid.uuid4()}"},
+        related=[{"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}],
+    )  # fmt: skip
+    assert trigger.covers(beat) is is_watched

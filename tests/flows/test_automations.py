@@ -1,0 +1,80 @@
+"""The automation `failed runs` of `videobert deploy` at work: a run that failed is told of once."""
+
+import http.server
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from operating import Operator, at_work, set_up
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+BLOCK = """
+import sys
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+text = {"text": "{{subject}}\\n{{body}}"}
+CustomWebhookNotificationBlock(name="alarm", url=sys.argv[1], json_data=text).save("alarm")
+"""
+SECONDS_TO_TELL = 60.0
+
+
+class Told(http.server.BaseHTTPRequestHandler):
+    """Keeps the texts that are posted."""
+
+    texts: list[str] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.texts.append(json.loads(body)["text"])
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def told() -> Iterator[tuple[str, list[str]]]:
+    """The address of a server of ours, and what it was told."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Told)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", Told.texts
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory, told) -> Iterator[Operator]:
+    """The three commands, and a notification block that leads to our server."""
+    with set_up(tmp_path_factory.mktemp("automations")) as found:
+        (found.folder / "block.py").write_text(BLOCK)
+        found.variables["PREFECT_API_URL"] = found.url
+        found.shell(f"python block.py {told[0]}")
+        assert "failed runs on" in found.shell("videobert deploy --notify custom-webhook/alarm")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def worker(operator) -> Iterator[subprocess.Popen]:
+    with at_work(operator) as process:
+        yield process
+
+
+def wait_for(texts: list[str], number: int) -> list[str]:
+    """The texts, once so many have come."""
+    due = time.monotonic() + SECONDS_TO_TELL
+    while len(texts) < number:
+        assert time.monotonic() < due, texts
+        time.sleep(0.2)
+    return texts
+
+
+def test_a_run_that_failed_is_told_of_once(operator, worker, told):
+    _, texts = told
+    texts.clear()
+    failed = operator.wait(operator.start("codebook/codebook", settings={"store": "none"}))
+    assert failed["state"]["type"] == "FAILED"
+    (text,) = wait_for(texts, 1)
+    assert text.startswith("videobert: codebook Failed\n")
+    assert failed["name"] in text and text.endswith(f": {failed['state']['message']}")
