@@ -122,15 +122,14 @@ def _ray(address: str | None, at_a_time: int, tell: Tell) -> Iterator[Running]:
     if address is not None:
         _reach(address)
     how = dict(RAY_CLUSTER) if address else RAY_CLUSTER | {"num_cpus": at_a_time}
-    runner = runner_of(address=address or "local", init_kwargs=how).__enter__()
     ended = threading.Event()
-    try:
-        told = ray.remote(num_cpus=0)(Told).remote()
-        threading.Thread(target=_pass_on, args=(told, tell, ended), daemon=True).start()
-        yield Running(runner, RayTell(told), (ray.exceptions.RaySystemError,))
-    finally:
-        ended.set()
-        runner.__exit__(None, None, None)
+    with runner_of(address=address or "local", init_kwargs=how) as runner:
+        try:
+            told = ray.remote(num_cpus=0)(Told).remote()
+            threading.Thread(target=_pass_on, args=(told, tell, ended), daemon=True).start()
+            yield Running(runner, RayTell(told), (ray.exceptions.RaySystemError,))
+        finally:
+            ended.set()
 
 
 RUNNERS = {"threads": _threads, "dask": _dask, "ray": _ray}

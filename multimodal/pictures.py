@@ -92,6 +92,6 @@ def jpeg(frame: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def data_url(picture: bytes) -> str:
-    """The JPEG as a ``data:`` URL, which a page can show without a second file."""
-    return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+def data_url(picture: bytes, kind: str = "jpeg") -> str:
+    """A picture of the media type ``image/KIND`` as a ``data:`` URL, which a page can show without a second file."""
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from multimodal.answers.display import html_environment
+from multimodal.pictures import data_url
 from multimodal.store import Store
 from multimodal.web import charts
 
@@ -25,7 +25,7 @@ class ChartPicture:
     @property
     def data_url(self) -> str:
         """The picture as a ``data:`` URL."""
-        return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode()
+        return data_url(self.svg.encode(), "svg+xml")
 
 
 def chart_pictures(store: Store, model: str, figures: Mapping[str, Mapping]) -> Iterator[ChartPicture]:

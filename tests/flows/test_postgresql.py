@@ -5,7 +5,6 @@ import json
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 import httpx
 import imported_corpus
 import pytest
-from command import Home, prefect_server
+from command import Home, free_port, prefect_server
 
 pytestmark = pytest.mark.long
 VERSIONS = Path("/usr/lib/postgresql")
@@ -40,9 +39,7 @@ def database(require) -> Iterator[tuple[str, Path]]:
 
 @contextlib.contextmanager
 def _running(programs: Path, folder: Path, as_user: dict) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     data = folder / "data"
     subprocess.run(
         [programs / "initdb", "-D", data, "-U", "videobert", "--auth", "trust", "-E", "UTF8", "--locale", "C"],

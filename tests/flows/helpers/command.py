@@ -101,12 +101,17 @@ def run_inside(capsys, *arguments: object) -> subprocess.CompletedProcess:
     raise AssertionError("main returned")
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextlib.contextmanager
 def prefect_server(folder: Path, more: Mapping[str, str] | None = None) -> Iterator[str]:
     """The address of a Prefect server of the tests, so that not every command needs to start one. ``more``: variables."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = (
         Home(folder).environment | {"PREFECT_LOGGING_LEVEL": "CRITICAL", MARK: ""} | dict(more or {})
     )

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 import httpx
 import imported_corpus
-from command import PROJECT, Home
+from command import PROJECT, Home, free_port
 
 SECONDS = 480.0
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
@@ -115,9 +114,7 @@ def documented() -> list[str]:
 @contextlib.contextmanager
 def set_up(folder: Path) -> Iterator[Operator]:
     """A server as the first of the three commands starts it, and what the second one makes; VIDEOBERT_HOME is a corpus."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     found = Operator(folder, port)
     (folder / "home").mkdir()
     imported_corpus.write_corpus(folder / "home/corpus", videos=12)
