@@ -1,5 +1,26 @@
-"""`python -m flows` is the command `videobert`."""
+"""`python -m flows` is the command `videobert`. ``torchrun -m flows`` runs it in its first process, which the others follow."""
 
-from flows.cli import main
+import os
 
-main()
+
+def main() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        from flows.cli import main
+
+        return main()
+    from flows import training_processes
+
+    if not training_processes.is_first():
+        training_processes.follow_torchrun()
+    from flows.cli import main
+
+    try:
+        main()
+    except SystemExit as ended:
+        if not ended.code:
+            training_processes.release()
+        raise
+
+
+if __name__ == "__main__":
+    main()

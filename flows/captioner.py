@@ -9,8 +9,10 @@ from flows import history, progress
 from flows.opened_run import OpenedRun, recorded_run
 from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
-from multimodal.captioning.training import learn_captioner
+from flows.training_processes import together
+from multimodal.captioning.training import captioner_name, learn_captioner
 from multimodal.scoring.references import training_captions
+from multimodal.training.checkpoints import is_finished
 
 
 @task(name="learn to caption", cache_policy=NO_CACHE, persist_result=False)
@@ -20,7 +22,18 @@ def learn(run: OpenedRun) -> str | None:
     with progress.stage("captioner", "steps") as report:
         store, trained, videos = run.store, run.trained, run.videos
         captions = training_captions(file, store, trained.codebook, videos) if file else []
-        return learn_captioner(store, trained, videos, run.settings.captioner, report, captions)
+        given = {
+            "store": store, "trained": trained, "videos": videos, "options": run.settings.captioner, "references": captions,
+        }  # fmt: skip
+        name = captioner_name(trained, run.settings.captioner, captions)
+        with together(
+            run.settings,
+            learn_captioner,
+            given,
+            is_done=lambda: is_finished(store.captioner(name)),
+            may_shard=True,
+        ) as context:
+            return learn_captioner(**given, report=report, context=context)
 
 
 @recorded_flow("captioner")

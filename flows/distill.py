@@ -9,6 +9,7 @@ from flows import history, progress
 from flows.opened_run import OpenedRun, recorded_run
 from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
+from flows.training_processes import together
 from multimodal.distillation.lstm import DistilledHead, distill_head
 from multimodal.distillation.options import DistillOptions, LstmOptions
 from multimodal.distillation.requests import check_request, student_head
@@ -19,10 +20,14 @@ from multimodal.distillation.training import check_teacher, distill
 def teach(run: OpenedRun, teacher: str, codebook: str, options: DistillOptions) -> str:
     """The name of the student; a training that was stopped goes on from its last checkpoint."""
     with progress.stage("distill", "steps") as report:
-        name, _ = distill(
-            run.store, check_teacher(run.store, teacher, options), run.videos, codebook, options, run.settings.torch_device, report,
-            truth_file=run.settings.truth, say=lambda line: progress.say(f"distill: {line}"),
-        )  # fmt: skip
+        given = {
+            "store": run.store, "teacher": check_teacher(run.store, teacher, options), "videos": run.videos, "codebook": codebook,
+            "options": options, "device": run.settings.torch_device, "truth_file": run.settings.truth,
+        }  # fmt: skip
+        with together(run.settings, distill, given) as context:
+            name, _ = distill(
+                **given, report=report, context=context, say=lambda line: progress.say(f"distill: {line}")
+            )
     return name
 
 
@@ -30,7 +35,11 @@ def teach(run: OpenedRun, teacher: str, codebook: str, options: DistillOptions) 
 def teach_head(run: OpenedRun, head: str, name: str, options: LstmOptions) -> DistilledHead:
     """The head on an LSTM; a training that was stopped goes on from its last checkpoint."""
     with progress.stage("distill", "steps") as report:
-        return distill_head(run.store, run.trained, run.videos, head, name, options, report)
+        given = {
+            "store": run.store, "trained": run.trained, "videos": run.videos, "head": head, "name": name, "options": options,
+        }  # fmt: skip
+        with together(run.settings, distill_head, given) as context:
+            return distill_head(**given, report=report, context=context)
 
 
 @recorded_flow("distill")

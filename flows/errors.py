@@ -14,9 +14,21 @@ FOR_PEOPLE = (InputError, SpeechError, VisionError)
 KEPT = "and run again, what was done is kept"
 
 
+class ProcessLost(InputError):
+    """A process of a training ended before the training did."""
+
+    def __init__(self, how: str):
+        super().__init__(f"{how}; run again, the training goes on from its last checkpoint")
+
+
 def can_heal(error: BaseException) -> bool:
-    """Whether the same may succeed later without anybody's doing: no memory, no place that gave weights, a server too busy."""
-    return isinstance(error, WeightsUnavailable) or out_of_memory(error) or _server_fault(error) is not None
+    """Whether the same may succeed later without anybody's doing: no memory, no place that gave weights, a server too busy, a
+    training process that was killed."""
+    return (
+        isinstance(error, (WeightsUnavailable, ProcessLost))
+        or out_of_memory(error)
+        or _server_fault(error) is not None
+    )
 
 
 def line_of(error: BaseException) -> str | None:

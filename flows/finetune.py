@@ -11,6 +11,7 @@ from flows.evaluate import report_page
 from flows.opened_run import OpenedRun, recorded_run
 from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
+from flows.training_processes import together
 from multimodal.finetuning.options import FineTuningOptions, check_name
 from multimodal.finetuning.task_files import TaskFile, read_task
 from multimodal.finetuning.training import FineTuned, fine_tune
@@ -21,7 +22,11 @@ from multimodal.store import InputError
 def learn(run: OpenedRun, file: TaskFile, name: str, options: FineTuningOptions) -> FineTuned:
     """The head; a run that was stopped goes on from its last checkpoint."""
     with progress.stage("finetune", "steps") as report:
-        return fine_tune(run.store, run.trained, run.videos, file, name, options, report)
+        given = {
+            "store": run.store, "trained": run.trained, "videos": run.videos, "file": file, "name": name, "options": options,
+        }  # fmt: skip
+        with together(run.settings, fine_tune, given) as context:
+            return fine_tune(**given, report=report, context=context)
 
 
 @recorded_flow("finetune")

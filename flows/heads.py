@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 from flows import progress
 from flows.opened_run import open_run
-from flows.options import CHOICE, MACHINE, STORE_AND_SIZE
+from flows.options import CHOICE, MACHINE, STORE_AND_SIZE, ProcessesOption
 from flows.printing import JsonOption, print_json, put
 from flows.running import run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
@@ -113,6 +113,7 @@ def finetune(
         MACHINE,
         CHOICE,
     ] = None,
+    processes: ProcessesOption = None,
     json_: JsonOption = False,
 ) -> None:
     """A head for a task of your own, trained on a file of labels and judged on held-out videos; `videobert predict` asks it.
@@ -129,7 +130,7 @@ def finetune(
     )  # fmt: skip
     name = check_name(task.stem if name is None else name)
     file = read_task(task, kind)
-    with open_run(Settings(store=store, device=device), create=False) as run:
+    with open_run(Settings(store=store, device=device, processes=processes), create=False) as run:
         with progress.waiting(progress.LOADING):
             from flows.finetune import finetune_head
             from multimodal.finetuning.task import match

@@ -20,6 +20,7 @@ from flows.importing import Imports
 from flows.progress import of_store
 from flows.settings import Settings
 from flows.stopping import stopped_at_once
+from flows.training_processes import check_processes
 from multimodal.catalogue import Catalogue, Video
 from multimodal.store import Store
 
@@ -151,6 +152,7 @@ def open_run(settings: Settings, *, create: bool = True) -> Iterator[OpenedRun]:
         yield run
         return
     settings = configured(settings)
+    check_processes(settings)
     store = Store(settings.store, create=create)
     with (
         store.writing(),

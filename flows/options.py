@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from cyclopts import Group, Parameter
 
@@ -70,6 +70,11 @@ def option(
     """A field of :class:`flows.settings.Settings`."""
     about = Option(sets or {}, least, remembered, is_path, choices)
     return dataclasses.field(default=default, metadata={"help": help_, "option": about})
+
+
+def flag(help_: str) -> Any:
+    """A field that is on where it is given, in one run."""
+    return option(help_, default=False, remembered=False)
 
 
 def system_part(name: str, help_: str) -> Any:
@@ -153,6 +158,10 @@ def _choose(type_: Any, tokens: Sequence[Any]) -> str:
     )
 
 
+TOGETHER = "Processes of this machine that train together; 1 where not given."
+ProcessesOption = Annotated[int | None, Parameter(help=TOGETHER), MACHINE]
+FLAG = Parameter(negative=(), show_default=False)
+"""Of an option that is on where it is given."""
 CHOICE = Parameter(converter=_choose)
 """Of an option whose type is a ``Literal``: takes its names in any case, and unambiguous beginnings of them."""
 

@@ -9,8 +9,10 @@ from flows import history, progress
 from flows.opened_run import OpenedRun, recorded_run
 from flows.recorded_flow import recorded_flow
 from flows.settings import Settings
+from flows.training_processes import together
 from multimodal.codebook_in_use import is_imported
 from multimodal.tokens import current_codebook
+from multimodal.training import checkpoints
 from multimodal.training.pretraining import kept_after_removals, model_name, pretrain
 from multimodal.training.students import teacher_of
 
@@ -58,12 +60,23 @@ def train(run: OpenedRun, codebook: str) -> str:
             progress.say(
                 f"pretrain: this run asks for another model than {teacher}, the teacher of {name}; the student stays in the store"
             )
-        name, _ = pretrain(
-            run.store, run.videos, codebook, options, run.settings.torch_device, report,
-            say=lambda line: progress.say(f"pretrain: {line}"),
-            begun=lambda name: history.rename(f"pretrain {name[:8]}"),
-        )  # fmt: skip
+        given = {
+            "store": run.store, "videos": run.videos, "codebook": codebook, "options": options,
+            "device": run.settings.torch_device,
+        }  # fmt: skip
+        with together(
+            run.settings, pretrain, given, is_done=lambda: _is_trained(run, codebook), may_shard=True
+        ) as context:
+            name, _ = pretrain(
+                **given, report=report, context=context, say=lambda line: progress.say(f"pretrain: {line}"),
+                begun=lambda name: history.rename(f"pretrain {name[:8]}"),
+            )  # fmt: skip
     return name
+
+
+def _is_trained(run: OpenedRun, codebook: str) -> bool:
+    name = model_name(run.store, run.videos, codebook, run.settings.pretrain)
+    return checkpoints.is_finished(run.store.model(name))
 
 
 def is_asked_for(run: OpenedRun, model: str, codebook: str) -> bool:

@@ -20,14 +20,17 @@ from flows.errors import FOR_PEOPLE
 from flows.options import (
     CHOICE,
     EVALUATION,
+    FLAG,
     MACHINE,
     MODEL,
     SPEECH_AND_PICTURE,
     STORE_AND_SIZE,
     SYSTEM,
+    TOGETHER,
     TRAINING,
     VISUAL_TOKENS,
     Option,
+    flag,
     option,
     system_part,
     to,
@@ -237,15 +240,15 @@ class Settings:
         "What ingests videos side by side; threads where not given. Dask and Ray: processes.",
         remembered=False,
     )
+    processes: Annotated[int | None, MACHINE] = option(TOGETHER, least=1, remembered=False)
+    shard: Annotated[bool, FLAG, MACHINE] = flag("The processes of a training share its weights (FSDP2).")
     address: Annotated[str | None, MACHINE] = option("Of a running Dask or Ray cluster.", remembered=False)
-    reread: Annotated[bool, Parameter(negative=(), show_default=False), MACHINE] = option(
-        "Read all files anew; try videos again that were given up.", default=False, remembered=False
-    )
+    reread: Annotated[bool, FLAG, MACHINE] = flag("Read all files anew; try videos again that were given up.")
     require_confinement: Annotated[bool | None, MACHINE] = option(
         "Refuse to read files where the kernel cannot confine their decoder (`videobert doctor` says what it lacks)."
     )
-    refit: Annotated[bool, Parameter(negative=(), show_default=False), VISUAL_TOKENS] = option(
-        "Fit a new codebook over all videos of the store and pretrain anew.", default=False, remembered=False
+    refit: Annotated[bool, FLAG, VISUAL_TOKENS] = flag(
+        "Fit a new codebook over all videos of the store and pretrain anew."
     )
 
     def __post_init__(self) -> None:
@@ -383,13 +386,9 @@ class Settings:
     @property
     def torch_device(self) -> str:
         """``cpu`` or ``cuda``. Raises :class:`InputError` where a GPU is asked for and there is none."""
-        import torch
+        from multimodal.inference.device import chosen_device
 
-        from multimodal.inference.device import check_device
-
-        if self.device in (None, "auto"):
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return check_device(self.device)
+        return chosen_device(self.device)
 
 
 OPTIONS: dict[str, Option] = {

@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter
 
 from flows import progress
 from flows.opened_run import open_run
-from flows.options import CHOICE, MACHINE, STORE_AND_SIZE
+from flows.options import CHOICE, MACHINE, STORE_AND_SIZE, ProcessesOption
 from flows.printing import JsonOption, print_json, put
 from flows.running import run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
@@ -82,6 +82,7 @@ def distill(
         MACHINE,
         CHOICE,
     ] = None,
+    processes: ProcessesOption = None,
     json_: JsonOption = False,
 ) -> None:
     """A smaller model from the store's model, on the same vocabulary; it becomes the store's model, and its teacher stays.
@@ -99,7 +100,7 @@ def distill(
     shaped = {"--layers": layers, "--hidden": hidden, "--heads": heads}
     if method == BILSTM and (wrong := next((o for o, value in shaped.items() if value is not None), None)):
         raise InputError(f"{wrong} {shaped[wrong]}: an LSTM has none; say --width, or another --method")
-    with open_run(Settings(store=store, device=device), create=False) as run:
+    with open_run(Settings(store=store, device=device, processes=processes), create=False) as run:
         with progress.waiting("loading PyTorch"):
             from multimodal.distillation.requests import check_request
 

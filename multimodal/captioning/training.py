@@ -26,6 +26,7 @@ from multimodal.segments import Segment
 from multimodal.store import InputError, Store, canonical_json, recipe
 from multimodal.tokens import train_and_held_out
 from multimodal.training import checkpoints
+from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
 from multimodal.training.options import TrainingOptions
 
@@ -56,6 +57,7 @@ def learn_captioner(
     options: CaptionerOptions,
     report: Report,
     references: Sequence[Reference] = (),
+    context: DistributedContext = SINGLE_PROCESS,
 ) -> str | None:
     """Trains a captioner on the sentences of the videos that the model learned from, then fine-tunes it on reference
     captions of these videos; returns its name, ``None`` where nobody says anything while a clip is shown.
@@ -65,10 +67,10 @@ def learn_captioner(
     captions are given and none is of a video that the model learned from, and what the training loop raises.
     """
     name = captioner_name(trained, options, references)
-    last = checkpoints.latest(store.captioner(name))
-    if last is not None and checkpoints.read_progress(last).finished:
-        checkpoints.check(last)
-        checkpoints.prune_checkpoints(store.captioner(name))
+    if checkpoints.is_finished(store.captioner(name)):
+        checkpoints.check(checkpoints.latest(store.captioner(name)))
+        if context.is_main:
+            checkpoints.prune_checkpoints(store.captioner(name))
         return name
     train_videos, _ = train_and_held_out(store, videos, trained.codebook)
     materials = [read_material(store, trained.codebook, video) for video in train_videos]
@@ -84,11 +86,13 @@ def learn_captioner(
     first: Path | None = None
     if corpus is not None:
         root = store.captioner(captioner_name(trained, options))
-        first = train_captioner(root, trained, corpus, options, options.training, card, report)
+        first = train_captioner(
+            root, trained, corpus, options, options.training, card, report, context=context
+        )
     if referenced is not None:
         card |= {"references": len(referenced.views)}
         root = store.captioner(name)
-        train_captioner(root, trained, referenced, options, options.fine_tuning, card, report, first)
+        train_captioner(root, trained, referenced, options, options.fine_tuning, card, report, first, context)
     return name
 
 
@@ -153,6 +157,7 @@ def train_captioner(
     card: dict[str, Any],
     report: Report,
     first: Path | None = None,
+    context: DistributedContext = SINGLE_PROCESS,
 ) -> Path:
     """Trains a captioner in ``root`` by the training loop; returns its last checkpoint. It begins with the captioner in
     ``first``, or else with the encoder's weights."""
@@ -173,4 +178,6 @@ def train_captioner(
             decoder.init_from_captioner(CaptionDecoder.load(first, joint).cpu())
         return CaptioningObjective(decoder, options.smoothing)
 
-    return train(root, begin, dataset, None, training, device=joint.device, card=card, report=report)
+    return train(
+        root, begin, dataset, None, training, device=joint.device, card=card, report=report, context=context
+    )

@@ -47,6 +47,7 @@ from multimodal.store import InputError, Store, canonical_json, recipe, write_ar
 from multimodal.terms import LABEL
 from multimodal.tokens import train_and_held_out
 from multimodal.training import checkpoints
+from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
 
 VERSION = 1
@@ -95,6 +96,7 @@ def distill_head(
     name: str,
     options: LstmOptions,
     report: Report,
+    context: DistributedContext = SINGLE_PROCESS,
 ) -> DistilledHead:
     """Trains an LSTM to give the logits of a head, from its last checkpoint where a run was stopped, and keeps it as the head
     ``name``; one of that name is replaced at the end.
@@ -142,7 +144,7 @@ def distill_head(
     folder = train(
         heads_root(store) / address, begin, TaskDataset(learned_from, options.seed),
         TaskDataset(ending, options.seed) if ending else None,
-        options.training, device=trained.model.device, card=card, report=report,
+        options.training, device=trained.model.device, card=card, report=report, context=context,
     )  # fmt: skip
     objective = begin(None).to(trained.model.device)
     objective.load(folder)
@@ -157,7 +159,8 @@ def distill_head(
         tuple(1000 * s for s in answer_seconds(answers, [[example] for example in examples[:TIMED]])),
     )  # fmt: skip
     document: dict[str, Any] = {"head": address} | card | dataclasses.asdict(made)
-    write_artefact(head_file(store, name), canonical_json(document).encode())
+    if context.is_main:
+        write_artefact(head_file(store, name), canonical_json(document).encode())
     return made
 
 

@@ -44,6 +44,7 @@ from multimodal.terms import COSINE, REPLACED, SOFT
 from multimodal.tokens import load_codebook, train_and_held_out
 from multimodal.training import checkpoints
 from multimodal.training.checkpoints import METRICS, Progress
+from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
 from multimodal.training.model_card import model_card
 from multimodal.training.options import TrainingOptions
@@ -118,6 +119,7 @@ def distill(
     options: DistillOptions,
     device: str,
     report: Report,
+    context: DistributedContext = SINGLE_PROCESS,
     *,
     truth_file: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -211,13 +213,15 @@ def distill(
         if checkpoints.latest(root) is None:
             say("first phase: embeddings, hidden states and attention scores")
             start = train(
-                root / LAYERS_FOLDER, objective_of(first_phase), *sources, training, device=on, card=card, report=report
+                root / LAYERS_FOLDER, objective_of(first_phase), *sources, training, device=on, card=card, report=report, context=context
             )  # fmt: skip
             say("second phase: predictions")
     folder = train(
         root, objective_of(predictions_terms, start), *sources, training, device=on, card=card, report=report, describe=describe,
+        context=context,
     )  # fmt: skip
-    shutil.rmtree(root / LAYERS_FOLDER, ignore_errors=True)
+    if context.is_main:
+        shutil.rmtree(root / LAYERS_FOLDER, ignore_errors=True)
     return name, folder
 
 

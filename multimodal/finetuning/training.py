@@ -50,6 +50,7 @@ from multimodal.terms import LABEL
 from multimodal.terms import SPAN as SPAN_TERM
 from multimodal.tokens import train_and_held_out
 from multimodal.training import checkpoints
+from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
 from vision.clips import CLIP_SECONDS
 
@@ -102,6 +103,7 @@ def fine_tune(
     name: str,
     options: FineTuningOptions,
     report: Report,
+    context: DistributedContext = SINGLE_PROCESS,
 ) -> FineTuned:
     """Trains a head on a task, judges it on the held-out videos, and keeps it as ``name``; a head of that name is replaced at
     the end, not before.
@@ -155,6 +157,7 @@ def fine_tune(
         root, begin, TaskDataset(examples[TRAIN], options.seed, together),
         TaskDataset(examples[DEV], options.seed, together) if examples[DEV] else None,
         options.training(trained.model.options.hidden_size), device=trained.model.device, card=card, report=report,
+        context=context,
     )  # fmt: skip
     objective = begin(None).to(trained.model.device)
     objective.load(folder)
@@ -192,7 +195,8 @@ def fine_tune(
         moved / sum(p.numel() for p in trained.model.parameters()), figures,
         (*task.notes, *_about_end(folder)), mixed_up, judged,
     )  # fmt: skip
-    write_artefact(head_file(store, name), canonical_json(_document(made, card, address)).encode())
+    if context.is_main:
+        write_artefact(head_file(store, name), canonical_json(_document(made, card, address)).encode())
     return made
 
 

@@ -18,3 +18,10 @@ def check_device(device: str) -> str:
             "--device cuda: PyTorch finds no GPU; leave --device out, or install a driver that PyTorch finds"
         )
     return device
+
+
+def chosen_device(device: str | None) -> str:
+    """As :func:`check_device`; for ``auto`` and ``None`` a GPU where there is one."""
+    if device in (None, "auto"):
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return check_device(device)

@@ -169,6 +169,12 @@ def latest(root: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def is_finished(root: Path) -> bool:
+    """Whether all steps of the training in ``root`` are made."""
+    last = latest(root)
+    return last is not None and read_progress(last).finished
+
+
 def _published(root: Path) -> list[Path]:
     folders = [f for f in root.glob("step-*") if is_published(f) and f.name.removeprefix("step-").isdigit()]
     return sorted(folders, key=_step)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import gc
 import os
+import socket
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -19,15 +22,20 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
+PATIENCE = datetime.timedelta(days=7)
+"""How long a process waits for another one that lives: the first one may ingest, or judge, while the others wait. One that
+has ended is noticed at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DistributedContext:
-    """This process, number ``rank`` of ``world_size``; ``sharded`` chooses FSDP2 in place of DDP."""
+    """This process, number ``rank`` of ``world_size``, of which ``local_world_size`` are on its machine; ``sharded`` chooses
+    FSDP2 in place of DDP."""
 
     rank: int = 0
     world_size: int = 1
     sharded: bool = False
+    local_world_size: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -97,21 +105,57 @@ class DistributedContext:
 SINGLE_PROCESS = DistributedContext()
 
 
+@dataclasses.dataclass(frozen=True)
+class Rendezvous:
+    """How the processes of one machine find each other without ``torchrun``: by a ``file``, as number ``rank`` of
+    ``world_size``. Nobody outside of the machine can join."""
+
+    file: Path
+    rank: int
+    world_size: int
+
+
+def torchrun_world_size() -> int:
+    """The number of the processes that ``torchrun`` started, this one among them; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextlib.contextmanager
-def distributed_context(device: str, sharded: bool) -> Iterator[DistributedContext]:
-    """The processes that ``torchrun`` started, over NCCL on GPUs and gloo on CPUs; without it, this one alone."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+def distributed_context(
+    *, sharded: bool = False, rendezvous: Rendezvous | None = None
+) -> Iterator[DistributedContext]:
+    """The processes of ``rendezvous``, else those that ``torchrun`` started; without both, this one alone. They exchange by NCCL
+    what lies on GPUs and by gloo the rest."""
+    world_size = rendezvous.world_size if rendezvous else torchrun_world_size()
     if world_size == 1:
         yield SINGLE_PROCESS
         return
-    if device == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    local_rank = rendezvous.rank if rendezvous else int(os.environ["LOCAL_RANK"])
+    local_size = world_size if rendezvous else int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    if rendezvous is None:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    else:
+        _listen_to_this_machine()
+        dist.init_process_group(
+            backend, store=dist.FileStore(str(rendezvous.file), world_size), rank=rendezvous.rank, world_size=world_size,
+            timeout=PATIENCE,
+        )  # fmt: skip
     try:
-        yield DistributedContext(dist.get_rank(), world_size, sharded)
+        yield DistributedContext(dist.get_rank(), world_size, sharded, local_size)
     finally:
         gc.collect()
         dist.destroy_process_group()
+
+
+def _listen_to_this_machine() -> None:
+    """Gloo takes the address of the machine's name otherwise, which others may reach."""
+    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    if loopback is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
 
 
 def _is_sharded(tensor: torch.Tensor) -> bool:

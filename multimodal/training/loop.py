@@ -52,7 +52,7 @@ def train(
     """
     root.mkdir(parents=True, exist_ok=True)
     _check_counts(source, held_out, options, context)
-    torch.set_num_threads(_threads())
+    torch.set_num_threads(_threads(context))
     last: Path | None = None
     spike: DivergedError | None = None
     rollbacks = 0
@@ -83,10 +83,12 @@ def train(
             spike = error
 
 
-def _threads() -> int:
-    """The first number of ``OMP_NUM_THREADS`` (OpenMP 5.2, section 21.1.2: one a level of nesting), else one a core."""
+def _threads(context: DistributedContext) -> int:
+    """The first number of ``OMP_NUM_THREADS`` (OpenMP 5.2, section 21.1.2: one a level of nesting), else one for each core that
+    is this process's share."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(wanted) if wanted.isdecimal() and int(wanted) else os.cpu_count() or 1
+    share = max(1, (os.cpu_count() or 1) // context.local_world_size)
+    return int(wanted) if wanted.isdecimal() and int(wanted) else share
 
 
 def _check_counts(

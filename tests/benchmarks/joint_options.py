@@ -29,10 +29,14 @@ OPTIONS = {
     "frozen rows": {"visual_rows": "frozen"},
     "from nothing": {"text_start": "none"},
     "no joint cloze": {"weights": "joint=0"},
+    "video twice": {"weights": "video=2"},
+    "joint and video twice": {"weights": "joint=2,video=2"},
+    "joint and video twice, 28 passes": {"weights": "joint=2,video=2"},
     "600 steps of 80": {},
     "300 steps of 80": {},
 }
 TRAINING = {
+    "joint and video twice, 28 passes": {"epochs": 28},
     "600 steps of 80": {"examples_per_step": 80, "least_steps": 600, "most_steps": 600},
     "300 steps of 80": {"examples_per_step": 80, "least_steps": 300, "most_steps": 300},
 }

@@ -9,10 +9,9 @@ from command import run_inside
 import flows.distill
 import flows.pretrain
 from flows.opened_run import open_run
-from flows.pretrain_many import pretrain_many
 from flows.settings import Settings
 from multimodal.catalogue import Catalogue
-from multimodal.store import InputError, Store
+from multimodal.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -74,23 +73,6 @@ def test_a_student_of_an_imported_model_needs_no_text_start(tmp_path, no_server)
         assert flows.pretrain.may_begin_anew(run), "the control"
         run.catalogue.set_together({"imported_model": "teacher", "imported_codebook": codebook})
         assert not flows.pretrain.may_begin_anew(run)
-
-
-def test_torchruns_pretraining_leaves_a_student_in_use(tmp_path, monkeypatch, no_server):
-    store = taught.store_with_teacher(tmp_path)[0]
-    student = distilled(store)
-    monkeypatch.setattr(flows.pretrain, "model_name", lambda *_: "teacher")
-    for name, value in {
-        "WORLD_SIZE": "1",
-        "RANK": "0",
-        "LOCAL_RANK": "0",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": "0",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match="a student of model teacher"):
-        pretrain_many(Settings(store=store.root))
-    assert in_use(store) == student
 
 
 @pytest.fixture(scope="module")

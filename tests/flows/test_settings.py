@@ -134,6 +134,8 @@ def test_every_setting_is_either_remembered_or_of_one_run():
         "workers",
         "runner",
         "address",
+        "processes",
+        "shard",
         "refit",
         "reread",
     }

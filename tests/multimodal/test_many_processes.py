@@ -1,6 +1,7 @@
 """Distributed training: two real processes over gloo train as one does, but for fp32 rounding, also saved by two and
 resumed by one, and the other way round."""
 
+import functools
 import json
 import shutil
 import subprocess
@@ -14,7 +15,6 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from multimodal.objectives.objective import TERM_FILE
 from multimodal.store import InputError
 from multimodal.systems import SYSTEMS
 from multimodal.training import checkpoints
@@ -46,8 +46,7 @@ def both(tmp_path_factory, request) -> Path:
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Weights, and the optimizer's state where the training has not ended."""
-    files = (folder / "model.safetensors", folder / TERM_FILE, folder / OPTIMIZER)
-    return {name: tensor for file in files if file.exists() for name, tensor in load_file(file).items()}
+    return {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
 
 
 def apart(found: Path, wanted: Path) -> list[str]:
@@ -114,6 +113,15 @@ def test_two_processes_train_the_captioner_s_objective_as_one(both, tmp_path, na
     alone = together.run_captioner(tmp_path / "alone")
     assert apart(both / name / alone.name, alone) == []
     assert apart(together.run_captioner(tmp_path / "half", examples_per_step=3), alone) != []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["student", *together.HEADS])
+def test_two_processes_train_heads_and_students_as_one_does(both, tmp_path, what):
+    """Weights that stay as they are, a teacher that learns nothing, a mean that is kept beside."""
+    train = together.run_student if what == "student" else functools.partial(together.run_head, name=what)
+    alone = train(tmp_path)
+    assert apart(both / f"{what}_ddp" / alone.name, alone) == []
 
 
 @pytest.mark.long

@@ -20,7 +20,7 @@ from multimodal.joint.model import JointBert
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.store import InputError
 from multimodal.training import checkpoints, loop
-from multimodal.training.distributed import SINGLE_PROCESS
+from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
 from multimodal.training.optimizer import adamw, schedule
 from multimodal.training.options import StepOptions, TrainingOptions
@@ -257,7 +257,9 @@ def test_more_micro_batches_than_examples_are_refused(tmp_path):
 )
 def test_the_threads_are_those_that_openmp_would_take(monkeypatch, said, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert loop._threads() == (threads or os.cpu_count())
+    assert loop._threads(SINGLE_PROCESS) == (threads or os.cpu_count())
+    shared = max(1, (os.cpu_count() or 1) // 2)
+    assert loop._threads(DistributedContext(0, 4, local_world_size=2)) == (threads or shared)
 
 
 def test_only_matrices_decay():

@@ -19,7 +19,7 @@ PINNED = {
 
 def main(root: Path) -> None:
     torch.set_num_threads(1)
-    with distributed_context("cpu", sharded=False) as context:
+    with distributed_context() as context:
         loop.train(
             root,
             joint_samples.objective(lambda: joint_samples.model(7)),

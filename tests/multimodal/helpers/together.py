@@ -3,17 +3,27 @@
 Each one's folder is named for what it shows; what a single process makes of them is in ``test_many_processes.py``.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
 import joint_samples
+import numpy as np
 import torch
 
 from multimodal.captioning.dataset import CaptionDataset, EncodedView
+from multimodal.examples.packing import Example, sequence
+from multimodal.finetuning.training import TaskDataset
+from multimodal.inference.head_shapes import HeadShape, LstmShape
+from multimodal.inference.trained import Trained
 from multimodal.joint.caption_decoder import BLANK, CLIP, CaptionDecoder, DecoderShape
+from multimodal.joint.students import mapped_layers
 from multimodal.objectives.captioning import CaptioningObjective
+from multimodal.objectives.distillation import Cosine, DistillationObjective, SoftTargets, layer_terms
+from multimodal.objectives.objective import Objective
 from multimodal.objectives.weights import LossWeights
 from multimodal.systems import SYSTEMS, System
+from multimodal.terms import LABEL
 from multimodal.training import loop
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext, distributed_context
 
@@ -87,9 +97,67 @@ def run_captioner(
     )
 
 
+SHAPE = HeadShape("sequence", "both", ("a", "b", "c"), width=4)
+HEADS = {
+    "full": SHAPE,
+    "adapters": dataclasses.replace(SHAPE, adapt="adapters"),
+    "averaged": dataclasses.replace(SHAPE, averaged=True),
+    "lstm": LstmShape("sequence", "both", ("a", "b", "c"), lstm=8),
+}
+"""What a head moves; of ``averaged`` the mean is kept beside it, and a distance from it is in the loss."""
+
+
+def run_head(root: Path, name: str, context: DistributedContext = SINGLE_PROCESS) -> Path:
+    """A training of a head on drawn labels, in fp32 and without dropout."""
+    random, vocabulary, shape = np.random.default_rng(0), joint_samples.vocabulary(), HEADS[name]
+    trained = Trained("m", root, joint_samples.model(7, **PLAIN), vocabulary, "codebook")
+    logits_KC = torch.from_numpy(random.normal(size=(12, 3)).astype(np.float32))
+
+    def begin(_: Path | None) -> Objective:
+        if isinstance(shape, LstmShape):
+            return shape.make_lstm(trained, logits_KC)
+        made = shape.make(trained, torch.eye(3), distilled=float(shape.averaged))
+        made.head.dropout = torch.nn.Identity()
+        return made
+
+    rows = [
+        Example(
+            *sequence(
+                vocabulary, vocabulary.encode("now cut the onion"), random.integers(16, size=4).tolist()
+            ),
+            {LABEL: [(0, n if name == "lstm" else n % 3)]},
+        )
+        for n in range(12)
+    ]
+    return loop.train(
+        root, begin, TaskDataset(rows, 0), None,
+        joint_samples.training(examples_per_step=6, least_steps=STEPS, most_steps=STEPS, checkpoint_steps=HALF),
+        device=torch.device("cpu"), card={}, report=lambda *_: None, context=context,
+    )  # fmt: skip
+
+
+def run_student(root: Path, context: DistributedContext = SINGLE_PROCESS) -> Path:
+    """A training of a student by all distances from its teacher, in fp32 and without dropout."""
+
+    def begin(_: Path | None) -> DistillationObjective:
+        teacher, student = (
+            joint_samples.model(seed, num_hidden_layers=layers, **PLAIN) for seed, layers in ((3, 4), (5, 2))
+        )
+        distances = layer_terms(student.options, teacher.options, mapped_layers(4, 2))
+        terms = [SoftTargets(3.0), Cosine(), *distances]
+        weights = {term.names[0]: 1.0 for term in terms}
+        return DistillationObjective(student, teacher, terms, weights, joint_samples.vocabulary())
+
+    return loop.train(
+        root, begin, joint_samples.examples(1, videos=2), None,
+        joint_samples.training(examples_per_step=6, least_steps=STEPS, most_steps=STEPS, checkpoint_steps=HALF),
+        device=torch.device("cpu"), card={}, report=lambda *_: None, context=context,
+    )  # fmt: skip
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    with distributed_context("cpu", sharded=False) as ddp:
+    with distributed_context() as ddp:
         fsdp = DistributedContext(ddp.rank, ddp.world_size, sharded=True)
         run(folder / "ddp", context=ddp)
         run(folder / "ddp_from_one", context=ddp)
@@ -103,6 +171,9 @@ def main(folder: Path) -> None:
                 run(folder / f"{system}_{name}", context=context, system=SYSTEMS[system])
         run_captioner(folder / "captioner_ddp", ddp)
         run_captioner(folder / "captioner_fsdp", fsdp)
+        run_student(folder / "student_ddp", ddp)
+        for head in HEADS:
+            run_head(folder / f"{head}_ddp", head, ddp)
 
 
 if __name__ == "__main__":
