@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,9 +124,11 @@ def _ended(
 ) -> list[Video]:
     """The videos as they ended, each recorded when it had."""
     ended: list[Video] = []
-    with running(run.settings, progress.video_progress.put) as side_by_side:
+    # A process of a cluster has another working folder, which a relative path would begin at.
+    settings = dataclasses.replace(run.settings, store=run.store.root)
+    with running(settings, progress.video_progress.put) as side_by_side:
         under_way = {
-            side_by_side.submit(ingest_video, video=v, settings=run.settings, seen=states.get(v.video)): v
+            side_by_side.submit(ingest_video, video=v, settings=settings, seen=states.get(v.video)): v
             for v in videos
         }
         for group in as_they_end(list(under_way)):

@@ -2,12 +2,15 @@
 
 A worker sends the signal when somebody presses *Cancel* on Prefect's page, and when it ends itself. Prefect's own handler
 raises an exception in the main thread, which may compute for minutes before it sees it; after 30 s the worker kills it.
+
+A worker that is killed sends nothing: the run goes on without it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -33,6 +36,7 @@ def stopped_at_once(store: Path) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not history.is_deployed():
         yield
         return
+    threading.Thread(target=_write_nowhere_once_unread, daemon=True).start()
     run, told = history.identity(), history.sender()
     ends, signals = os.pipe()
     os.set_blocking(signals, False)
@@ -49,6 +53,23 @@ def stopped_at_once(store: Path) -> Iterator[None]:
         os.close(signals)
         watching.join()
         os.close(ends)
+
+
+def _write_nowhere_once_unread() -> None:
+    """Leads standard output and error to nowhere when their reader is gone.
+
+    A worker reads both through pipes. Of a pipe that nobody reads the next line makes an error; Rich, by which Prefect writes
+    its log lines too, ends the process then.
+    """
+    unread, nowhere = select.poll(), os.open(os.devnull, os.O_WRONLY)
+    left = {1, 2}
+    for descriptor in left:
+        unread.register(descriptor, 0)  # errors alone, such as this one
+    while left:
+        for descriptor, _ in unread.poll():
+            os.dup2(nowhere, descriptor)
+            unread.unregister(descriptor)
+            left.remove(descriptor)
 
 
 def _watch(ends: int, stop: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import fragments
 import httpx
 import pytest
-from command import Home, artefacts, contents, kill, prefect_server, stamps
+from command import Home, artefacts, contents, kill, made_again, prefect_server, stamps
 from harm import edited
 
 from multimodal.catalogue import Catalogue
@@ -123,11 +123,6 @@ def stop(world: World, store: Path, how: str, own_server: bool, *, at: str = "",
     return Stop(at, how, status, log.read_text(), seconds, home.left_over(), whole_files(store))
 
 
-def redone(store: Path, before: dict[str, tuple[int, int]]) -> list[str]:
-    now = stamps(store)
-    return [name for name, stamp in before.items() if now.get(name) != stamp]
-
-
 @pytest.fixture(scope="module")
 def chain(world) -> tuple[Path, list[Stop]]:
     """A store made by runs that were all stopped but the last, and those stops."""
@@ -135,10 +130,10 @@ def chain(world) -> tuple[Path, list[Stop]]:
     for at, how, _, own_server in STOPS:
         stops.append(stop(world, store, how, own_server, at=at))
         if len(stops) > 1:
-            stops[-2].redone = redone(store, stops[-2].kept)
+            stops[-2].redone = made_again(store, stops[-2].kept)
     ended = world.run(store)
     assert ended.returncode == 0, ended.stderr
-    stops[-1].redone = redone(store, stops[-1].kept)
+    stops[-1].redone = made_again(store, stops[-1].kept)
     return store, stops
 
 
@@ -248,7 +243,7 @@ def test_killed_at_random_times(world):
             how = draw.choice(("group", "SIGKILL", "SIGTERM", "SIGINT"))
             ended = stop(world, store, how, draw.random() < 0.2, after=draw.uniform(0.5, world.seconds))
             assert ended.left_over == set()
-            assert redone(store, before) == []
+            assert made_again(store, before) == []
             before = ended.kept
             if ended.status == 0:
                 break
@@ -257,7 +252,7 @@ def test_killed_at_random_times(world):
             kills += 1
         last = world.run(store)
         assert last.returncode == 0, last.stderr
-        assert redone(store, before) == [] and differences(store, world.whole) == []
+        assert made_again(store, before) == [] and differences(store, world.whole) == []
 
 
 CARELESS = """

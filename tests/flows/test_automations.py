@@ -9,10 +9,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from operating import Operator, at_work, imports, set_up
+from operating import Operator, at_work, imports, processes_of, set_up
 
 from flows.deploy import SECONDS_WITHOUT_HEARTBEAT
 
@@ -76,16 +75,6 @@ def wait_for(texts: list[str], number: int) -> list[str]:
     return texts
 
 
-def processes_of(run: str) -> set[int]:
-    """The processes of a run that a worker started."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if run.encode() in (folder / "environ").read_bytes():
-                found.add(int(folder.name))
-    return found
-
-
 def test_a_run_that_failed_is_told_of_once(operator, worker, told):
     _, texts = told
     texts.clear()
@@ -101,13 +90,13 @@ def test_a_run_whose_process_and_worker_are_killed_ends_with_its_part(operator, 
     texts.clear()
     settings = imports("killed")["settings"] | {"epochs": 100_000}
     run = operator.start("pipeline/nightly", **imports("killed") | {"settings": settings})
-    operator.wait(run, lambda _: any(" steps" in part["name"] for part in parts(operator, run)))
+    operator.wait(run, lambda _: any(" steps" in part["name"] for part in operator.parts(run)))
     os.killpg(worker.pid, signal.SIGKILL)
     for process in processes_of(run):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     began = time.monotonic()
-    (training,) = [part for part in parts(operator, run) if part["state"]["type"] == "RUNNING"]
+    (training,) = [part for part in operator.parts(run) if part["state"]["type"] == "RUNNING"]
     for one in (run, training["id"]):
         state = operator.wait(one)["state"]
         assert (state["type"], state["name"]) == ("CRASHED", "Crashed"), state
@@ -117,9 +106,3 @@ def test_a_run_whose_process_and_worker_are_killed_ends_with_its_part(operator, 
     assert text.startswith("videobert: pipeline Crashed\nall stages: No heartbeat")
     time.sleep(5)
     assert len(texts) == 1, "the part of a run of all stages is not told of"
-
-
-def parts(operator: Operator, run: str) -> list[dict]:
-    """The runs of the stages of a run."""
-    asked = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}}
-    return operator.ask("POST", "/flow_runs/filter", **asked)

@@ -1,18 +1,15 @@
 """What ingests videos side by side: processes of Dask and Ray make what threads make, and the loss of one loses one video's work."""
 
-import contextlib
 import importlib.util
-import json
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import fragments
 import pytest
-from command import Home, contents, prefect_server, stamps
+from command import Home, contents, made_again, prefect_server, stamps, until
+from dask_cluster import dask_cluster
 
 from flows import runners
 from flows.settings import Settings
@@ -93,64 +90,34 @@ def test_processes_of_ray_make_what_threads_make(home, short, root, require):
     assert "of video" in stderr and "INFO" not in stderr and "Traceback" not in stderr, stderr
 
 
-@contextlib.contextmanager
-def cluster(home: Home, folder: Path) -> Iterator[tuple[str, subprocess.Popen, list[subprocess.Popen]]]:
-    """A Dask scheduler and two workers as an operator starts them: the address, and their processes."""
-    folder.mkdir()
-    told = folder / "scheduler.json"
-
-    def start(*arguments: object) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-m", "dask", *map(str, arguments), "--scheduler-file", told, "--no-dashboard"],
-            env=home.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
-        )  # fmt: skip
-
-    started = [start("scheduler", "--host", "127.0.0.1", "--port", 0)]
-    try:
-        until(told.exists)
-        started += [start("worker", "--nthreads", 1, "--no-nanny", "--host", "127.0.0.1") for _ in range(2)]
-        yield json.loads(told.read_text())["address"], started[0], started[1:]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-
-
-def until(true: Callable[[], object], seconds: float = 300.0) -> None:
-    due = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < due
-        time.sleep(0.02)
-
-
 @pytest.mark.long
 def test_a_killed_worker_loses_the_work_on_one_video(home, longer, root):
     ingest(home, longer, root / "unharmed")
     store = root / "a worker killed"
-    with cluster(home, root / "cluster") as (address, _, workers):
+    with dask_cluster(home.environment, root / "cluster") as cluster:
         run = home.start(
-            "ingest", longer, "--store", store, *SETTINGS, "--runner", "dask", "--address", address,
+            "ingest", longer, "--store", store, *SETTINGS, "--runner", "dask", "--address", cluster.address,
             log=root / "worker.log",
         )  # fmt: skip
         until(lambda: any((store / "features").glob("*.safetensors")) or run.poll() is not None)
         before = stamps(store)
-        workers[0].send_signal(signal.SIGKILL)
+        cluster.workers[0].kill()
         assert run.wait(300) == 0, (root / "worker.log").read_text()
     assert contents(store) == contents(root / "unharmed") and said(store) == said(root / "unharmed")
     artefacts = [name for name in before if name.startswith(("features/", "transcripts/"))]
-    now = stamps(store)
-    assert artefacts and [name for name in artefacts if now[name] != before[name]] == [], "made twice"
+    assert artefacts and made_again(store, {name: before[name] for name in artefacts}) == []
 
 
 @pytest.mark.long
 def test_a_lost_scheduler_is_no_fault_of_the_videos(home, longer, root):
     store, log = root / "scheduler killed", root / "scheduler.log"
-    with cluster(home, root / "another cluster") as (address, scheduler, _):
+    with dask_cluster(home.environment, root / "another cluster") as cluster:
         run = home.start(
-            "ingest", longer, "--store", store, *SETTINGS, "--runner", "dask", "--address", address, log=log
-        )
+            "ingest", longer, "--store", store, *SETTINGS, "--runner", "dask", "--address", cluster.address,
+            log=log,
+        )  # fmt: skip
         until(lambda: "of video, 0 of 4" in log.read_text() or run.poll() is not None)
-        scheduler.send_signal(signal.SIGKILL)
+        cluster.scheduler.kill()
         assert run.wait(300) == 2, log.read_text()
     said_last = log.read_text()
     assert "the cluster is gone" in said_last.splitlines()[-1] and "Traceback" not in said_last, said_last

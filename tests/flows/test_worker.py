@@ -75,10 +75,10 @@ def test_a_nightly_run_on_the_worker(worker):
     )  # fmt: skip
     assert any(line.startswith("pretrain: loss ") for line in worker.lines(ended["id"])) or any(
         line.startswith("pretrain: loss ")
-        for run in parts(worker, ended["id"])
+        for run in worker.parts(ended["id"])
         for line in worker.lines(run["id"])
     )
-    names = sorted(run["name"] for run in parts(worker, ended["id"]))
+    names = sorted(run["name"] for run in worker.parts(ended["id"]))
     assert [name.split()[0] for name in names] == [
         "captioner",
         "codebook",
@@ -92,12 +92,6 @@ def test_a_nightly_run_on_the_worker(worker):
         assert json.loads(catalogue.current("settings")) == {"text_start": str(home / "bert"), "epochs": 1}
     (run,) = json.loads(worker.shell("videobert runs --store home/store --json"))["runs"]
     assert (run["flow"], run["outcome"]) == ("pipeline", "done") and "pretrain: " in run["done"]
-
-
-def parts(operator: Operator, run: str) -> list[dict]:
-    """The runs of the stages of a run."""
-    asked = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}}
-    return operator.ask("POST", "/flow_runs/filter", **asked)
 
 
 def to_train(worker: Operator, store: str, epochs: int) -> dict:

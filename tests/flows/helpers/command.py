@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[3]
@@ -156,6 +156,20 @@ def contents(store: Path) -> dict[str, str]:
 def stamps(store: Path) -> dict[str, tuple[int, int]]:
     """Each artefact's inode and time of change: they differ where a file was written again."""
     return {name: (path.stat().st_ino, path.stat().st_mtime_ns) for name, path in artefacts(store).items()}
+
+
+def made_again(store: Path, before: Mapping[str, tuple[int, int]]) -> list[str]:
+    """What of an earlier time's stamps was written again since, or is gone."""
+    now = stamps(store)
+    return [name for name, stamp in before.items() if now.get(name) != stamp]
+
+
+def until(true: Callable[[], object], seconds: float = 300.0) -> None:
+    """Waits until something is true. Raises AssertionError where it is not after some seconds."""
+    due = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < due
+        time.sleep(0.02)
 
 
 def kill(child: subprocess.Popen, how: str) -> None:

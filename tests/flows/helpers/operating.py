@@ -91,6 +91,11 @@ class Operator:
             time.sleep(0.5)
         return found
 
+    def parts(self, run: str) -> list[dict]:
+        """The runs of the stages of a run."""
+        asked = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}}
+        return self.ask("POST", "/flow_runs/filter", **asked)
+
     def lines(self, run: str) -> list[str]:
         asked = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200, "sort": "TIMESTAMP_ASC"}
         return [line["message"] for line in self.ask("POST", "/logs/filter", **asked)]
@@ -99,6 +104,32 @@ class Operator:
         return {
             found["name"]: found["enabled"] for found in self.ask("POST", "/automations/filter", limit=50)
         }
+
+    def start_server(self) -> None:
+        """Starts the server as the first of the three commands does; returns when it answers."""
+        first = documented()[0].replace("~", str(self.folder))
+        self.server = int(self.shell(f"{first} echo $!"))
+        due = time.monotonic() + SECONDS
+        while not self.answers():
+            assert time.monotonic() < due
+            time.sleep(0.5)
+
+    def answers(self) -> bool:
+        """Whether the server does."""
+        try:
+            return httpx.get(f"{self.url}/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def processes_of(run: str) -> set[int]:
+    """The processes of a run that a worker started."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if run.encode() in (folder / "environ").read_bytes():
+                found.add(int(folder.name))
+    return found
 
 
 def documented() -> list[str]:
@@ -112,34 +143,28 @@ def documented() -> list[str]:
 
 
 @contextlib.contextmanager
-def set_up(folder: Path) -> Iterator[Operator]:
-    """A server as the first of the three commands starts it, and what the second one makes; VIDEOBERT_HOME is a corpus."""
+def set_up(folder: Path, switch: str = "") -> Iterator[Operator]:
+    """A server as the first of the three commands starts it, and what the second one makes, which may ``switch`` something on;
+    VIDEOBERT_HOME is a corpus."""
     port = free_port()
     found = Operator(folder, port)
     (folder / "home").mkdir()
     imported_corpus.write_corpus(folder / "home/corpus", videos=12)
     imported_corpus.write_bert(folder / "home/bert")
     (folder / "home/videobert.toml").write_text('text_start = "bert"\nepochs = 2\n')
-    first, second, _ = documented()
-    server = int(found.shell(f"{first.replace('~', str(folder))} echo $!"))
     try:
-        due = time.monotonic() + SECONDS
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{found.url}/health").status_code == 200:
-                    break
-            assert time.monotonic() < due
-            time.sleep(0.5)
-        found.told = found.shell(second)
+        found.start_server()
+        found.told = found.shell(f"{documented()[1]} {switch}")
         yield found
     finally:
-        os.kill(server, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(found.server, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def at_work(found: Operator, log: str = "worker.log") -> Iterator[subprocess.Popen]:
+def at_work(found: Operator, log: str = "worker.log", epochs: int = 1) -> Iterator[subprocess.Popen]:
     """And the worker that the third one starts, with a setting in a variable."""
-    third = documented()[2].replace("/srv/videobert", f"{found.folder / 'home'} VIDEOBERT_EPOCHS=1")
+    third = documented()[2].replace("/srv/videobert", f"{found.folder / 'home'} VIDEOBERT_EPOCHS={epochs}")
     with found.beside(f"env {third.replace('http://127.0.0.1:4200/api', found.url)}", log) as worker:
         yield worker
 
