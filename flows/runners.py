@@ -28,6 +28,9 @@ Tell = Callable[[str, float, float], None]
 """Takes the digest of a video, the share of it that is done, and its seconds."""
 SECONDS_BETWEEN_TOLD = 0.5
 SECONDS_TO_ANSWER = 20
+DASK_PATIENCE = {"distributed.comm.timeouts.tcp": "300s"}
+"""A scheduler loads our package with the first task, and answers nothing meanwhile: on a busy machine for longer than the 30 s
+after which Dask takes a connection for lost. One whose process has ended is known at once."""
 TOPIC = "videobert-progress"
 DASK_CLUSTER: dict[str, Any] = {
     "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None, "security": True,
@@ -93,6 +96,7 @@ def _threads(address: str | None, at_a_time: int, tell: Tell) -> Iterator[Runnin
 @contextlib.contextmanager
 def _dask(address: str | None, at_a_time: int, tell: Tell) -> Iterator[Running]:
     runner_of = module_of("dask", "prefect_dask", "--runner dask").DaskTaskRunner
+    import dask.config
     from distributed.client import FutureCancelledError
 
     for name in ("distributed", "distributed.client", "prefect.task_runner.dask"):
@@ -101,7 +105,7 @@ def _dask(address: str | None, at_a_time: int, tell: Tell) -> Iterator[Running]:
     where = {"cluster_kwargs": DASK_CLUSTER | {"n_workers": at_a_time}}
     if address is not None:
         where = {"address": address, "client_kwargs": {"timeout": SECONDS_TO_ANSWER}}
-    with runner_of(**where) as runner:
+    with dask.config.set(DASK_PATIENCE), runner_of(**where) as runner:
         try:
             client = runner.client
         except (OSError, ValueError) as error:
