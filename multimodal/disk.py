@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import os
+import socket
 import sqlite3
 from pathlib import Path
 
@@ -64,8 +65,12 @@ def names_in(folder: Path) -> set[str]:
 
 
 def part_of(path: Path) -> Path:
-    """The place where this process writes what will be ``path``; a long name is digested, so that the mark fits beside it."""
+    """The place where this process writes what will be ``path``; a long name is digested, so that the mark fits beside it.
+
+    Processes of two machines, or of two containers, may have the same number and write the same on one file system.
+    """
     name = path.name
     if len(os.fsencode(name)) > LONGEST_NAME:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return path.with_name(f".{name}.{os.getpid()}.part")
+    machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    return path.with_name(f".{name}.{machine}-{os.getpid()}.part")

@@ -16,6 +16,9 @@ from prefect.utilities.callables import parameter_schema
 from flows.deploy import _zombies
 from flows.history import PART
 from flows.settings import OPTIONS, Settings
+from flows.working_folder import VARIABLE, working_folder
+from multimodal import extras
+from multimodal.store import InputError
 from vision.backbones import BACKBONES
 
 REGISTRY = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
@@ -82,6 +85,14 @@ def test_each_stage_follows_the_one_before():
 def test_the_folder_is_asked_for_where_the_work_is_done():
     """And nothing of the machine that deploys is written into the step."""
     assert REGISTRY["pull"] == [{"flows.working_folder.working_folder": {}}]
+
+
+def test_a_worker_without_what_the_flows_import_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert working_folder() == {"directory": str(tmp_path)}
+    monkeypatch.setattr(extras, "installed", lambda name: None if name == "torchvision" else "1")
+    with pytest.raises(InputError, match="^a worker of these deployments needs the extra.*torchvision"):
+        working_folder()
 
 
 @pytest.mark.parametrize("name", sorted(DEPLOYMENTS))

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,7 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.disk import out_of_space
+from multimodal.disk import out_of_space, part_of
 from multimodal.store import (
     FORMAT_VERSION,
     FileBatch,
@@ -295,3 +296,11 @@ def test_a_recipe_does_not_hang_on_order(parts):
 def test_a_recipe_changes_with_its_parts():
     assert recipe(a=1, b="x") == recipe(b="x", a=1) != recipe(a=2, b="x")
     assert len(recipe(a=1)) == 12
+
+
+def test_processes_of_two_machines_write_beside_each_other(tmp_path, monkeypatch):
+    """Two containers have the same numbers of processes."""
+    mine = part_of(tmp_path / "a.json")
+    assert part_of(tmp_path / "a.json") == mine
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    assert part_of(tmp_path / "a.json") != mine
