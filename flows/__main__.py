@@ -1,15 +1,9 @@
 """`python -m flows` is the command `videobert`. ``torchrun -m flows`` runs it in its first process, which the others follow."""
 
-import os
+from flows import training_processes
 
 
 def main() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        from flows.cli import main
-
-        return main()
-    from flows import training_processes
-
     if not training_processes.is_first():
         training_processes.follow_torchrun()
     from flows.cli import main
