@@ -241,7 +241,7 @@ class Settings:
         remembered=False,
     )
     processes: Annotated[int | None, MACHINE] = option(TOGETHER, least=1, remembered=False)
-    shard: Annotated[bool, FLAG, MACHINE] = flag("The processes of a training share its weights (FSDP2).")
+    shard: Annotated[bool | None, MACHINE] = option("Processes share the weights (FSDP2).", remembered=False)
     address: Annotated[str | None, MACHINE] = option("Of a running Dask or Ray cluster.", remembered=False)
     reread: Annotated[bool, FLAG, MACHINE] = flag("Read all files anew; try videos again that were given up.")
     require_confinement: Annotated[bool | None, MACHINE] = option(

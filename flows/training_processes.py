@@ -113,7 +113,7 @@ def together(
     import torch
 
     threads = torch.get_num_threads()
-    call = Call(function, _by_place(arguments, settings.torch_device), settings.shard)
+    call = Call(function, _by_place(arguments, settings.torch_device), bool(settings.shard))
     try:
         with _of_torchrun() if under_torchrun() else _of_this_machine(processes) as context:
             context.broadcast(call)
