@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 PREFECT_DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -20,3 +21,9 @@ if "prefect.context" in sys.modules:
     from prefect.context import refresh_global_settings_context
 
     refresh_global_settings_context()
+
+
+def import_path() -> str:
+    """``PYTHONPATH`` of a child process that imports these packages, wherever this process found them."""
+    root = str(Path(__file__).resolve().parents[1])
+    return os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))

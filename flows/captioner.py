@@ -12,7 +12,7 @@ from flows.settings import Settings
 from flows.training_processes import together
 from multimodal.captioning.training import captioner_name, learn_captioner
 from multimodal.scoring.references import training_captions
-from multimodal.training.checkpoints import is_finished
+from multimodal.training.checkpoints import finished
 
 
 @task(name="learn to caption", cache_policy=NO_CACHE, persist_result=False)
@@ -30,7 +30,7 @@ def learn(run: OpenedRun) -> str | None:
             run.settings,
             learn_captioner,
             given,
-            is_done=lambda: is_finished(store.captioner(name)),
+            is_done=lambda: finished(store.captioner(name)) is not None,
             may_shard=True,
         ) as context:
             return learn_captioner(**given, report=report, context=context)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flows import history, progress
+from flows import history, import_path, progress
 from flows.options import CHOICE
 from flows.printing import put
 from multimodal.names import listed
@@ -164,11 +164,9 @@ def _apply(registry: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "prefect.yaml")
         file.write_text(yaml.safe_dump(registry, sort_keys=False), encoding="utf-8")
-        root = str(Path(__file__).resolve().parents[1])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         ended = subprocess.run(
             [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", file.name],
-            cwd=folder, env=os.environ | {"PYTHONPATH": path, "PREFECT_LOGGING_LEVEL": "CRITICAL"},
+            cwd=folder, env=os.environ | {"PYTHONPATH": import_path(), "PREFECT_LOGGING_LEVEL": "CRITICAL"},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     if ended.returncode != 0:

@@ -76,7 +76,7 @@ def train(run: OpenedRun, codebook: str) -> str:
 
 def _is_trained(run: OpenedRun, codebook: str) -> bool:
     name = model_name(run.store, run.videos, codebook, run.settings.pretrain)
-    return checkpoints.is_finished(run.store.model(name))
+    return checkpoints.finished(run.store.model(name)) is not None
 
 
 def is_asked_for(run: OpenedRun, model: str, codebook: str) -> bool:

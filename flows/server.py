@@ -20,9 +20,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import IO
 
+from flows import import_path
 from multimodal.store import InputError
 
 HOST = "127.0.0.1"
@@ -34,7 +34,6 @@ SECONDS_TO_STOP = 10.0
 PR_SET_PDEATHSIG = 1
 _server: subprocess.Popen | None = None
 """This process's own server."""
-_ROOT = str(Path(__file__).resolve().parents[1])
 
 
 def ensure_server() -> None:
@@ -126,7 +125,7 @@ def _start(key: str) -> str:
     guarded = {
         "PREFECT_SERVER_API_AUTH_STRING": key,
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
-        "PYTHONPATH": os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": import_path(),
     }
     with tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(

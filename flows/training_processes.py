@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from flows import import_path
 from flows.errors import FOR_PEOPLE, ProcessLost
 from multimodal.progress import announce
 from multimodal.store import InputError, Store
@@ -172,10 +173,9 @@ class _Other:
 
     def __init__(self, place: Rendezvous, said: IO[bytes]):
         self.place, self._said = place, said
-        root = str(Path(__file__).parents[1])
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flows.training_processes", str(place.file), str(place.rank), str(place.world_size)],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))},
+            env=os.environ | {"PYTHONPATH": import_path()},
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said,
             start_new_session=True,  # Ctrl-C is the first process's to answer
         )  # fmt: skip
@@ -221,8 +221,6 @@ def _telling_lost(others: Sequence[_Other]) -> Iterator[None]:
     """An error of the exchange is told by its cause, where a process has ended."""
     try:
         yield
-    except FOR_PEOPLE:
-        raise
     except RuntimeError as error:
         for other in others:
             if (how := other.lost(SECONDS_TO_END)) is not None:

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -334,7 +333,7 @@ class Store:
 
     def remove_model(self, name: str) -> None:
         """Removes a model's folder, by one rename out of sight, so that a kill leaves no half of it under its name."""
-        aside = self.model(name).with_name(f".{name}.{os.getpid()}.part")
+        aside = part_of(self.model(name))
         self.model(name).rename(aside)
         shutil.rmtree(aside)
 

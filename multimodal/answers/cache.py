@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +27,7 @@ from multimodal.answers.thresholds import Thresholds, question_vectors, threshol
 from multimodal.answers.vectors import EF_SEARCH, FLAT_UP_TO, IndexStats, Kind, VectorIndex
 from multimodal.catalogue import Video
 from multimodal.catalogue_file import transaction
+from multimodal.disk import part_of
 from multimodal.progress import Report
 from multimodal.store import Store, seal, unseal
 from multimodal.sums import is_as_written, sum_file
@@ -187,7 +187,7 @@ class Cache:
         for kind, index in self.vectors.items():
             index.select(self._ranges(self.held()))
             self.stats[kind] = self._measure(kind, index)
-            part = self.folder / f".{kind}.faiss.{os.getpid()}.part"
+            part = part_of(self.folder / f"{kind}.faiss")
             digest = index.write(part)
             part.rename(self._vector_file(kind, digest))
             seal(self._vector_file(kind, digest), digest)

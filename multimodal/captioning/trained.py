@@ -25,8 +25,8 @@ class TrainedCaptioner:
 def load_captioner(store: Store, trained: Trained, name: str) -> TrainedCaptioner:
     """A finished captioner of the model. Raises :class:`InputError` where there is none, it was changed, or it belongs to
     another model."""
-    folder = checkpoints.latest(store.captioner(name))
-    if folder is None or not checkpoints.read_progress(folder).finished:
+    folder = checkpoints.finished(store.captioner(name))
+    if folder is None:
         raise InputError(f"captioner {name}: not in store {store.root}; run `videobert captioner`")
     check_opened(folder, (*OPENED, "trainer.json"))
     card = json.loads((folder / "card.json").read_text())

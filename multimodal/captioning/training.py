@@ -67,8 +67,9 @@ def learn_captioner(
     captions are given and none is of a video that the model learned from, and what the training loop raises.
     """
     name = captioner_name(trained, options, references)
-    if checkpoints.is_finished(store.captioner(name)):
-        checkpoints.check(checkpoints.latest(store.captioner(name)))
+    last = checkpoints.finished(store.captioner(name))
+    if last is not None:
+        checkpoints.check(last)
         if context.is_main:
             checkpoints.prune_checkpoints(store.captioner(name))
         return name

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from multimodal.catalogue import Video
+from multimodal.disk import part_of
 from multimodal.intake import sandbox
 from multimodal.pictures import FRAME_SIDE, jpeg
 from multimodal.serve.media import MediaFiles
@@ -164,7 +164,7 @@ class Frames:
     def _write(self, place: FramePlace, picture: bytes) -> None:
         """Not synced: one that is lost is decoded again."""
         file = thumbnail_file(self._store, place)
-        beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+        beside = part_of(file)
         with contextlib.suppress(OSError):
             file.parent.mkdir(exist_ok=True)
             beside.write_bytes(picture)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from multimodal.disk import part_of
 from multimodal.objectives.objective import Objective
 from multimodal.store import (
     DamagedFile,
@@ -158,7 +158,7 @@ def rollback(root: Path, rollback_steps: int) -> None:
 
 def _remove(folder: Path) -> None:
     """By one rename out of sight, so that a kill leaves no half of a checkpoint under its name."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    aside = part_of(folder)
     folder.rename(aside)
     shutil.rmtree(aside)
 
@@ -169,10 +169,10 @@ def latest(root: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def is_finished(root: Path) -> bool:
-    """Whether all steps of the training in ``root`` are made."""
+def finished(root: Path) -> Path | None:
+    """The last checkpoint of a training whose steps are all made; ``None`` of another one."""
     last = latest(root)
-    return last is not None and read_progress(last).finished
+    return last if last is not None and read_progress(last).finished else None
 
 
 def _published(root: Path) -> list[Path]:

@@ -115,18 +115,13 @@ class Rendezvous:
     world_size: int
 
 
-def torchrun_world_size() -> int:
-    """The number of the processes that ``torchrun`` started, this one among them; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 @contextlib.contextmanager
 def distributed_context(
     *, sharded: bool = False, rendezvous: Rendezvous | None = None
 ) -> Iterator[DistributedContext]:
     """The processes of ``rendezvous``, else those that ``torchrun`` started; without both, this one alone. They exchange by NCCL
     what lies on GPUs and by gloo the rest."""
-    world_size = rendezvous.world_size if rendezvous else torchrun_world_size()
+    world_size = rendezvous.world_size if rendezvous else int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         yield SINGLE_PROCESS
         return

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import requests
 from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
 
+from multimodal.disk import part_of
 from multimodal.store import InputError
 
 CONNECT_SECONDS = 3.0
@@ -197,7 +198,7 @@ def place(file: File, stream: IO[bytes] | _Body, folder: Path) -> None:
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to `path` when the block ends without an error."""
-    part = path.with_name(f".{path.name.lstrip('.')}.{os.getpid()}.part")
+    part = part_of(path.with_name(path.name.lstrip(".")))
     try:
         yield part
         with part.open("rb") as written:

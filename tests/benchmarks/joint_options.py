@@ -29,7 +29,6 @@ OPTIONS = {
     "frozen rows": {"visual_rows": "frozen"},
     "from nothing": {"text_start": "none"},
     "no joint cloze": {"weights": "joint=0"},
-    "video twice": {"weights": "video=2"},
     "joint and video twice": {"weights": "joint=2,video=2"},
     "joint and video twice, 28 passes": {"weights": "joint=2,video=2"},
     "600 steps of 80": {},

@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from operating import Operator, at_work, imports, processes_of, set_up
+from command import processes_with
+from operating import Operator, at_work, imports, set_up
 
 from flows.deploy import SECONDS_WITHOUT_HEARTBEAT
 
@@ -92,7 +93,7 @@ def test_a_run_whose_process_and_worker_are_killed_ends_with_its_part(operator, 
     run = operator.start("pipeline/nightly", **imports("killed") | {"settings": settings})
     operator.wait(run, lambda _: any(" steps" in part["name"] for part in operator.parts(run)))
     os.killpg(worker.pid, signal.SIGKILL)
-    for process in processes_of(run):
+    for process in processes_with(run):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     began = time.monotonic()

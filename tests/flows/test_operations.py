@@ -18,9 +18,9 @@ from pathlib import Path
 
 import fragments
 import pytest
-from command import PROJECT, kept, made_again, stamps, until
+from command import PROJECT, kept, made_again, processes_with, stamps, until
 from dask_cluster import DaskCluster, dask_cluster
-from operating import Operator, at_work, processes_of, set_up
+from operating import Operator, at_work, set_up
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from multimodal.catalogue import Catalogue
@@ -145,7 +145,7 @@ def by_schedule(operator: Operator, store: Watched, cluster: DaskCluster) -> Non
     cluster.add_worker()
     seen(operator, run["id"], store, "models/*/step-*/manifest.json")
     store.look("the run is killed")
-    for process in processes_of(run["id"]):
+    for process in processes_with(run["id"]):
         os.kill(process, signal.SIGKILL)
     ended = operator.wait(run["id"])
     assert ended["state"]["type"] == "CRASHED", ended["state"]

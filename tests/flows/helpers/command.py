@@ -64,12 +64,7 @@ class Home:
 
     def processes(self) -> set[int]:
         """All processes that a command of this home started, however deep, but for those of the server."""
-        found = set()
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found.add(int(folder.name))
-        return found
+        return processes_with(f"{MARK}={self.mark}\0")
 
     def left_over(self, seconds: float = SECONDS_TO_VANISH) -> set[int]:
         """The processes that are still there after some seconds; the set is empty as soon as they are gone."""
@@ -77,6 +72,16 @@ class Home:
         while (found := self.processes()) and time.monotonic() < due:
             time.sleep(0.05)
         return found
+
+
+def processes_with(text: str) -> set[int]:
+    """All processes in whose environment the text stands; each variable of it ends with a zero byte."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if text.encode() in (folder / "environ").read_bytes():
+                found.add(int(folder.name))
+    return found
 
 
 def run_inside(capsys, *arguments: object) -> subprocess.CompletedProcess:

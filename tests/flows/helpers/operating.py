@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import imported_corpus
-from command import PROJECT, Home, free_port
+from command import PROJECT, Home, free_port, until
 
 SECONDS = 480.0
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
@@ -109,10 +109,7 @@ class Operator:
         """Starts the server as the first of the three commands does; returns when it answers."""
         first = documented()[0].replace("~", str(self.folder))
         self.server = int(self.shell(f"{first} echo $!"))
-        due = time.monotonic() + SECONDS
-        while not self.answers():
-            assert time.monotonic() < due
-            time.sleep(0.5)
+        until(self.answers, SECONDS)
 
     def answers(self) -> bool:
         """Whether the server does."""
@@ -120,16 +117,6 @@ class Operator:
             return httpx.get(f"{self.url}/health").status_code == 200
         except httpx.TransportError:
             return False
-
-
-def processes_of(run: str) -> set[int]:
-    """The processes of a run that a worker started."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if run.encode() in (folder / "environ").read_bytes():
-                found.add(int(folder.name))
-    return found
 
 
 def documented() -> list[str]:

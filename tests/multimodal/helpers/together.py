@@ -5,6 +5,7 @@ Each one's folder is named for what it shows; what a single process makes of the
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import joint_samples
@@ -25,6 +26,7 @@ from multimodal.objectives.weights import LossWeights
 from multimodal.systems import SYSTEMS, System
 from multimodal.terms import LABEL
 from multimodal.training import loop
+from multimodal.training.batches import Source
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext, distributed_context
 
 STEPS, HALF = 4, 2
@@ -107,6 +109,16 @@ HEADS = {
 """What a head moves; of ``averaged`` the mean is kept beside it, and a distance from it is in the loss."""
 
 
+def in_four_steps(
+    root: Path, begin: Callable[[Path | None], Objective], source: Source, context: DistributedContext
+) -> Path:
+    return loop.train(
+        root, begin, source, None,
+        joint_samples.training(examples_per_step=6, least_steps=STEPS, most_steps=STEPS, checkpoint_steps=HALF),
+        device=torch.device("cpu"), card={}, report=lambda *_: None, context=context,
+    )  # fmt: skip
+
+
 def run_head(root: Path, name: str, context: DistributedContext = SINGLE_PROCESS) -> Path:
     """A training of a head on drawn labels, in fp32 and without dropout."""
     random, vocabulary, shape = np.random.default_rng(0), joint_samples.vocabulary(), HEADS[name]
@@ -129,11 +141,7 @@ def run_head(root: Path, name: str, context: DistributedContext = SINGLE_PROCESS
         )
         for n in range(12)
     ]
-    return loop.train(
-        root, begin, TaskDataset(rows, 0), None,
-        joint_samples.training(examples_per_step=6, least_steps=STEPS, most_steps=STEPS, checkpoint_steps=HALF),
-        device=torch.device("cpu"), card={}, report=lambda *_: None, context=context,
-    )  # fmt: skip
+    return in_four_steps(root, begin, TaskDataset(rows, 0), context)
 
 
 def run_student(root: Path, context: DistributedContext = SINGLE_PROCESS) -> Path:
@@ -148,11 +156,7 @@ def run_student(root: Path, context: DistributedContext = SINGLE_PROCESS) -> Pat
         weights = {term.names[0]: 1.0 for term in terms}
         return DistillationObjective(student, teacher, terms, weights, joint_samples.vocabulary())
 
-    return loop.train(
-        root, begin, joint_samples.examples(1, videos=2), None,
-        joint_samples.training(examples_per_step=6, least_steps=STEPS, most_steps=STEPS, checkpoint_steps=HALF),
-        device=torch.device("cpu"), card={}, report=lambda *_: None, context=context,
-    )  # fmt: skip
+    return in_four_steps(root, begin, joint_samples.examples(1, videos=2), context)
 
 
 def main(folder: Path) -> None:
