@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def compare(
     *,
     truth_file: Path | None = None,
     world_file: Path | None = None,
-    keep: frozenset[str] = frozenset(),
+    keep: Container[str] = frozenset(),
 ) -> list[ComparedRun]:
     """All runs, candidate by candidate. ``candidates``: the options of each system but for seed and steps.
 
@@ -78,10 +78,7 @@ def compare(
         cost = step_cost(store, videos, codebook, options, device, budget.seconds is not None)
         steps = budget.steps(cost)
         for seed in seeds:
-            training = dataclasses.replace(
-                options.training, seed=seed, least_steps=steps, most_steps=steps, patience=None
-            )
-            own = dataclasses.replace(options, training=training, choose_tokenizer=False)
+            own = run_options(options, seed, steps)
             name = model_name(store, videos, codebook, own)
             path = store.comparison(recipe(version=VERSION, model=name, judged_by=judged_by))
             progress = _Progress(report, f"{system}, seed {seed}", len(found), len(candidates) * len(seeds))
@@ -99,6 +96,15 @@ def compare(
             found.append(ComparedRun(**json.loads(path.read_text())))
             progress.done()
     return found
+
+
+def run_options(options: PretrainOptions, seed: int, steps: int) -> PretrainOptions:
+    """The options of a run: those of its candidate (as :func:`~multimodal.training.pretraining.suited` leaves them) with a
+    seed, in exactly so many steps."""
+    training = dataclasses.replace(
+        options.training, seed=seed, least_steps=steps, most_steps=steps, patience=None
+    )
+    return dataclasses.replace(options, training=training, choose_tokenizer=False)
 
 
 class _Progress:

@@ -73,6 +73,28 @@ class BestAnswers:
             state_DK = (self._prior_DCK * self._shown(tokens)[0]).sum(1)
         return self._normalised(state_DK.reshape(-1) @ self._said(words, place), words)
 
+    def likeliest_sentence(self, tokens: Sequence[int]) -> tuple[str, ...]:
+        """The words that are most probable while visual ``tokens`` are shown, of the likeliest sentence of each template."""
+        state_DK = (self._prior_DCK * self._shown(tokens)[0]).sum(1)
+        step_N = self._normalised(state_DK.reshape(-1), tokens)
+        told_N = step_N @ self._topics_NN
+        candidates = []
+        for template in (*self.world.step_templates, *self.world.chatter_templates):
+            tables = [self._slot(slot) for slot in template.slots]
+            # what speaks of the step is chosen together, a filler by itself
+            of_step = [n for n, table in enumerate(tables) if len(table) > 1]
+            words = [int(table[0].argmax()) for table in tables]
+            if of_step:
+                letters = "abcdefghijklm"[: len(of_step)]
+                joint = np.einsum(
+                    f"n,{','.join('n' + letter for letter in letters)}->{letters}",
+                    told_N, *(tables[n] for n in of_step),
+                )  # fmt: skip
+                for n, word in zip(of_step, np.unravel_index(joint.argmax(), joint.shape), strict=True):
+                    words[n] = int(word)
+            candidates.append(tuple(self.words[word] for word in words))
+        return max(candidates, key=lambda words: float(step_N @ self._said(words)[:, 0]))
+
     def _said(self, words: Sequence[str], hidden: int | None = None) -> np.ndarray:
         """float64 [D·K, W]: the probability of a sentence with each word at the ``hidden`` place, by the step at its first
         clip; [D·K, 1] where none is hidden."""

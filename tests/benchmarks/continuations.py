@@ -4,36 +4,29 @@ Draws a world of ``--videos`` to learn from, trains each system as `systems.py` 
 likely it finds what comes in the 12 s after a moment: the sum of log p of each of the 8 clips, given the last clips before
 it, as `next --rollout` draws them. Beside it the same by the world itself, from all clips of the video and from the last
 five, which the models read. What the world has more, in the mean, is the divergence KL(world ‖ model) of the distributions
-of whole continuations, in nats, with its 95 % interval over videos. ``--keep FOLDER`` keeps corpus, store and models.
+of whole continuations, in nats, with its 95 % interval over videos. ``--keep FOLDER``: that of `systems.py`, whose models are asked.
 """
 
 import argparse
 import contextlib
-import dataclasses
 import tempfile
 from pathlib import Path
 
-import known_world
 import numpy as np
+import systems
 import torch
 
 from flows.compare import named
-from flows.settings import Settings
 from multimodal.answers.counts import Counts
 from multimodal.answers.forecast import forecast_probabilities
 from multimodal.answers.plain import NGrams
 from multimodal.catalogue import Catalogue
-from multimodal.comparison.budget import Budget, token_cost
-from multimodal.inference.trained import load_trained
-from multimodal.known_world.corpus import WORLD, read_world, write_corpus
+from multimodal.known_world.corpus import WORLD, read_world
 from multimodal.known_world.inference import BestAnswers
-from multimodal.known_world.process import WorldOptions, make_world
 from multimodal.library import Material, read_material, usable
 from multimodal.segments import CONTEXT, HORIZONS
 from multimodal.store import Store
 from multimodal.tokens import train_and_held_out
-from multimodal.training.options import NOTHING
-from multimodal.training.pretraining import pretrain, suited
 
 AHEAD = max(HORIZONS)
 RESAMPLES = 2000
@@ -49,14 +42,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=300_000)
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
-    settings = Settings(size="small", text_start=NOTHING)
     with contextlib.ExitStack() as stack:
         folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         corpus, store = folder / "corpus", Store(folder / "store")
         catalogue = stack.enter_context(Catalogue(store.catalogue))
-        if not corpus.exists():
-            write_corpus(make_world(WorldOptions()), given.videos + known_world.HELD_OUT, corpus)
-        codebook = known_world.ingest(corpus, store, catalogue)
+        codebook = systems.world_corpus(folder, store, catalogue, given.videos)
         videos, best = usable(catalogue), BestAnswers(read_world(corpus / WORLD))
         learned, held_out = (
             [read_material(store, codebook, video) for video in part]
@@ -72,17 +62,8 @@ def main() -> None:
             lambda contexts: [ngrams.probabilities(c, [1], "")[0] for c in contexts], asked
         )
         for name in named(given.systems):
-            options = known_world.narrow(
-                dataclasses.replace(settings, system=name), settings.training, given.layers, given.hidden
-            )
-            options, _ = suited(store, videos, options)
-            steps = Budget(given.tokens).steps(token_cost(store, videos, codebook, options))
-            training = dataclasses.replace(
-                options.training, least_steps=steps, most_steps=steps, patience=None
-            )
-            options = dataclasses.replace(options, training=training, choose_tokenizer=False)
-            model, _ = pretrain(store, videos, codebook, options, "cpu", known_world.quiet)
-            trained = load_trained(store, model, codebook, "cpu")
+            options = systems.candidate(name, given.layers, given.hidden)
+            trained = systems.trained_model(store, videos, codebook, options, given.tokens)
             found[name] = by(
                 lambda contexts, trained=trained: (
                     forecast_probabilities(trained, contexts, 1)[:, 0].double().numpy()

@@ -2,39 +2,35 @@
 
 The kitchen is that of `token_kitchen.py`: 12 × 12, 344 videos, visual tokens drawn in place of pictures. Each of the systems with a
 decoder (bart and t5 where none is named) is trained from random weights, 4 layers × 128, reading ``--tokens``; ``--captioner``: a
-captioner over videobert, too. A recipe's reference is "ACTION the THING." for each of its six steps. ROUGE-L against all of it, F with
+captioner over videobert, too; ``--keep FOLDER``: that of `systems.py --kitchen`, whose models are asked. A recipe's reference is "ACTION the THING." for each of its six steps. ROUGE-L against all of it, F with
 beta 1.2; *covered*: the share of its steps whose action and thing are named together in a sentence; *order*: of the pairs of covered steps
 those that are named in the recipe's order. Intervals: 1,000 resamplings of videos.
 """
 
 import argparse
-import dataclasses
+import contextlib
 import re
 import tempfile
 import time
 from itertools import combinations
 from pathlib import Path
 
-import known_world
 import numpy as np
+import systems
 import token_kitchen
 
-from flows.settings import Settings
 from multimodal.answers.caption import captioned
 from multimodal.answers.summary import SummarySentence, by_decoder, most_central
 from multimodal.captioning.options import CaptionerOptions
 from multimodal.captioning.trained import load_captioner
 from multimodal.captioning.training import learn_captioner
 from multimodal.catalogue import Catalogue
-from multimodal.comparison.budget import Budget, token_cost
-from multimodal.inference.trained import load_trained
+from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.caption_metrics import rouge_l
 from multimodal.scoring.truth import Truth, read_truth
 from multimodal.store import Store
 from multimodal.tokens import train_and_held_out
-from multimodal.training.options import NOTHING
-from multimodal.training.pretraining import pretrain
 
 SENTENCES = (3, 6)
 
@@ -74,13 +70,15 @@ def main() -> None:
     parser.add_argument("systems", nargs="*")
     parser.add_argument("--tokens", type=int, default=300_000)
     parser.add_argument("--captioner", action="store_true")
+    parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder) / "store")
+    with contextlib.ExitStack() as stack:
+        folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store = Store(folder / "store")
         with Catalogue(store.catalogue) as catalogue:
-            codebook = token_kitchen.ingest_kitchen(Path(folder) / "corpus", store, catalogue)
+            codebook = token_kitchen.ingest_kitchen(folder / "corpus", store, catalogue)
             videos = usable(catalogue)
-        truth = read_truth(Path(folder) / "corpus" / token_kitchen.TRUTH)
+        truth = read_truth(folder / "corpus" / token_kitchen.TRUTH)
         _, held_out = train_and_held_out(store, videos, codebook)
         materials = [read_material(store, codebook, video) for video in held_out]
         print(f"{len(materials)} held-out videos; ROUGE-L, steps covered, order, with 95 % intervals")
@@ -94,12 +92,15 @@ def main() -> None:
 
         show("said, most central", lambda m, n: most_central(said(m), n))
         show("said, the first", lambda m, n: said(m)[:n])
-        settings = Settings(size="small", text_start=NOTHING)
+
+        def train(name: str) -> Trained:
+            return systems.trained_model(store, videos, codebook, systems.candidate(name), given.tokens)
+
         for name in given.systems or ("bart", "t5"):
-            trained = train(store, videos, codebook, settings, name, given.tokens)
+            trained = train(name)
             show(name, lambda m, n, trained=trained: by_decoder(trained, m.moments(), n))
         if given.captioner:
-            trained = train(store, videos, codebook, settings, "videobert", given.tokens)
+            trained = train("videobert")
             learned = learn_captioner(store, trained, videos, CaptionerOptions(), token_kitchen.quiet)
             captioner = load_captioner(store, trained, learned)
             show(
@@ -114,17 +115,6 @@ def said(material: Material) -> list[SummarySentence]:
 
 def captions(store, trained, captioner, material) -> list[SummarySentence]:  # noqa: ANN001
     return [SummarySentence(c.text, c.start, c.end) for c in captioned(store, trained, captioner, material)]
-
-
-def train(store, videos, codebook, settings, name, tokens):  # noqa: ANN001, ANN201
-    options = known_world.narrow(dataclasses.replace(settings, system=name), settings.training, 4, 128)
-    steps = Budget(tokens).steps(token_cost(store, videos, codebook, options))
-    training = dataclasses.replace(options.training, least_steps=steps, most_steps=steps)
-    options = dataclasses.replace(options, training=training)
-    began = time.monotonic()
-    model, _ = pretrain(store, videos, codebook, options, "cpu", token_kitchen.quiet)
-    print(f"{name}: {steps} steps, {time.monotonic() - began:.0f} s")
-    return load_trained(store, model, codebook, "cpu")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 Draws a known world of ``--videos`` to learn from (``--signal``: how much its words say of its pictures), or with ``--kitchen``
 makes the drawn kitchen of 12 × 12 at the level of tokens (`token_kitchen.py`), imports its corpus, and trains each system (all where none is named) from random weights, a small network, ``--seeds`` times, reading ``--tokens``.
-Prints the table, with chance, counts and the limit; ``--keep FOLDER`` keeps corpus, store and the page. A comparison that was
-stopped goes on there.
+Prints the table, with chance, counts and the limit; ``--keep FOLDER`` keeps corpus, store, models and the page. A comparison that was
+stopped goes on there, and `written_captions.py`, `summaries.py` and `continuations.py` ask its models.
 """
 
 import argparse
 import contextlib
 import dataclasses
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import known_world
@@ -17,16 +18,50 @@ import token_kitchen
 
 from flows.compare import named
 from flows.settings import Settings
-from multimodal.catalogue import Catalogue
-from multimodal.comparison.budget import Budget
+from multimodal.catalogue import Catalogue, Video
+from multimodal.comparison.budget import Budget, token_cost
 from multimodal.comparison.page import write_page
-from multimodal.comparison.runs import compare
+from multimodal.comparison.runs import compare, run_options
 from multimodal.comparison.table import lines
+from multimodal.inference.trained import Trained, load_trained
 from multimodal.known_world.corpus import WORLD, write_corpus
 from multimodal.known_world.process import WorldOptions, make_world
 from multimodal.library import usable
 from multimodal.store import Store
-from multimodal.training.options import NOTHING
+from multimodal.tokens import train_and_held_out
+from multimodal.training.options import NOTHING, PretrainOptions
+from multimodal.training.pretraining import pretrain, suited
+
+
+class Everything:
+    """A container of all names."""
+
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+
+def world_corpus(folder: Path, store: Store, catalogue: Catalogue, videos: int, signal: float = 1.0) -> str:
+    """Draws a known world of ``videos`` to learn from, where the folder has none, and imports it; its codebook."""
+    corpus = folder / "corpus"
+    if not corpus.exists():
+        write_corpus(make_world(WorldOptions(signal=signal)), videos + known_world.HELD_OUT, corpus)
+    return known_world.ingest(corpus, store, catalogue)
+
+
+def candidate(name: str, layers: int = 4, hidden: int = 128) -> PretrainOptions:
+    """The options of a system with a small network of random weights."""
+    settings = Settings(size="small", text_start=NOTHING)
+    return known_world.narrow(dataclasses.replace(settings, system=name), settings.training, layers, hidden)
+
+
+def trained_model(
+    store: Store, videos: Sequence[Video], codebook: str, options: PretrainOptions, tokens: int, seed: int = 0
+) -> Trained:
+    """The model of a run of :func:`compare` that reads so many tokens; trained where it is not in the store."""
+    options, _ = suited(store, train_and_held_out(store, videos, codebook)[0], options)
+    steps = Budget(tokens).steps(token_cost(store, videos, codebook, options))
+    name, _ = pretrain(store, videos, codebook, run_options(options, seed, steps), "cpu", known_world.quiet)
+    return load_trained(store, name, codebook, "cpu")
 
 
 def main() -> None:
@@ -41,13 +76,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
-    settings = Settings(size="small", text_start=NOTHING)
-    candidates = [
-        known_world.narrow(
-            dataclasses.replace(settings, system=name), settings.training, given.layers, given.hidden
-        )
-        for name in named(given.systems)
-    ]
+    candidates = [candidate(name, given.layers, given.hidden) for name in named(given.systems)]
     with contextlib.ExitStack() as stack:
         folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         corpus, store = folder / "corpus", Store(folder / "store")
@@ -56,15 +85,12 @@ def main() -> None:
             codebook = token_kitchen.ingest_kitchen(corpus, store, catalogue)
             judged_by = {"truth_file": corpus / token_kitchen.TRUTH}
         else:
-            if not corpus.exists():
-                world = make_world(WorldOptions(signal=given.signal))
-                write_corpus(world, given.videos + known_world.HELD_OUT, corpus)
-            codebook = known_world.ingest(corpus, store, catalogue)
+            codebook = world_corpus(folder, store, catalogue, given.videos, given.signal)
             judged_by = {"world_file": corpus / WORLD}
         runs = compare(
             store, usable(catalogue), codebook, candidates, range(given.seeds), Budget(given.tokens),
             "cpu", lambda done, of, words: print(f"{done:.2f} of {of}  {words}", end="\r", flush=True),
-            **judged_by,
+            keep=Everything(), **judged_by,
         )  # fmt: skip
         write_page(store.comparison_page, runs, f"reading {given.tokens:,} tokens")
     print("\n" + "\n".join(lines(runs)))

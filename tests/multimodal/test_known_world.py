@@ -131,6 +131,27 @@ def test_next_tokens_and_likelihoods_are_those_of_enumeration(tiny):
     assert np.exp(run) == pytest.approx([joint(tiny, None, t) for t in (tokens, others)])
 
 
+@pytest.mark.parametrize("number", range(2))
+def test_the_likeliest_sentence_is_that_of_enumeration(tiny, number):
+    best, (_, tokens) = BestAnswers(tiny), segments(Sampler(tiny, number).video(0))[0]
+    sentences = {
+        words
+        for template in (*tiny.step_templates, *tiny.chatter_templates)
+        for words in itertools.product(*(words_of(tiny, slot) for slot in template.slots))
+    }
+    tokens = tokens[:1]
+    found = best.likeliest_sentence(tokens)
+    likeliest = max(joint(tiny, words, tokens) for words in sentences)
+    assert joint(tiny, found, tokens) == pytest.approx(likeliest, rel=1e-9)
+
+
+def words_of(world: World, slot: str) -> list[str]:
+    tables = {"ACTION": world.action_words, "THING": world.thing_words}
+    if slot in tables:
+        return sorted({word for words in tables[slot] for word in words})
+    return list(world.fillers.get(slot, [slot]))
+
+
 def test_answers_agree_with_frequencies(tiny):
     """The token after another one while some words are said, and the word in a place: as often as the limit says."""
     best, sampler = BestAnswers(tiny), Sampler(tiny, 5)
