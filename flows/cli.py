@@ -36,7 +36,7 @@ from flows.serve import serve
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
 from flows.students import distill
 from flows.transcript import transcript
-from flows.usage import explain, setting_among
+from flows.usage import check_whole, explain, setting_among
 from multimodal.catalogue import Catalogue, status_document
 from multimodal.extras import DISTRIBUTION, needing
 from multimodal.store import InputError, Store, StoreLocked
@@ -66,6 +66,7 @@ app = App(
     help_epilogue='First: `videobert run VIDEOS`. Then: `videobert search "TEXT"`. `videobert COMMAND --help` says more of each.',
     version=partial(importlib.metadata.version, DISTRIBUTION),
     version_flags=["--version"],
+    config=lambda _app, _commands, arguments: check_whole(arguments),
 )
 
 

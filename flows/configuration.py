@@ -18,7 +18,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Token
 
 from flows.settings import OPTIONS, Settings
-from flows.usage import explain
+from flows.usage import check_whole, explain
 from multimodal import names
 from multimodal.store import InputError
 
@@ -119,7 +119,10 @@ def _value(place: str, name: str, value: Any) -> Any:
     argument = next(one for one in _app.assemble_argument_collection() if option in one.names)
     argument.append(Token(keyword=option, value=str(value)))
     try:
+        check_whole([argument])
         return argument.convert()
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
     except CycloptsError as error:
         error.verbose = False
         raise InputError(f"{place}: {explain(_app, error)}") from error

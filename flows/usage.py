@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from cyclopts import App, CycloptsError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
+from cyclopts.argument import Argument
 from cyclopts.exceptions import MissingArgumentError
 
 from flows.settings import Settings
@@ -15,6 +17,30 @@ from multimodal.answers.session import CLOCK
 from multimodal.store import InputError
 
 SIZES = tuple(name for part in get_args(get_type_hints(Settings)["size"]) for name in get_args(part))
+
+
+def check_whole(arguments: Iterable[Argument]) -> None:
+    """Raises :class:`InputError` for a fraction where a whole number is asked, which cyclopts rounds without a word."""
+    for argument in arguments:
+        if int not in _types(argument.hint) or float in _types(argument.hint):
+            continue
+        for token in argument.tokens:
+            try:
+                value = float(token.value)
+            except ValueError:
+                continue  # it is no number in base 10: cyclopts says so, or reads it
+            if not math.isfinite(value):
+                raise InputError(f"{argument.name} {token.value}: a whole number; write it in digits")
+            if not value.is_integer():
+                near = f"{math.floor(value)} or {math.ceil(value)}"
+                raise InputError(f"{argument.name} {token.value}: a whole number; write {near}")
+
+
+def _types(hint: Any) -> set[Any]:
+    """The types of an annotation, without what is beside them."""
+    if get_origin(hint) is Annotated:
+        return _types(get_args(hint)[0])
+    return set().union(*map(_types, get_args(hint))) or {hint}
 
 
 def explain(app: App, error: CycloptsError) -> str:

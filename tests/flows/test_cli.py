@@ -98,6 +98,8 @@ def test_it_starts_as_a_module_and_ends_well(alone):
         (["run"], "VIDEOS"),
         (["run", ".", "--size", "huge"], "demo"),
         (["run", ".", "--epochs", "many"], "many"),
+        (["run", ".", "--epochs", "3.5"], "--epochs 3.5: a whole number; write 3 or 4"),
+        (["compare", "--seeds", "inf"], "--seeds inf: a whole number"),
         (["next", "x"], "--at"),
         (["next", "x@1", "--temperature", "-1", "--rollout", "3"], "--temperature -1"),
         (["classify", "x", "--verbs", "cut,,wash"], "--verbs: 'cut,,wash'"),

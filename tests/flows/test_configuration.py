@@ -101,6 +101,7 @@ def test_paths_of_the_file_begin_at_its_folder(store, file, tmp_path, monkeypatc
     [
         ("epochs = 3\nk = 1", ", line 2: --k 1: at least 2"),
         ("k = 'many'", ', line 1: Invalid value for --k: unable to convert "many"'),
+        ("epochs = 3.5", ", line 1: --epochs 3.5: a whole number; write 3 or 4"),
         ("\n\nsize = 'huge'", ", line 3: --size huge: not known; choose one of demo"),
         ("epoch = 3", ", line 1: epoch = 3: no setting (did you mean epochs"),
         ("text-start = 'none'", ", line 1: text-start = none: no setting (did you mean text_start"),
