@@ -13,6 +13,8 @@ from multimodal.store import write_artefact
 
 TEMPLATE = "comparison.html"
 WIDTH, LEFT, RIGHT, TOP = 960.0, 270.0, 20.0, 24.0
+NO_SHARE = "caption_micro_cider"
+"""Goes to 10, so it is not on the picture."""
 ROW_HEIGHT, ROW_GAP = 11.0, 14.0
 """Of a system's line, and between two questions, in the units of the SVG."""
 
@@ -54,6 +56,8 @@ def picture(rows: Sequence[table.Row], systems: Sequence[str]) -> Picture:
 
     def x(share: float) -> float:
         return round(LEFT + (WIDTH - LEFT - RIGHT) * share, 1)
+
+    rows = [row for row in rows if row.name != NO_SHARE]
 
     groups, y = [], TOP
     for row in rows:

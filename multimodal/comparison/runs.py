@@ -16,6 +16,7 @@ from multimodal.known_world.corpus import read_world
 from multimodal.known_world.inference import BestAnswers
 from multimodal.library import read_material
 from multimodal.progress import Report
+from multimodal.scoring.evaluation import TEMPLATE, captioning_methods
 from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.truth import read_truth
 from multimodal.store import InputError, Store, canonical_json, file_digest, recipe, write_artefact
@@ -23,7 +24,7 @@ from multimodal.tokens import train_and_held_out
 from multimodal.training.options import PretrainOptions
 from multimodal.training.pretraining import model_name, pretrain, suited
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,8 @@ def compare(
 ) -> list[ComparedRun]:
     """All runs, candidate by candidate. ``candidates``: the options of each system but for seed and steps.
 
+    Captions are those of the model alone, as `videobert caption --template` or a decoder of its own gives them.
+
     A model is removed when its figures are stored, unless its name is in ``keep``. Raises :class:`InputError` where no video
     is held out, and what :func:`~multimodal.training.pretraining.pretrain` raises.
     """
@@ -85,7 +88,11 @@ def compare(
             if not path.exists():
                 _, folder = pretrain(store, videos, codebook, own, device, progress.step)
                 trained = load_trained(store, name, codebook, device)
-                figures = evaluate(trained, *materials, truth, lambda *_: None, best=best)
+                captions = captioning_methods(store, trained, None, *materials, with_references=False)
+                figures = evaluate(
+                    trained, *materials, truth, lambda *_: None,
+                    caption=captions.pop(TEMPLATE), other_captions=captions, best=best,
+                )  # fmt: skip
                 parameters = json.loads((folder / "card.json").read_text())["trained_parameters"]
                 by_name = {name: dataclasses.asdict(figure) for name, figure in figures.items()}
                 tokens = round(steps * cost.tokens)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from multimodal.comparison.runs import ComparedRun
+from multimodal.scoring.metrics import NEAREST
 
 QUESTIONS = (
     ("text_cloze_with_video", "hidden word, with the video"),
@@ -24,8 +25,12 @@ QUESTIONS = (
     ("moment_to_text_recall_at_1", "sentence of a moment, first"),
     ("verb_zero_shot", "verb, zero-shot"),
     ("noun_zero_shot", "noun, zero-shot"),
+    ("caption_micro_bleu_4", "caption, BLEU-4"),
+    ("caption_micro_meteor", "caption, METEOR"),
+    ("caption_micro_rouge_l", "caption, ROUGE-L"),
+    ("caption_micro_cider", "caption, CIDEr"),
 )
-"""The figures that are compared, all shares from 0 to 1, each with its words."""
+"""The figures that are compared, each with its words; all are shares from 0 to 1 but CIDEr, which goes to 10."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Cell:
 @dataclasses.dataclass(frozen=True)
 class Row:
     """A question with the ``cells`` of the systems that answer it, by name. ``counts`` and ``limit``: those of plain counts
-    and of the best possible answers, where they are known. ``n`` questions were asked."""
+    (for a caption: of the nearest learned moment's words) and of the best possible answers, where they are known. ``n`` questions were asked."""
 
     name: str
     words: str
@@ -79,7 +84,8 @@ def rows(runs: Sequence[ComparedRun]) -> list[Row]:
                 of_system.setdefault(run.system, []).append(run.figures[name])
         if of_system:
             every = [figure for figures in of_system.values() for figure in figures]
-            counts, limit = (_mean_of(runs, f"{name}_{end}") for end in ("counts", "limit"))
+            plain = f"of_{NEAREST}" if name.startswith("caption_") else "counts"
+            counts, limit = (_mean_of(runs, f"{name}_{end}") for end in (plain, "limit"))
             cells = {system: _cell(figures) for system, figures in of_system.items()}
             chance = float(np.mean([figure["chance"] for figure in every]))
             found.append(Row(name, words, chance, counts, limit, every[0]["n"], cells))

@@ -26,7 +26,9 @@ from multimodal.segments import Segment
 from multimodal.store import Store, canonical_json, file_digest, recipe, write_artefact
 from multimodal.tokens import train_and_held_out
 
-VERSION = 8
+VERSION = 9
+TEMPLATE = "template"
+"""The captions of the model itself: the template's blanks, or what its own decoder writes."""
 
 
 def evaluate_store(
@@ -103,7 +105,7 @@ def captioning_methods(
     not where the target is what is said.
     """
     methods = {
-        "template": _by_tokens(lambda moments: [text for text, _ in by_model(trained, moments)]),
+        TEMPLATE: _by_tokens(lambda moments: [text for text, _ in by_model(trained, moments)]),
         NEAREST: nearest_captions(trained, train),
     }
     if captioner is None:

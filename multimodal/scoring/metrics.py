@@ -51,8 +51,8 @@ def evaluate(
 
     ``references``: moments with people's sentences about them, which are searched for. ``caption`` makes the captions that
     are scored against these or, where there are none, against the speech of the held-out videos; of ``other_captions``, by
-    name, only CIDEr is computed (``caption_micro_cider_of_NAME``), and what the others have more of it than
-    :data:`NEAREST`, the plain one. Chance is a uniform guess; for cloze, next token and imagined clips the most frequent
+    name, BLEU, ROUGE-L and CIDEr over all moments (``caption_micro_METRIC_of_NAME``), and what the others have more CIDEr
+    than :data:`NEAREST`, the plain one. Chance is a uniform guess; for cloze, next token and imagined clips the most frequent
     answer, for captions the same captions shuffled. ``best``: the best possible answers where the videos are those of a
     known world; cloze, alignment, next token and search then have their limit, ``NAME_limit``. A figure is over at most
     :data:`multimodal.scoring.intervals.MOST_QUESTIONS` questions, a sample where there are more.
@@ -112,7 +112,8 @@ def _caption_figures(
     paired: Sequence[Segment],
     seed: int,
 ) -> dict[str, Figure]:
-    """All figures of the first of ``methods``, of the others CIDEr, and the differences from :data:`NEAREST`."""
+    """All figures of the first of ``methods``, of the others those over all moments but METEOR, and the differences from
+    :data:`NEAREST`."""
     all_moments = references or [ReferencedMoment(s, (s.text,)) for s in paired]
     moments, note = sample_questions(all_moments, seed, what="moments")
     against = "what people wrote" if references else "what is said there"
@@ -122,7 +123,11 @@ def _caption_figures(
     cider = {"": "caption_micro_cider"} | {name: f"caption_micro_cider_of_{name}" for name in methods if name}
     for name in filter(None, methods):
         some = caption_figures(candidates[name], against, seed, with_meteor=False)
-        found |= {cider[name]: some["caption_micro_cider"]} if some else {}
+        found |= {
+            f"{figure}_of_{name}": value
+            for figure, value in some.items()
+            if figure.startswith("caption_micro_") and figure != "caption_micro_meteor"
+        }
     for name in methods.keys() - {NEAREST} if NEAREST in methods else ():
         if (more := cider_difference(candidates[name], candidates[NEAREST], seed)) is not None:
             found[f"{cider[name]}_minus_{NEAREST}"] = more

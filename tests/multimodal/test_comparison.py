@@ -17,7 +17,8 @@ from multimodal.comparison.runs import ComparedRun, compare
 from multimodal.inference.trained import load_trained
 from multimodal.joint.options import Shape
 from multimodal.library import read_material
-from multimodal.scoring.metrics import evaluate
+from multimodal.scoring.evaluation import TEMPLATE, captioning_methods
+from multimodal.scoring.metrics import NEAREST, evaluate
 from multimodal.store import InputError
 from multimodal.systems import SYSTEMS
 from multimodal.tokens import train_and_held_out
@@ -70,7 +71,10 @@ def test_a_figure_is_that_of_a_model_trained_alone(kitchen, found):
         [read_material(store, codebook, v) for v in part]
         for part in train_and_held_out(store, videos, codebook)
     ]
-    figures = evaluate(load_trained(store, name, codebook, "cpu"), *parts, None, quiet)
+    trained = load_trained(store, name, codebook, "cpu")
+    methods = captioning_methods(store, trained, None, *parts, with_references=False)
+    nearest = {NEAREST: methods[NEAREST]}
+    figures = evaluate(trained, *parts, None, quiet, caption=methods[TEMPLATE], other_captions=nearest)
     assert {n: f.value for n, f in figures.items()} == {n: f["value"] for n, f in run.figures.items()}
     store.remove_model(name)
 
@@ -164,6 +168,23 @@ def test_the_page(tmp_path):
     assert tops == sorted(tops) and all(g.top < d.y < g.bottom for g in drawn.groups for d in g.dots)
 
 
+def test_captions_stand_beside_the_nearest_moments_words_and_cider_off_the_picture():
+    (run, *_) = made_up()
+    cider = {
+        "caption_micro_cider": figure(1.5, 1.2, 1.9),
+        "caption_micro_cider_of_nearest_neighbour": figure(1.0, 0.8, 1.1),
+    }
+    runs = [dataclasses.replace(run, figures=run.figures | cider)]
+    row = table.rows(runs)[-1]
+    assert (row.name, row.counts, row.cells["videobert"].against(row.counts)) == (
+        "caption_micro_cider",
+        1.0,
+        1,
+    )
+    words = [group.words for group in picture(table.rows(runs), ["videobert"]).groups]
+    assert words == [other.words for other in table.rows(runs)[:-1]]
+
+
 def test_the_names_of_figures_are_those_of_an_evaluation(found):
     asked = {name for name, _ in table.QUESTIONS}
-    assert len(asked & found[0].figures.keys()) >= 8
+    assert len(asked & found[0].figures.keys()) >= 12
