@@ -77,7 +77,7 @@ def forget_removed(store: Store, catalogue: Catalogue) -> int:
     with get_client(sync_client=True) as client:
         found = [run for run in _runs(client, tag_of(store.root)) if _is_to_go(run, gone)]
         for run in found:
-            _delete(client, run)
+            history.delete_run(client, run.id)
     return len(found)
 
 
@@ -95,13 +95,3 @@ def _runs(client: SyncPrefectClient, tag: str) -> Iterator[FlowRun]:
     while page := client.read_flow_runs(flow_run_filter=tagged, limit=PAGE, offset=offset):
         yield from page
         offset += len(page)
-
-
-def _delete(client: SyncPrefectClient, run: FlowRun) -> None:
-    from prefect.client.schemas.filters import FlowRunFilter
-
-    own = FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
-    for artifact in client.read_artifacts(flow_run_filter=own):
-        history.fill_artifact(client, artifact.id, "", "")
-        client.delete_artifact(artifact.id)
-    client.delete_flow_run(run.id)

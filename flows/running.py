@@ -16,7 +16,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from flows import progress
+from flows import history, progress
 from flows.printing import put
 from multimodal import run_records
 from multimodal.store import InputError, Store
@@ -139,7 +139,7 @@ def end_runs(tag: str, last: State) -> None:
 
 
 def _trim_runs(tag: str) -> None:
-    """Deletes the flow runs of this tag but for the last :data:`KEPT_RUNS`, with their task runs."""
+    """Deletes the flow runs of this tag but for the last :data:`KEPT_RUNS`."""
     from prefect import get_client
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
@@ -149,4 +149,4 @@ def _trim_runs(tag: str) -> None:
         for run in client.read_flow_runs(
             flow_run_filter=tagged, sort=FlowRunSort.START_TIME_DESC, offset=KEPT_RUNS
         ):
-            client.delete_flow_run(run.id)
+            history.delete_run(client, run.id)

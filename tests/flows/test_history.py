@@ -42,6 +42,14 @@ def steps() -> list:
 print(json.dumps(steps()))
 """
 
+TRIMMED = """
+import sys
+from pathlib import Path
+from flows import running
+running.KEPT_RUNS = 1
+running._trim_runs(running.tag_of(Path(sys.argv[1])))
+"""
+
 
 def asked(home, what: str, **filters) -> list[dict]:
     answer = httpx.post(f"{home.environment['PREFECT_API_URL']}/{what}/filter", json=filters)
@@ -104,6 +112,17 @@ def test_no_video_is_named_in_the_history(home, ingested):
     db.close()
     assert "of lectures" in told
     assert SECRET not in told
+
+
+def test_old_runs_go_with_what_lies_beside_them(home, ingested):
+    first, second = runs_of(home, ingested)
+    assert beside(home, "artifacts", first)
+    ended = subprocess.run(
+        [sys.executable, "-c", TRIMMED, ingested], env=home.environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert [run["id"] for run in runs_of(home, ingested)] == [second["id"]]
+    assert beside(home, "artifacts", first) == []
 
 
 @pytest.mark.long
