@@ -2,7 +2,8 @@
 
 A layer of `transformers.BertLMHeadModel` with cross-attention: attention to what is written, attention to the encoder's states,
 the feed-forward part, each with a residual and LayerNorm after it. It knows no vocabulary: rows come in, states go out.
-Shapes: N sequences, B beams of each, L pieces written, M places of the encoder's memory, H hidden, A heads, D head size.
+Shapes: N sequences, B beams of each, L pieces written, S pieces kept of all beams, M places of the encoder's memory, H hidden,
+A heads, D head size.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from multimodal.joint.heads import Transform
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
 
-ROOM = 16
-"""Pieces for which a cache has room at first, and by which it grows."""
+ROOM = 64
+"""Pieces of all beams for which a cache has room at first, and by which it grows."""
 
 
 class Decoder(nn.Module):
@@ -83,11 +84,13 @@ class Decoder(nn.Module):
         """The keys and values of a memory, worked out once."""
         mask = torch.zeros(present_NM.shape, device=present_NM.device).masked_fill_(~present_NM, -torch.inf)
         memory = tuple(layer.memory(attended_NMH) for layer in self.layers)
-        return Cache(memory, mask[:, None, None], tuple([] for _ in self.layers))
+        before = mask.new_zeros(len(mask), 1, 0)
+        return Cache(memory, mask[:, None, None], tuple([] for _ in self.layers), before)
 
     def step(self, rows_NBH: torch.Tensor, cache: Cache) -> torch.Tensor:
         """The state [N, B, H] after one more piece of each beam: that of :meth:`states`, without reading again what was read."""
         x_NBH = self.input_norm(rows_NBH)
+        cache.begin_piece(x_NBH.shape[1])
         for n, layer in enumerate(self.layers):
             x_NBH = layer.step(x_NBH, cache, n)
         cache.length += 1
@@ -96,34 +99,44 @@ class Decoder(nn.Module):
 
 @dataclasses.dataclass
 class Cache:
-    """What a decoder keeps between two pieces: keys and values. The B beams of a sequence share those of its ``memory``.
+    """What a decoder keeps between two pieces: keys and values. The B beams of a sequence share them.
 
     ``memory``: of each layer, keys and values [N, A, M, D]; ``mask`` [N, 1, 1, M] is added to their scores. ``written``: of each
-    layer, keys and values [N, B, A, room, D], of which the first ``length`` are there.
+    layer, keys and values [N, A, room, D] of the pieces of all beams, of which the first S are there; ``own`` [N, B, S] is added
+    to their scores: 0 for the pieces of a beam, -inf for those of others. A beam that goes on from another moves no key.
+    ``length``: the pieces of each beam.
     """
 
     memory: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     mask: torch.Tensor
     written: tuple[list[torch.Tensor], ...]
+    own: torch.Tensor
     length: int = 0
 
     def keep(self, kept_N: torch.Tensor, parent_NB: torch.Tensor) -> None:
         """The sequences ``kept_N`` alone, with the beams that each goes on with."""
-        whole = len(kept_N) == len(self.mask)
-        if not whole:
+        if len(kept_N) != len(self.mask):
             self.memory = tuple(tuple(part[kept_N] for part in layer) for layer in self.memory)
             self.mask = self.mask[kept_N]
-        beams = parent_NB.shape[1]
-        unmoved = torch.arange(beams, device=parent_NB.device).expand_as(parent_NB)
-        if whole and self.written[0][0].shape[1] == beams and torch.equal(parent_NB, unmoved):
-            return
-        # Whole rows move, with the room behind what is written: one copy of memory that lies together.
-        before = self.written[0][0].shape[1]
-        row_R = (kept_N[:, None] * before + parent_NB).flatten()
-        for layer in self.written:
-            for n, part in enumerate(layer):
-                moved = part.flatten(0, 1).index_select(0, row_R)
-                layer[n] = moved.view(*parent_NB.shape, *part.shape[2:])
+            for layer in self.written:
+                layer[:] = [part[kept_N] for part in layer]
+        self.own = self.own[kept_N[:, None], parent_NB]
+
+    def begin_piece(self, beams: int) -> None:
+        """One piece more of each of ``beams`` beams, which no other beam has."""
+        new_BB = self.own.new_full((beams, beams), -torch.inf).fill_diagonal_(0.0)
+        self.own = torch.cat([self.own, new_BB.expand(len(self.own), -1, -1)], -1)
+
+    def add(self, number: int, new: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:
+        """The keys and values [N, A, S, D] of layer ``number``, with the ``new`` ones [N, A, B, D] behind."""
+        written, end = self.written[number], self.own.shape[-1]
+        if not written:
+            written += [part.new_empty(*part.shape[:2], 0, part.shape[3]) for part in new]
+        if end > written[0].shape[2]:
+            written[:] = [F.pad(part, (0, 0, 0, max(ROOM, end - part.shape[2]))) for part in written]
+        for kept, part in zip(written, new, strict=True):
+            kept[:, :, end - part.shape[2] : end] = part
+        return [kept[:, :, :end] for kept in written]
 
 
 class DecoderLayer(nn.TransformerDecoderLayer):
@@ -151,21 +164,13 @@ class DecoderLayer(nn.TransformerDecoderLayer):
 
     def step(self, x_NBH: torch.Tensor, cache: Cache, number: int) -> torch.Tensor:
         """One piece more of each beam; what later ones need of it goes into the ``cache`` of layer ``number``."""
-        own, length, width = self.self_attn, cache.length, x_NBH.shape[-1]
+        own, width = self.self_attn, x_NBH.shape[-1]
         qkv = F.linear(x_NBH, own.in_proj_weight, own.in_proj_bias)
-        query, key, value = qkv.unflatten(-1, (3, own.num_heads, -1)).unbind(2)
-        written = cache.written[number]
-        if not written:
-            written += [key.new_empty(*key.shape[:3], ROOM, key.shape[3]) for _ in range(2)]
-        if length == written[0].shape[3]:
-            written[:] = [F.pad(part, (0, 0, 0, ROOM)) for part in written]
-        for kept, new in zip(written, (key, value), strict=True):
-            kept[..., length, :] = new
-        keys, values = (part[..., : length + 1, :] for part in written)
-        heads = [part.flatten(0, 1) for part in (query[..., None, :], keys, values)]
-        y = F.scaled_dot_product_attention(*heads)
+        query, key, value = qkv.unflatten(-1, (3, own.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        keys, values = cache.add(number, (key, value))
+        y = F.scaled_dot_product_attention(query, keys, values, cache.own[:, None]).transpose(1, 2)
         x_NBH = self.norm1(x_NBH + own.out_proj(y.reshape(x_NBH.shape)))
-        # All beams of a sequence ask the same memory: they stand where the pieces of one would.
+        # All beams of a sequence ask the same memory, as the pieces of one text would.
         other = self.multihead_attn
         query = F.linear(x_NBH, other.in_proj_weight[:width], other.in_proj_bias[:width])
         query = query.unflatten(-1, (other.num_heads, -1)).transpose(1, 2)
