@@ -3,7 +3,8 @@
 BART as this store has it (``--layers`` × ``--hidden``, random weights, the vocabulary of a kitchen's words and 1,728 visual tokens)
 and `transformers.EncoderDecoderModel` of two BERTs with the same weights write ``--captions`` captions of 2 to 8 clips, 32 at a time,
 with 4 beams, no trigram twice, no length penalty, at most ``--longest`` pieces. Turns of one and the other, ``--rounds`` times;
-CPU seconds of one thread. The texts of both are compared.
+CPU seconds of one thread. The texts of both are compared. ``--keep FOLDER``: that of `systems.py --kitchen`, whose bart writes captions
+of held-out moments: of different lengths, as a text that is done is written no further.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
@@ -18,17 +20,23 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "multimodal"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "multimodal" / "helpers"))
 
 import joint_samples
+import systems
 import test_encoder_decoder as oracle
+import token_kitchen
 
+from multimodal.catalogue import Catalogue
 from multimodal.examples import tasks
 from multimodal.inference import writing
 from multimodal.inference.beam import BeamOptions
 from multimodal.inference.trained import Trained
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
+from multimodal.library import read_material, usable
 from multimodal.objectives.pretraining import PretrainingObjective
+from multimodal.store import Store
 from multimodal.systems import NOISES, SYSTEMS
 from multimodal.terms import TEXT
+from multimodal.tokens import train_and_held_out
 from multimodal.vocabulary import Vocabulary
 
 AT_ONCE = 32
@@ -45,6 +53,18 @@ def network(layers: int, hidden: int, words: int) -> PretrainingObjective:
     return found
 
 
+def of_kitchen(folder: Path, tokens: int) -> tuple[Trained, list[list[int]]]:
+    """The bart of a comparison, and the visual tokens of the held-out moments in which somebody speaks."""
+    store = Store(folder / "store")
+    with Catalogue(store.catalogue) as catalogue:
+        codebook = token_kitchen.ingest_kitchen(folder / "corpus", store, catalogue)
+        videos = usable(catalogue)
+    trained = systems.trained_model(store, videos, codebook, systems.candidate("bart"), tokens)
+    _, held_out = train_and_held_out(store, videos, codebook)
+    moments = [s for video in held_out for s in read_material(store, codebook, video).spoken()]
+    return trained, [list(s.tokens) for s in moments if s.text and s.tokens]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--captions", type=int, default=100)
@@ -54,15 +74,24 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--end", type=float, default=0.0, help="added to the logit of the end")
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--tokens", type=int, default=300_000)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    found = network(given.layers, given.hidden, given.words)
-    found.terms[TEXT].writer.bias.data[found.vocabulary.join] += given.end
-    V, theirs = found.vocabulary, oracle.theirs(found)
-    writer = found.terms[TEXT].writer
-    trained = Trained("random", Path(), found.model, V, "c", writer=writer, form=NOISES)
-    random = torch.Generator().manual_seed(0)
-    runs = [torch.randint(V.visual, (2 + n % 7,), generator=random).tolist() for n in range(given.captions)]
+    if given.keep:
+        trained, runs = of_kitchen(given.keep, given.tokens)
+        runs = runs[: given.captions]
+        writer = SimpleNamespace(writer=trained.writer)
+        found = SimpleNamespace(model=trained.model, terms={TEXT: writer}, vocabulary=trained.vocabulary)
+    else:
+        found = network(given.layers, given.hidden, given.words)
+        writer = found.terms[TEXT].writer
+        writer.bias.data[found.vocabulary.join] += given.end
+        trained = Trained("random", Path(), found.model, found.vocabulary, "c", writer=writer, form=NOISES)
+        random = torch.Generator().manual_seed(0)
+        visual = found.vocabulary.visual
+        runs = [torch.randint(visual, (2 + n % 7,), generator=random).tolist() for n in range(given.captions)]
+    V, theirs = trained.vocabulary, oracle.theirs(found)
     asked = [[((), run)] for run in runs]
     options = BeamOptions(4, 0.0, 3)
     end = tasks.end_of(V, NOISES, tasks.CAPTION)
@@ -103,7 +132,10 @@ def main() -> None:
     equal = sum(a == b for a, b in zip(texts["ours"], texts["transformers"], strict=True))
     ratios = [b / a for a, b in zip(spent["ours"], spent["transformers"], strict=True)]
     lengths = [len(text.split()) for text in texts["ours"]]
-    print(f"{given.layers} × {given.hidden}, {V.size} entries; texts of {statistics.mean(lengths):.1f} words")
+    o = trained.model.options
+    print(
+        f"{o.num_hidden_layers} × {o.hidden_size}, {V.size} entries; texts of {statistics.mean(lengths):.1f} words"
+    )
     for name, seconds in spent.items():
         print(f"{name}: {', '.join(f'{s:.2f}' for s in seconds)} CPU s")
     print(f"ratio {', '.join(f'{r:.2f}' for r in ratios)}; {equal} of {len(asked)} texts are the same")
