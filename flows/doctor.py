@@ -125,13 +125,14 @@ def _place(name: str) -> Path:
 def _machine(store: Path) -> Iterator[Finding]:
     import torch
 
+    from multimodal.machine import cores
     from multimodal.weights.fetching import cache_folder
     from vision.backbones import has_fast_bf16
 
     halves = "bfloat16 in hardware" if has_fast_bf16() else "no bfloat16 in hardware: fp32, slower"
     cards = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIGABYTE
-    yield Finding("ok", "machine", f"{len(os.sched_getaffinity(0))} cores, {memory:.0f} GB of memory, {halves}, {', '.join(cards) or 'no GPU'}")  # fmt: skip
+    yield Finding("ok", "machine", f"{cores()} cores, {memory:.0f} GB of memory, {halves}, {', '.join(cards) or 'no GPU'}")  # fmt: skip
     for what, folder in (("store", store), ("weights", cache_folder())):
         free = shutil.disk_usage(_existing(folder)).free / GIGABYTE
         state = "ok" if free >= TIGHT_GIGABYTES else "note"

@@ -21,6 +21,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.settings import Settings
 from multimodal.extras import module_of
+from multimodal.machine import cores
 from multimodal.progress import announce
 from multimodal.store import InputError
 
@@ -48,7 +49,7 @@ class ClusterLost(InputError):
 
 def videos_at_a_time(settings: Settings) -> int:
     """How many videos are ingested at a time on this machine."""
-    return settings.workers or (1 if settings.torch_device == "cuda" else os.cpu_count() or 1)
+    return settings.workers or (1 if settings.torch_device == "cuda" else cores())
 
 
 @dataclass(frozen=True)

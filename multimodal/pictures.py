@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image
 
 from multimodal.catalogue import Video
 from multimodal.intake import sandbox
+from multimodal.machine import cores
 from multimodal.progress import Report
 from vision.errors import MediaError
 from vision.readers import LATE_IMPORTS, frame_at
@@ -45,7 +45,7 @@ def read_frames(
     def read(video: str) -> list[np.ndarray | None]:
         return frames_at(Path(by_digest[video].path), [t.second for t in wanted[video]], short_side)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for done, (video, frames) in enumerate(zip(wanted, pool.map(read, wanted), strict=True), 1):
             for time, frame in zip(wanted[video], frames, strict=True):
                 if frame is not None:

@@ -21,6 +21,7 @@ from multimodal.joint.generator import Generator, GeneratorReader
 from multimodal.joint.model import JointBert
 from multimodal.joint.trimming import ClozeReader
 from multimodal.joint.writer import Writer
+from multimodal.machine import cores
 from multimodal.objectives.objective import TERM_FILE
 from multimodal.objectives.replaced import generator_of
 from multimodal.objectives.written import writer_of
@@ -98,6 +99,8 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     if folder is None:
         raise InputError(f"model {name}: not in store {store.root}; run `videobert pretrain`")
     check_opened(folder, OPENED)
+    # PyTorch takes a thread for each core of the affinity, whatever a container's quota pays for.
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
     model, vocabulary = JointBert.load(folder).to(device), load_vocabulary(folder)
     checkpoints.check_finite(folder, model)
     card = json.loads((folder / "card.json").read_text()) if (folder / "card.json").exists() else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from multimodal.intake import sandbox
 from multimodal.intake.imported_files import Piece, read
 from multimodal.intake.imported_groups import labels_of
 from multimodal.intake.options import ImportOptions
+from multimodal.machine import cores
 from multimodal.tables import TABLES
 
 SECONDS_A_FILE = 600.0
@@ -25,7 +25,7 @@ def read_side_by_side(files: Sequence[Path], options: ImportOptions) -> Iterator
     The files of one label in a row go to one child, and the next label to the next child, so that each has as many of
     every kind. A file that stops its child is refused, and a new child reads on behind it.
     """
-    count = min(os.cpu_count() or 1, MOST_READERS, 1 + len(files) // FILES_A_READER)
+    count = min(cores(), MOST_READERS, 1 + len(files) // FILES_A_READER)
     labels = labels_of(files)
     label, turn = "", -1
     shares: list[list[int]] = [[] for _ in range(count)]

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import importlib.metadata
 import json
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from multimodal.intake.model_cache import whisper_identity
 from multimodal.intake.spoken_language import told_language
 from multimodal.intake.tries import FileAway, Outcome, check_again, counted, look_again, passing
 from multimodal.library import KIND_ENDS, kind_of_features, read_json
+from multimodal.machine import cores
 from multimodal.store import InputError, Store, canonical_json, reading, recipe, write_artefact
 from speech import audio, silent_phrases, transcribe
 from speech.audio import Audio
@@ -108,7 +108,7 @@ def ingest(
     Raises :class:`~multimodal.store.InputError`, and the model errors of ``speech`` and ``vision``, where a model cannot
     be had: then no video could be ingested.
     """
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads or cores())
     made = whole_recipe(video, options)
     try:
         outcome = _ingested(store, video, options, device, made, hook, seen)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from multimodal.catalogue import Video
+from multimodal.machine import cores
 from multimodal.serve import documents
 from multimodal.serve.changes import Changes
 from multimodal.serve.frames import Frames
@@ -32,7 +32,7 @@ class Service:
         self.files = MediaFiles(self.live.store, self.live.catalogue)
         self.frames = Frames(self.live.store, self.files, keep=not options.read_only)
         waiting = options.limits.waiting
-        threads = max(2, os.cpu_count() or 1)
+        threads = max(2, cores())
         self._searches = Together(Searches(self.live).many, threads, waiting, "search")
         self._questions = Pool(threads, waiting, "question")
         self._reading = Pool(4, waiting, "reading")

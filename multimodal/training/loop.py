@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from multimodal.machine import cores
 from multimodal.objectives.objective import Objective
 from multimodal.progress import Report, answering_stops, checkpoint_made, stop_is_asked
 from multimodal.store import InputError
@@ -87,7 +88,7 @@ def _threads(context: DistributedContext) -> int:
     """The first number of ``OMP_NUM_THREADS`` (OpenMP 5.2, section 21.1.2: one a level of nesting), else one for each core that
     is this process's share."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    share = max(1, (os.cpu_count() or 1) // context.local_world_size)
+    share = max(1, cores() // context.local_world_size)
     return int(wanted) if wanted.isdecimal() and int(wanted) else share
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from multimodal.examples.packing import Batch
 from multimodal.joint.model import JointBert
+from multimodal.machine import cores
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.store import InputError
 from multimodal.training import checkpoints, loop
@@ -257,8 +257,8 @@ def test_more_micro_batches_than_examples_are_refused(tmp_path):
 )
 def test_the_threads_are_those_that_openmp_would_take(monkeypatch, said, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert loop._threads(SINGLE_PROCESS) == (threads or os.cpu_count())
-    shared = max(1, (os.cpu_count() or 1) // 2)
+    assert loop._threads(SINGLE_PROCESS) == (threads or cores())
+    shared = max(1, cores() // 2)
     assert loop._threads(DistributedContext(0, 4, local_world_size=2)) == (threads or shared)
 
 
