@@ -27,7 +27,7 @@ from multimodal.objectives.replaced import generator_of
 from multimodal.objectives.written import writer_of
 from multimodal.segments import CONTEXT
 from multimodal.store import DamagedFile, InputError, Store, changed_files
-from multimodal.systems import BIDIRECTIONAL, LEFT_TO_RIGHT, SENTINELS
+from multimodal.systems import BIDIRECTIONAL, LEFT_TO_RIGHT, PAIR_TASKS, SENTINELS
 from multimodal.terms import ALIGNMENT, NEXT_SEGMENT, TASKS
 from multimodal.training import checkpoints
 from multimodal.vocabulary import Vocabulary
@@ -108,8 +108,10 @@ def load_trained(store: Store, name: str, codebook: str, device: str) -> Trained
     options = card.get("options", {})
     parts, context = options.get("system", {}), options.get("examples", {}).get("context", CONTEXT)
     weights = options.get("training", {}).get("weights", {})
-    has_alignment = parts.get("pair_task", "alignment") == "alignment" and weights.get(ALIGNMENT, 1.0) > 0
-    follows = parts.get("pair_task") == NEXT_SEGMENT and weights.get(NEXT_SEGMENT, 1.0) > 0
+    asked = PAIR_TASKS[parts.get("pair_task", "alignment")]
+    has_alignment, follows = (
+        term in asked and weights.get(term, 1.0) > 0 for term in (ALIGNMENT, NEXT_SEGMENT)
+    )
     form = parts.get("mask_unit", "tokens")
     if form == SENTINELS:
         has_alignment = weights.get(TASKS, 1.0) > 0

@@ -192,7 +192,7 @@ def world(given: argparse.Namespace) -> None:
         catalogue = stack.enter_context(Catalogue(store.catalogue))
         codebook, videos = known_world.ingest(folder / "corpus", store, catalogue), usable(catalogue)
         models = {}
-        for name in ("videobert", "bert") if given.steps else ():
+        for name in given.systems if given.steps else ():
             settings = known_world.Settings(size="small", text_start=known_world.NOTHING, system=name)
             training = dataclasses.replace(settings.training, most_steps=given.steps)
             options = known_world.narrow(settings, training, 4, 128)
@@ -220,6 +220,7 @@ def stored(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("systems", nargs="*", default=["videobert", "bert"])
     parser.add_argument("--store", type=Path)
     parser.add_argument("--videos", type=int, default=300)
     parser.add_argument("--steps", type=int, default=1000, help="of training; 0 for no model")

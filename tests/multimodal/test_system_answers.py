@@ -1,9 +1,11 @@
 """Each system's model answers through the one door; what it cannot answer is absent and is said."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import joint_samples
+import numpy as np
 import pytest
 import random_store
 import torch
@@ -14,6 +16,7 @@ from multimodal.answers.classify import classify_moments
 from multimodal.answers.forecast import forecast_probabilities
 from multimodal.answers.imagine import imagine
 from multimodal.answers.index import index
+from multimodal.answers.likeness import by_pairs
 from multimodal.answers.search import Index
 from multimodal.inference.trained import load_trained
 from multimodal.joint.options import Shape
@@ -90,10 +93,25 @@ def test_its_card_names_the_system(opened):
     assert ("BertLMHeadModel" in card) == opened.left_to_right
 
 
-def test_an_alignment_head_without_weight_is_not_asked(kitchen, weights_or_skip):
+def test_chapters_ask_the_pair_task_that_the_system_has(kitchen, opened):
+    """Cut by the model's next-segment score with `bert`, by its alignment where there is one."""
+    pair_task = json.loads((opened.folder / "card.json").read_text())["options"]["system"]["pair_task"]
+    assert opened.has_next_segment == (pair_task == "next-segment")
+    store, videos, codebook = kitchen
+    moments = read_material(store, codebook, videos[0]).moments()
+    if opened.has_alignment or opened.has_next_segment:
+        found = by_pairs(opened, moments)
+        assert found.shape == (len(moments) - 1,) and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("system", "weights"), [("videobert", {"alignment": 0.0}), ("bert", {"next_segment": 0.0})]
+)
+def test_a_pair_head_without_weight_is_not_asked(kitchen, weights_or_skip, system, weights):
     weights_or_skip("minilm-l6")
     store, videos, codebook = kitchen
-    training = dataclasses.replace(FEW, weights=LossWeights(alignment=0.0))
-    options = PretrainOptions("none", Shape(1, 24, 2), training=training)
+    training = dataclasses.replace(FEW, weights=LossWeights(**weights))
+    options = PretrainOptions("none", Shape(1, 24, 2), training=training, system=SYSTEMS[system])
     name, _ = pretrain(store, videos, codebook, options, "cpu", random_store.quiet)
-    assert not load_trained(store, name, codebook, "cpu").has_alignment
+    trained = load_trained(store, name, codebook, "cpu")
+    assert not trained.has_alignment and not trained.has_next_segment
