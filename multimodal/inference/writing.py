@@ -225,7 +225,8 @@ def write(
     """The text of a ``task`` for each sequence of segments by beam search, and the geometric mean of its pieces' probabilities."""
     vocabulary, found = trained.vocabulary, []
     end = tasks.end_of(vocabulary, trained.form, task)
-    pieces = torch.tensor([vocabulary.cls_id, end, *vocabulary.replaceable_words])
+    barred_V = torch.full((vocabulary.size,), -torch.inf, device=trained.model.device)
+    barred_V[[end, *vocabulary.replaceable_words]] = 0.0
     for first in range(0, len(asked), BATCH):
         some = asked[first : first + BATCH]
         room = trained.model.options.max_position_embeddings
@@ -235,11 +236,11 @@ def write(
         def next_log_p(written: torch.Tensor, kept: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
             if follow.cache.length:  # noqa: B023 - called before the next batch
                 follow.cache.keep(kept, parent)  # noqa: B023
-            logits = follow(pieces[written[..., -1]].to(trained.model.device))  # noqa: B023
-            return torch.log_softmax(logits.float(), -1)[..., pieces]
+            logits = follow(written[..., -1].to(trained.model.device))  # noqa: B023
+            return torch.log_softmax(logits.float(), -1).add_(barred_V)
 
-        for w in beam_search(next_log_p, len(some), 0, 1, longest, options):
-            text = vocabulary.decode(pieces[list(w.pieces)].tolist())
+        for w in beam_search(next_log_p, len(some), vocabulary.cls_id, end, longest, options):
+            text = vocabulary.decode(list(w.pieces))
             found.append((text, math.exp(w.log_p / w.count)))
     return found
 
