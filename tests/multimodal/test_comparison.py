@@ -31,6 +31,14 @@ CANDIDATES = [dataclasses.replace(OPTIONS, system=row) for row in CHOSEN]
 TOKENS = 1500
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_java():
+    """METEOR's program takes seconds to start, for each run; its own test does so."""
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("PATH", "")
+        yield
+
+
 @pytest.fixture(scope="module")
 def kitchen(tmp_path_factory, weights_or_skip) -> tuple:
     weights_or_skip("minilm-l6")
