@@ -13,23 +13,20 @@ have to guess.
 """
 
 import argparse
-import contextlib
 import dataclasses
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import known_world
 import numpy as np
+import systems
 
 from multimodal.answers import likeness
 from multimodal.answers.chapters import chapters
 from multimodal.answers.session import open_trained
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import Trained, load_trained
-from multimodal.known_world.corpus import write_corpus
-from multimodal.known_world.process import WorldOptions, make_world
 from multimodal.library import read_features, read_imported_tokens, read_material, usable
 from multimodal.segments import Segment
 from multimodal.store import Store
@@ -182,15 +179,8 @@ def joined_at_random(parts: Sequence, together: int, count: int, seed: int = 0) 
 
 
 def world(given: argparse.Namespace) -> None:
-    with contextlib.ExitStack() as stack:
-        folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if not (folder / "corpus").exists():
-            write_corpus(
-                make_world(WorldOptions()), given.videos + known_world.HELD_OUT, folder / "corpus", 0
-            )
-        store = Store(folder / "store")
-        catalogue = stack.enter_context(Catalogue(store.catalogue))
-        codebook, videos = known_world.ingest(folder / "corpus", store, catalogue), usable(catalogue)
+    with systems.kept(given.keep) as (folder, store, catalogue):
+        codebook, videos = systems.world_corpus(folder, store, catalogue, given.videos), usable(catalogue)
         models = {}
         for name in given.systems if given.steps else ():
             settings = known_world.Settings(size="small", text_start=known_world.NOTHING, system=name)

@@ -8,8 +8,6 @@ of whole continuations, in nats, with its 95 % interval over videos. ``--keep FO
 """
 
 import argparse
-import contextlib
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +18,10 @@ from flows.compare import named
 from multimodal.answers.counts import Counts
 from multimodal.answers.forecast import forecast_probabilities
 from multimodal.answers.plain import NGrams
-from multimodal.catalogue import Catalogue
 from multimodal.known_world.corpus import WORLD, read_world
 from multimodal.known_world.inference import BestAnswers
 from multimodal.library import Material, read_material, usable
 from multimodal.segments import CONTEXT, HORIZONS
-from multimodal.store import Store
 from multimodal.tokens import train_and_held_out
 
 AHEAD = max(HORIZONS)
@@ -42,12 +38,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=300_000)
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        corpus, store = folder / "corpus", Store(folder / "store")
-        catalogue = stack.enter_context(Catalogue(store.catalogue))
+    with systems.kept(given.keep) as (folder, store, catalogue):
         codebook = systems.world_corpus(folder, store, catalogue, given.videos)
-        videos, best = usable(catalogue), BestAnswers(read_world(corpus / WORLD))
+        videos, best = usable(catalogue), BestAnswers(read_world(folder / "corpus" / WORLD))
         learned, held_out = (
             [read_material(store, codebook, video) for video in part]
             for part in train_and_held_out(store, videos, codebook)

@@ -32,14 +32,12 @@ OPTIONS = {
     "joint and video twice": {"weights": "joint=2,video=2"},
     "joint and video twice, 28 passes": {"weights": "joint=2,video=2"},
     "steps of 28": {},
-    "steps of 40": {},
     "600 steps of 80": {},
     "300 steps of 80": {},
 }
 TRAINING = {
     "joint and video twice, 28 passes": {"epochs": 28},
     "steps of 28": {"examples_per_step": 28},
-    "steps of 40": {"examples_per_step": 40},
     "600 steps of 80": {"examples_per_step": 80, "least_steps": 600, "most_steps": 600},
     "300 steps of 80": {"examples_per_step": 80, "least_steps": 300, "most_steps": 300},
 }

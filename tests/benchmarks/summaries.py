@@ -8,9 +8,7 @@ those that are named in the recipe's order. Intervals: 1,000 resamplings of vide
 """
 
 import argparse
-import contextlib
 import re
-import tempfile
 import time
 from itertools import combinations
 from pathlib import Path
@@ -24,12 +22,10 @@ from multimodal.answers.summary import SummarySentence, by_decoder, most_central
 from multimodal.captioning.options import CaptionerOptions
 from multimodal.captioning.trained import load_captioner
 from multimodal.captioning.training import learn_captioner
-from multimodal.catalogue import Catalogue
 from multimodal.inference.trained import Trained
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.caption_metrics import rouge_l
 from multimodal.scoring.truth import Truth, read_truth
-from multimodal.store import Store
 from multimodal.tokens import train_and_held_out
 
 SENTENCES = (3, 6)
@@ -72,12 +68,9 @@ def main() -> None:
     parser.add_argument("--captioner", action="store_true")
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        store = Store(folder / "store")
-        with Catalogue(store.catalogue) as catalogue:
-            codebook = token_kitchen.ingest_kitchen(folder / "corpus", store, catalogue)
-            videos = usable(catalogue)
+    with systems.kept(given.keep) as (folder, store, catalogue):
+        codebook = token_kitchen.ingest_kitchen(folder / "corpus", store, catalogue)
+        videos = usable(catalogue)
         truth = read_truth(folder / "corpus" / token_kitchen.TRUTH)
         _, held_out = train_and_held_out(store, videos, codebook)
         materials = [read_material(store, codebook, video) for video in held_out]

@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import known_world
@@ -38,6 +38,15 @@ class Everything:
 
     def __contains__(self, _name: object) -> bool:
         return True
+
+
+@contextlib.contextmanager
+def kept(folder: Path | None) -> Iterator[tuple[Path, Store, Catalogue]]:
+    """The folder of ``--keep``, or one that goes, with its store and the store's catalogue."""
+    with contextlib.ExitStack() as stack:
+        folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store = Store(folder / "store")
+        yield folder, store, stack.enter_context(Catalogue(store.catalogue))
 
 
 def world_corpus(folder: Path, store: Store, catalogue: Catalogue, videos: int, signal: float = 1.0) -> str:
@@ -77,10 +86,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     candidates = [candidate(name, given.layers, given.hidden) for name in named(given.systems)]
-    with contextlib.ExitStack() as stack:
-        folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        corpus, store = folder / "corpus", Store(folder / "store")
-        catalogue = stack.enter_context(Catalogue(store.catalogue))
+    with kept(given.keep) as (folder, store, catalogue):
+        corpus = folder / "corpus"
         if given.kitchen:
             codebook = token_kitchen.ingest_kitchen(corpus, store, catalogue)
             judged_by = {"truth_file": corpus / token_kitchen.TRUTH}

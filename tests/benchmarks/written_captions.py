@@ -12,11 +12,9 @@ what the route gives the sentence that was said, in nats, in the mean over the m
 """
 
 import argparse
-import contextlib
 import dataclasses
 import math
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,7 +24,6 @@ import systems
 import token_kitchen
 import torch
 
-from multimodal.answers.caption import by_model
 from multimodal.answers.counts import Counts
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.captioning.dataset import CaptionDataset, caption_inputs, encode_views
@@ -34,7 +31,6 @@ from multimodal.captioning.generation import describer
 from multimodal.captioning.options import CaptionerOptions
 from multimodal.captioning.trained import TrainedCaptioner, load_captioner
 from multimodal.captioning.training import learn_captioner
-from multimodal.catalogue import Catalogue
 from multimodal.examples import tasks
 from multimodal.examples.packing import pack
 from multimodal.inference.left_to_right import prompt
@@ -44,11 +40,11 @@ from multimodal.known_world.corpus import WORLD, read_world
 from multimodal.known_world.inference import BestAnswers
 from multimodal.library import Material, read_material, usable
 from multimodal.scoring.caption_figures import Candidate, caption_figures
-from multimodal.scoring.evaluation import nearest_captions
+from multimodal.scoring.evaluation import TEMPLATE as OWN
+from multimodal.scoring.evaluation import captioning_methods, nearest_captions
 from multimodal.scoring.intervals import sample_questions
 from multimodal.scoring.truth import read_truth
 from multimodal.segments import Segment
-from multimodal.store import Store
 from multimodal.tokens import train_and_held_out
 from multimodal.vocabulary import TEMPLATE, Vocabulary
 
@@ -201,10 +197,8 @@ def main() -> None:
     parser.add_argument("--no-captioner", action="store_true")
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        corpus, store = folder / "corpus", Store(folder / "store")
-        catalogue = stack.enter_context(Catalogue(store.catalogue))
+    with systems.kept(given.keep) as (folder, store, catalogue):
+        corpus = folder / "corpus"
         if given.kitchen:
             codebook = token_kitchen.ingest_kitchen(corpus, store, catalogue)
             truth = read_truth(corpus / token_kitchen.TRUTH)
@@ -242,11 +236,15 @@ def main() -> None:
                 for seed in range(given.seeds)
             ]
 
+        def captions_of(trained: Trained) -> list[str]:
+            methods = captioning_methods(store, trained, None, learned, held_out, with_references=False)
+            return methods[OWN](asked)
+
         plain = runs("videobert")
         table = WordsAndTokens(Counts.of(learned), plain[0].vocabulary.visual)
         show("nearest neighbour", [judged(asked, nearest_captions(plain[0], learned)(asked))])
         show("counted names", [judged(asked, counted_names(table, actions, things, asked))])
-        show("template", [judged(asked, captions_of(trained, asked)) for trained in plain])
+        show("template", [judged(asked, captions_of(trained)) for trained in plain])
         if not given.no_captioner:
             scored = []
             for seed, trained in enumerate(plain):
@@ -260,11 +258,7 @@ def main() -> None:
             likelihood: Callable[[Trained, Sequence[Segment]], np.ndarray] = (
                 log_p_left_to_right if name == "gpt" else log_p_written
             )
-            show(name, [judged(asked, captions_of(t, asked), likelihood(t, asked)) for t in runs(name)])
-
-
-def captions_of(trained: Trained, asked: Sequence[Segment]) -> list[str]:
-    return [text for text, _ in by_model(trained, [s.tokens for s in asked])]
+            show(name, [judged(asked, captions_of(t), likelihood(t, asked)) for t in runs(name)])
 
 
 if __name__ == "__main__":
