@@ -213,7 +213,9 @@ def compare_(
     *,
     settings: Settings = Settings(),
     seeds: Annotated[int, Parameter(help="Runs of each system, with as many seeds.")] = 3,
-    tokens: Annotated[int | None, Parameter(help="Budget of a run: the tokens that it reads.")] = None,
+    tokens: Annotated[
+        int | None, Parameter(help="Budget of a run: the tokens that it reads and writes.")
+    ] = None,
     seconds: Annotated[float | None, Parameter(help="Budget of a run: the seconds of its steps.")] = None,
     json_: JsonOption = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Budgets: how many training steps of a system read so many tokens, or take so many seconds."""
+"""Budgets: how many training steps of a system read and write so many tokens, or take so many seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIMED_STEPS, FIRST_TIMED = 12, 2
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What each run may spend: ``tokens`` that it reads, or ``seconds`` of its steps; one of the two.
+    """What each run may spend: ``tokens`` that it reads and writes, or ``seconds`` of its steps; one of the two.
 
     Raises :class:`InputError` where both or none is given, or it is not above 0.
     """
@@ -49,7 +49,7 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class StepCost:
-    """``tokens`` that a step reads in the mean, of so many ``items`` in all, and the ``seconds`` that it takes, where that was
+    """``tokens`` that a step reads and writes in the mean, of so many ``items`` in all, and the ``seconds`` that it takes, where that was
     measured."""
 
     tokens: float
@@ -87,7 +87,7 @@ def step_cost(
 
 
 def token_cost(store: Store, videos: Sequence[Video], codebook: str, options: PretrainOptions) -> StepCost:
-    """The tokens of a step, over a sample of the items of epoch 0."""
+    """The tokens that a step reads and, with a decoder, writes, over a sample of the items of epoch 0."""
     train_videos, _ = train_and_held_out(store, videos, codebook)
     fitted = load_codebook(store, codebook)
     examples = gather(
@@ -102,6 +102,6 @@ def token_cost(store: Store, videos: Sequence[Video], codebook: str, options: Pr
     if not len(examples):
         raise InputError(f"store {store.root}: there is nothing to learn from, so nothing to compare")
     items = examples.order(0)[:SAMPLE].tolist()
-    tokens = [sum(len(example.ids) for example in examples.draw(0, item)) for item in items]
+    tokens = [sum(example.tokens for example in examples.draw(0, item)) for item in items]
     per_step = min(options.training.examples_per_step * options.training.mean_batch, len(examples))
     return StepCost(float(np.mean(tokens)) * per_step, len(examples))

@@ -134,7 +134,7 @@ def lines(runs: Sequence[ComparedRun]) -> list[str]:
     for words, key in (
         ("parameters trained", "parameters"),
         ("steps", "steps"),
-        ("tokens read", "tokens"),
+        ("tokens read and written", "tokens"),
         ("seconds", "seconds"),
     ):
         numbers = "".join(f"{whole(getattr(cost, key)):>{CELL_WIDTH}}" for cost in costs(runs))

@@ -9,7 +9,9 @@ from functools import partial
 import torch
 
 from multimodal.distillation.timing import TIMED, answer_seconds
-from multimodal.inference.trained import TokenSequence, Trained, encode, sequence
+from multimodal.examples.packing import Parts
+from multimodal.inference.cloze import visual_probabilities
+from multimodal.inference.trained import Trained
 from multimodal.joint.layout import WEIGHTS
 from multimodal.library import Material
 from multimodal.scoring.metrics import evaluate
@@ -51,6 +53,8 @@ def compare_models(
     both = teacher, student
     moments = [s for m in (*held_out, *learned) for s in m.moments() if s.tokens][:TIMED]
     asked = [masked(teacher, s.text, s.tokens) for s in moments]
+    shown = torch.zeros(teacher.vocabulary.visual, dtype=torch.bool)
+    shown[[token for m in (*held_out, *learned) for s in m.moments() for token in s.tokens]] = True
     figures: dict[str, tuple[float, float]] = {}
     if held_out:
         theirs, own = (evaluate(t, learned, held_out, truth, lambda *_: None) for t in both)
@@ -69,7 +73,9 @@ def compare_models(
         tuple(t.model.options.hidden_size for t in both),
         tuple(sum(p.numel() for p in t.model.parameters()) for t in both),
         tuple((t.folder / WEIGHTS).stat().st_size for t in both),
-        tuple(1000 * s for s in answer_seconds([partial(fill, t) for t in both], asked)) if asked else None,
+        tuple(1000 * s for s in answer_seconds([partial(fill, t, shown) for t in both], asked))
+        if asked
+        else None,
         len(moments),
         torch.get_num_threads(),
         len(held_out),
@@ -90,7 +96,7 @@ def section(found: Comparison) -> str:
         slow, fast = found.milliseconds
         rows.append(_row("ms of an answer", found.milliseconds, "{:.1f}"))
         notes.append(
-            f"An answer is a hidden clip of one moment, filled in: the median over {found.moments} moments with "
+            f"An answer is a hidden clip of one moment, among those that the library shows: the median over {found.moments} moments with "
             f"{found.threads} threads. The teacher takes {slow / fast:.1f} times as long."
         )
     for name, both in found.figures.items():
@@ -116,17 +122,15 @@ def section(found: Comparison) -> str:
     )
 
 
-@torch.no_grad()
-def fill(trained: Trained, asked: TokenSequence) -> torch.Tensor:
-    """Logits over the vocabulary at the masks of a sequence [M, V]."""
-    ((_, x_TH),) = encode(trained, [asked], reader=trained.cloze)
-    places = [n for n, token in enumerate(asked[0]) if token == trained.vocabulary.mask]
-    return trained.cloze.cloze(x_TH[places])
+def fill(trained: Trained, shown: torch.Tensor, asked: Parts) -> torch.Tensor:
+    """The probabilities of the hidden clip among those that the library shows (bool, [visual tokens]), as `imagine` asks."""
+    words, tokens = asked
+    return visual_probabilities(trained, [words], [tokens], allowed=shown)
 
 
-def masked(trained: Trained, text: str, tokens: Sequence[int]) -> TokenSequence:
-    """A moment whose last clip is hidden."""
-    return sequence(trained.vocabulary, trained.vocabulary.encode(text), [*tokens[:-1], -1])
+def masked(trained: Trained, text: str, tokens: Sequence[int]) -> Parts:
+    """A moment whose last clip is hidden (−1)."""
+    return trained.vocabulary.encode(text), [*tokens[:-1], -1]
 
 
 def _row(name: str, both: tuple[float, float], form: str, *, share: bool = True) -> str:

@@ -33,6 +33,11 @@ class Example:
     positions: list[int] | None = None
     target: Example | None = None
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that are read, and those that a decoder writes."""
+        return len(self.ids) + (self.target.tokens if self.target else 0)
+
 
 @dataclasses.dataclass
 class Batch:

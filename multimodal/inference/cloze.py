@@ -10,6 +10,7 @@ from multimodal.examples.corruption import content_positions
 from multimodal.examples.packing import TEXT_TYPE
 from multimodal.inference.left_to_right import coming_probabilities
 from multimodal.inference.trained import BATCH, TokenSequence, Trained, encode, sequence
+from multimodal.joint.large_vocabulary import ALL, Columns
 from multimodal.store import InputError
 
 MOST_PIECES = 96
@@ -27,12 +28,12 @@ def masked_logits(
     sequences: Sequence[TokenSequence],
     *,
     of_type: int | None = None,
-    columns: slice = slice(None),
+    columns: Columns = ALL,
     batch_size: int = BATCH,
 ) -> Iterator[tuple[torch.Tensor, list[int]]]:
-    """For each batch: float32 logits over the vocabulary at every ``[MASK]`` [M, V] on the CPU, and M by sequence.
+    """For each batch: float32 logits at every ``[MASK]`` [M, C] on the CPU, and M by sequence.
 
-    ``of_type``: only the masks of this token type (text or video). ``columns``: the part of the vocabulary that is kept.
+    ``of_type``: only the masks of this token type (text or video). ``columns``: the part of the vocabulary that is asked for.
     Raises what :func:`check_fills_blanks` raises.
     """
     check_fills_blanks(trained)
@@ -40,8 +41,8 @@ def masked_logits(
         asked_T = batch.ids_T == trained.vocabulary.mask
         if of_type is not None:
             asked_T &= batch.types_T == of_type
-        logits_MV = trained.cloze.cloze(x_TH[asked_T])[:, columns].float().cpu()
-        yield logits_MV, torch.bincount(batch.sequence_T[asked_T], minlength=len(batch.lengths_S)).tolist()
+        logits_MC = trained.cloze.cloze(x_TH[asked_T], columns=columns).float().cpu()
+        yield logits_MC, torch.bincount(batch.sequence_T[asked_T], minlength=len(batch.lengths_S)).tolist()
 
 
 def check_fills_blanks(trained: Trained, asked: str = "[MASK]") -> None:
@@ -157,11 +158,18 @@ def visual_probabilities(
     if trained.left_to_right:
         return _rolled_out(trained, words, tokens, allowed)
     sequences = [sequence(vocabulary, text, run) for text, run in zip(words, tokens, strict=True)]
-    visual, found = vocabulary.visual_ids, []
-    for logits_MV, _ in masked_logits(trained, sequences, columns=visual, batch_size=MANY):
-        if allowed is not None:
-            logits_MV = logits_MV.masked_fill(~allowed, -torch.inf)
-        found.append(torch.softmax(logits_MV, -1))
+    if allowed is None:
+        allowed = torch.ones(vocabulary.visual, dtype=torch.bool)
+    # Rows of a range are read where they lie, single rows are copied.
+    few = 2 * int(allowed.sum()) < len(allowed)
+    ids = allowed.nonzero()[:, 0] + vocabulary.first_visual
+    columns, found = ids if few else vocabulary.visual_ids, []
+    for logits_MC, _ in masked_logits(trained, sequences, columns=columns, batch_size=MANY):
+        logits_MK = logits_MC
+        if few:
+            logits_MK = logits_MC.new_full((len(logits_MC), len(allowed)), -torch.inf)
+            logits_MK[:, allowed] = logits_MC
+        found.append(torch.softmax(logits_MK.masked_fill(~allowed, -torch.inf), -1))
     return torch.cat(found)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from multimodal.examples.orders import video_first
 from multimodal.examples.packing import VIDEO_TYPE, Parts, chained
@@ -123,7 +122,9 @@ def next_words(trained: Trained, prompts: Sequence[TokenSequence]) -> torch.Tens
     found = []
     for first in range(0, len(prompts), BATCH):
         x_NH = _read(CachedReader(trained.model), prompts[first : first + BATCH])
-        found.append(torch.log_softmax(trained.model.cloze(x_NH)[:, :words].float().cpu() + allowed_V, -1))
+        found.append(
+            torch.log_softmax(trained.model.cloze(x_NH, columns=slice(words)).float().cpu() + allowed_V, -1)
+        )
     return torch.cat(found) if found else torch.zeros(0, words)
 
 
@@ -163,17 +164,13 @@ def coming_probabilities(
     with the same evenly spread numbers for all prompts. ``allowed``: the probability of all other tokens is 0.
     """
     model, first_visual = trained.model, trained.vocabulary.first_visual
-    # Their own rows alone: the logits of all words would be most of the work.
-    visual_V = torch.arange(trained.vocabulary.size, device=model.device)[trained.vocabulary.visual_ids]
-    row_VH = model.bert["embeddings"].embedding_lookup(visual_V)[0]
-    bias_V = model.cls["predictions"].bias[trained.vocabulary.visual_ids]
     found: list[torch.Tensor] = []
     for first in range(0, len(prompts), BATCH):
         some, longest = prompts[first : first + BATCH], max(ahead[first : first + BATCH])
         reader, random = CachedReader(model), np.random.default_rng(0)
         x_NH, coming, rollouts = _read(reader, some), [], 1
         for step in range(longest):
-            logits_NV = F.linear(model.transform(x_NH), row_VH, bias_V).float().cpu()
+            logits_NV = model.cloze(x_NH, columns=trained.vocabulary.visual_ids).float().cpu()
             if allowed is not None:
                 logits_NV = logits_NV.masked_fill(~allowed, -torch.inf)
             p_NV = torch.softmax(logits_NV, -1)

@@ -18,6 +18,7 @@ from multimodal.examples import tasks
 from multimodal.examples.packing import TEXT_TYPE, VIDEO_TYPE, Batch, Example, Parts, pack, sequence
 from multimodal.examples.sentinels import with_sentinels
 from multimodal.inference.beam import BeamOptions, beam_search
+from multimodal.joint.large_vocabulary import ALL, Columns
 from multimodal.joint.model import JointBert
 from multimodal.joint.writer import TargetReader, Writer, positions
 from multimodal.segments import Segment
@@ -93,9 +94,9 @@ class BlankWriter:
         """The states [M, H] that are compared with the rows of the vocabulary."""
         return self.writer.decoder.transform(x_MH)
 
-    def cloze(self, x_MH: torch.Tensor) -> torch.Tensor:
-        """Logits over the vocabulary [M, V]."""
-        return self.writer.logits(self.model, x_MH)
+    def cloze(self, x_MH: torch.Tensor, *, columns: Columns = ALL) -> torch.Tensor:
+        """Logits over ``columns`` of the vocabulary [M, C]."""
+        return self.writer.logits(self.model, x_MH, columns=columns)
 
 
 @dataclasses.dataclass
@@ -159,7 +160,7 @@ def coming_probabilities(
     for some in _batches_of_one_length(contexts, heard):
         follow, token_NB = _before_the_coming(trained, [(heard[n], contexts[n]) for n in some])
         for clip in range(ahead):
-            p_NBK = follow(token_NB)[..., vocabulary.visual_ids].float().softmax(-1)
+            p_NBK = follow(token_NB, vocabulary.visual_ids).float().softmax(-1)
             table[some, clip] = p_NBK.mean(1).cpu()
             if clip + 1 == ahead:
                 break
@@ -272,7 +273,7 @@ def write_summaries(trained: Trained, windows: Sequence[Sequence[Segment]]) -> l
 
 
 class _Following:
-    """What follows, token by token: called with the last token of each beam [N, B], it gives logits [N, B, V]."""
+    """What follows, token by token: called with the last token of each beam [N, B], it gives logits [N, B, C]."""
 
     def __init__(self, trained: Trained, read: Sequence[tuple[list[int], list[int]]]):
         self._model, self._writer = trained.model, trained.writer
@@ -283,9 +284,10 @@ class _Following:
         present = torch.arange(x_SLH.shape[1], device=x_SLH.device) < batch.lengths_S[:, None]
         self.cache = self._writer.decoder.begin(x_SLH, present)
 
-    def __call__(self, token_NB: torch.Tensor) -> torch.Tensor:
+    def __call__(self, token_NB: torch.Tensor, columns: Columns = ALL) -> torch.Tensor:
         rows, _ = self._model.bert["embeddings"].embedding_lookup(token_NB.flatten())
         place = torch.tensor([self.cache.length], device=rows.device)
         rows_NBH = (rows + positions(self._model, place)).view(*token_NB.shape, -1)
         state_NBH = self._writer.decoder.step(rows_NBH, self.cache)
-        return self._writer.logits(self._model, state_NBH.flatten(0, 1)).view(*token_NB.shape, -1)
+        logits = self._writer.logits(self._model, state_NBH.flatten(0, 1), columns=columns)
+        return logits.view(*token_NB.shape, -1)

@@ -11,7 +11,15 @@ from torch import nn
 
 from multimodal.examples.packing import Batch
 from multimodal.joint.dropout import Dropout
-from multimodal.joint.large_vocabulary import EmbeddingLookup, TiedLogits, TiedLogitsOfTwo
+from multimodal.joint.large_vocabulary import (
+    ALL,
+    Columns,
+    EmbeddingLookup,
+    TiedLogits,
+    TiedLogitsOfTwo,
+    of_two_tables,
+    rows_of,
+)
 from multimodal.joint.options import ModelOptions
 
 
@@ -48,14 +56,17 @@ class Embeddings(nn.Module):
         return torch.where((ids_T >= first_visual)[:, None], visual_TH, word_TH), table
 
     def tied_logits(
-        self, x_MH: torch.Tensor, bias_V: torch.Tensor, table: torch.Tensor | None = None
+        self,
+        x_MH: torch.Tensor,
+        bias_V: torch.Tensor,
+        table: torch.Tensor | None = None,
+        columns: Columns = ALL,
     ) -> torch.Tensor:
-        """The product of each state with each row, plus the bias: [M, V]."""
+        """The product of each state with each row of ``columns``, plus the bias: [M, C]."""
         table = self.word_embeddings.weight if table is None else table
+        bias_C = rows_of(bias_V, columns)
         if not len(self.frozen_visual_KH):
-            return TiedLogits.apply(x_MH, table, bias_V)
-        first_visual = self.word_embeddings.num_embeddings
-        frozen_bias = bias_V[first_visual:]
-        return TiedLogitsOfTwo.apply(
-            x_MH, table, bias_V[:first_visual], x_MH, self.frozen_visual_KH, frozen_bias
-        )
+            return TiedLogits.apply(x_MH, rows_of(table, columns), bias_C)
+        words, visual = of_two_tables(columns, self.word_embeddings.num_embeddings, len(bias_V))
+        rows, frozen = rows_of(table, words), rows_of(self.frozen_visual_KH, visual)
+        return TiedLogitsOfTwo.apply(x_MH, rows, bias_C[: len(rows)], x_MH, frozen, bias_C[len(rows) :])

@@ -15,7 +15,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from multimodal.joint.embeddings import Embeddings
-from multimodal.joint.large_vocabulary import EmbeddingLookup, TiedLogitsOfTwo
+from multimodal.joint.large_vocabulary import (
+    ALL,
+    Columns,
+    EmbeddingLookup,
+    TiedLogitsOfTwo,
+    of_two_tables,
+    rows_of,
+)
 from multimodal.joint.options import ModelOptions
 
 TABLE = "bert.embeddings.word_embeddings.weight"
@@ -50,16 +57,21 @@ class FactorisedEmbeddings(Embeddings):
         return rows_TH, (table_VE, table_KH)
 
     def tied_logits(
-        self, x_MH: torch.Tensor, bias_V: torch.Tensor, table: Tables | None = None
+        self,
+        x_MH: torch.Tensor,
+        bias_V: torch.Tensor,
+        table: Tables | None = None,
+        columns: Columns = ALL,
     ) -> torch.Tensor:
-        """The product of each state with each row, plus the bias: [M, V + K]; the table of the words is never multiplied out."""
+        """The product of each state with each row of ``columns``, plus the bias: [M, C]; the table of the words is never multiplied out."""
         visual = self.frozen_visual_KH if len(self.frozen_visual_KH) else self.visual_embeddings.weight
         table_VE, table_KH = (self.word_embeddings.weight, visual) if table is None else table
         x_ME = F.linear(x_MH, self.projection.weight.T)
-        words = len(table_VE)
-        return TiedLogitsOfTwo.apply(
-            x_ME, table_VE, bias_V[:words], x_MH.to(x_ME.dtype), table_KH, bias_V[words:]
-        )
+        words, clips = of_two_tables(columns, len(table_VE), len(bias_V))
+        table_VE, table_KH = rows_of(table_VE, words), rows_of(table_KH, clips)
+        bias_C = rows_of(bias_V, columns)
+        words_of_bias, of_clips = bias_C[: len(table_VE)], bias_C[len(table_VE) :]
+        return TiedLogitsOfTwo.apply(x_ME, table_VE, words_of_bias, x_MH.to(x_ME.dtype), table_KH, of_clips)
 
 
 def multiply_out(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

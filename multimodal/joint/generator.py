@@ -16,6 +16,7 @@ from torch import nn
 
 from multimodal.examples.packing import Batch
 from multimodal.joint.attention import LengthBuckets
+from multimodal.joint.large_vocabulary import ALL, Columns
 from multimodal.joint.layers import Layer
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
@@ -69,7 +70,9 @@ class GeneratorReader:
         """The states [M, H] that are compared with the rows of the vocabulary."""
         return self.generator.LayerNorm(F.gelu(self.generator.dense(x_MG)))
 
-    def cloze(self, x_MG: torch.Tensor, table: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits over the vocabulary [M, V]; the output rows are tied to the embeddings."""
+    def cloze(
+        self, x_MG: torch.Tensor, table: torch.Tensor | None = None, columns: Columns = ALL
+    ) -> torch.Tensor:
+        """Logits over ``columns`` of the vocabulary [M, C]; the output rows are tied to the embeddings."""
         embeddings = self.model.bert["embeddings"]
-        return embeddings.tied_logits(self.transform(x_MG), self.generator.bias, table)
+        return embeddings.tied_logits(self.transform(x_MG), self.generator.bias, table, columns)

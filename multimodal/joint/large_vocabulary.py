@@ -13,6 +13,28 @@ import torch
 import torch.nn.functional as F
 
 BLOCK_VALUES = {"cpu": 1 << 20, "cuda": 1 << 27}
+FEW_STATES, LARGE_TABLE = range(2, 65), 4 << 20
+"""Numbers of states for which, and values of a table on a CPU from which, the product is made the other way round: MKL reads
+the table once for it, and several times for ``states @ table.T``."""
+
+Columns = slice | torch.Tensor
+"""A part of the vocabulary: a range, or ascending ids [C]."""
+ALL = slice(None)
+
+
+def of_two_tables(columns: Columns, first: int, both: int) -> tuple[Columns, Columns]:
+    """The columns of each of two tables side by side, of ``first`` rows and of ``both`` together."""
+    if columns is ALL:
+        return ALL, ALL
+    if isinstance(columns, torch.Tensor):
+        return columns[columns < first], columns[columns >= first] - first
+    begin, end, _ = columns.indices(both)
+    return slice(min(begin, first), min(end, first)), slice(max(begin - first, 0), max(end - first, 0))
+
+
+def rows_of(table_VH: torch.Tensor, columns: Columns) -> torch.Tensor:
+    """The table itself for all columns: a view of it would have a gradient of its own, which is copied."""
+    return table_VH if columns is ALL else table_VH[columns]
 
 
 class EmbeddingLookup(torch.autograd.Function):
@@ -76,8 +98,13 @@ def _logits(
     x_MH: torch.Tensor, table_VH: torch.Tensor, bias_V: torch.Tensor, logits_MV: torch.Tensor
 ) -> None:
     """Puts the products and biases into ``logits_MV``."""
+    turned = table_VH.device.type == "cpu" and len(x_MH) in FEW_STATES and table_VH.numel() >= LARGE_TABLE
     for rows in _blocks(table_VH):
-        torch.mm(x_MH, table_VH[rows].to(x_MH.dtype).T, out=logits_MV[:, rows])
+        part_CH = table_VH[rows].to(x_MH.dtype)
+        if turned:
+            logits_MV[:, rows] = torch.mm(part_CH, x_MH.T).T
+        else:
+            torch.mm(x_MH, part_CH.T, out=logits_MV[:, rows])
         logits_MV[:, rows] += bias_V[rows]
 
 

@@ -20,6 +20,7 @@ from multimodal.joint.attention import LengthBuckets
 from multimodal.joint.embeddings import Embeddings
 from multimodal.joint.factorised import FactorisedEmbeddings
 from multimodal.joint.heads import ClozeHead
+from multimodal.joint.large_vocabulary import ALL, Columns
 from multimodal.joint.layers import shared_layers
 from multimodal.joint.options import ModelOptions
 
@@ -96,10 +97,12 @@ class JointBert(nn.Module):
         """The states [M, H] that the cloze head compares with the rows of the vocabulary."""
         return self.cls["predictions"].transform(x_MH)
 
-    def cloze(self, x_MH: torch.Tensor, table: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits over the vocabulary [M, V]; the output rows are tied to the embeddings."""
+    def cloze(
+        self, x_MH: torch.Tensor, table: torch.Tensor | None = None, columns: Columns = ALL
+    ) -> torch.Tensor:
+        """Logits over ``columns`` of the vocabulary [M, C]; the output rows are tied to the embeddings."""
         bias_V = self.cls["predictions"].bias
-        return self.bert["embeddings"].tied_logits(self.transform(x_MH), bias_V, table)
+        return self.bert["embeddings"].tied_logits(self.transform(x_MH), bias_V, table, columns)
 
     def alignment(self, x_TH: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Logits [S, 2] of ``ALIGNED`` and ``MISALIGNED`` from each sequence's ``[CLS]``."""

@@ -16,6 +16,7 @@ import torch
 
 from multimodal.examples.packing import Batch
 from multimodal.joint.bert_checkpoint import BIAS
+from multimodal.joint.large_vocabulary import ALL, Columns
 from multimodal.joint.layout import TABLE
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
@@ -28,7 +29,7 @@ class ClozeReader(Protocol):
 
     def encode(self, batch: Batch) -> torch.Tensor: ...
     def transform(self, x_M: torch.Tensor) -> torch.Tensor: ...
-    def cloze(self, x_M: torch.Tensor) -> torch.Tensor: ...
+    def cloze(self, x_M: torch.Tensor, *, columns: Columns = ALL) -> torch.Tensor: ...
 
 
 class TrimmedRows:

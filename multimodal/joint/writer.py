@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from multimodal.examples.packing import TEXT_TYPE, Batch
 from multimodal.joint.decoder import Decoder
+from multimodal.joint.large_vocabulary import ALL, Columns
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
 
@@ -57,9 +58,16 @@ class Writer(nn.Module):
         )
         return y_NLH[_present(lengths_N, y_NLH.shape[1])]
 
-    def logits(self, model: JointBert, y_UH: torch.Tensor, table: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits over the vocabulary [U, V] of the token that follows; the output rows are tied to the embeddings."""
-        return model.bert["embeddings"].tied_logits(self.decoder.transform(y_UH), self.bias, table)
+    def logits(
+        self,
+        model: JointBert,
+        y_UH: torch.Tensor,
+        table: torch.Tensor | None = None,
+        columns: Columns = ALL,
+    ) -> torch.Tensor:
+        """Logits over ``columns`` of the vocabulary [U, C] of the token that follows; the output rows are tied to the embeddings."""
+        y_UH = self.decoder.transform(y_UH)
+        return model.bert["embeddings"].tied_logits(y_UH, self.bias, table, columns)
 
 
 def positions(model: JointBert, positions_U: torch.Tensor) -> torch.Tensor:
@@ -88,5 +96,5 @@ class TargetReader:
     def transform(self, y_UH: torch.Tensor) -> torch.Tensor:
         return self.writer.decoder.transform(y_UH)
 
-    def cloze(self, y_UH: torch.Tensor) -> torch.Tensor:
-        return self.writer.logits(self.model, y_UH)
+    def cloze(self, y_UH: torch.Tensor, columns: Columns = ALL) -> torch.Tensor:
+        return self.writer.logits(self.model, y_UH, columns=columns)

@@ -202,10 +202,12 @@ def speed() -> None:
         network = JointBert(options).init_weights(0).eval()
         models.append(Trained(f"{layers} x {hidden}", Path(), network, vocabulary, ""))
     asked = [masked(models[0], "", random.integers(20_736, size=8).tolist()) for _ in range(30)]
-    seconds = answer_seconds([partial(fill, model) for model in models], asked)
-    print(f"an answer over 8 clips, {torch.get_num_threads()} threads")
-    for trained, took in zip(models, seconds, strict=True):
-        print(f"{trained.name:10} {1000 * took:7.1f} ms, {seconds[0] / took:.2f} times the speed")
+    for used in (20_736, 1_000):
+        shown = torch.arange(20_736) < used
+        seconds = answer_seconds([partial(fill, model, shown) for model in models], asked)
+        print(f"a clip beside 7, {used:,} visual tokens shown, {torch.get_num_threads()} threads")
+        for trained, took in zip(models, seconds, strict=True):
+            print(f"{trained.name:10} {1000 * took:7.1f} ms, {seconds[0] / took:.2f} times the speed")
 
 
 def main() -> None:

@@ -196,3 +196,12 @@ def test_captions_stand_beside_the_nearest_moments_words_and_cider_off_the_pictu
 def test_the_names_of_figures_are_those_of_an_evaluation(found):
     asked = {name for name, _ in table.QUESTIONS}
     assert len(asked & found[0].figures.keys()) >= 12
+
+
+def test_what_a_decoder_writes_is_in_the_budget(kitchen):
+    """BART reads what `videobert` reads, in the mean a little less, and writes all of it once more."""
+    masks, both = (
+        token_cost(*kitchen, dataclasses.replace(OPTIONS, system=SYSTEMS[name])).tokens
+        for name in ("videobert", "bart")
+    )
+    assert both > 1.6 * masks
