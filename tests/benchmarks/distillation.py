@@ -31,10 +31,12 @@ from multimodal.distillation.options import DISTILBERT, HINTON, TINYBERT, Distil
 from multimodal.distillation.timing import answer_seconds
 from multimodal.distillation.training import COMPARISON, check_teacher, distill
 from multimodal.examples.moments import moments_at
+from multimodal.examples.packing import Example, pack, sequence
 from multimodal.finetuning.options import FineTuningOptions
 from multimodal.finetuning.training import fine_tune
 from multimodal.inference.heads import answer_moments, load_head
 from multimodal.inference.trained import Trained, load_trained
+from multimodal.joint.bilstm import BiLstm
 from multimodal.joint.model import JointBert
 from multimodal.joint.options import ModelOptions
 from multimodal.library import read_material, usable
@@ -208,6 +210,16 @@ def speed() -> None:
         print(f"a clip beside 7, {used:,} visual tokens shown, {torch.get_num_threads()} threads")
         for trained, took in zip(models, seconds, strict=True):
             print(f"{trained.name:10} {1000 * took:7.1f} ms, {seconds[0] / took:.2f} times the speed")
+    batches = [
+        pack([Example(*sequence(vocabulary, [5 + n % 900] * 12, run[:-1]))])
+        for n, (_, run) in enumerate(asked)
+    ]
+    readers = [models[0].model, models[1].model, BiLstm(models[0].model, LstmOptions().width).eval()]
+    with torch.no_grad():
+        seconds = answer_seconds([reader.encode for reader in readers], batches)
+    print("what a head reads of 12 words and 7 clips")
+    for name, took in zip(("6 x 384", "3 x 384", "BiLSTM"), seconds, strict=True):
+        print(f"{name:10} {1000 * took:7.1f} ms, {seconds[0] / took:.2f} times the speed")
 
 
 def main() -> None:
