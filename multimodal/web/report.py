@@ -18,11 +18,13 @@ from multimodal.answers.opened_store import OpenedStore
 from multimodal.answers.session import open_index
 from multimodal.answers.token_names import read_token_names
 from multimodal.catalogue import STATES, Catalogue, Video
+from multimodal.inference.heads import head_names, read_head
 from multimodal.inference.trained import Trained, training_steps
 from multimodal.library import read_material, usable
 from multimodal.pictures import data_url, read_frames
 from multimodal.progress import Report
-from multimodal.store import Store, write_artefact
+from multimodal.store import Store, recipe, write_artefact
+from multimodal.sums import is_as_written
 from multimodal.tokens import load_codebook, picture_path, train_and_held_out
 from multimodal.vocabulary import visual_name
 from multimodal.web import charts, results, samples
@@ -31,6 +33,12 @@ from multimodal.web.wording import ANSWERS, clock, spoken, what_to_trust
 from vision.clips import CLIP_SECONDS
 
 TEMPLATE = "report.html"
+VERSION = 1
+"""Of what a page shows of the same store; another one makes pages anew."""
+MADE_FROM = "made-from"
+"""The name of the page's <meta> that says what it was made from."""
+SHOWN = ("settings", "codebook", "model", "captioner", "evaluation")
+"""What the catalogue has in use of each kind."""
 ATLAS_MOST = 256
 """Tokens in the atlas at most, the most frequent ones: more cannot be told apart on a page."""
 ATLAS_HEIGHT = 0.62
@@ -50,12 +58,15 @@ class AtlasTile:
 
 
 def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: Report) -> Path:
-    """Writes ``report.html``, whole or not at all, and returns its path.
+    """Writes ``report.html``, whole or not at all, and returns its path. One that was made from the same stays.
 
     Frames whose files moved away are missing and the page says so. Raises :class:`InputError` where the store has no
     model or no index yet.
     """
     used = usable(catalogue)
+    made_from = _made_from(store, catalogue, trained)
+    if _is_made_from(store.report, made_from):
+        return store.report
     train_videos, held_out = train_and_held_out(store, used, trained.codebook)
     stages = 6
     report(0, stages, "searches")
@@ -82,6 +93,7 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
     everyone = {video.video: video for video in catalogue.videos()}
     qualities = {kind: opened.evaluation.quality(kind) for kind in ANSWERS}
     page = _environment().get_template(TEMPLATE).render(
+        made_from=(MADE_FROM, made_from),
         head=head(store, catalogue, trained, train_videos, held_out),
         results=results.results_by_task(figures or {}),
         worth=results.worth(figures or {}),
@@ -111,6 +123,39 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
     path = write_artefact(store.report, page.encode("utf-8", "replace"))
     report(stages, stages, str(path))
     return path
+
+
+def _made_from(store: Store, catalogue: Catalogue, trained: Trained) -> str:
+    """The recipe of the page: all that it shows, by the names and digests of what it is read from."""
+    videos = catalogue.videos()
+    return recipe(
+        version=VERSION,
+        videos=videos,
+        files=[_stamp(Path(video.path)) if video.path else None for video in videos],
+        current={kind: catalogue.current(kind) for kind in SHOWN},
+        model=[trained.name, *training_steps(trained)],
+        heads={name: read_head(store, name) for name in head_names(store)},
+        token_names=read_token_names(store, trained),
+    )
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of a video file, whose frames are on the page; ``None`` where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _is_made_from(page: Path, made_from: str) -> bool:
+    """Whether the page is there, undamaged, and says that it was made from this."""
+    try:
+        return f'<meta name="{MADE_FROM}" content="{made_from}">'.encode() in page.read_bytes() and (
+            is_as_written(page)
+        )
+    except OSError:
+        return False
 
 
 def head(

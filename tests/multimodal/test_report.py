@@ -320,6 +320,41 @@ def test_a_report_that_fails_leaves_the_one_before(store):
     assert not list(store.root.glob(".*.part"))
 
 
+def reason_changed(store: Store, catalogue: Catalogue) -> None:
+    video = next(video for video in catalogue.videos() if video.state == "partial")
+    catalogue.put(dataclasses.replace(video, reason="another reason"))
+
+
+def file_moved(store: Store, catalogue: Catalogue) -> None:
+    """The store's copy of a path, so that the file itself stays for other tests."""
+    video = next(video for video in catalogue.videos() if video.name == "kept.mp4")
+    catalogue.put(dataclasses.replace(video, path=video.path + ".moved"))
+
+
+def page_damaged(store: Store, catalogue: Catalogue) -> None:
+    store.report.write_bytes(store.report.read_bytes().replace(b"</html>", b""))
+
+
+def page_gone(store: Store, catalogue: Catalogue) -> None:
+    store.report.unlink()
+
+
+@pytest.mark.parametrize("change", [reason_changed, file_moved, page_damaged, page_gone])
+def test_a_page_of_the_same_stays_and_any_change_makes_it_anew(store, change):
+    page_of(store)
+    before = store.report.stat()
+    page_of(store)
+    assert (store.report.stat().st_ino, store.report.stat().st_mtime_ns) == (
+        before.st_ino,
+        before.st_mtime_ns,
+    )
+    with Catalogue(store.catalogue) as catalogue:
+        change(store, catalogue)
+    page_of(store)
+    assert store.report.stat().st_mtime_ns != before.st_mtime_ns
+    assert b"</html>" in store.report.read_bytes()
+
+
 def test_queries_are_the_corpus_s_own_telling_phrases():
     said = [(str(i % 3), text) for i, text in enumerate(["you know it is time"] * 3 + TALK * 2 + [""])]
     found = samples.sample_queries(said, 2)
