@@ -127,13 +127,14 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
 
 def _made_from(store: Store, catalogue: Catalogue, trained: Trained) -> str:
     """The recipe of the page: all that it shows, by the names and digests of what it is read from."""
-    videos = catalogue.videos()
+    videos, tokens = catalogue.videos(), range(trained.vocabulary.visual)
     return recipe(
         version=VERSION,
         videos=videos,
         files=[_stamp(Path(video.path)) if video.path else None for video in videos],
         current={kind: catalogue.current(kind) for kind in SHOWN},
         model=[trained.name, *training_steps(trained)],
+        pictures=sum(picture_path(store, trained.codebook, token) is not None for token in tokens),
         heads={name: read_head(store, name) for name in head_names(store)},
         token_names=read_token_names(store, trained),
     )
