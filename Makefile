@@ -31,8 +31,9 @@ demo: $(VENV)/ready  ## the whole main job on the sample corpus, ending in answe
 	@echo; echo "The page with all of it: $(abspath $(STORE))/report.html"
 	@echo "To search and watch in a browser: $(VIDEOBERT) serve --store $(STORE)"
 
+# The tests start hundreds of processes: each would compile our modules anew where compiled ones may not be kept.
 test: $(VENV)/ready check  ## the tests, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: $(VENV)/ready  ## the tests that `make test` leaves out, as each takes long
 	VIDEOBERT_LONG=1 $(BIN)/python -m pytest -m long -n 2 --dist loadfile --no-loadscope-reorder
