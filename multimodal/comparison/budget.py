@@ -49,8 +49,8 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class StepCost:
-    """``tokens`` that a step reads and writes in the mean, of so many ``items`` in all, and the ``seconds`` that it takes, where that was
-    measured."""
+    """``tokens`` that a step reads and writes in the mean, of so many ``items`` in all, and the ``seconds`` that it takes, where
+    that was measured."""
 
     tokens: float
     items: int

@@ -29,8 +29,8 @@ VERSION = 2
 
 @dataclasses.dataclass(frozen=True)
 class ComparedRun:
-    """A system trained with a seed. ``tokens``: read and written in all its ``steps``, which took ``seconds`` (``None``: it was stopped,
-    and too few steps were left to tell). ``parameters``: trained.
+    """A system trained with a seed. ``tokens``: read and written in all its ``steps``, which took ``seconds`` (``None``: it was
+    stopped, and too few steps were left to tell). ``parameters``: trained.
 
     ``figures``: those of an evaluation by name, each with value, low, high, chance and n.
     """

@@ -66,6 +66,9 @@ def compare_models(
             and name in own
             and own[name].value is not None
         }
+    milliseconds = None
+    if asked:
+        milliseconds = tuple(1000 * s for s in answer_seconds([partial(fill, t, shown) for t in both], asked))
     return Comparison(
         teacher.name,
         method,
@@ -73,9 +76,7 @@ def compare_models(
         tuple(t.model.options.hidden_size for t in both),
         tuple(sum(p.numel() for p in t.model.parameters()) for t in both),
         tuple((t.folder / WEIGHTS).stat().st_size for t in both),
-        tuple(1000 * s for s in answer_seconds([partial(fill, t, shown) for t in both], asked))
-        if asked
-        else None,
+        milliseconds,
         len(moments),
         torch.get_num_threads(),
         len(held_out),
@@ -96,8 +97,8 @@ def section(found: Comparison) -> str:
         slow, fast = found.milliseconds
         rows.append(_row("ms of an answer", found.milliseconds, "{:.1f}"))
         notes.append(
-            f"An answer is a hidden clip of one moment, among those that the library shows: the median over {found.moments} moments with "
-            f"{found.threads} threads. The teacher takes {slow / fast:.1f} times as long."
+            "An answer is a hidden clip of one moment, among those that the library shows: the median over "
+            f"{found.moments} moments with {found.threads} threads. The teacher takes {slow / fast:.1f} times as long."
         )
     for name, both in found.figures.items():
         rows.append(_row(name, both, "{:.3f}", share=not any(part in name for part in LESS_IS_BETTER)))

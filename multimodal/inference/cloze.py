@@ -165,11 +165,10 @@ def visual_probabilities(
     ids = allowed.nonzero()[:, 0] + vocabulary.first_visual
     columns, found = ids if few else vocabulary.visual_ids, []
     for logits_MC, _ in masked_logits(trained, sequences, columns=columns, batch_size=MANY):
-        logits_MK = logits_MC
-        if few:
-            logits_MK = logits_MC.new_full((len(logits_MC), len(allowed)), -torch.inf)
-            logits_MK[:, allowed] = logits_MC
-        found.append(torch.softmax(logits_MK.masked_fill(~allowed, -torch.inf), -1))
+        logits_MA = logits_MC if few else logits_MC[:, allowed]
+        p_MK = logits_MA.new_zeros(len(logits_MA), vocabulary.visual)
+        p_MK[:, allowed] = logits_MA.softmax(-1)
+        found.append(p_MK)
     return torch.cat(found)
 
 

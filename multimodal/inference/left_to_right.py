@@ -81,7 +81,8 @@ def write(
     Each is drawn with the same random numbers, so it does not depend on the prompts beside it.
     """
     vocabulary, found = trained.vocabulary, []
-    ended_V, begun_V = torch.full((2, vocabulary.size), -torch.inf)
+    words = len(vocabulary.words)
+    ended_V, begun_V = torch.full((2, words), -torch.inf)
     begun_V[list(vocabulary.replaceable_words)] = 0
     ended_V[[*vocabulary.replaceable_words, vocabulary.sep]] = 0
     for first in range(0, len(prompts), BATCH):
@@ -93,7 +94,8 @@ def write(
         live = list(range(len(some)))
         for length in range(longest):
             allowed_V = ended_V if length else begun_V
-            log_p_NV = torch.log_softmax(trained.model.cloze(x_NH).float().cpu() + allowed_V, -1)
+            logits_NV = trained.model.cloze(x_NH, columns=slice(words)).float().cpu()
+            log_p_NV = torch.log_softmax(logits_NV + allowed_V, -1)
             kept, ids = [], []
             for row, n in enumerate(live):
                 piece = sample(log_p_NV[row].exp().double().numpy(), options, random[n])
