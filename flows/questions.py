@@ -62,6 +62,11 @@ TopP = Annotated[
     float | None, Parameter(help="Draw from the likeliest that make up this share; 0.9 where not given.")
 ]
 Seed = Annotated[int | None, Parameter(help="The same seed draws the same; 0 where not given.")]
+Examples = Annotated[
+    list[str] | None,
+    Names,
+    Parameter(help="Moments to read before, with what is said there: a@12,b@3.5; for --system gpt."),
+]
 Device = Annotated[Literal["cpu", "cuda"], Parameter(help="Where the model runs."), CHOICE]
 
 
@@ -113,6 +118,7 @@ def next_(
     temperature: Temperature = None,
     top_p: TopP = None,
     seed: Seed = None,
+    examples: Examples = None,
     by: ByOption = "auto",
     device: Device = "cpu",
 ) -> Document:
@@ -123,8 +129,9 @@ def next_(
 
     sampling = _sampling(temperature, top_p, seed)
     return answer_json.forecast(
-        store, video, at=at, top=top, words=words, rollout=rollout, by=by, device=device, sampling=sampling
-    )
+        store, video, at=at, top=top, words=words, rollout=rollout, by=by, device=device, sampling=sampling,
+        examples=examples or [],
+    )  # fmt: skip
 
 
 def caption(
@@ -139,9 +146,10 @@ def caption(
     temperature: Temperature = None,
     top_p: TopP = None,
     seed: Seed = None,
-    examples: Annotated[
-        list[str] | None, Names, Parameter(help="Moments to read before, with what is said there: a@12,b@3.5")
+    prompt: Annotated[
+        str | None, Parameter(help="Words that each caption goes on from; for --system gpt.")
     ] = None,
+    examples: Examples = None,
     by: ByOption = "auto",
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",
@@ -150,14 +158,14 @@ def caption(
 
     By the captioner, a cloze template or a model that writes, from what is seen; where that is not better on held-out
     videos, by the words that are heard, or were heard where it looks most alike. A model that writes (--system gpt) takes the
-    likeliest words, or with --temperature, --top-p or --seed draws them, and reads the --examples before.
+    likeliest words, or with --temperature, --top-p or --seed draws them, reads the --examples before and goes on from a --prompt.
     """
     from multimodal.answers import answer_json
 
     sampling = _sampling(temperature, top_p, seed)
     return answer_json.caption(
         store, video, at=at, template=template, vtt=vtt, by=by, device=device, sampling=sampling,
-        examples=examples or [],
+        examples=examples or [], prompt=prompt,
     )  # fmt: skip
 
 
@@ -169,6 +177,7 @@ def classify(
         list[str] | None, Names, Parameter(help="Nouns to choose from: carrot,egg,olive oil")
     ] = None,
     at: At = None,
+    examples: Examples = None,
     by: ByOption = "auto",
     store: StoreOption = DEFAULT_STORE,
     device: Device = "cpu",
@@ -177,8 +186,9 @@ def classify(
     from multimodal.answers import answer_json
 
     return answer_json.classify(
-        store, video, verbs=verbs or [], nouns=nouns or [], at=at, by=by, device=device
-    )
+        store, video, verbs=verbs or [], nouns=nouns or [], at=at, by=by, device=device,
+        examples=examples or [],
+    )  # fmt: skip
 
 
 def chapters(

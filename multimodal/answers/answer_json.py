@@ -75,6 +75,7 @@ def caption(
     device: str = "cpu",
     sampling: SamplingOptions | None = None,
     examples: Sequence[str] = (),
+    prompt: str | None = None,
 ) -> Document:
     """The answer of :meth:`OpenedStore.caption`. ``vtt``: a file that the whole video's captions are written to."""
     with OpenedStore(folder, device) as store:
@@ -85,7 +86,9 @@ def caption(
                     f"--vtt {vtt}: holds the captions of a whole video; leave the second {moment.at:g} out"
                 )
             _check_writable("--vtt", vtt, ".vtt")
-        answer = store.caption(video, at=at, template=template, sampling=sampling, examples=examples, by=by)
+        answer = store.caption(
+            video, at=at, template=template, sampling=sampling, examples=examples, prompt=prompt, by=by
+        )
     document = caption_document(answer)
     if vtt is not None:
         from multimodal.answers.caption import webvtt
@@ -111,13 +114,23 @@ def forecast(
     words: bool = False,
     rollout: float | None = None,
     sampling: SamplingOptions | None = None,
+    examples: Sequence[str] = (),
     by: By = "auto",
     device: str = "cpu",
 ) -> Document:
     """The answer of :meth:`OpenedStore.next`; ``rollout`` is in it only where it was asked for."""
     with OpenedStore(folder, device) as store:
         return forecast_document(
-            store.next(video, at=at, top=top, words=words, rollout=rollout, sampling=sampling, by=by)
+            store.next(
+                video,
+                at=at,
+                top=top,
+                words=words,
+                rollout=rollout,
+                sampling=sampling,
+                examples=examples,
+                by=by,
+            )
         )
 
 
@@ -140,12 +153,15 @@ def classify(
     verbs: Sequence[str] = (),
     nouns: Sequence[str] = (),
     at: float | None = None,
+    examples: Sequence[str] = (),
     by: By = "auto",
     device: str = "cpu",
 ) -> Document:
     """The answer of :meth:`OpenedStore.classify`."""
     with OpenedStore(folder, device) as store:
-        return classify_document(store.classify(video, verbs=verbs, nouns=nouns, at=at, by=by))
+        return classify_document(
+            store.classify(video, verbs=verbs, nouns=nouns, at=at, examples=examples, by=by)
+        )
 
 
 def classify_document(answer: ClassifyAnswer) -> Document:

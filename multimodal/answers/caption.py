@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.catalogue import Catalogue
-from multimodal.inference.cloze import check_fills_blanks, fill_blanks, sentence
+from multimodal.inference.cloze import check_fills_blanks, fill_blanks, known_ids, sentence
 from multimodal.inference.left_to_right import LIKELIEST, Parts, check_left_to_right, prompt, write
 from multimodal.inference.sampling import SamplingOptions
 from multimodal.inference.trained import Trained
@@ -61,15 +61,17 @@ def caption(
     template: str = TEMPLATE,
     sampling: SamplingOptions | None = None,
     examples: Sequence[Parts] = (),
+    begun: str = "",
 ) -> list[Caption]:
     """A caption by the model (:func:`by_model`) for each moment of a video that has clips, or only for the one at second ``at``.
 
-    Raises :class:`InputError` where ``at`` is outside the video, or it has no clip, and for a template, a sampling or
-    examples that the model has no use for.
+    Raises :class:`InputError` where ``at`` is outside the video, or it has no clip, and for a template, a sampling,
+    examples or words ``begun`` that the model has no use for.
     """
     for option, given in (
         ("--temperature, --top-p and --seed", sampling is not None),
         ("--examples", examples),
+        ("--prompt", begun),
     ):
         if given:
             check_left_to_right(trained, option)
@@ -77,7 +79,7 @@ def caption(
         check_fills_blanks(trained, f"--template {template!r}")
     shown = seen_moments(material, at)
     written = trained.left_to_right or (trained.writer is not None and template == TEMPLATE)
-    found = by_model(trained, [m.tokens for m in shown], template, sampling or LIKELIEST, examples)
+    found = by_model(trained, [m.tokens for m in shown], template, sampling or LIKELIEST, examples, begun)
     return [
         Caption(m.start, m.end, text, score, "written" if written else "template", m.text)
         for m, (text, score) in zip(shown, found, strict=True)
@@ -90,12 +92,15 @@ def by_model(
     template: str = TEMPLATE,
     sampling: SamplingOptions = LIKELIEST,
     examples: Sequence[Parts] = (),
+    begun: str = "",
 ) -> list[tuple[str, float]]:
-    """A sentence for each run of visual tokens, and its score: written behind them, and behind the ``examples`` (words and
-    tokens of other moments), by ``sampling``, where the model reads left to right; written where it has a decoder and no ``template`` of a person's own; else the template with its blanks filled."""
+    """A sentence for each run of visual tokens, and its score: where the model reads left to right, written by ``sampling`` behind
+    the ``examples`` (words and tokens of other moments), the run and the words ``begun``, which the score leaves out; written
+    where it has a decoder and no ``template`` of a person's own; else the template with its blanks filled."""
     if trained.left_to_right:
-        texts = write(trained, [prompt(trained, run, (), examples) for run in tokens], sampling)
-        return [(sentence(trained.vocabulary.decode(list(text.ids))), text.score) for text in texts]
+        said = known_ids(trained, "--prompt", begun) if begun else []
+        texts = write(trained, [prompt(trained, run, said, examples) for run in tokens], sampling)
+        return [(sentence(trained.vocabulary.decode([*said, *text.ids])), text.score) for text in texts]
     if trained.writer is not None and template == TEMPLATE:
         return [(sentence(text), score) for text, score in write_captions(trained, tokens)]
     return [fill_blanks(trained, template, run) for run in tokens]

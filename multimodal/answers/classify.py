@@ -11,7 +11,13 @@ import torch
 from multimodal.answers.plain import WordsAndTokens
 from multimodal.inference.cloze import blank_log_probabilities, known_ids
 from multimodal.inference.embedding import alignment_probability
-from multimodal.inference.left_to_right import name_log_p, next_words, prompt
+from multimodal.inference.left_to_right import (
+    Parts,
+    check_left_to_right,
+    name_log_p,
+    next_words,
+    prompt,
+)
 from multimodal.inference.trained import Trained
 from multimodal.segments import Segment
 from multimodal.store import InputError
@@ -52,18 +58,25 @@ class Classified:
 
 
 def classify(
-    trained: Trained, tokens: Sequence[Sequence[int]], verbs: Sequence[str], nouns: Sequence[str]
+    trained: Trained,
+    tokens: Sequence[Sequence[int]],
+    verbs: Sequence[str],
+    nouns: Sequence[str],
+    examples: Sequence[Parts] = (),
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities of the verbs [n, verbs] at the first blank and of the nouns [n, nouns] at the second.
 
     ``tokens``: the visual tokens of n moments; an empty list asks the language prior alone.
     VideoBERT, section 4.3. A name of several word pieces has as many blanks, filled from left to right; its score is the
     mean over its pieces, as a sum would leave long names no chance. A model that reads left to right is asked for the names behind the
-    beginning of the template (:func:`_written`). Raises :class:`InputError` for a name that is empty
-    or has a word that the vocabulary lacks.
+    beginning of the template (:func:`_written`), and behind the ``examples``, words and tokens of other moments. Raises
+    :class:`InputError` for a name that is empty or has a word that the vocabulary lacks, and for examples that the model
+    has no use for.
     """
+    if examples:
+        check_left_to_right(trained, "--examples")
     if trained.left_to_right:
-        return _written(trained, tokens, verbs, nouns)
+        return _written(trained, tokens, verbs, nouns, examples)
     asked = _Blanks(trained, tokens)
     return asked.log_p(VERB, verbs), asked.log_p(NOUN, nouns)
 
@@ -76,7 +89,11 @@ def first_words(trained: Trained, tokens: Sequence[Sequence[int]]) -> list[torch
 
 
 def _written(
-    trained: Trained, tokens: Sequence[Sequence[int]], verbs: Sequence[str], nouns: Sequence[str]
+    trained: Trained,
+    tokens: Sequence[Sequence[int]],
+    verbs: Sequence[str],
+    nouns: Sequence[str],
+    examples: Sequence[Parts],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """:func:`classify` by a model that reads left to right: the verbs behind the template's beginning, the nouns behind it with each of the
     :data:`PARTNERS` likeliest verbs, in the mean over these by their probabilities; without verbs, behind "show you the"."""
@@ -86,13 +103,15 @@ def _written(
         for kind, names in (("verb", verbs), ("noun", nouns))
     ]
     start, between, _ = (encode(part) for part in TEMPLATE.split("[MASK]"))
-    verb_log_p = name_log_p(trained, [prompt(trained, run, start) for run in tokens], pieces[VERB])
+    begun = [prompt(trained, run, start, examples) for run in tokens]
+    verb_log_p = name_log_p(trained, begun, pieces[VERB])
     if not verbs:
         alone = encode(WITHOUT_PARTNER[NOUN].split("{}")[0])
-        return verb_log_p, name_log_p(trained, [prompt(trained, run, alone) for run in tokens], pieces[NOUN])
+        begun = [prompt(trained, run, alone, examples) for run in tokens]
+        return verb_log_p, name_log_p(trained, begun, pieces[NOUN])
     partner_log_p, partners = verb_log_p.topk(min(PARTNERS, len(verbs)))
     said = [
-        prompt(trained, run, [*start, *pieces[VERB][verb], *between])
+        prompt(trained, run, [*start, *pieces[VERB][verb], *between], examples)
         for run, some in zip(tokens, partners.tolist(), strict=True)
         for verb in some
     ]
@@ -149,14 +168,18 @@ def align(
 
 
 def classify_moments(
-    trained: Trained, tokens: Sequence[Sequence[int]], verbs: Sequence[str], nouns: Sequence[str]
+    trained: Trained,
+    tokens: Sequence[Sequence[int]],
+    verbs: Sequence[str],
+    nouns: Sequence[str],
+    examples: Sequence[Parts] = (),
 ) -> list[Classified]:
     """Both lists for each of n moments, by the template's blanks and by the alignment head. A list may be empty.
 
     Raises :class:`InputError` where both lists are empty, a name comes twice, or what :func:`classify` raises.
     """
     check_names(verbs, nouns)
-    by_blank = classify(trained, tokens, verbs, nouns)
+    by_blank = classify(trained, tokens, verbs, nouns, examples)
     found = []
     for run, verb_log_p, noun_log_p in zip(tokens, *by_blank, strict=True):
         # A name is judged by the alignment head beside the likeliest names of the other list.

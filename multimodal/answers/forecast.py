@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from multimodal.inference.cloze import visual_probabilities
+from multimodal.inference.left_to_right import Parts, check_left_to_right
 from multimodal.inference.sampling import SamplingOptions, sample
 from multimodal.inference.trained import Trained
 from multimodal.inference.writing import coming_probabilities
@@ -50,11 +51,13 @@ def forecast_probabilities(
     contexts: Sequence[Sequence[int]],
     ahead: int,
     heard: Sequence[Sequence[int]] | None = None,
+    examples: Sequence[Parts] = (),
 ) -> torch.Tensor:
     """Probabilities of the visual tokens 1 … ``ahead`` clips after each context: [n, ahead, tokens].
 
     The coming clips are all masked and read at once, as in training. The result is the mean over contexts of several lengths
     (:func:`context_lengths`). What has a decoder writes on from the longest of them. ``heard``: the word-piece ids that join each context.
+    ``examples``: moments that a model that reads left to right reads before.
     """
     words = heard or [()] * len(contexts)
     if trained.writer is not None:
@@ -63,7 +66,8 @@ def forecast_probabilities(
     lengths = context_lengths(trained.context)
     for length in lengths:
         tokens = [[*context[-length:], *[-1] * ahead] for context in contexts]
-        total = total + visual_probabilities(trained, words, tokens).reshape(len(contexts), ahead, -1)
+        p = visual_probabilities(trained, words, tokens, examples=examples)
+        total = total + p.reshape(len(contexts), ahead, -1)
     return total / len(lengths)
 
 
@@ -92,8 +96,15 @@ Predict = Callable[[Sequence[int], Sequence[int]], np.ndarray]
 
 
 def _prediction(
-    trained: Trained, material: Material, at: float, words: bool, ngrams: NGrams | None
+    trained: Trained,
+    material: Material,
+    at: float,
+    words: bool,
+    ngrams: NGrams | None,
+    examples: Sequence[Parts],
 ) -> Predict:
+    if examples:
+        check_left_to_right(trained, "--examples")
     if ngrams is not None:
         return lambda context, ahead: ngrams.probabilities(context, ahead, material.video.video)
     heard = (
@@ -101,7 +112,7 @@ def _prediction(
     )
 
     def predict(context: Sequence[int], ahead: Sequence[int]) -> np.ndarray:
-        found = [forecast_probabilities(trained, [context], h, heard)[0, -1] for h in ahead]
+        found = [forecast_probabilities(trained, [context], h, heard, examples)[0, -1] for h in ahead]
         return torch.stack(found).double().numpy()
 
     return predict
@@ -115,14 +126,16 @@ def forecast(
     *,
     words: bool = False,
     ngrams: NGrams | None = None,
+    examples: Sequence[Parts] = (),
 ) -> list[Horizon]:
     """The ``top`` tokens at each horizon after second ``at``, from the clips that ended by then.
 
     ``words``: what was said by then joins them. ``ngrams``: these predict in the model's place, from the clips alone.
-    Raises :class:`InputError` where ``at`` is outside the video or no clip has ended yet.
+    ``examples``: words and tokens of other moments, read before them. Raises :class:`InputError` where ``at`` is outside the
+    video or no clip has ended yet, and for examples that the model has no use for.
     """
     context = tokens_before(material, at)
-    predict = _prediction(trained, material, at, words, ngrams)
+    predict = _prediction(trained, material, at, words, ngrams, examples)
     found = torch.from_numpy(predict(context, HORIZONS))
     best = [p.topk(min(top, len(p))) for p in found]
     return [
@@ -140,6 +153,7 @@ def rollout(
     *,
     words: bool = False,
     ngrams: NGrams | None = None,
+    examples: Sequence[Parts] = (),
 ) -> list[RolloutClip]:
     """One sample of the ``seconds`` after ``at``: clip after clip, each conditioned on those before it.
 
@@ -150,7 +164,8 @@ def rollout(
         raise InputError(
             f"--rollout {seconds:g}: from {CLIP_SECONDS:g} s, one clip, to {LONGEST_ROLLOUT:g} s; choose a length between"
         )
-    context, predict = tokens_before(material, at), _prediction(trained, material, at, words, ngrams)
+    context = tokens_before(material, at)
+    predict = _prediction(trained, material, at, words, ngrams, examples)
     random, found = np.random.default_rng(options.seed), []
     for clip in range(1, math.floor(seconds / CLIP_SECONDS + 1e-6) + 1):
         p = predict(context, [1])[0]

@@ -138,6 +138,7 @@ class OpenedStore(OpenedModel):
         template: str | None = None,
         sampling: SamplingOptions | None = None,
         examples: Sequence[str] = (),
+        prompt: str | None = None,
         by: By = "auto",
     ) -> CaptionAnswer:
         """Captions of a video, or of the moment that ``video`` or ``at`` (seconds) names.
@@ -146,23 +147,20 @@ class OpenedStore(OpenedModel):
         moment, else those of the learned moment that looks most like it; ``auto``, what is better on held-out videos.
         ``template``, a sentence with ``[MASK]`` where a word is to be found, is filled by the model. ``sampling``: how one that
         reads left to right draws its words; the likeliest where it is not given. ``examples``: moments (VIDEO@S) whose picture
-        and words it reads before.
+        and words it reads before; ``prompt``: words that it goes on from.
         """
-        check_by(by)
-        given = {
+        own = {
             "--template": template,
             "--temperature, --top-p and --seed": sampling,
-            "--examples": examples or None,
+            "--examples": examples,
+            "--prompt": prompt,
         }
-        for option, value in given.items():
-            if value is not None and by == "plain":
-                raise InputError(f"{option}: goes to the model; leave --by plain out")
+        by = check_by(by, own)
         moment = session.resolve(self.catalogue, video, at)
         from multimodal.answers import caption as captions
 
         material = self._material(moment.video)
-        own = any(value is not None for value in given.values())
-        quality = self.evaluation.quality("caption", "model" if own else by)
+        quality = self.evaluation.quality("caption", by)
         if quality.method == "plain":
             found = captions.plain_captions(
                 self.store, self.catalogue, self.words_and_tokens, material, at=moment.at
@@ -172,17 +170,9 @@ class OpenedStore(OpenedModel):
         else:
             found = captions.caption(
                 self.trained, material, at=moment.at, template=template or TEMPLATE, sampling=sampling,
-                examples=[self._example(label) for label in examples],
+                examples=self._examples(examples), begun=prompt or "",
             )  # fmt: skip
         return CaptionAnswer(moment.video, tuple(found), quality)
-
-    def _example(self, label: str) -> Parts:
-        from multimodal.answers.caption import example_of
-
-        moment = session.resolve(self.catalogue, label)
-        if moment.at is None:
-            raise InputError(f"--examples {label}: names no second; write VIDEO@SECONDS, as in {label}@62.5")
-        return example_of(self.trained, self._material(moment.video), moment.at)
 
     def next(
         self,
@@ -193,6 +183,7 @@ class OpenedStore(OpenedModel):
         words: bool = False,
         rollout: float | None = None,
         sampling: SamplingOptions | None = None,
+        examples: Sequence[str] = (),
         by: By = "auto",
     ) -> ForecastAnswer:
         """The ``top`` likeliest visual tokens 1.5, 3, 6 and 12 s after a moment.
@@ -200,34 +191,35 @@ class OpenedStore(OpenedModel):
         ``by``: ``model``; ``plain``, transitions counted in the other videos and in this one so far; ``auto``, what is
         better on held-out videos. ``words``: the model reads the words spoken before the moment, too. ``rollout``: one
         sample of so many seconds is drawn too, by ``sampling`` (:class:`multimodal.inference.sampling.SamplingOptions`).
+        ``examples``: moments (VIDEO@S) that a model that reads left to right reads before.
         """
-        check_by(by)
+        by = check_by(by, {"--words": words, "--examples": examples})
         if sampling is not None and rollout is None:
             raise InputError(
                 "--temperature, --top-p and --seed: have no effect without --rollout SECONDS; add it"
             )
         if top < 1:
             raise InputError(f"--top {top}: at least 1 token for each horizon")
-        if words and by == "plain":
-            raise InputError("--words: are read by the model alone; leave --words or --by plain out")
         moment = session.resolve(self.catalogue, video, at)
         if moment.at is None:
             raise InputError(f"VIDEO {video}: which second of it? write {video}@SECONDS or --at SECONDS")
         from multimodal.answers import forecast as forecasts
 
         material = self._material(moment.video)
-        quality = self.evaluation.quality("next", "model" if words else by)
-        ngrams = self.ngrams if quality.method == "plain" else None
+        quality = self.evaluation.quality("next", by)
+        read = {
+            "words": words,
+            "ngrams": self.ngrams if quality.method == "plain" else None,
+            "examples": self._examples(examples),
+        }
         horizons = tuple(
             HorizonForecast(h.seconds, tuple(self._token(*token) for token in h.tokens))
-            for h in forecasts.forecast(self.trained, material, moment.at, top, words=words, ngrams=ngrams)
+            for h in forecasts.forecast(self.trained, material, moment.at, top, **read)
         )
         drawn = None
         if rollout is not None:
             options = sampling or forecasts.SamplingOptions()
-            sampled = forecasts.rollout(
-                self.trained, material, moment.at, rollout, options, words=words, ngrams=ngrams
-            )
+            sampled = forecasts.rollout(self.trained, material, moment.at, rollout, options, **read)
             clips = tuple(SampledClip(s.seconds, self._token(s.token, s.probability)) for s in sampled)
             drawn = Rollout(options, clips)
         heard = forecasts.words_before(material.transcript, moment.at) if words else None
@@ -240,14 +232,16 @@ class OpenedStore(OpenedModel):
         verbs: Sequence[str] = (),
         nouns: Sequence[str] = (),
         at: float | None = None,
+        examples: Sequence[str] = (),
         by: By = "auto",
     ) -> ClassifyAnswer:
         """The ``verbs`` and ``nouns`` ranked for each moment of a video, or the one that ``video`` or ``at`` names.
 
         ``by``: ``model``; ``plain``, the words said in the moment, then those said in other videos while the same visual
         tokens are shown; ``auto``, what is better on held-out videos, and the model where nobody says any of the names.
+        ``examples``: moments (VIDEO@S) that a model that reads left to right reads before.
         """
-        check_by(by)
+        by = check_by(by, {"--examples": examples})
         moment = session.resolve(self.catalogue, video, at)
         from multimodal.answers.caption import seen_moments
         from multimodal.answers.classify import classify_moments, count_moments
@@ -260,7 +254,9 @@ class OpenedStore(OpenedModel):
             if by == "auto" and not heard and not any(map(self.words_and_tokens.is_said, (*verbs, *nouns))):
                 quality = self.evaluation.quality("classify", "model")
         if quality.method != "plain":
-            found = classify_moments(self.trained, [m.tokens for m in shown], verbs, nouns)
+            found = classify_moments(
+                self.trained, [m.tokens for m in shown], verbs, nouns, self._examples(examples)
+            )
         moments = (ClassifiedMoment(m.start, m.end, names) for m, names in zip(shown, found, strict=True))
         return ClassifyAnswer(moment.video, tuple(moments), quality)
 
@@ -374,6 +370,20 @@ class OpenedStore(OpenedModel):
         video = self.catalogue.find(label)
         session.check_usable(video)
         return video
+
+    def _examples(self, labels: Sequence[str]) -> list[Parts]:
+        """The words and visual tokens of moments that are named by VIDEO@S."""
+        from multimodal.answers.caption import example_of
+
+        found = []
+        for label in labels:
+            moment = session.resolve(self.catalogue, label)
+            if moment.at is None:
+                raise InputError(
+                    f"--examples {label}: names no second; write VIDEO@SECONDS, as in {label}@62.5"
+                )
+            found.append(example_of(self.trained, self._material(moment.video), moment.at))
+        return found
 
     def _material(self, video: Video) -> Material:
         return session.material_of(self.store, self.trained, video)

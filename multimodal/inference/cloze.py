@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from multimodal.examples.corruption import content_positions
-from multimodal.examples.packing import TEXT_TYPE
-from multimodal.inference.left_to_right import coming_probabilities
+from multimodal.examples.packing import TEXT_TYPE, Parts, chained
+from multimodal.inference.left_to_right import LONGEST_PROMPT, coming_probabilities, fitting
 from multimodal.inference.trained import BATCH, TokenSequence, Trained, encode, sequence
 from multimodal.joint.large_vocabulary import ALL, Columns
 from multimodal.store import InputError
@@ -148,15 +148,17 @@ def visual_probabilities(
     tokens: Sequence[Sequence[int]],
     *,
     allowed: torch.Tensor | None = None,
+    examples: Sequence[Parts] = (),
 ) -> torch.Tensor:
     """Probabilities of the visual tokens at each masked place, [masks, visual tokens] over all sequences in their order.
 
     ``words``: word-piece ids beside each run of ``tokens``, in which −1 is a masked place. ``allowed`` bool [visual
-    tokens]: the probability of all others is 0. A model that reads left to right is asked for the last places alone, which it rolls out.
+    tokens]: the probability of all others is 0. A model that reads left to right is asked for the last places alone, which it rolls out;
+    it alone reads ``examples`` before, the words and visual tokens of other moments.
     """
     vocabulary = trained.vocabulary
     if trained.left_to_right:
-        return _rolled_out(trained, words, tokens, allowed)
+        return _rolled_out(trained, words, tokens, allowed, examples)
     sequences = [sequence(vocabulary, text, run) for text, run in zip(words, tokens, strict=True)]
     if allowed is None:
         allowed = torch.ones(vocabulary.visual, dtype=torch.bool)
@@ -177,13 +179,15 @@ def _rolled_out(
     words: Sequence[Sequence[int]],
     tokens: Sequence[Sequence[int]],
     allowed: torch.Tensor | None,
+    examples: Sequence[Parts],
 ) -> torch.Tensor:
     prompts, ahead = [], []
     for text, run in zip(words, tokens, strict=True):
         count = list(run).count(-1)
         if any(token >= 0 for token in run[len(run) - count :]):
             check_fills_blanks(trained, "a hidden clip before others")
-        ids, types = sequence(trained.vocabulary, text, run)
+        parts = [*fitting(examples, (text, run)), (text, run)]
+        ids, types = chained(trained.vocabulary, parts, LONGEST_PROMPT)
         # [SEP] and the masked places before it are what is to come.
         prompts.append((ids[: -count - 1], types[: -count - 1]))
         ahead.append(count)

@@ -56,17 +56,28 @@ def prompt(
 ) -> TokenSequence:
     """What is read before a text about visual ``tokens`` is written: ``[CLS] [>] video [SEP]`` and the words ``begun`` with.
 
-    ``examples``: the words and tokens of other moments, whose video and words are read before; the first are left out where
-    all would be longer than :data:`LONGEST_PROMPT`. Without tokens it is ``[CLS]`` and the words.
+    ``examples``: the words and tokens of other moments, whose video and words are read before (:func:`fitting`). Without
+    tokens it is ``[CLS]`` and the words.
     """
-    parts = video_first([*examples, ((), tokens)])
-    while len(parts) > 1 and sum(len(w) + len(t) + 2 for w, t in parts) + len(begun) > LONGEST_PROMPT:
-        parts = parts[2:]
+    own = ((), tokens)
+    parts = video_first([*fitting(examples, own, len(begun)), own])
     if parts:
         ids, types = chained(trained.vocabulary, parts, LONGEST_PROMPT)
     else:
         ids, types = [trained.vocabulary.cls_id], [TEXT_TYPE]
     return [*ids, *begun], [*types, *[TEXT_TYPE] * len(begun)]
+
+
+def fitting(examples: Sequence[Parts], own: Parts, more: int = 0) -> list[Parts]:
+    """The examples that are read before the part ``own`` and ``more`` tokens behind it: the last ones where all would be longer than
+    :data:`LONGEST_PROMPT`."""
+    room, kept = LONGEST_PROMPT - sum(map(len, own)) - 2 - more, list[Parts]()
+    for words, tokens in reversed(examples):
+        room -= len(words) + len(tokens) + 3  # [>] and, in either order of its parts, at most two [SEP]
+        if room < 0:
+            break
+        kept.insert(0, (words, tokens))
+    return kept
 
 
 @torch.no_grad()

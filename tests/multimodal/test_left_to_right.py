@@ -13,11 +13,16 @@ import torch
 
 from multimodal.answers.caption import caption, example_of
 from multimodal.answers.classify import classify
-from multimodal.answers.forecast import horizon_probabilities
+from multimodal.answers.forecast import forecast, forecast_probabilities, horizon_probabilities
 from multimodal.answers.opened_store import OpenedStore
 from multimodal.catalogue import Catalogue
 from multimodal.examples.packing import Example, pack, sequence
-from multimodal.inference.cloze import blank_log_probabilities, masked_logits, visual_probabilities
+from multimodal.inference.cloze import (
+    blank_log_probabilities,
+    masked_logits,
+    sentence,
+    visual_probabilities,
+)
 from multimodal.inference.left_to_right import LIKELIEST, coming_probabilities, name_log_p, prompt, write
 from multimodal.inference.sampling import SamplingOptions
 from multimodal.inference.trained import TEXT_TYPE, Trained, load_trained
@@ -105,7 +110,50 @@ def test_examples_in_context_are_read_before_the_moment():
     (expected,) = write(WRITER, [prompt(WRITER, tokens, (), [told] * 2)])
     assert found.score == expected.score and found.score != caption(WRITER, materials[0], at=1.0)[0].score
     many, _ = prompt(WRITER, [4, 5], (), shown * 30)
-    assert len(many) <= 128 and many[-4:] == [V.join, first + 4, first + 5, V.sep]
+    assert 110 < len(many) <= 128 and many[-4:] == [V.join, first + 4, first + 5, V.sep]
+
+
+def test_a_caption_goes_on_from_a_prompt():
+    tokens = joint_samples.materials(1)[0].moments()[0].tokens
+    (found,) = caption(WRITER, joint_samples.materials(1)[0], at=1.0, begun="Slowly cut")
+    begun = V.encode("slowly cut")
+    (expected,) = write(WRITER, [prompt(WRITER, tokens, begun)])
+    assert found.text == sentence(V.decode([*begun, *expected.ids])) and found.text.startswith("Slowly cut")
+    assert found.score == expected.score
+
+
+def test_the_next_clip_and_names_are_asked_behind_examples():
+    shown = [(V.encode("cut the onion"), (1, 2)), (V.encode("stir"), (3,))]
+    first = V.first_visual
+    ids = [
+        V.cls_id,
+        *shown[0][0],
+        V.join,
+        first + 1,
+        first + 2,
+        V.sep,
+        *shown[1][0],
+        V.join,
+        first + 3,
+        V.sep,
+    ]
+    types = [0, *[0] * 3, 1, 1, 1, 1, 0, 1, 1, 1]
+    heard = V.encode("now")
+    ids, types = [*ids, *heard, V.join, first + 4], [*types, 0, 1, 1]
+    p = forecast_probabilities(WRITER, [[4]], 2, [heard], shown)
+    expected = next_logits(ids, types)[first:].softmax(-1)
+    torch.testing.assert_close(p[0, 0], expected, atol=1e-5, rtol=1e-5)
+    careless = forecast_probabilities(WRITER, [[4]], 2, [heard])[0, 0]
+    assert (careless - expected).abs().sum() > 1e-3
+    verbs = ["cut", "stir"]
+    by_prompt = name_log_p(
+        WRITER,
+        [prompt(WRITER, [4], V.encode("now let me show you how to"), shown)],
+        [V.encode(v) for v in verbs],
+    )
+    (found, _) = classify(WRITER, [[4]], verbs, [], shown)
+    torch.testing.assert_close(found, by_prompt)
+    assert (found - classify(WRITER, [[4]], verbs, [])[0]).abs().max() > 1e-3
 
 
 def test_coming_clips_are_the_sum_over_what_may_come_before_them():
@@ -173,6 +221,9 @@ def test_names_are_as_likely_as_transformers_says():
         lambda: caption(WRITER, joint_samples.materials(1)[0], template="now [MASK] it"),
         lambda: caption(PERMUTED, joint_samples.materials(1)[0], sampling=SamplingOptions()),
         lambda: caption(PERMUTED, joint_samples.materials(1)[0], examples=[([40], (1,))]),
+        lambda: caption(PERMUTED, joint_samples.materials(1)[0], begun="now"),
+        lambda: classify(PERMUTED, [[1]], ["cut"], [], [([40], (1,))]),
+        lambda: forecast(PERMUTED, joint_samples.materials(1)[0], 3.0, examples=[([40], (1,))]),
     ],
 )
 def test_what_a_model_cannot_give_is_refused_in_a_line_that_names_one_that_can(ask):
@@ -213,7 +264,8 @@ def test_a_store_is_asked_as_any_other(tmp_path):
     with OpenedStore.of(store, Catalogue(store.catalogue, read_only=True), trained) as opened:
         plain = opened.caption("kept@1", by="model").captions
         drawn = opened.caption("kept@1", sampling=SamplingOptions(seed=3)).captions
-        led = opened.caption("kept@1", examples=["a@1", "b@4"]).captions
+        led = opened.caption("kept@1", examples=["a@1", "b@4"], prompt="now").captions
+        assert all(c.text.startswith("Now") for c in led)
         assert {c.route for c in (*plain, *drawn, *led)} == {"written"}
         assert len({c.text for c in (*plain, *drawn, *led)}) > 1
         assert drawn == opened.caption("kept@1", sampling=SamplingOptions(seed=3)).captions
@@ -221,7 +273,19 @@ def test_a_store_is_asked_as_any_other(tmp_path):
         assert opened.search("chop the carrot").hits and opened.imagine("chop", by="model").clips
         ranked = opened.classify("kept@1", verbs=["chop", "wash"], by="model").moments[0].names.verbs
         assert all(name.aligned is None for name in ranked)
-        for refused in ({"examples": ["a"]}, {"examples": ["a@1"], "by": "plain"}, {"template": "[MASK] it"}):
+        asked = opened.next("kept@3", examples=["a@1", "b@4"])
+        assert asked.quality.method == "model" and asked != opened.next("kept@3", by="model")
+        moments = opened.classify("kept@1", verbs=["chop", "wash"], examples=["a@1"]).moments
+        assert [n.name for n in moments[0].names.verbs] and moments[0].names.verbs != ranked
+        for ask in (opened.next, opened.classify):
+            with pytest.raises(InputError, match="--examples: goes to the model"):
+                ask("kept@3", examples=["a@1"], by="plain")
+        for refused in (
+            {"prompt": "now", "by": "plain"},
+            {"examples": ["a"]},
+            {"examples": ["a@1"], "by": "plain"},
+            {"template": "[MASK] it"},
+        ):
             with pytest.raises(InputError) as error:
                 opened.caption("kept@1", **refused)
             assert "\n" not in str(error.value) and f"--{next(iter(refused))}" in str(error.value)
