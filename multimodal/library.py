@@ -258,6 +258,13 @@ def read_features(store: Store, video: Video) -> tuple[np.ndarray, np.ndarray]:
         return file.get_tensor("values"), file.get_tensor("starts")
 
 
+def read_values(store: Store, video: Video) -> np.ndarray | None:
+    """The features [clips, d] alone; ``None`` of a video without a picture or with imported tokens, which has none."""
+    if not video.clips or read_imported_tokens(store, video) is not None:
+        return None
+    return read_features(store, video)[0]
+
+
 def about_features(path: Path) -> dict[str, object]:
     """What made the features of a file, as far as it says: the ``name`` of the backbone with its ``weights`` and
     ``preprocessing``, or ``imported``, the kind of import; and their ``width``, 0 of tokens.

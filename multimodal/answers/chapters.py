@@ -1,13 +1,12 @@
-"""Chapters of a video: cut where what is said and seen changes, named by the most telling words.
+"""Chapters of a video: stretches of moments that are about one thing, named by their most telling words.
 
-Source of the cuts: Hearst, TextTiling (Computational Linguistics 1997): the likeness of what comes before and after each
-gap (:mod:`multimodal.answers.likeness`), and its depth below the peaks on both sides.
+Source of the cuts: Eisenstein and Barzilay, Bayesian Unsupervised Topic Segmentation (EMNLP 2008): of all ways to cut, the one
+whose chapters have the largest evidence (:mod:`multimodal.answers.cohesion`), by dynamic programming.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multimodal.answers.likeness import by_model, in_words_and_tokens
+from multimodal.answers import cohesion
 from multimodal.answers.token_names import content_words
 from multimodal.library import Material
 from multimodal.segments import Segment
@@ -27,13 +26,17 @@ if TYPE_CHECKING:
 LEAST_SECONDS = 15.0
 LEAST_SHARE = 0.03
 """A chapter lasts at least so many seconds and this share of the video."""
+PRICE = 8.0
+"""Nats by which a chapter's evidence must exceed that of the same moments in a neighbour."""
+MOST_MOMENTS = 2000
+"""Of a longer video moments in a row are taken together: a table of this many squared has 32 MB."""
 WORDS = 3
 """Words of a title at most."""
 NO_WORDS = "without words"
 
 
-Likeness = Callable[[Sequence[Segment]], np.ndarray]
-"""Of n moments, float64 [n - 1]."""
+Cohesion = Callable[[Sequence[Segment]], np.ndarray]
+"""Of n moments, float64 [n, n] as in :mod:`multimodal.answers.cohesion`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,18 +52,19 @@ def chapters(
     moments: Sequence[Segment],
     seconds: float,
     names: Mapping[int, str] | None = None,
-    likeness: Likeness = in_words_and_tokens,
+    cohesion_of: Cohesion = cohesion.plain,
 ) -> list[Chapter]:
     """The chapters of a video from its ``moments`` in order of time, one at the least; none without a moment.
 
-    ``seconds``: its length. ``names``: of visual tokens, for the titles of chapters without words. ``likeness``: of both
-    sides of each gap between two moments.
+    ``seconds``: its length. ``names``: of visual tokens, for the titles of chapters without words. ``cohesion_of``: how
+    well the moments of each stretch make one chapter.
     """
     if not moments:
         return []
+    moments = _together(moments)
     words = [Counter(content_words(m.text)) for m in moments]
     tokens = [Counter(m.tokens) for m in moments]
-    cuts = _cuts(_depths(likeness(moments)), [m.start for m in moments], seconds)
+    cuts = _cuts(cohesion_of(moments), [m.start for m in moments], seconds)
     bounds = [0, *cuts, len(moments)]
     parts = [range(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
     titles = _titles([sum((words[i] for i in part), Counter()) for part in parts])
@@ -73,45 +77,61 @@ def chapters(
 
 
 def of_video(
-    material: Material, seconds: float, names: Mapping[int, str] | None = None, trained: Trained | None = None
+    material: Material,
+    seconds: float,
+    names: Mapping[int, str] | None = None,
+    *,
+    features: np.ndarray | None = None,
+    trained: Trained | None = None,
 ) -> list[Chapter]:
-    """The chapters of a video of ``seconds``, by counts of words and visual tokens, or where it is given by the model."""
+    """The chapters of a video of ``seconds``, by words, visual tokens and ``features`` [clips, d], and by the model where it is
+    given."""
     transcript = material.transcript.sentences
     length = max([seconds, *(sentence.end for sentence in transcript)])
-    alike = in_words_and_tokens if trained is None else functools.partial(by_model, trained)
-    return chapters(material.moments(), length, names, alike)
+
+    def cohesion_of(moments: Sequence[Segment]) -> np.ndarray:
+        if trained is None:
+            return cohesion.plain(moments, features)
+        return cohesion.by_model(trained, moments, features)
+
+    return chapters(material.moments(), length, names, cohesion_of)
 
 
-def _depths(alike: np.ndarray) -> np.ndarray:
-    """float64 [n]: how far the likeness at each gap lies below the peaks on its two sides."""
-    depths = np.zeros(len(alike))
-    for i, value in enumerate(alike):
-        left = right = value
-        for other in alike[i::-1]:
-            if other < left:
-                break
-            left = other
-        for other in alike[i:]:
-            if other < right:
-                break
-            right = other
-        depths[i] = left + right - 2 * value
-    return depths
+def _together(moments: Sequence[Segment]) -> Sequence[Segment]:
+    """At most :data:`MOST_MOMENTS`: of more, as many in a row as it takes are one."""
+    several = math.ceil(len(moments) / MOST_MOMENTS)
+    if several == 1:
+        return moments
+    rows = [moments[n : n + several] for n in range(0, len(moments), several)]
+    return [
+        dataclasses.replace(
+            row[0],
+            end=row[-1].end,
+            text=" ".join(m.text for m in row if m.text),
+            tokens=tuple(token for m in row for token in m.tokens),
+            clips=tuple(clip for m in row for clip in m.clips),
+        )
+        for row in rows
+    ]
 
 
-def _cuts(depths: np.ndarray, starts: Sequence[float], seconds: float) -> list[int]:
-    """The moments at which chapters begin: the deepest gaps first, none too near another or an end of the video."""
-    if not len(depths):
-        return []
-    least = max(LEAST_SECONDS, LEAST_SHARE * seconds)
-    enough = depths.mean() + depths.std()
-    taken: list[int] = []
-    for gap in np.argsort(-depths, kind="stable"):
-        place = int(gap) + 1
-        others = [0.0, seconds, *(starts[i] for i in taken)]
-        if depths[gap] > max(enough, 1e-9) and all(abs(starts[place] - other) >= least for other in others):
-            taken.append(place)
-    return sorted(taken)
+def _cuts(evidence: np.ndarray, starts: Sequence[float], seconds: float) -> list[int]:
+    """The moments at which chapters begin, but for the first: those of the way to cut with the largest sum of ``evidence`` [n, n]
+    less :data:`PRICE` a chapter. A video that is too short for two chapters is one."""
+    n, least = len(evidence), max(LEAST_SECONDS, LEAST_SHARE * seconds)
+    bounds = np.array([0.0, *starts[1:], max(seconds, *starts)])
+    best, began = np.full(n + 1, -np.inf), np.zeros(n + 1, int)
+    best[0] = 0.0
+    for end in range(1, n + 1):
+        total = best[:end] + evidence[:end, end - 1] - PRICE
+        total[bounds[end] - bounds[:end] < least] = -np.inf
+        began[end] = total.argmax()
+        best[end] = total[began[end]]
+    cuts, end = [], n
+    while np.isfinite(best[n]) and began[end]:
+        end = int(began[end])
+        cuts.append(end)
+    return cuts[::-1]
 
 
 def _titles(parts: Sequence[Counter]) -> list[str]:

@@ -28,7 +28,7 @@ from multimodal.answers.results import (
     TokenProbability,
 )
 from multimodal.catalogue import Video
-from multimodal.library import Material, read_material, usable
+from multimodal.library import Material, read_material, read_values, usable
 from multimodal.store import InputError
 from multimodal.vocabulary import TEMPLATE
 
@@ -263,8 +263,8 @@ class OpenedStore(OpenedModel):
     def chapters(self, video: str, *, by: By = "auto") -> ChaptersAnswer:
         """The chapters of a video: cut where what is said and seen changes, each titled by its most telling words.
 
-        ``by``: ``plain``, the counts of words and visual tokens on both sides of each gap; ``model``, its embeddings and, where
-        it learned one, its pair task; ``auto``, what was better on videos whose boundaries are known (docs/chapters.md).
+        ``by``: ``plain``, by words, visual tokens and features; ``model``, by its embeddings and, where it learned one, its pair
+        task, too; ``auto``, the plain way, which needs no model (docs/chapters.md).
         """
         check_by(by)
         from multimodal.answers import chapters as found
@@ -274,7 +274,10 @@ class OpenedStore(OpenedModel):
         has_model = self.catalogue.current("model") is not None
         names = self._token_names if has_model else None
         trained = self.trained if by == "model" else None
-        cut = found.of_video(self._read_material(known), known.seconds or 0.0, names, trained)
+        cut = found.of_video(
+            self._read_material(known), known.seconds or 0.0, names,
+            features=read_values(self.store, known), trained=trained,
+        )  # fmt: skip
         return ChaptersAnswer(known, tuple(cut), "plain" if trained is None else "model")
 
     def imagine(self, text: str, *, clips: int | None = None, by: By = "auto") -> ImagineAnswer:

@@ -10,7 +10,7 @@ from typing import Any
 from multimodal.answers.chapters import Chapter, of_video
 from multimodal.answers.index import read
 from multimodal.catalogue import Video
-from multimodal.library import Material, read_transcript
+from multimodal.library import Material, read_transcript, read_values
 from multimodal.serve import documents, searching
 from multimodal.serve.live import LiveStore, Snapshot
 from multimodal.serve.media import is_playable
@@ -48,7 +48,7 @@ def context(
     transcript = material.transcript if material else read_transcript(live.store, video) if usable else None
     seconds = max([video.seconds or 0.0, *(s.end for s in (transcript.sentences if transcript else ()))])
     names = documents.token_names(snapshot)
-    found = video_chapters(material, seconds, names)
+    found = video_chapters(live, video, material, seconds, names)
     return {
         "video": video, "seconds": seconds, "sentences": transcript.sentences if transcript else (),
         "reason": documents.video_row(video, live.store.root)["reason"], "second": second, "query": query,
@@ -62,8 +62,10 @@ def context(
     }  # fmt: skip
 
 
-def video_chapters(material: Material | None, seconds: float, names: dict[int, str]) -> list[Chapter]:
-    return of_video(material, seconds, names) if material else []
+def video_chapters(
+    live: LiveStore, video: Video, material: Material | None, seconds: float, names: dict[int, str]
+) -> list[Chapter]:
+    return of_video(material, seconds, names, features=read_values(live.store, video)) if material else []
 
 
 def bands(material: Material, seconds: float, names: dict[int, str]) -> list[Band]:

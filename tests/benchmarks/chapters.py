@@ -7,13 +7,15 @@ Videos are joined at random, five (a store's: three) at a time; the true boundar
 begins. Known world: 100 held-out videos, a small network of random weights for each of two pair tasks. A store: its videos of
 20 s and more, of each the first two minutes at most; where none is held out the model has seen them.
 
-`even` cuts in as many equal parts as there are; `change points` is the optimal partition of the clips' features (one-hot visual
-tokens where there are none) under a penalty a change point, of which the best of a grid is shown: it is given what the others
-have to guess.
+`even` cuts in as many equal parts as there are. `TextTiling` (Hearst 1997) compares the content words of the eight moments before and after
+each gap. `change points` is the optimal partition of the clips' features (one-hot visual tokens where there are none) under a
+penalty a change point, of which the best of a grid is shown: it is given what the others have to guess.
 """
 
 import argparse
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,9 +24,10 @@ import known_world
 import numpy as np
 import systems
 
-from multimodal.answers import likeness
-from multimodal.answers.chapters import chapters
+from multimodal.answers import cohesion
+from multimodal.answers.chapters import Cohesion, chapters
 from multimodal.answers.session import open_trained
+from multimodal.answers.token_names import content_words
 from multimodal.catalogue import Catalogue, Video
 from multimodal.inference.trained import Trained, load_trained
 from multimodal.library import read_features, read_imported_tokens, read_material, usable
@@ -37,7 +40,10 @@ from vision.clips import CLIP_SECONDS
 
 WITHIN = 3.0
 LONGEST, SHORTEST = 120.0, 20.0
-PENALTIES = (0.5, 1, 2, 4, 8, 16, 32)
+PENALTIES = (0.5, 1, 2, 4, 8, 16, 32, 64, 128)
+AROUND = 8
+"""Moments on each side of a gap that TextTiling compares."""
+APART = 15.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,11 +116,46 @@ def f1(cut: Callable[[Joined], list[float]], all_: Sequence[Joined]) -> tuple[fl
     return 2 * precision * recall / max(precision + recall, 1e-9), precision, recall
 
 
-def cut_by(alike: Callable[[Sequence[Segment]], np.ndarray], one: Joined) -> list[float]:
-    return [c.start for c in chapters(one.moments, one.seconds, likeness=alike)[1:]]
+def text_tiling(one: Joined) -> list[float]:
+    """The gaps whose cosine lies below the peaks on both sides by more than a deviation above the mean depth, the deepest first,
+    none nearer than 15 s to another."""
+    counts = [Counter(content_words(m.text)) for m in one.moments]
+    alike = []
+    for gap in range(1, len(counts)):
+        before, after = (
+            sum(part, Counter()) for part in (counts[max(0, gap - AROUND) : gap], counts[gap : gap + AROUND])
+        )
+        norm = math.sqrt(sum(n * n for n in before.values()) * sum(n * n for n in after.values()))
+        alike.append(sum(n * after[word] for word, n in before.items()) / norm if norm else 1.0)
+    depths = np.array([_peak(alike[i::-1]) + _peak(alike[i:]) - 2 * value for i, value in enumerate(alike)])
+    cuts: list[float] = []
+    for gap in np.argsort(-depths, kind="stable"):
+        start = one.moments[gap + 1].start
+        far = all(abs(start - other) >= APART for other in (0.0, one.seconds, *cuts))
+        if far and depths[gap] > depths.mean() + depths.std():
+            cuts.append(start)
+    return cuts
 
 
-def report(all_: Sequence[Joined], models: dict[str, Trained]) -> None:
+def _peak(values: Sequence[float]) -> float:
+    """The height to which values climb from the first on."""
+    top = values[0]
+    for value in values:
+        if value < top:
+            break
+        top = value
+    return top
+
+
+def cut_by(of: Cohesion, one: Joined) -> list[float]:
+    return [c.start for c in chapters(one.moments, one.seconds, cohesion_of=of)[1:]]
+
+
+def with_features(one: Joined) -> list[float]:
+    return cut_by(lambda moments: cohesion.plain(moments, one.values), one)
+
+
+def report(all_: Sequence[Joined], models: dict[str, Trained], featured: bool) -> None:
     print(
         f"{len(all_)} joined videos of {np.mean([o.seconds for o in all_]):.0f} s, {sum(len(o.true) for o in all_)} boundaries"
     )
@@ -124,29 +165,29 @@ def report(all_: Sequence[Joined], models: dict[str, Trained]) -> None:
         print(f"{name:<44}{' '.join(f'{value:8.3f}' for value in f1(cut, all_))}", flush=True)
 
     show("even", lambda one: [one.seconds * n / (len(one.true) + 1) for n in range(1, len(one.true) + 1)])
-    show("words (TextTiling)", partial(cut_by, likeness.in_words))
-    show("visual tokens", partial(cut_by, likeness.in_tokens))
-    show("words and visual tokens", partial(cut_by, likeness.in_words_and_tokens))
-    show("features", lambda one: cut_by(lambda m: likeness.in_features(m, one.values, one.starts), one))
+    show("words (TextTiling)", text_tiling)
     by_penalty = {
         p: partial(lambda p, one: [float(one.starts[i]) for i in change_points(one.values, p)], p)
         for p in PENALTIES
     }
     best = max(PENALTIES, key=lambda p: f1(by_penalty[p], all_)[0])
     show(f"change points of features, penalty {best:g}", by_penalty[best])
-    z = likeness.standardised
+    show("words", partial(cut_by, cohesion.of_words))
+    show("visual tokens", partial(cut_by, cohesion.of_tokens))
+    show("words and visual tokens", partial(cut_by, cohesion.plain))
+    if featured:
+        show("features", lambda one: cut_by(lambda m: cohesion.of_features(m, one.values), one))
+        show("words, visual tokens and features", with_features)
     for name, trained in models.items():
-        embedded, paired = partial(likeness.by_embeddings, trained), partial(likeness.by_pairs, trained)
-        show(f"{name}: embeddings", partial(cut_by, embedded))
-        if not (trained.has_alignment or trained.has_next_segment):
-            continue
-        show(f"{name}: pairs", partial(cut_by, paired))
-        show(f"{name}: both", partial(cut_by, lambda m, e=embedded, p=paired: z(e(m)) + z(p(m))))
-        counts = likeness.in_words_and_tokens
-        show(
-            f"{name}: both, words and tokens",
-            partial(cut_by, lambda m, e=embedded, p=paired, c=counts: z(e(m)) + z(p(m)) + z(c(m))),
-        )
+        show(f"{name}: embeddings", partial(cut_by, partial(cohesion.of_embeddings, trained)))
+        alone = dataclasses.replace(trained, has_alignment=False, has_next_segment=False)
+        for asked, which in (("without pairs", alone), ("as --by model asks", trained)):
+
+            def by_model(one: Joined, which: Trained = which) -> list[float]:
+                values = one.values if featured else None
+                return cut_by(lambda m: cohesion.by_model(which, m, values), one)
+
+            show(f"{name}: {asked}", by_model)
 
 
 def part(
@@ -192,7 +233,7 @@ def world(given: argparse.Namespace) -> None:
         _, held_out = train_and_held_out(store, videos, codebook)
         visual = codes(store, codebook, held_out)
         parts = [part(store, codebook, video, visual) for video in held_out]
-    report(joined_at_random(parts, 5, 40), models)
+    report(joined_at_random(parts, 5, 40), models, featured=False)
 
 
 def stored(folder: Path) -> None:
@@ -205,7 +246,7 @@ def stored(folder: Path) -> None:
     visual = codes(store, codebook, videos)
     parts = [part(store, codebook, video, visual) for video in videos]
     print(f"{len(parts)} videos: {', '.join(v.name for v in videos)}")
-    report(joined_at_random(parts, 3, 40), models)
+    report(joined_at_random(parts, 3, 40), models, featured=True)
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ import torch
 from flows.formatting import classify_lines
 from multimodal.answers.caption import caption
 from multimodal.answers.classify import classify_moments
+from multimodal.answers.cohesion import of_pairs
 from multimodal.answers.forecast import forecast_probabilities
 from multimodal.answers.imagine import imagine
 from multimodal.answers.index import index
-from multimodal.answers.likeness import by_pairs
 from multimodal.answers.search import Index
 from multimodal.inference.trained import load_trained
 from multimodal.joint.options import Shape
@@ -100,7 +100,7 @@ def test_chapters_ask_the_pair_task_that_the_system_has(kitchen, opened):
     store, videos, codebook = kitchen
     moments = read_material(store, codebook, videos[0]).moments()
     if opened.has_alignment or opened.has_next_segment:
-        found = by_pairs(opened, moments)
+        found = of_pairs(opened, moments)
         assert found.shape == (len(moments) - 1,) and np.isfinite(found).all()
 
 
