@@ -153,4 +153,4 @@ def by_decoder(trained: Trained, shown: Sequence[Segment], count: int) -> list[S
     def write(windows: Sequence[Sequence[Segment]]) -> list[str]:
         return [sentence(text) for text in write_summaries(trained, windows)]
 
-    return written(summary_windows(trained, shown), count, write)
+    return written(summary_windows(trained, shown, count), count, write)

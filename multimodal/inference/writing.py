@@ -251,13 +251,17 @@ def write_captions(trained: Trained, tokens: Sequence[Sequence[int]]) -> list[tu
     return write(trained, tasks.CAPTION, [[((), run)] for run in tokens])
 
 
-def summary_windows(trained: Trained, segments: Sequence[Segment], longest: int = 128) -> list[list[Segment]]:
-    """The segments in windows of as many as in training at most, that fit into ``longest`` tokens with room for what is asked."""
+def summary_windows(
+    trained: Trained, segments: Sequence[Segment], count: int, longest: int = 128
+) -> list[list[Segment]]:
+    """The segments in ``count`` windows of about as many each, and in more where one would hold more than in training, or more than
+    ``longest`` tokens with what is asked; a sentence is written of each."""
     windows: list[list[Segment]] = []
     room = 0
+    most = min(tasks.WINDOW, max(1, math.ceil(len(segments) / count)))
     for segment in segments:
         length = len(trained.vocabulary.encode(segment.text)) + len(segment.tokens) + 2
-        if not windows or length > room or len(windows[-1]) == tasks.WINDOW:
+        if not windows or length > room or len(windows[-1]) == most:
             windows.append([])
             room = longest - PROMPT
         windows[-1].append(segment)

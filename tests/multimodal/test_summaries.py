@@ -142,6 +142,8 @@ def test_a_decoder_writes_of_all_moments(store):
 
 def test_windows_fit_into_a_sequence(learned):
     spoken = [s for m in joint_samples.materials(2) for s in m.moments()]
-    windows = writing.summary_windows(learned, spoken, longest=40)
+    windows = writing.summary_windows(learned, spoken, 1, longest=40)
     assert [s for window in windows for s in window] == spoken and len(windows) > 2
+    apart = writing.summary_windows(learned, spoken, 3, longest=400)
+    assert len(apart) == 3 and sum(apart, []) == spoken
     assert all(len(w) == 1 or sum(len(learned.vocabulary.encode(s.text)) + len(s.tokens) for s in w) < 40 for w in windows)  # fmt: skip
