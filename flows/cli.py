@@ -30,7 +30,7 @@ from flows.options import CHOICE
 from flows.printing import JsonOption, print_figures, print_json, print_videos, put
 from flows.questions import QUESTIONS, command
 from flows.removal import remove
-from flows.running import record_stop, run_flow
+from flows.running import loading, record_stop, run_flow
 from flows.runs import runs
 from flows.serve import serve
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
@@ -82,7 +82,7 @@ def run(
     """Everything: ingest, codebook, pretrain, captioner, index, evaluate, report. A second run does only what is left."""
     check_sources(videos, imports, settings.store)
     with open_run(settings) as run:
-        with progress.waiting(progress.LOADING):
+        with loading():
             from flows.pipeline import pipeline
         from multimodal.web.results import read_evaluation
 
@@ -111,7 +111,7 @@ def ingest(
     """Transcripts and features of videos, or (--import) features, transcripts and tokens that were made elsewhere."""
     check_sources(videos, imports, settings.store)
     with open_run(settings) as run:
-        with progress.waiting(progress.LOADING):
+        with loading():
             from flows.ingest import ingest_videos
 
         run.given = list(videos), imports
@@ -124,7 +124,7 @@ def ingest(
 def codebook(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """Visual tokens from the features of the store; --refit fits a new codebook over all its videos."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(progress.LOADING):
+        with loading():
             from flows.codebook import make_tokens
         from multimodal.codebook_in_use import out_of_date, remedy
         from multimodal.tokens import codebook_figures, load_codebook, summary
@@ -145,7 +145,7 @@ def codebook(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
 def pretrain(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The joint model, from its last checkpoint where a run was stopped."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(progress.LOADING):
+        with loading():
             from flows.pretrain import pretrain_model
 
         model = run_flow(run.settings.store, pretrain_model, run.settings)
@@ -160,7 +160,7 @@ def pretrain(*, settings: Settings = Settings(), json_: JsonOption = False) -> N
 def captioner(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The captioner, trained on the corpus' own sentences to write what the model sees."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(progress.LOADING):
+        with loading():
             from flows.captioner import make_captioner
 
         made = run_flow(run.settings.store, make_captioner, run.settings)
@@ -175,7 +175,7 @@ def captioner(*, settings: Settings = Settings(), json_: JsonOption = False) -> 
 def index(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The index of every moment of the store, which search reads."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(progress.LOADING):
+        with loading():
             from flows.index import index_videos
 
         update = run_flow(run.settings.store, index_videos, run.settings)
@@ -192,7 +192,7 @@ def index(*, settings: Settings = Settings(), json_: JsonOption = False) -> None
 def evaluate(*, settings: Settings = Settings(), json_: JsonOption = False) -> None:
     """The figures of the model on the held-out videos, each with its 95 % interval and chance; and the report."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(progress.LOADING):
+        with loading():
             from flows.evaluate import evaluate_model
         from multimodal.web.results import read_evaluation
 
@@ -223,7 +223,7 @@ def compare_(
 
     Without a budget each reads as many tokens as `pretrain` does. Runs that were made before are not made again."""
     with open_run(settings, create=False) as run:
-        with progress.waiting(progress.LOADING):
+        with loading():
             from flows.compare import compare_systems
         from multimodal.comparison.table import lines
 

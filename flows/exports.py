@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from flows import progress
 from flows.opened_run import open_run
 from flows.printing import JsonOption, print_json, put
-from flows.running import run_flow
+from flows.running import loading, run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
 
 
@@ -41,7 +41,7 @@ def export(
 
     check_target(to)
     with open_run(Settings(store=store), create=False) as run:
-        with progress.waiting(progress.LOADING):
+        with loading():
             from flows.transfer import export_to
 
         run.folder = to.absolute()
@@ -69,7 +69,7 @@ def import_model(
 
         check_export(folder)
     with open_run(Settings(store=store)) as run:
-        with progress.waiting(progress.LOADING):
+        with loading():
             from flows.transfer import import_from
 
         run.folder = folder.absolute()

@@ -8,11 +8,10 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from flows import progress
 from flows.opened_run import open_run
 from flows.options import CHOICE, MACHINE, STORE_AND_SIZE, ProcessesOption
 from flows.printing import JsonOption, print_json, put
-from flows.running import run_flow
+from flows.running import loading, run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
 from multimodal.finetuning.options import FineTuningOptions, check_name
 
@@ -131,7 +130,7 @@ def finetune(
     name = check_name(task.stem if name is None else name)
     file = read_task(task, kind)
     with open_run(Settings(store=store, device=device, processes=processes), create=False) as run:
-        with progress.waiting(progress.LOADING):
+        with loading():
             from flows.finetune import finetune_head
             from multimodal.finetuning.task import match
 

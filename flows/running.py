@@ -11,7 +11,7 @@ import contextvars
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -37,6 +37,16 @@ _under_way: Path | None = None
 def tag_of(store: Path) -> str:
     """The tag of the flow runs that write to a store."""
     return f"store {store.resolve()}"
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """While a block imports what a flow needs, Prefect's server starts beside it. A held store is refused before."""
+    from flows.server import begin_server
+
+    with progress.waiting(progress.LOADING):
+        begin_server()
+        yield
 
 
 def run_flow(store: Path, flow: Callable[..., Any], *args: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import dataclasses
 import os
 import re
 import secrets
@@ -34,29 +35,55 @@ SECONDS_TO_STOP = 10.0
 PR_SET_PDEATHSIG = 1
 _server: subprocess.Popen | None = None
 """This process's own server."""
+_begun: _Begun | None = None
+"""The same before it has answered."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Begun:
+    """A child that becomes a server; ``complaints``: what it writes."""
+
+    child: subprocess.Popen
+    url: str
+    key: str
+    complaints: IO[bytes]
+
+
+def begin_server() -> None:
+    """Starts a server for this process where the user has set up none (``PREFECT_API_URL``), and does not wait for it."""
+    from prefect.settings import PREFECT_API_URL
+
+    global _server, _begun
+    if _begun is None and not PREFECT_API_URL.value():
+        _begun = _child(f"videobert:{secrets.token_urlsafe(32)}")
+        _server = _begun.child
 
 
 def ensure_server() -> None:
-    """Starts a server for this process where the user has set up none (``PREFECT_API_URL``).
+    """Waits for the server of :func:`begin_server`, or asks that of the user.
 
     Raises :class:`InputError` where it does not start, or the user's own does not answer or wants another key.
     """
     from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL
 
-    if not (url := PREFECT_API_URL.value()):
-        key = f"videobert:{secrets.token_urlsafe(32)}"
-        os.environ["PREFECT_API_URL"] = _start(key)
-        os.environ["PREFECT_API_AUTH_STRING"] = key
+    global _begun
+    begin_server()
+    if _begun is not None:
+        begun, _begun = _begun, None
+        _wait_for(begun)
+        os.environ["PREFECT_API_URL"] = begun.url
+        os.environ["PREFECT_API_AUTH_STRING"] = begun.key
         refresh_global_settings_context()
         # Prefect's client in this process has the key now. Children, which read files from outside, are not given it.
         del os.environ["PREFECT_API_AUTH_STRING"]
-    elif not _answers(url, urllib.request.build_opener()):
+        return
+    url = PREFECT_API_URL.value()
+    if not _answers(url, urllib.request.build_opener()):
         raise InputError(
             f"PREFECT_API_URL {url}: no server answers there; start it, or unset the variable to run without one"
         )
-    else:
-        _check_key(url)
+    _check_key(url)
 
 
 def address_of_server() -> str:
@@ -113,11 +140,8 @@ def _check_key(url: str) -> None:
         ) from error
 
 
-def _start(key: str) -> str:
-    """The address of a new server that answers, to clients with this key."""
-    from prefect.settings import PREFECT_HOME
-
-    global _server
+def _child(key: str) -> _Begun:
+    """A new server that will answer to clients with this key."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))  # port 0: the system chooses a free one
         port = probe.getsockname()[1]
@@ -127,29 +151,38 @@ def _start(key: str) -> str:
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
         "PYTHONPATH": import_path(),
     }
-    with tempfile.TemporaryFile() as complaints:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.server", str(port), str(os.getpid())],
-            stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints, start_new_session=True,
-            env=os.environ | guarded,
-        )  # fmt: skip
-        atexit.register(_stop, child)
-        _server = child
-        url = f"http://{HOST}:{port}/api"
-        due = time.monotonic() + SECONDS_TO_START
-        # A proxy of the environment cannot reach this machine's own address.
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        while not _answers(url, direct):
-            ended, late = child.poll() is not None, time.monotonic() > due
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the server has answered
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "flows.server", str(port), str(os.getpid())],
+        stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints, start_new_session=True,
+        env=os.environ | guarded,
+    )  # fmt: skip
+    atexit.register(_stop, child)
+    return _Begun(child, f"http://{HOST}:{port}/api", key, complaints)
+
+
+def _wait_for(begun: _Begun) -> None:
+    """Raises :class:`InputError` where the server ends, or does not answer in time."""
+    from prefect.settings import PREFECT_HOME
+
+    due = time.monotonic() + SECONDS_TO_START
+    # A proxy of the environment cannot reach this machine's own address.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with begun.complaints:
+        while not _answers(begun.url, direct):
+            ended, late = begun.child.poll() is not None, time.monotonic() > due
             if ended or late:
-                _stop(child)
-                why = _reason(complaints) if ended else f"it did not answer within {SECONDS_TO_START:.0f} s"
+                _stop(begun.child)
+                why = (
+                    _reason(begun.complaints)
+                    if ended
+                    else f"it did not answer within {SECONDS_TO_START:.0f} s"
+                )
                 raise InputError(
                     f"Prefect's embedded server did not start ({why}); its files are in {PREFECT_HOME.value()}: see that "
                     "there is space and the right to write, or set PREFECT_HOME to another folder, and run again"
                 )
             time.sleep(SECONDS_BETWEEN_LOOKS)
-    return url
 
 
 def _answers(url: str, opener: urllib.request.OpenerDirector) -> bool:

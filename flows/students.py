@@ -11,7 +11,7 @@ from flows import progress
 from flows.opened_run import open_run
 from flows.options import CHOICE, MACHINE, STORE_AND_SIZE, ProcessesOption
 from flows.printing import JsonOption, print_json, put
-from flows.running import run_flow
+from flows.running import loading, run_flow
 from flows.settings import DEFAULT_STORE, Settings, StoreOption
 from multimodal.distillation.options import BILSTM, DISTILBERT, DistillOptions, LstmOptions
 from multimodal.store import InputError
@@ -105,7 +105,7 @@ def distill(
             from multimodal.distillation.requests import check_request
 
         check_request(run.store, run.model_in_use[0], options, head, name, undo=undo)
-        with progress.waiting("loading Prefect"):
+        with loading():
             from flows.distill import distill_model
 
         made = run_flow(run.settings.store, distill_model, options, head, name, lstm, undo, run.settings)
