@@ -41,6 +41,29 @@ def served(tmp_path_factory):
     assert home.left_over() == set()
 
 
+def test_the_server_starts_beside_what_is_imported(tmp_path):
+    """It is there while a flow is still being imported; one that is not asked for in the end goes with the process."""
+    home = Home(tmp_path)
+    code = """
+import sys, psutil
+from flows.running import loading
+from flows.server import is_embedded
+with loading():
+    (child,) = psutil.Process().children()
+    print(is_embedded(), "flows.server" in child.cmdline(), flush=True)
+if sys.argv[1] == "used":
+    from flows.server import ensure_server
+    ensure_server()
+    print([c.pid for c in psutil.Process().children()] == [child.pid], flush=True)
+"""
+    for way, expected in (("unused", ["True", "True"]), ("used", ["True", "True", "True"])):
+        ended = subprocess.run(
+            [sys.executable, "-c", code, way], env=home.environment, capture_output=True, text=True, timeout=300, check=True
+        )  # fmt: skip
+        assert ended.stdout.split() == expected
+        assert home.left_over() == set()
+
+
 @pytest.fixture(scope="module")
 def keyed(served):
     """Commands that find a server of the user's own, which wants a key."""
