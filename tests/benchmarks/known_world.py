@@ -64,7 +64,7 @@ def ingest(folder: Path, store: Store, catalogue: Catalogue) -> str:
 
 
 def options(given: argparse.Namespace) -> PretrainOptions:
-    settings = Settings(size="small", seed=given.seed, context=given.context)
+    settings = Settings(size="small", seed=given.seed, context=given.context, system=given.system)
     training = dataclasses.replace(settings.training, most_steps=given.steps)
     if given.epochs:
         training = dataclasses.replace(training, epochs=given.epochs)
@@ -146,6 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--videos", type=int, default=300, help="videos to learn from")
     parser.add_argument("--signal", type=float, default=1.0)
+    parser.add_argument("--system", help="another one than videobert")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3000, help="training steps at most")
@@ -191,10 +192,11 @@ def main() -> None:
     print(
         f"{'':28}{'chance':>7}{'counts':>7}{'model':>7}  {'95 % interval':13}{'limit':>7}{'of way':>8}  less counts"
     )
-    for figure in NAMES:
+    for figure in (name for name in NAMES if name in figures):
         print(line(figure, figures))
     for modality, other in (("text", "video"), ("video", "text")):
-        print(gain(f"{modality}_cloze_with_{other}", f"{modality}_cloze_without_{other}", figures))
+        if f"{modality}_cloze_with_{other}" in figures:
+            print(gain(f"{modality}_cloze_with_{other}", f"{modality}_cloze_without_{other}", figures))
     if given.json:
         given.json.write_text(json.dumps({n: dataclasses.asdict(f) for n, f in figures.items()}))
 
