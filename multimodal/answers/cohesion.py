@@ -9,7 +9,8 @@ Source: Eisenstein and Barzilay, Bayesian Unsupervised Topic Segmentation (EMNLP
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+import itertools
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,23 +29,23 @@ PAIRED = 2
 
 def of_words(moments: Sequence[Segment]) -> np.ndarray:
     """By the content words of the moments, each counted once a moment."""
-    return of_counts([set(content_words(m.text)) for m in moments])
+    return of_counts([sorted(set(content_words(m.text))) for m in moments])
 
 
 def of_tokens(moments: Sequence[Segment]) -> np.ndarray:
     """By their visual tokens, each counted once a moment: a step lasts several clips, which are no independent evidence."""
-    return of_counts([set(m.tokens) for m in moments])
+    return of_counts([sorted(set(m.tokens)) for m in moments])
 
 
-def of_counts(items: Sequence[Iterable[Hashable]]) -> np.ndarray:
+def of_counts(items: Sequence[Sequence[Hashable]]) -> np.ndarray:
     """The marginal likelihood of the items of a to b, drawn from one distribution with a Dirichlet prior."""
-    places = {item: n for n, item in enumerate(dict.fromkeys(item for some in items for item in some))}
+    places = {item: n for n, item in enumerate(dict.fromkeys(itertools.chain.from_iterable(items)))}
     n = len(items)
     counts, totals, evidence = np.zeros((n, len(places)), np.float32), np.zeros(n), np.zeros(n)
     table = np.zeros((n, n))
     for last, some in enumerate(items):
         begun = slice(last + 1)  # the stretches that begin here or before
-        for place in sorted(places[item] for item in some):
+        for place in (places[item] for item in some):
             evidence[begun] += np.log((counts[begun, place] + PRIOR) / (totals[begun] + len(places) * PRIOR))
             counts[begun, place] += 1
             totals[begun] += 1
