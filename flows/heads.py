@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
+from flows import progress
 from flows.opened_run import open_run
 from flows.options import CHOICE, MACHINE, STORE_AND_SIZE, ProcessesOption
 from flows.printing import JsonOption, print_json, put
@@ -130,12 +131,14 @@ def finetune(
     name = check_name(task.stem if name is None else name)
     file = read_task(task, kind)
     with open_run(Settings(store=store, device=device, processes=processes), create=False) as run:
-        with loading():
-            from flows.finetune import finetune_head
+        with progress.waiting(progress.LOADING):
             from multimodal.finetuning.task import match
 
         match(file, run.videos)
         run.task = task
+        with loading():
+            from flows.finetune import finetune_head
+
         made = run_flow(run.settings.store, finetune_head, None, name, options, run.settings)
         page = run.store.report
     document: dict[str, Any] = dataclasses.asdict(made)

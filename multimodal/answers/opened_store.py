@@ -149,13 +149,13 @@ class OpenedStore(OpenedModel):
         reads left to right draws its words; the likeliest where it is not given. ``examples``: moments (VIDEO@S) whose picture
         and words it reads before; ``prompt``: words that it goes on from.
         """
-        own = {
+        given = {
             "--template": template,
             "--temperature, --top-p and --seed": sampling,
             "--examples": examples,
             "--prompt": prompt,
         }
-        by = check_by(by, own)
+        by = check_by(by, given)
         moment = session.resolve(self.catalogue, video, at)
         from multimodal.answers import caption as captions
 
@@ -165,7 +165,7 @@ class OpenedStore(OpenedModel):
             found = captions.plain_captions(
                 self.store, self.catalogue, self.words_and_tokens, material, at=moment.at
             )
-        elif not own and quality.method == "captioner":
+        elif quality.method == "captioner" and not any(given.values()):
             found = captions.captioned(self.store, self.trained, self.captioner, material, at=moment.at)
         else:
             found = captions.caption(
