@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision import frames, timeline
@@ -225,6 +225,7 @@ def test_tail_policy(end, count):
     assert len(clip_starts(0.0, end)) == count
 
 
+@settings(deadline=None)
 @given(st.floats(-10, 1e5), st.floats(0, 5000))
 def test_clips_cover_the_picture_but_for_less_than_half_a_clip(start, seconds):
     starts = clip_starts(start, start + seconds)
