@@ -61,7 +61,7 @@ def caption(
     template: str = TEMPLATE,
     sampling: SamplingOptions | None = None,
     examples: Sequence[Parts] = (),
-    begun: str = "",
+    begun: str | None = None,
 ) -> list[Caption]:
     """A caption by the model (:func:`by_model`) for each moment of a video that has clips, or only for the one at second ``at``.
 
@@ -71,7 +71,7 @@ def caption(
     for option, given in (
         ("--temperature, --top-p and --seed", sampling is not None),
         ("--examples", examples),
-        ("--prompt", begun),
+        ("--prompt", begun is not None),
     ):
         if given:
             check_left_to_right(trained, option)
@@ -92,13 +92,13 @@ def by_model(
     template: str = TEMPLATE,
     sampling: SamplingOptions = LIKELIEST,
     examples: Sequence[Parts] = (),
-    begun: str = "",
+    begun: str | None = None,
 ) -> list[tuple[str, float]]:
     """A sentence for each run of visual tokens, and its score: where the model reads left to right, written by ``sampling`` behind
     the ``examples`` (words and tokens of other moments), the run and the words ``begun``, which the score leaves out; written
     where it has a decoder and no ``template`` of a person's own; else the template with its blanks filled."""
     if trained.left_to_right:
-        said = known_ids(trained, "--prompt", begun) if begun else []
+        said = known_ids(trained, "--prompt", begun) if begun is not None else []
         texts = write(trained, [prompt(trained, run, said, examples) for run in tokens], sampling)
         return [(sentence(trained.vocabulary.decode([*said, *text.ids])), text.score) for text in texts]
     if trained.writer is not None and template == TEMPLATE:

@@ -152,7 +152,7 @@ class OpenedStore(OpenedModel):
         given = {
             "--template": template,
             "--temperature, --top-p and --seed": sampling,
-            "--examples": examples,
+            "--examples": examples or None,
             "--prompt": prompt,
         }
         by = check_by(by, given)
@@ -165,12 +165,12 @@ class OpenedStore(OpenedModel):
             found = captions.plain_captions(
                 self.store, self.catalogue, self.words_and_tokens, material, at=moment.at
             )
-        elif quality.method == "captioner" and not any(given.values()):
+        elif quality.method == "captioner" and all(value is None for value in given.values()):
             found = captions.captioned(self.store, self.trained, self.captioner, material, at=moment.at)
         else:
             found = captions.caption(
                 self.trained, material, at=moment.at, template=template or TEMPLATE, sampling=sampling,
-                examples=self._examples(examples), begun=prompt or "",
+                examples=self._examples(examples), begun=prompt,
             )  # fmt: skip
         return CaptionAnswer(moment.video, tuple(found), quality)
 
@@ -193,7 +193,7 @@ class OpenedStore(OpenedModel):
         sample of so many seconds is drawn too, by ``sampling`` (:class:`multimodal.inference.sampling.SamplingOptions`).
         ``examples``: moments (VIDEO@S) that a model that reads left to right reads before.
         """
-        by = check_by(by, {"--words": words, "--examples": examples})
+        by = check_by(by, {"--words": words or None, "--examples": examples or None})
         if sampling is not None and rollout is None:
             raise InputError(
                 "--temperature, --top-p and --seed: have no effect without --rollout SECONDS; add it"
@@ -241,7 +241,7 @@ class OpenedStore(OpenedModel):
         tokens are shown; ``auto``, what is better on held-out videos, and the model where nobody says any of the names.
         ``examples``: moments (VIDEO@S) that a model that reads left to right reads before.
         """
-        by = check_by(by, {"--examples": examples})
+        by = check_by(by, {"--examples": examples or None})
         moment = session.resolve(self.catalogue, video, at)
         from multimodal.answers.caption import seen_moments
         from multimodal.answers.classify import classify_moments, count_moments

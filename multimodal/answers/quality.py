@@ -194,13 +194,13 @@ def evaluation_prefix(trained: Trained, captioner: str | None) -> str:
 
 
 def check_by(by: By, to_the_model: Mapping[str, object] | None = None) -> By:
-    """Who is asked: ``by``, and the model where an option has a value that goes to it alone.
+    """Who is asked: ``by``, and the model where an option is given (not ``None``) that goes to it alone.
 
     Raises :class:`InputError` where ``by`` is none of the ways, or ``plain`` beside such an option.
     """
     if by not in ("auto", "model", "plain"):
         raise InputError(f"--by {by}: auto, model or plain; auto takes what is better on held-out videos")
-    given = [option for option, value in (to_the_model or {}).items() if value]
+    given = [option for option, value in (to_the_model or {}).items() if value is not None]
     if given and by == "plain":
         raise InputError(f"{given[0]}: goes to the model; leave {given[0]} or --by plain out")
     return "model" if given else by

@@ -153,8 +153,8 @@ def visual_probabilities(
     """Probabilities of the visual tokens at each masked place, [masks, visual tokens] over all sequences in their order.
 
     ``words``: word-piece ids beside each run of ``tokens``, in which −1 is a masked place. ``allowed`` bool [visual
-    tokens]: the probability of all others is 0. A model that reads left to right is asked for the last places alone, which it rolls out;
-    it alone reads ``examples`` before, the words and visual tokens of other moments.
+    tokens]: the probability of all others is 0. A model that reads left to right is asked for the last places alone,
+    which it rolls out; it alone reads ``examples`` before, the words and visual tokens of other moments.
     """
     vocabulary = trained.vocabulary
     if trained.left_to_right:

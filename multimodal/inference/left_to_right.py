@@ -69,8 +69,8 @@ def prompt(
 
 
 def fitting(examples: Sequence[Parts], own: Parts, more: int = 0) -> list[Parts]:
-    """The examples that are read before the part ``own`` and ``more`` tokens behind it: the last ones where all would be longer than
-    :data:`LONGEST_PROMPT`."""
+    """The examples that are read before the part ``own`` and ``more`` tokens behind it: the last ones where all would be longer
+    than :data:`LONGEST_PROMPT`."""
     room, kept = LONGEST_PROMPT - sum(map(len, own)) - 2 - more, list[Parts]()
     for words, tokens in reversed(examples):
         room -= len(words) + len(tokens) + 3  # [>] and, in either order of its parts, at most two [SEP]

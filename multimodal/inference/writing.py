@@ -254,8 +254,8 @@ def write_captions(trained: Trained, tokens: Sequence[Sequence[int]]) -> list[tu
 def summary_windows(
     trained: Trained, segments: Sequence[Segment], count: int, longest: int = 128
 ) -> list[list[Segment]]:
-    """The segments in ``count`` windows of about as many each, and in more where one would hold more than in training, or more than
-    ``longest`` tokens with what is asked; a sentence is written of each."""
+    """The segments in ``count`` windows of about as many each, and in more where one would hold more than in training, or more
+    than ``longest`` tokens with what is asked; a sentence is written of each."""
     windows: list[list[Segment]] = []
     room = 0
     most = min(tasks.WINDOW, max(1, math.ceil(len(segments) / count)))

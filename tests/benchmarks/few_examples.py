@@ -1,9 +1,10 @@
 """Examples in context: what they change for a model that reads left to right: `python tests/benchmarks/few_examples.py`.
 
-The drawn kitchen, networks and budget of `systems.py --kitchen`, whose ``--keep FOLDER`` this takes. Two models of ``gpt``: one learned
-from segments, as by default, and one from full sequences (``--sequences full``), in which several moments follow one another. Of
-the same held-out moments (200 at most) it is asked what is done and with what (the first of 12 verbs and of 12 nouns), the caption (CIDEr and ROUGE-L against what is said), and the next clip, behind 0, 1, 2 and 4 examples: ``--from other``, moments of other videos that were learned;
-``--from before``, those before it in its own video.
+The drawn kitchen, networks and budget of `systems.py --kitchen`, whose ``--keep FOLDER`` this takes. Two models of ``gpt``: one
+learned from segments, as by default, and one from full sequences (``--sequences full``), in which several moments follow one
+another. Of the same held-out moments (200 at most) it is asked what is done and with what (the first of 12 verbs and of 12 nouns),
+the caption (CIDEr and ROUGE-L against what is said), and the next clip, behind 0, 1, 2 and 4 examples: ``--from other``, moments
+of other videos that were learned; ``--from before``, those before it in its own video.
 """
 
 import argparse

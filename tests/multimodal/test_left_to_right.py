@@ -282,6 +282,7 @@ def test_a_store_is_asked_as_any_other(tmp_path):
                 ask("kept@3", examples=["a@1"], by="plain")
         for refused in (
             {"prompt": "now", "by": "plain"},
+            {"prompt": ""},
             {"examples": ["a"]},
             {"examples": ["a@1"], "by": "plain"},
             {"template": "[MASK] it"},
