@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fragments
+import psutil
 import pytest
 from command import Home, contents, made_again, prefect_server, stamps, until
 from dask_cluster import dask_cluster
@@ -106,6 +107,33 @@ def test_a_killed_worker_loses_the_work_on_one_video(home, longer, root):
     assert contents(store) == contents(root / "unharmed") and said(store) == said(root / "unharmed")
     artefacts = [name for name in before if name.startswith(("features/", "transcripts/"))]
     assert artefacts and made_again(store, {name: before[name] for name in artefacts}) == []
+
+
+def at_work(run: subprocess.Popen) -> list[psutil.Process]:
+    """Ray's processes below the run that hold a video: the title of each is the name of its task."""
+    below = psutil.Process(run.pid).children(recursive=True)
+    return [child for child in below if " ".join(child.cmdline()).startswith("ray::ingest video")]
+
+
+@pytest.mark.long
+def test_a_killed_process_of_ray_loses_the_work_on_one_video(home, longer, root, require):
+    if importlib.util.find_spec("prefect_ray") is None:
+        require("ray", "pip install '.[ray]'")
+    ingest(home, longer, root / "unharmed by Ray")
+    store, log = root / "a process of Ray killed", root / "ray.log"
+    options = ("--store", store, *SETTINGS, "--runner", "ray", "--workers", 2)
+    run = home.start("ingest", longer, *options, log=log)
+    until(lambda: any((store / "features").glob("*.safetensors")) or run.poll() is not None)
+    before = stamps(store)
+    working = at_work(run)
+    assert working, log.read_text()
+    working[0].kill()
+    assert run.wait(300) == 0, log.read_text()
+    assert contents(store) == contents(root / "unharmed by Ray")
+    assert said(store) == said(root / "unharmed by Ray")
+    artefacts = [name for name in before if name.startswith(("features/", "transcripts/"))]
+    assert artefacts and made_again(store, {name: before[name] for name in artefacts}) == []
+    assert "Traceback" not in log.read_text(), log.read_text()
 
 
 @pytest.mark.long
