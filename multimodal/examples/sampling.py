@@ -257,9 +257,13 @@ class Examples:
         return self.masked(None, subsampled(self.step(random), crop, random), VIDEO, random)
 
     def _forecast(self, place: int, random: np.random.Generator) -> Example:
-        """Suffix masking of up to one of the :data:`HORIZONS` in a run, after 1 to ``context`` tokens."""
-        tokens, context = self.runs[place].tokens, self.options.context
-        now = int(random.integers(1, len(tokens)))
+        """Suffix masking of up to one of the :data:`HORIZONS` in a run, after 1 to ``context`` tokens.
+
+        The masked tokens may lie in the runs that follow: where the run's end cut them off, the farthest was masked half as often.
+        """
+        own, context = len(self.runs[place].tokens), self.options.context
+        tokens = following_tokens(self.runs, place, own + max(HORIZONS))
+        now = int(random.integers(1, min(own + 1, len(tokens))))
         horizon = min(HORIZONS[int(random.integers(len(HORIZONS)))], len(tokens) - now)
         if context > CONTEXT:
             before = preceding_tokens(self.runs, place, context - now)

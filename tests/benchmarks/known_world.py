@@ -5,7 +5,8 @@
 Draws a world, writes and imports its corpus (``--keep FOLDER`` leaves it there), trains a joint BERT from random weights
 with the recipe of `--size small`, and prints the figures over the same 100 held-out videos at every size.
 ``--write FOLDER`` writes the corpus alone, for `videobert ingest --import`. ``--limits`` trains nothing: how good the best
-answers are at several strengths of the signal, and from so many clips.
+answers are at several strengths of the signal, and from so many clips. ``--ahead`` adds the next tokens after every
+clip of these videos: accuracy and cross entropy, in nats, of model and best answer.
 """
 
 import argparse
@@ -21,14 +22,14 @@ import numpy as np
 from flows.settings import Settings
 from multimodal.answers import forecast
 from multimodal.catalogue import Catalogue
-from multimodal.inference.trained import load_trained
+from multimodal.inference.trained import Trained, load_trained
 from multimodal.intake.imports import import_files
 from multimodal.intake.options import ImportOptions
 from multimodal.joint.options import Shape
 from multimodal.known_world.corpus import TOKENS, TRANSCRIPTS, WORLD, read_world, write_corpus
 from multimodal.known_world.inference import BestAnswers
 from multimodal.known_world.process import Sampler, WorldOptions, make_world
-from multimodal.library import read_material, split, usable
+from multimodal.library import Material, read_material, split, usable
 from multimodal.objectives.weights import LossWeights
 from multimodal.scoring.intervals import Figure
 from multimodal.scoring.metrics import evaluate
@@ -38,6 +39,7 @@ from multimodal.terms import PRETRAINING_TERMS
 from multimodal.tokens import TokenOptions, encode_videos, fit_codebook, train_and_held_out
 from multimodal.training.options import NOTHING, PretrainOptions, TrainingOptions
 from multimodal.training.pretraining import pretrain
+from vision.clips import CLIP_SECONDS
 
 HELD_OUT = 100
 """Videos that are held out, the first ones of every corpus."""
@@ -142,6 +144,26 @@ def print_limits(seed: int) -> None:
         print(f"{context} clips: ", {h: round(float(np.mean(r)), 3) for h, r in ahead.items()})
 
 
+def print_ahead(trained: Trained, held_out: list[Material], best: BestAnswers) -> None:
+    """Accuracy and cross entropy of the next tokens at each horizon, over all clips of the held-out videos."""
+    found: dict[int, list[tuple[float, ...]]] = {h: [] for h in HORIZONS}
+    for material in held_out:
+        tokens = material.tokens.tolist()
+        asked = [tokens[:now] for now in range(1, len(tokens))]
+        told = forecast.horizon_probabilities(trained, asked).double().numpy()
+        for now, rows in enumerate(told, 1):
+            limits = best.next_tokens(tokens[:now], HORIZONS)
+            for h, row, limit in zip(HORIZONS, rows, limits, strict=True):
+                if now + h <= len(tokens):
+                    true = tokens[now + h - 1]
+                    right = row.argmax() == true, limit.argmax() == true
+                    found[h].append((*map(float, right), -np.log(row[true]), -np.log(limit[true])))
+    print(f"{'':8}{'n':>6}{'right':>8}{'limit':>8}{'nats':>8}{'limit':>8}")
+    for h, rows in found.items():
+        means = "".join(f"{value:8.3f}" for value in np.mean(rows, 0))
+        print(f"{h * CLIP_SECONDS:5.1f} s {len(rows):6}{means}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--videos", type=int, default=300, help="videos to learn from")
@@ -157,6 +179,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--terms", nargs="+", choices=PRETRAINING_TERMS, help="terms of the loss; all")
     parser.add_argument("--limits", action="store_true")
+    parser.add_argument("--ahead", action="store_true")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", type=Path, help="file for all figures")
@@ -185,6 +208,8 @@ def main() -> None:
         )
         trained = load_trained(store, name, codebook, "cpu")
         best = BestAnswers(read_world(folder / "corpus" / WORLD))
+        if given.ahead:
+            print_ahead(trained, held_out, best)
         figures = evaluate(trained, learned, held_out, None, quiet, best=best)
     print(
         f"{given.videos} videos, signal {given.signal:g}, {given.layers} x {given.hidden}, {trained_s:.0f} CPU s"
