@@ -44,7 +44,7 @@ from multimodal.training.unfinished_runs import unfinished_runs
 from multimodal.vocabulary import TrimmedVocabulary, Vocabulary
 from vision.codebook import Codebook
 
-VERSION = 9
+VERSION = 10
 SENTINEL_COUNT = 100
 """Sentinels of a vocabulary, as T5 has them."""
 SAMPLE = 64
