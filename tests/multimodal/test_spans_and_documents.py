@@ -89,7 +89,7 @@ def asked(world, tmp_path_factory):
 
 
 def test_a_question_is_answered_by_seconds_or_by_none(world, asked):
-    found = world(asked, "where", dataclasses.replace(OPTIONS, epochs=20))
+    found = world(asked, "where", dataclasses.replace(OPTIONS, epochs=40))
     assert found.kind == "span"
     iou = found.figures["iou"]
     assert iou.value > max(iou.chance, found.figures["iou_majority"].value) and iou.value > 0.4
