@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from av.stream import Disposition
+from av.container import InputContainer
+from av.stream import Disposition, Stream
 
 ASS_HEADER = b"""[Script Info]
 ScriptType: v4.00+
@@ -28,16 +29,21 @@ def at_rest(path: Path) -> Path:
     return path
 
 
+def first_packets(source: InputContainer, seconds: float, *streams: Stream) -> Iterator[av.Packet]:
+    """The packets of these streams before a time."""
+    for packet in source.demux(*streams):
+        if packet.dts is not None and packet.dts * packet.time_base < seconds:
+            yield packet
+
+
 def cut(path: Path, sample: str, seconds: float, kinds: tuple[str, ...]) -> Path:
     """The first seconds of a sample's streams of these kinds, in the container that the ending of ``path`` names."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(SAMPLES / sample)) as source, av.open(str(path), "w") as target:
         streams = {s.index: target.add_stream_from_template(s) for s in source.streams if s.type in kinds}
-        for packet in source.demux([source.streams[index] for index in streams]):
-            if packet.dts is not None and packet.dts * packet.time_base < seconds:
-                packet.stream = streams[packet.stream.index]
-                target.mux(packet)
+        for packet in first_packets(source, seconds, *(source.streams[index] for index in streams)):
+            packet.stream = streams[packet.stream.index]
+            target.mux(packet)
     return at_rest(path)
 
 
@@ -58,10 +64,9 @@ def speechless(path: Path, sample: str = "kitchen-001.mp4", seconds: float = 3.0
     with av.open(str(SAMPLES / sample)) as source, av.open(str(path), "w") as target:
         picture = target.add_stream_from_template(source.streams.video[0])
         sound = target.add_stream("aac", rate=rate, layout="mono")
-        for packet in source.demux(video=0):
-            if packet.dts is not None and packet.dts * packet.time_base < seconds:
-                packet.stream = picture
-                target.mux(packet)
+        for packet in first_packets(source, seconds, source.streams.video[0]):
+            packet.stream = picture
+            target.mux(packet)
         for first in range(0, noise.shape[1] - size, size):
             frame = av.AudioFrame.from_ndarray(noise[:, first : first + size].copy(), "fltp", "mono")
             frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), first
@@ -85,10 +90,10 @@ def captioned(
     srt = path.with_name(f"{path.stem}-track.txt")
     with av.open(str(SAMPLES / "kitchen-001.mp4")) as source, av.open(str(path), "w") as target:
         picture = target.add_stream_from_template(source.streams.video[0])
-        waiting = []
-        for packet in source.demux(video=0):
-            if packet.dts is not None and packet.dts * packet.time_base < seconds:
-                waiting.append((float(packet.dts * packet.time_base), packet, picture))
+        waiting = [
+            (float(packet.dts * packet.time_base), packet, picture)
+            for packet in first_packets(source, seconds, source.streams.video[0])
+        ]
         for text, metadata, disposition in tracks:
             srt.write_text(text, encoding="utf-8")
             with av.open(str(srt), format=form) as captions:
@@ -114,10 +119,10 @@ def with_mov_text(path: Path, cues: Sequence[tuple[float, float, str]], seconds:
         text = target.add_stream("mov_text")
         text.time_base = Fraction(1, 1000)
         text.codec_context.subtitle_header = ASS_HEADER
-        waiting = []
-        for packet in source.demux(video=0):
-            if packet.dts is not None and packet.dts * packet.time_base < seconds:
-                waiting.append((float(packet.dts * packet.time_base), packet, picture))
+        waiting = [
+            (float(packet.dts * packet.time_base), packet, picture)
+            for packet in first_packets(source, seconds, source.streams.video[0])
+        ]
         for start, end, said in cues:
             packet = av.Packet(len(said.encode()).to_bytes(2, "big") + said.encode())
             packet.time_base = Fraction(1, 1000)
