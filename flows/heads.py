@@ -63,7 +63,10 @@ def finetune(
     epochs: Annotated[int, Parameter(help="Passes over the labels at most."), MOVED] = D.epochs,
     learning_rate: Annotated[
         float | None,
-        Parameter(help="Peak learning rate; chosen by the model's width and --adapt where not given."),
+        Parameter(
+            help="Peak learning rate of the layers that move, a 20th of the head's; or of the head and adapters where none "
+            "moves; chosen by the model's width where not given."
+        ),
         MOVED,
     ] = None,
     layers: Annotated[

@@ -54,7 +54,7 @@ from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
 from vision.clips import CLIP_SECONDS
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +146,7 @@ def fine_tune(
     root, together = heads_root(store) / address, len(task.classes) if options.sentence else 1
 
     def begin(_: Path | None) -> FineTuningObjective:
-        rates = Rates(options.layer_decay, options.unfreezing)
+        rates = Rates(options.encoder_share, options.layer_decay, options.unfreezing)
         return shape.make(trained, target_KC, weight_C, rates, options.distill)
 
     card = {

@@ -31,8 +31,12 @@ class BiLstm(nn.Module):
         with torch.no_grad():
             rows_TH, _ = self._embeddings[0].embedding_lookup(batch.ids_T)
         lengths = batch.lengths_S.tolist()
-        read = pack_sequence(self.LayerNorm(rows_TH.float()).split(lengths), enforce_sorted=False)
-        x_TW = torch.cat(unpack_sequence(self.lstm(read)[0]))
+        rows_TH = self.LayerNorm(rows_TH.float())
+        if len(lengths) == 1:  # an answer: without packing oneDNN reads it in one call
+            x_TW = self.lstm(rows_TH)[0]
+        else:
+            read = pack_sequence(rows_TH.split(lengths), enforce_sorted=False)
+            x_TW = torch.cat(unpack_sequence(self.lstm(read)[0]))
         last_S = batch.lengths_S.cumsum(0) - 1
         first_S = last_S - batch.lengths_S + 1
         width = self.lstm.hidden_size

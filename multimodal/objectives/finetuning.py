@@ -195,10 +195,12 @@ class Readings(Reading):
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-    """Learning rates by layer. ``decay``: the rate of a layer as a share of that of the layer above it (Sun et al. 2019, "How to
-    fine-tune BERT for text classification", section 5.3.2). ``unfreezing``: the share of the steps over which the layers begin
-    to move one after the other from the top (ULMFiT, Howard and Ruder 2018, section 3.3); 0: all from the first step."""
+    """Learning rates by layer, as shares of that of the head. ``encoder``: of the encoder's layers and embeddings. ``decay``: the
+    rate of a layer as a share of that of the layer above it (Sun et al. 2019, "How to fine-tune BERT for text classification",
+    section 5.3.2). ``unfreezing``: the share of the steps over which the layers begin to move one after the other from the top
+    (ULMFiT, Howard and Ruder 2018, section 3.3); 0: all from the first step."""
 
+    encoder: float = 1.0
     decay: float = 1.0
     unfreezing: float = 0.0
 
@@ -274,7 +276,9 @@ class FineTuningObjective(Objective):
 
     def rate_scale(self, depth: int, done: float) -> float:
         begins = self._rates.unfreezing * depth / (len(self.layers) + 1)
-        return self._rates.decay**depth if done >= begins else 0.0
+        if done < begins:
+            return 0.0
+        return self._rates.encoder * self._rates.decay**depth if depth else 1.0
 
     @property
     def layers(self) -> nn.ModuleList:

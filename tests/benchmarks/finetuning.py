@@ -152,6 +152,7 @@ def main() -> None:
                     made = fine_tune(store, start, videos, task, "bench", tuning, known_world.quiet)
                     found.setdefault(method, []).append(made.figures["accuracy"].value)
                     found.setdefault(f"{method}: seconds", []).append(time.monotonic() - began)
+                    print(f"  {size} labels, seed {seed}, {method}: {found[method][-1]:.3f}", flush=True)
                     found[f"{method}: moved"] = [made.moved]
                 for baseline in BASELINES:
                     found.setdefault(baseline, []).append(made.figures[f"accuracy_{baseline}"].value)

@@ -70,6 +70,8 @@ def options(given: argparse.Namespace) -> PretrainOptions:
     training = dataclasses.replace(settings.training, most_steps=given.steps)
     if given.epochs:
         training = dataclasses.replace(training, epochs=given.epochs)
+    if given.examples:
+        training = dataclasses.replace(training, examples_per_step=given.examples)
     if given.terms:
         weights = LossWeights(**{term: float(term in given.terms) for term in PRETRAINING_TERMS})
         training = dataclasses.replace(training, weights=weights)
@@ -173,6 +175,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3000, help="training steps at most")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--examples", type=int, help="spoken segments and runs of a step")
     parser.add_argument("--context", type=int, help="clips that the next ones are forecast from")
     parser.add_argument("--ask", type=int, nargs="+", help="lengths of contexts whose forecasts are averaged")
     parser.add_argument("--dropout", type=float, default=0.0)

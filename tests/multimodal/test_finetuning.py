@@ -378,3 +378,20 @@ def test_figures_are_those_of_scikit_learn():
     assert found["mean_absolute_error"].value == pytest.approx(mean_absolute_error(scores, guess))
     assert found["correlation"].value == pytest.approx(np.corrcoef(scores[:, 0], guess[:, 0])[0, 1])
     assert found["correlation_majority"].value == 0
+
+
+@pytest.mark.parametrize(
+    "adapt, share, head",
+    [("full", 0.05, 2e-3), ("top:2", 0.05, 2e-3), ("head", 1.0, 2e-3), ("adapters", 1.0, 2e-3)],
+)
+def test_what_is_new_takes_larger_steps_than_pretrained_layers(adapt, share, head):
+    options = FineTuningOptions(adapt=adapt)
+    assert options.encoder_share == share
+    assert options.training(384).learning_rate == pytest.approx(head)
+    given = dataclasses.replace(options, learning_rate=1e-4)
+    assert given.training(384).learning_rate * share == pytest.approx(1e-4)
+
+
+def test_a_head_of_sentences_begins_trained_and_moves_like_the_encoder():
+    options = FineTuningOptions(sentence="how to {label}")
+    assert options.encoder_share == 1 and options.training(384).learning_rate == pytest.approx(1e-4)

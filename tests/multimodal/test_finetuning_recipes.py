@@ -124,6 +124,9 @@ def test_lower_layers_move_less_and_later(trained, tmp_path):
     decayed, _ = learn(tmp_path / "decayed", trained, rates=Rates(decay=0.1))
     assert moved(decayed, upper) > 3 * moved(decayed, lower) > 3 * moved(decayed, rows) > 0
     assert moved(plain, upper) < 3 * moved(plain, lower), "the control"
+    small, _ = learn(tmp_path / "small", trained, rates=Rates(encoder=0.05))
+    assert moved(small, "bert.pooler.") > 3 * moved(small, upper) > 0
+    assert moved(plain, "bert.pooler.") < 3 * moved(plain, upper), "the control"
     late, _ = learn(tmp_path / "late", trained, steps=3, rates=Rates(unfreezing=1.0))
     assert moved(late, upper) > 0 and moved(late, rows) < moved(late, upper)
     scale = SHAPE.make(trained, torch.eye(3), rates=Rates(unfreezing=0.9)).rate_scale
