@@ -14,6 +14,7 @@ from flows.settings import Settings
 from multimodal.catalogue import Catalogue
 from multimodal.inference.trained import load_trained
 from multimodal.library import read_material, usable
+from multimodal.scoring.intervals import Figure
 from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.truth import read_truth
 from multimodal.store import Store
@@ -44,7 +45,7 @@ TRAINING = {
 """Fields of the training's options that no setting sets."""
 
 
-def figures(store: Store, options: PretrainOptions) -> tuple[dict[str, float], float]:
+def figures(store: Store, options: PretrainOptions) -> tuple[dict[str, Figure], float]:
     """The figures of one model, and the CPU seconds of its training."""
     with Catalogue(store.catalogue) as catalogue:
         codebook, videos = catalogue.current("codebook"), usable(catalogue)
@@ -55,7 +56,7 @@ def figures(store: Store, options: PretrainOptions) -> tuple[dict[str, float], f
     parts = [[read_material(store, codebook, v) for v in part] for part in (learned, held_out)]
     trained = load_trained(store, name, codebook, "cpu")
     found = evaluate(trained, *parts, read_truth(TRUTH), lambda *_: None)
-    return {figure: f.value for figure, f in found.items()}, spent
+    return found, spent
 
 
 def main() -> None:
@@ -78,9 +79,8 @@ def main() -> None:
                 options = dataclasses.replace(options, training=training)
                 found, spent = figures(Store(copy), options)
                 print(f"{name}, seed {seed}: {spent:.0f} CPU s", flush=True)
-                print(
-                    "  " + ", ".join(f"{figure} {value:.3f}" for figure, value in found.items()), flush=True
-                )
+                shown = (f"{n} {f.value:.3f} ({f.low:.3f} to {f.high:.3f})" for n, f in found.items())
+                print("  " + ", ".join(shown), flush=True)
 
 
 if __name__ == "__main__":
