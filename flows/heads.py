@@ -64,8 +64,8 @@ def finetune(
     learning_rate: Annotated[
         float | None,
         Parameter(
-            help="Peak learning rate of the layers that move, a 20th of the head's; or of the head and adapters where none "
-            "moves; chosen by the model's width where not given."
+            help="Peak learning rate of what moves in the encoder; the head's is 20 times that of layers, 5 times that of "
+            "adapters and lora. Chosen by the model's width and --adapt where not given."
         ),
         MOVED,
     ] = None,

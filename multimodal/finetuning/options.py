@@ -34,11 +34,11 @@ AGREEMENT = "agreement"
 """How often a student gives its teacher's answer (:mod:`multimodal.distillation.lstm`)."""
 LAYER = "layer_"
 """How the names of the figures of single layers begin."""
-FULL_RATE = 5e-5
+RATE = 5e-5
 """Peak learning rate of pretrained layers at a width of 768 (Devlin et al. 2019, appendix A.3). Narrower networks take larger
 steps, by the ratio of the widths."""
-NEW_RATE = 20
-"""Times that rate for what is not pretrained: the head, adapters and low-rank updates (docs/decisions.md)."""
+PART_TIMES, HEAD_TIMES = 4, 20
+"""Times that rate for adapters and low-rank updates, and for the head, which begin anew (docs/decisions.md)."""
 ADAPT = re.compile(r"full|head|adapters|lora|top:[1-9][0-9]*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -50,9 +50,9 @@ class FineTuningOptions:
     ``width`` and updates of ``rank``. ``balance``: classes weigh the same, however many moments they have.
 
     ``held_out``: the share of the labelled moments whose videos are held out to judge by; half as many are held out of the
-    rest, whose loss says when the training ends. ``epochs`` passes at most. ``learning_rate``: of the
-    layers that move, the head's being 20 times that, or of the head and the adapters where none does; ``None`` for what the
-    width and ``adapt`` say. ``window`` and ``stride``: clips of a window over a whole video, and between the starts of two.
+    rest, whose loss says when the training ends. ``epochs`` passes at most. ``learning_rate``: of what
+    moves in the encoder, the head's being 20 times that of layers and 5 times that of adapters and low-rank updates, or of the
+    head where nothing else moves; ``None`` for what the width and ``adapt`` say. ``window`` and ``stride``: clips of a window over a whole video, and between the starts of two.
     ``sentence``: each class is read as a sentence, {label} being its name, beside the moment, and the head chooses among them,
     beginning as the alignment head.
     ``layers``: the head reads the ``last`` one, or a learned ``mix`` of all. ``layer_decay``: the learning rate of a layer as a
@@ -130,18 +130,19 @@ class FineTuningOptions:
         return self.read or (VIDEO_READ if kind in (PAIR, SPAN) or self.sentence else BOTH_READ)
 
     @property
-    def encoder_share(self) -> float:
-        """The learning rate of the encoder as a share of the head's: pretrained layers take smaller steps than what is new."""
-        return 1 / NEW_RATE if self._layers_move and not self.sentence else 1.0
+    def _times(self) -> int:
+        """Times :data:`RATE` for what moves in the encoder, or for the head where nothing does."""
+        return {"head": HEAD_TIMES, "adapters": PART_TIMES, "lora": PART_TIMES}.get(self.adapt, 1)
 
     @property
-    def _layers_move(self) -> bool:
-        return self.adapt not in ("head", "adapters", "lora")
+    def encoder_share(self) -> float:
+        """The learning rate of the encoder as a share of the head's. A head of sentences begins as the alignment head, so it is
+        as pretrained as the encoder."""
+        return 1.0 if self.sentence else self._times / HEAD_TIMES
 
     def training(self, hidden: int) -> TrainingOptions:
         """The training of a model of this width; its learning rate is that of the head."""
-        usual = FULL_RATE * 768 / hidden * (1 if self._layers_move else NEW_RATE)
-        rate = self.learning_rate or usual
+        rate = self.learning_rate or RATE * 768 / hidden * self._times
         return TrainingOptions(
             learning_rate=rate / self.encoder_share,
             examples_per_step=self.examples_per_step,

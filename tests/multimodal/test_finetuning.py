@@ -382,7 +382,13 @@ def test_figures_are_those_of_scikit_learn():
 
 @pytest.mark.parametrize(
     "adapt, share, head",
-    [("full", 0.05, 2e-3), ("top:2", 0.05, 2e-3), ("head", 1.0, 2e-3), ("adapters", 1.0, 2e-3)],
+    [
+        ("full", 0.05, 2e-3),
+        ("top:2", 0.05, 2e-3),
+        ("head", 1.0, 2e-3),
+        ("adapters", 0.2, 2e-3),
+        ("lora", 0.2, 2e-3),
+    ],
 )
 def test_what_is_new_takes_larger_steps_than_pretrained_layers(adapt, share, head):
     options = FineTuningOptions(adapt=adapt)
