@@ -11,6 +11,7 @@ Asked = TypeVar("Asked")
 TIMED = 30
 """Answers whose time is taken."""
 TURN = 10
+"""Answers of a turn."""
 
 
 def answer_seconds(answers: Sequence[Callable[[Asked], object]], asked: Sequence[Asked]) -> list[float]:

@@ -50,9 +50,10 @@ class FineTuningOptions:
     ``width`` and updates of ``rank``. ``balance``: classes weigh the same, however many moments they have.
 
     ``held_out``: the share of the labelled moments whose videos are held out to judge by; half as many are held out of the
-    rest, whose loss says when the training ends. ``epochs`` passes at most. ``learning_rate``: of what
-    moves in the encoder, the head's being 20 times that of layers and 5 times that of adapters and low-rank updates, or of the
-    head where nothing else moves; ``None`` for what the width and ``adapt`` say. ``window`` and ``stride``: clips of a window over a whole video, and between the starts of two.
+    rest, whose loss says when the training ends. ``epochs`` passes at most. ``learning_rate``: of what moves in the encoder,
+    the head's being 20 times that of layers and 5 times that of adapters and low-rank updates, or of the head where nothing
+    else moves; ``None`` for what the width and ``adapt`` say. ``window`` and ``stride``: clips of a window over a whole video,
+    and between the starts of two.
     ``sentence``: each class is read as a sentence, {label} being its name, beside the moment, and the head chooses among them,
     beginning as the alignment head.
     ``layers``: the head reads the ``last`` one, or a learned ``mix`` of all. ``layer_decay``: the learning rate of a layer as a
