@@ -27,7 +27,7 @@ def figures(run: OpenedRun) -> Path:
         path = evaluate_store(
             run.store, run.trained, captioner, run.videos, report,
             truth_file=run.settings.truth, references_file=run.settings.references,
-            world_file=run.settings.world, say=progress.say,
+            world_file=run.settings.world, probe=run.settings.probe, say=progress.say,
         )  # fmt: skip
     run.catalogue.set_current("evaluation", path.name)
     return path

@@ -1,28 +1,20 @@
-"""A probe: what each layer of the model, as pretraining left it, knows of the labels (Tenney et al. 2019, "BERT rediscovers the
-classical NLP pipeline", section 3, with logistic regression)."""
+"""A probe: what each layer of the model, as pretraining left it, knows of the labels of a task."""
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from multimodal.examples.moments import moment_sequence
 from multimodal.examples.options import PAIR, SEQUENCE, TOKEN
 from multimodal.examples.packing import Example
 from multimodal.finetuning.options import LAYER
 from multimodal.finetuning.task import TEST, TRAIN, Split, Task
-from multimodal.inference.heads import layer_states
+from multimodal.inference.layers import layer_states
 from multimodal.inference.trained import Trained
 from multimodal.scoring.intervals import Figure, ScoredQuestions
+from multimodal.scoring.layer_probe import linear_probe
 from multimodal.store import InputError
 from multimodal.terms import LABEL
-
-STRENGTH = 0.1
-"""Inverse penalty, the same for all layers."""
 
 
 def check_probe(task: Task) -> None:
@@ -41,10 +33,7 @@ def layer_figures(trained: Trained, task: Task, seed: int = 0) -> dict[str, Figu
     label = {name: np.array([u.target.argmax() for u in task.splits[name].units]) for name in (TRAIN, TEST)}
     found = {}
     for layer, (train_NH, test_NH) in enumerate(zip(states[TRAIN], states[TEST], strict=True)):
-        linear = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=500))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            said = linear.fit(train_NH, label[TRAIN]).predict(test_NH)
+        said = linear_probe(train_NH, label[TRAIN], test_NH)
         questions = ScoredQuestions()
         for unit, right in zip(task.splits[TEST].units, said == label[TEST], strict=True):
             questions.add(unit.video, right, 1 / len(task.classes))

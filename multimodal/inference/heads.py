@@ -115,26 +115,6 @@ def load_head(store: Store, trained: Trained, name: str) -> Head:
 
 
 @torch.no_grad()
-def layer_states(trained: Trained, examples: Sequence[Example]) -> np.ndarray:
-    """What each layer of the model itself holds of each example [L + 1, N, H], the first of them being the embeddings: the state
-    at the position that is asked for, or where none is the mean over the sequence."""
-    found = []
-    for first in range(0, len(examples), BATCH):
-        some = [ordered(example, trained.attention) for example in examples[first : first + BATCH]]
-        batch = pack(some).to(trained.model.device)
-        x_LTH = trained.model.encode_layers(batch)
-        asked = predictions(batch, LABEL)[:, 0]
-        if len(asked):
-            found.append(x_LTH[:, asked].cpu().numpy())
-            continue
-        sums_LSH = x_LTH.new_zeros(len(x_LTH), len(some), x_LTH.shape[2]).index_add(
-            1, batch.sequence_T, x_LTH
-        )
-        found.append((sums_LSH / batch.lengths_S[:, None]).cpu().numpy())
-    return np.concatenate(found, 1)
-
-
-@torch.no_grad()
 def asked_logits(trained: Trained, head: Head, examples: Sequence[Example]) -> np.ndarray:
     """The head's logits float64 [n, C] for all that the examples ask for, in their order."""
     columns = len(head.shape.classes) or 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from multimodal.answers.caption import by_model
 from multimodal.answers.counts import Counts
@@ -17,8 +18,10 @@ from multimodal.inference.trained import Trained
 from multimodal.known_world.corpus import read_world
 from multimodal.known_world.inference import BestAnswers
 from multimodal.library import Material, read_json, read_material
-from multimodal.progress import Report
+from multimodal.progress import Report, announce
 from multimodal.scoring.caption_tokenizer import METEOR_JAR, PTB_JAR, why_not_java
+from multimodal.scoring.intervals import Figure
+from multimodal.scoring.layer_probe import probe_figures
 from multimodal.scoring.metrics import NEAREST, CaptionFunction, evaluate, plain_figures
 from multimodal.scoring.references import ReferencedMoment, evaluation_moments
 from multimodal.scoring.truth import read_truth
@@ -41,9 +44,13 @@ def evaluate_store(
     truth_file: Path | None = None,
     references_file: Path | None = None,
     world_file: Path | None = None,
+    probe: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """The file of the figures; computed once for a model, a captioner, a truth, references and a known world.
+
+    ``probe``: with those of :func:`~multimodal.scoring.layer_probe.probe_figures`. A file that has them is taken where they are
+    not asked for too, and one without them is added to.
 
     ``say`` is told which references are left out. Raises :class:`~multimodal.store.InputError` where the references name
     no video of the store, or a known world is not the one that made it.
@@ -53,15 +60,17 @@ def evaluate_store(
     references: list[ReferencedMoment] = []
     if references_file is not None:
         references = evaluation_moments(references_file, store, trained.codebook, videos, say)
-    made = recipe(
-        version=VERSION,
-        truth=truth and [truth.actions, truth.things, truth.steps],
-        references=references,
-        captioner=captioner and captioner.name,
-        world=world_file and file_digest(world_file),
-        java=[why_not_java(PTB_JAR), why_not_java(METEOR_JAR)],
-    )
-    path = store.evaluation(evaluation_prefix(trained, captioner and captioner.name) + made)
+    about = {
+        "version": VERSION,
+        "truth": truth and [truth.actions, truth.things, truth.steps],
+        "references": references,
+        "captioner": captioner and captioner.name,
+        "world": world_file and file_digest(world_file),
+        "java": [why_not_java(PTB_JAR), why_not_java(METEOR_JAR)],
+    }
+    prefix = evaluation_prefix(trained, captioner and captioner.name)
+    plain, probed = (store.evaluation(prefix + recipe(**about, **more)) for more in ({}, {"probe": True}))
+    path = probed if probe or probed.exists() else plain
     if path.exists():
         read_json(path)
         return path
@@ -70,24 +79,35 @@ def evaluate_store(
         return [read_material(store, trained.codebook, v) for v in some]
 
     train, held_out = map(materials, train_and_held_out(store, videos, trained.codebook))
-    figures = {}
-    if held_out or references:
+    figures: dict[str, Any] = {}
+    if plain.exists():
+        figures = read_json(plain)
+    elif held_out or references:
         # references may be about videos that came later, which are neither training videos nor held out
         known = {m.video.video for m in held_out}
         later = {a.moment.video for a in references} - known
         captioned = held_out + materials([v for v in videos if v.video in later])
         methods = captioning_methods(store, trained, captioner, train, captioned, bool(references))
         first = next(iter(methods))
-        figures = evaluate(
-            trained, train, held_out, truth, report,
-            references=references, caption=methods.pop(first), other_captions=methods, best=best,
+        figures = _documents(
+            evaluate(
+                trained, train, held_out, truth, report,
+                references=references, caption=methods.pop(first), other_captions=methods, best=best,
+            )
         )  # fmt: skip
     else:
-        figures = plain_figures(train, trained.vocabulary.visual, nearest_captions(trained, train))
-    write_artefact(
-        path, canonical_json({name: dataclasses.asdict(f) for name, f in figures.items()}).encode()
-    )
+        figures = _documents(
+            plain_figures(train, trained.vocabulary.visual, nearest_captions(trained, train))
+        )
+    if probe:
+        announce("asking each layer")
+        figures |= _documents(probe_figures(trained, train, held_out, truth))
+    write_artefact(path, canonical_json(figures).encode())
     return path
+
+
+def _documents(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    return {name: dataclasses.asdict(figure) for name, figure in figures.items()}
 
 
 def captioning_methods(

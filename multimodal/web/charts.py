@@ -6,15 +6,23 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from multimodal.maps import square_map
+from multimodal.scoring.layers import MODALITY, NOUN, PLACES, POSITION, VERB, by_layer, probe_figure
 from multimodal.store import reading
 from multimodal.terms import TITLES
 from multimodal.web.questions import HORIZON_FIGURES, RECALLS
 
+PROBED = {
+    VERB: "How often the states of a clip, read beside the words, tell the action that is shown.",
+    NOUN: "How often the states of a clip, read beside the words, tell the thing that is shown.",
+    MODALITY: "How often a state tells whether it is a word's or a clip's.",
+    POSITION: f"How often a state tells its place among the first {PLACES} of a sequence.",
+}
 WIDTH, HEIGHT = 320.0, 190.0
 LEFT, RIGHT, TOP, BOTTOM = 34.0, 8.0, 10.0, 22.0
 MOST_POINTS = 100
@@ -114,7 +122,8 @@ class FigureChart:
 
 
 def figure_charts(figures: Mapping[str, Mapping]) -> list[FigureChart]:
-    """Next-token accuracy over the horizons, and recall over the number of results, where there are two points at least."""
+    """Next-token accuracy over the horizons, recall over the number of results, and what a probe tells over the layers, where
+    there are two points at least."""
     horizons = [(n, seconds) for n, seconds in HORIZON_FIGURES if {n, f"{n}_counts"} <= figures.keys()]
     recalls = [(f"recall_at_{k}", f"first {k}") for k in RECALLS if f"search_recall_at_{k}" in figures]
     found = []
@@ -131,7 +140,16 @@ def figure_charts(figures: Mapping[str, Mapping]) -> list[FigureChart]:
         series = [(words, kind, [figures[f"{start}{n}"] for n, _ in recalls]) for words, kind, start in drawn]
         note = "How often the one that belongs to the query is among the first so many."
         found.append(_figure_chart("Visual search, recall", note, [s for _, s in recalls], series))
+    for what, note in PROBED.items():
+        if layers := by_layer(figures, partial(probe_figure, what)):
+            found.append(layer_chart(f"What each layer knows: {what}", note, layers))
     return found
+
+
+def layer_chart(title: str, note: str, layers: Sequence[Mapping]) -> FigureChart:
+    """The figures of a linear probe over the layers; 0 is the embeddings."""
+    series = [("logistic regression on a layer", "first", layers)]
+    return _figure_chart(title, note, list(map(str, range(len(layers)))), series)
 
 
 def _figure_chart(

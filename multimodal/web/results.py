@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from functools import partial
 
 from multimodal.catalogue import Catalogue, Video
 from multimodal.library import LEAST_TO_SPLIT
+from multimodal.scoring.layers import PROBE, PROPERTIES, by_layer, probe_figure
 from multimodal.store import Store, reading
 from multimodal.web.questions import HORIZON_FIGURES, TASKS, Question
 
@@ -114,7 +116,8 @@ def read_evaluation(store: Store, catalogue: Catalogue) -> dict[str, dict[str, f
 
 
 def names_by_task(figures: dict[str, dict]) -> list[tuple[str, list[str]]]:
-    """The names of the figures that there are, task by task in reading order; those of no known task come last."""
+    """The names of the figures that there are, task by task in reading order; those of no known task come last. Those of a probe
+    by layer are left out: they have charts, and a table of their own."""
     known = [
         (
             task.title,
@@ -126,7 +129,9 @@ def names_by_task(figures: dict[str, dict]) -> list[tuple[str, list[str]]]:
         )
         for task in TASKS
     ]
-    others = sorted(set(figures) - {n for _, names in known for n in names})
+    others = sorted(
+        n for n in figures.keys() - {n for _, names in known for n in names} if not n.startswith(PROBE)
+    )
     return [(title, names) for title, names in [*known, (OTHERS, others)] if names]
 
 
@@ -237,7 +242,27 @@ def figures_table(figures: dict[str, dict]) -> list[str]:
         lines += [_line(name, figures, columns) for name in names if name not in beside]
         computed = [figures[name] for name in names if figures[name]["value"] is not None]
         lines += [f"  ({note})" for note in dict.fromkeys(f["note"] for f in computed if f.get("note"))]
+    lines += _by_layer(figures)
     return [*lines, "", told] if (told := worth(figures)) else lines
+
+
+def _by_layer(figures: dict[str, dict]) -> list[str]:
+    """What each layer knows, a line for each property; empty where no layer was probed."""
+    probed = {what: by_layer(figures, partial(probe_figure, what)) for what in PROPERTIES}
+    layers = max(map(len, probed.values()))
+    if not layers:
+        return []
+    return [
+        "",
+        f"{'What each layer knows (0: the embeddings)':<{NAME_WIDTH}}{'chance':>7}"
+        + "".join(f"{layer:>7}" for layer in range(layers)),
+        *(
+            f"  {what:<{NAME_WIDTH - 2}}{found[0]['chance']:7.3f}"
+            + "".join(f"{f['value']:7.3f}" for f in found)
+            for what, found in probed.items()
+            if found
+        ),
+    ]
 
 
 WORTH = (

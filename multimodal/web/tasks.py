@@ -7,19 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from multimodal.catalogue import Video
+from multimodal.finetuning.options import LAYER
 from multimodal.finetuning.table import in_a_line
 from multimodal.inference.heads import head_names, read_head
 from multimodal.inference.trained import Trained, model_digest
+from multimodal.scoring.layers import by_layer
 from multimodal.store import Store
+from multimodal.web.charts import FigureChart, layer_chart
 
+BEFORE = "How often logistic regression tells the label from a layer of the model as pretraining left it."
 MOST_SHOWN = 20
 """Answers of a head on the page at most."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskView:
-    """A head: its ``line`` of figures, its ``confusion`` with a row for each class, and the ``answers`` that it was judged by,
-    as ``heads/NAME.json`` has them."""
+    """A head: its ``line`` of figures, its ``confusion`` with a row for each class, the ``answers`` that it was judged by, as
+    ``heads/NAME.json`` has them, and a chart of what each layer knows of its labels where that was asked."""
 
     name: str
     kind: str
@@ -28,6 +32,7 @@ class TaskView:
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     answers: tuple[Mapping[str, Any], ...]
+    chart: FigureChart | None
 
     @property
     def shown(self) -> tuple[Mapping[str, Any], ...]:
@@ -52,10 +57,12 @@ def task_views(store: Store, trained: Trained, videos: Mapping[str, Video]) -> l
         if about["model_sha256"] != digest:
             continue
         answers = tuple(answer for answer in about.get("answers", ()) if answer["video"] in videos)
+        layers = by_layer(about["figures"], lambda layer: f"{LAYER}{layer}")
         found.append(
             TaskView(
                 *(name, about["kind"], in_a_line(about["figures"]), tuple(about["notes"])),
                 *(tuple(about["classes"]), tuple(map(tuple, about.get("confusion", ()))), answers),
+                layer_chart("What each layer knows of the labels", BEFORE, layers) if layers else None,
             )
         )
     return found

@@ -156,7 +156,7 @@ def test_what_others_set_under_our_prefix_is_left_alone(store, monkeypatch):
 
 def test_all_can_stand_there_but_the_store_and_what_is_for_one_run():
     names = {field.name for field in dataclasses.fields(Settings)}
-    assert names - set(CONFIGURABLE) == {"store", "refit", "reread"}
+    assert names - set(CONFIGURABLE) == {"store", "refit", "reread", "probe"}
 
 
 def test_a_command_and_a_flow_refuse_a_bad_file_with_the_same_line_before_a_store_is_made(

@@ -138,6 +138,7 @@ def test_every_setting_is_either_remembered_or_of_one_run():
         "shard",
         "refit",
         "reread",
+        "probe",
     }
 
 

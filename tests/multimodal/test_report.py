@@ -152,7 +152,8 @@ def test_a_task_shows_what_is_taken_for_what_and_each_answer(store):
     ]  # fmt: skip
     gone = answers[0] | {"video": "aa" * 32, "said": "of a video that was removed"}
     document = {
-        "head": "x", "model_sha256": model_digest(trained.folder), "kind": "sequence", "figures": {}, "notes": [BAD_REASON],
+        "head": "x", "model_sha256": model_digest(trained.folder), "kind": "sequence", "notes": [BAD_REASON],
+        "figures": {f"layer_{n}": number_of(n / 4, 0.25) for n in range(3)} | {"agreement": number_of(0.9, 0.1)},
         "classes": classes, "confusion": [[6, 6], [0, 0]], "answers": [*answers, gone],
     }  # fmt: skip
     write_artefact(head_file(store, "pictures"), canonical_json(document).encode())
@@ -161,6 +162,9 @@ def test_a_task_shows_what_is_taken_for_what_and_each_answer(store):
     page = page_of(store)
     part = page.words[page.words.index("What heads of fine-tuning") :]
     assert "of-another-model" not in page.words and "removed" not in part.split("The atlas")[0]
+    assert (
+        "What each layer knows of the labels" in part and "logistic regression on a layer, 2: 50.0%" in part
+    )
     assert f"slide 6 6 {BAD_WORDS} 0 0" in part and BAD_WORDS not in page.html and BAD_REASON not in page.html
     assert part.count("✓ slide") == part.count(f"✕ {BAD_WORDS}") == 6
     circles = [
