@@ -4,7 +4,8 @@
     python tests/benchmarks/finetuning.py kitchen    # the action of a step of the token kitchen, by its picture alone
 
 Pretrains a small joint BERT without the labels, then learns from 20, 100 and 500 labelled moments (a fifth of them says when
-to end) with several seeds, and judges each head on the same 400 moments of videos that were in neither.
+to end) with several seeds, and judges each head on the same 400 moments of videos that were in neither. ``--probe`` asks what
+each layer knows in place of it, of the pretrained model and of the same network from random weights.
 """
 
 import argparse
@@ -29,13 +30,16 @@ from multimodal.inference.trained import Trained, load_trained
 from multimodal.joint.model import JointBert
 from multimodal.known_world.corpus import write_corpus
 from multimodal.known_world.process import Sampler, WorldOptions, make_world
-from multimodal.library import usable
+from multimodal.library import read_material, usable
 from multimodal.objectives.pretraining import PretrainingObjective
+from multimodal.scoring.layer_probe import probe_figures
+from multimodal.scoring.truth import Truth, TruthStep, read_truth
 from multimodal.store import Store
 from multimodal.tokens import train_and_held_out
 from multimodal.training import checkpoints
 from multimodal.training.options import NOTHING
 from multimodal.training.pretraining import pretrain
+from multimodal.web.results import figures_table
 from vision.clips import CLIP_SECONDS
 
 MOMENT = 8
@@ -62,6 +66,36 @@ def of_kitchen(videos: Sequence[Video], folder: Path) -> list[Labelled]:
     truth = json.loads((folder / token_kitchen.TRUTH).read_text())
     steps = {video["sha256"]: video["steps"] for video in truth["videos"]}
     return [(v.video, s["start"], s["end"], s["action"]) for v in videos for s in steps[v.video]]
+
+
+def steps_of_world(videos: Sequence[Video], signal: float, seed: int) -> Truth:
+    """What is done with what in each clip."""
+    world = make_world(WorldOptions(signal=signal))
+    sampler = Sampler(world, seed)
+    steps = {}
+    for video in videos:
+        drawn = sampler.video(int(video.name.removeprefix("v")))
+        steps[video.video] = tuple(
+            TruthStep(
+                clip * CLIP_SECONDS, (clip + 1) * CLIP_SECONDS,
+                f"action {world.action_DK[drawn.dish, step]}", f"thing {world.thing_DK[drawn.dish, step]}",
+            )
+            for clip, step in enumerate(drawn.steps)
+        )  # fmt: skip
+    return Truth((), (), steps, frozenset())
+
+
+def print_probe(
+    store: Store, trained: Trained, parts: Sequence[Sequence[Video]], truth: Truth, seeds: int
+) -> None:
+    materials = [[read_material(store, trained.codebook, video) for video in part] for part in parts]
+    for seed in range(seeds):
+        models = {"pretrained": trained, "random weights": random_weights(store, trained, seed)}
+        for name, model in models.items():
+            found = probe_figures(model, *materials, truth, seed)
+            print(f"{name}, seed {seed}")
+            figures = {figure: dataclasses.asdict(f) for figure, f in found.items()}
+            print("\n".join(figures_table(figures)[2:]), flush=True)
 
 
 def chosen(learned: list[Labelled], judged: list[Labelled], count: int, seed: int) -> TaskFile:
@@ -114,6 +148,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--read", choices=("text", "video", "both"))
+    parser.add_argument("--probe", action="store_true")
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -140,6 +175,13 @@ def main() -> None:
             of_world(part, given.signal, 0) if given.corpus == "world" else of_kitchen(part, folder)
             for part in (learned, held_out)
         ]
+        if given.probe:
+            world = given.corpus == "world"
+            truth = (
+                steps_of_world(videos, given.signal, 0) if world else read_truth(folder / token_kitchen.TRUTH)
+            )
+            print_probe(store, trained, (learned, held_out), truth, given.seeds)
+            return
         read = given.read or ("both" if given.corpus == "world" else "video")
         for size in given.sizes:
             found: dict[str, list[float]] = {}

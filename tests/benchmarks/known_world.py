@@ -76,7 +76,8 @@ def options(given: argparse.Namespace) -> PretrainOptions:
         weights = LossWeights(**{term: float(term in given.terms) for term in PRETRAINING_TERMS})
         training = dataclasses.replace(training, weights=weights)
     settings = dataclasses.replace(settings, text_start=NOTHING)
-    return narrow(settings, training, given.layers, given.hidden, given.dropout)
+    made = narrow(settings, training, given.layers, given.hidden, given.dropout)
+    return dataclasses.replace(made, text_start=str(given.start), shape=None) if given.start else made
 
 
 def narrow(
@@ -181,6 +182,7 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--terms", nargs="+", choices=PRETRAINING_TERMS, help="terms of the loss; all")
+    parser.add_argument("--start", type=Path, help="folder of a model of this world to go on from")
     parser.add_argument("--limits", action="store_true")
     parser.add_argument("--ahead", action="store_true")
     parser.add_argument("--write", type=Path)
