@@ -148,7 +148,7 @@ def figure_charts(figures: Mapping[str, Mapping]) -> list[FigureChart]:
 
 def layer_chart(title: str, note: str, layers: Sequence[Mapping]) -> FigureChart:
     """The figures of a linear probe over the layers; 0 is the embeddings."""
-    series = [("logistic regression on a layer", "first", layers)]
+    series = [("linear probe", "first", layers)]
     return _figure_chart(title, note, list(map(str, range(len(layers)))), series)
 
 

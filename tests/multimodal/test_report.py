@@ -163,7 +163,7 @@ def test_a_task_shows_what_is_taken_for_what_and_each_answer(store):
     part = page.words[page.words.index("What heads of fine-tuning") :]
     assert "of-another-model" not in page.words and "removed" not in part.split("The atlas")[0]
     assert (
-        "What each layer knows of the labels" in part and "logistic regression on a layer, 2: 50.0%" in part
+        "What each layer knows of the labels" in part and "linear probe, 2: 50.0%" in part
     )
     assert f"slide 6 6 {BAD_WORDS} 0 0" in part and BAD_WORDS not in page.html and BAD_REASON not in page.html
     assert part.count("✓ slide") == part.count(f"✕ {BAD_WORDS}") == 6
