@@ -28,12 +28,13 @@ from multimodal.sums import is_as_written
 from multimodal.tokens import load_codebook, picture_path, train_and_held_out
 from multimodal.vocabulary import visual_name
 from multimodal.web import charts, results, samples
+from multimodal.web.embedding_map import embedding_map
 from multimodal.web.tasks import task_views
 from multimodal.web.wording import ANSWERS, clock, spoken, what_to_trust
 from vision.clips import CLIP_SECONDS
 
 TEMPLATE = "report.html"
-VERSION = 1
+VERSION = 2
 """Of what a page shows of the same store; another one makes pages anew."""
 MADE_FROM = "made-from"
 """The name of the page's <meta> that says what it was made from."""
@@ -88,6 +89,8 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
     tiles, hidden = atlas(store, trained)
     expected = {t.token for f in forecasts for h in f.horizons for t in h.horizon.tokens}
     thumbnails = {t: thumbnail(store, trained.codebook, t) for t in expected | {tile.token for tile in tiles}}
+    token_names = read_token_names(store, trained)
+    in_one_space = embedding_map(trained, [tile.token for tile in tiles], token_names)
     report(5, stages, "page")
     figures = results.read_evaluation(store, catalogue)
     everyone = {video.video: video for video in catalogue.videos()}
@@ -107,7 +110,8 @@ def write_report(store: Store, catalogue: Catalogue, trained: Trained, report: R
         forecasts=forecasts,
         frames=frames,
         thumbnails=thumbnails,
-        token_names=read_token_names(store, trained),
+        token_names=token_names,
+        in_one_space=in_one_space,
         tiles=tiles,
         hidden=hidden,
         tile_width=tile_width(len(tiles)),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multimodal.catalogue import Video
@@ -11,9 +12,11 @@ from multimodal.finetuning.options import LAYER
 from multimodal.finetuning.table import in_a_line
 from multimodal.inference.heads import head_names, read_head
 from multimodal.inference.trained import Trained, model_digest
+from multimodal.library import read_material
 from multimodal.scoring.layers import by_layer
 from multimodal.store import Store
 from multimodal.web.charts import FigureChart, layer_chart
+from vision.clips import CLIP_SECONDS
 
 BEFORE = "How often logistic regression tells the label from a layer of the model as pretraining left it."
 MOST_SHOWN = 20
@@ -23,7 +26,8 @@ MOST_SHOWN = 20
 @dataclasses.dataclass(frozen=True)
 class TaskView:
     """A head: its ``line`` of figures, its ``confusion`` with a row for each class, the ``answers`` that it was judged by, as
-    ``heads/NAME.json`` has them, and a chart of what each layer knows of its labels where that was asked."""
+    ``heads/NAME.json`` has them, a ``chart`` of what each layer knows of its labels where that was asked, and of visual tokens
+    the label that these moments have most often while they are shown."""
 
     name: str
     kind: str
@@ -33,6 +37,7 @@ class TaskView:
     confusion: tuple[tuple[int, ...], ...]
     answers: tuple[Mapping[str, Any], ...]
     chart: FigureChart | None
+    token_labels: Mapping[int, str]
 
     @property
     def shown(self) -> tuple[Mapping[str, Any], ...]:
@@ -48,6 +53,11 @@ class TaskView:
         """Of a class in degrees; the classes are evenly apart."""
         return 360 * self.classes.index(name) // len(self.classes) if name in self.classes else 0
 
+    @property
+    def token_hues(self) -> Mapping[int, int]:
+        """Of the visual tokens that have a label."""
+        return {token: self.hue(label) for token, label in self.token_labels.items()}
+
 
 def task_views(store: Store, trained: Trained, videos: Mapping[str, Video]) -> list[TaskView]:
     """The heads of this model by name. ``videos`` by digest: answers about others are left out."""
@@ -62,7 +72,30 @@ def task_views(store: Store, trained: Trained, videos: Mapping[str, Video]) -> l
             TaskView(
                 *(name, about["kind"], in_a_line(about["figures"]), tuple(about["notes"])),
                 *(tuple(about["classes"]), tuple(map(tuple, about.get("confusion", ()))), answers),
-                layer_chart("What each layer knows of the labels", BEFORE, layers) if layers else None,
+                chart=layer_chart("What each layer knows of the labels", BEFORE, layers) if layers else None,
+                token_labels=labelled_tokens(store, trained, videos, about["classes"], answers),
             )
         )
     return found
+
+
+def labelled_tokens(
+    store: Store,
+    trained: Trained,
+    videos: Mapping[str, Video],
+    classes: Sequence[str],
+    answers: Sequence[Mapping[str, Any]],
+) -> dict[int, str]:
+    """Of each visual token that is shown in the judged moments the true label that they have most often while it is."""
+    found: dict[int, Counter[str]] = {}
+    by_video: dict[str, list[Mapping[str, Any]]] = {}
+    for answer in answers:
+        if answer["true"] in classes and videos[answer["video"]].clips:
+            by_video.setdefault(answer["video"], []).append(answer)
+    for video, moments in by_video.items():
+        material = read_material(store, trained.codebook, videos[video])
+        middle_N = material.starts + CLIP_SECONDS / 2
+        for moment in moments:
+            for token in material.tokens[(middle_N >= moment["start"]) & (middle_N < moment["end"])].tolist():
+                found.setdefault(token, Counter())[moment["true"]] += 1
+    return {token: labels.most_common(1)[0][0] for token, labels in found.items()}

@@ -162,9 +162,7 @@ def test_a_task_shows_what_is_taken_for_what_and_each_answer(store):
     page = page_of(store)
     part = page.words[page.words.index("What heads of fine-tuning") :]
     assert "of-another-model" not in page.words and "removed" not in part.split("The atlas")[0]
-    assert (
-        "What each layer knows of the labels" in part and "linear probe, 2: 50.0%" in part
-    )
+    assert "What each layer knows of the labels" in part and "linear probe, 2: 50.0%" in part
     assert f"slide 6 6 {BAD_WORDS} 0 0" in part and BAD_WORDS not in page.html and BAD_REASON not in page.html
     assert part.count("✓ slide") == part.count(f"✕ {BAD_WORDS}") == 6
     circles = [
@@ -285,7 +283,9 @@ def test_tokens_are_shown_by_number_and_name(store, page):
     )
     named = page_of(store)
     assert named.words.count("v00001 <i>carrot</i>, chop") >= 2 and "<i>carrot" not in named.html
-    assert "carrot, chop" not in page.words and page.words.count("v00001") == named.words.count("v00001")
+    assert "carrot, chop" not in page.words
+    # with a name there is a word for the map, on which the token stands once more
+    assert page.words.count("v00001") + 1 == named.words.count("v00001")
 
 
 def test_no_figures_says_why(page, made):
