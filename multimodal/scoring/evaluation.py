@@ -52,7 +52,7 @@ def evaluate_store(
     ``probe``: with those of :func:`~multimodal.scoring.layer_probe.probe_figures`. A file that has them is taken where they are
     not asked for too, and one without them is added to.
 
-    ``say`` is told which references are left out. Raises :class:`~multimodal.store.InputError` where the references name
+    ``say`` is told which references are left out, and where no layer can be judged. Raises :class:`~multimodal.store.InputError` where the references name
     no video of the store, or a known world is not the one that made it.
     """
     truth = read_truth(truth_file) if truth_file else None
@@ -101,7 +101,10 @@ def evaluate_store(
         )
     if probe:
         announce("asking each layer")
-        figures |= _documents(probe_figures(trained, train, held_out, truth))
+        asked = probe_figures(trained, train, held_out, truth)
+        if not asked:
+            say("--probe: no held-out video has speech beside its clips, so no layer is judged")
+        figures |= _documents(asked)
     write_artefact(path, canonical_json(figures).encode())
     return path
 

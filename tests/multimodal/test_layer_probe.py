@@ -6,6 +6,7 @@ import json
 import joint_samples
 import kitchen
 import numpy as np
+from changed import changed
 
 from multimodal.catalogue import Catalogue
 from multimodal.library import usable
@@ -105,6 +106,21 @@ def test_an_evaluation_is_added_to_and_keeps_its_probe(learned, tmp_path, monkey
     probed, after = figures(probe=True)
     assert plain != probed and before == {n: f for n, f in after.items() if not n.startswith("probe_")}
     assert before != after and figures() == figures(probe=True) == (probed, after)
+
+
+def test_nothing_held_out_to_judge_a_layer_by_is_said(learned, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    store, told = Store(tmp_path / "store"), []
+    trained = kitchen.fill(store, learned)
+    about = store.codebook("codebook") / "codebook.json"
+    with changed(about.parent):
+        about.write_text(json.dumps(json.loads(about.read_text()) | {"held_out": []}))
+    with Catalogue(store.catalogue) as catalogue:
+        path = evaluate_store(
+            store, trained, None, usable(catalogue), lambda *_: None, probe=True, say=told.append
+        )
+    assert len(told) == 1 and told[0].startswith("--probe: no held-out video")
+    assert not [name for name in json.loads(path.read_text()) if name.startswith("probe_")]
 
 
 def test_each_property_has_a_chart_and_a_line(learned):

@@ -22,10 +22,12 @@ from multimodal.inference.trained import load_trained
 from multimodal.joint.options import Shape
 from multimodal.library import read_material
 from multimodal.objectives.weights import LossWeights
+from multimodal.scoring.layer_probe import probe_figures
 from multimodal.scoring.metrics import evaluate
 from multimodal.systems import SYSTEMS
 from multimodal.training.options import PretrainOptions
 from multimodal.training.pretraining import pretrain
+from multimodal.web.embedding_map import embedding_map
 
 FEW = joint_samples.training(most_steps=2, least_steps=2, examples_per_step=8)
 
@@ -75,6 +77,16 @@ def test_its_evaluation_has_an_alignment_where_the_system_asks_for_it(kitchen, o
     )
     assert ("alignment_auc" in figures) == opened.has_alignment
     assert not any(f.value != f.value for f in figures.values()), "no figure is no number"
+
+
+def test_each_layer_is_asked_and_a_map_is_drawn(kitchen, opened):
+    store, videos, codebook = kitchen
+    materials = [read_material(store, codebook, video) for video in videos]
+    layers = probe_figures(opened, materials[:3], materials[3:], None)
+    assert len(layers) == 6, "modality and position, of the embeddings and two layers"
+    assert layers["probe_modality_at_layer_2"].value > layers["probe_modality_at_layer_2"].chance
+    tokens = list(range(opened.vocabulary.visual))
+    assert len(embedding_map(opened, tokens, {0: "cut, onion", 1: "stir"}).words) == 3
 
 
 def test_names_without_an_alignment_head_are_printed(kitchen, opened):
