@@ -222,7 +222,7 @@ class Settings:
         "The file of a known world (docs/known_world.md): each figure is shown beside the best possible one.",
         is_path=options.always,
     )
-    probe: Annotated[bool, FLAG, EVALUATION] = flag("Figures of what each layer of the model knows too.")
+    probe: Annotated[bool, FLAG, EVALUATION] = flag("Also what each layer of the model knows.")
     copies: Annotated[Literal["keep", "ignore"] | None, EVALUATION, CHOICE] = option(
         "Copies of a video: keep them all on one side of the split, or ignore all but the first; keep where not given."
     )

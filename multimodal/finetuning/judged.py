@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from multimodal.catalogue import Video
+from multimodal.examples.moments import moments_at
 from multimodal.examples.options import SCORE, SPAN
 from multimodal.finetuning.figures import FOUND, decided, ious
 from multimodal.finetuning.task import TEST, TRAIN, Task
+from multimodal.inference.trained import Trained
+from multimodal.library import read_material
 from multimodal.maps import square_map
+from multimodal.store import Store
 
 MOST_KEPT = 500
 """Answers at most that are kept of a head, evenly over the held-out ones."""
@@ -97,3 +105,26 @@ def map_of(states_NH: np.ndarray) -> list[tuple[float, float]]:
     jitter = np.random.default_rng(0).normal(scale=1e-4, size=states_NH.shape)
     found = square_map(np.asarray(states_NH, np.float64) + jitter * states_NH.std())
     return [(round(float(x), 4), round(float(y), 4)) for x, y in found]
+
+
+def labelled_tokens(
+    store: Store,
+    trained: Trained,
+    videos: Mapping[str, Video],
+    classes: Sequence[str],
+    answers: Sequence[Mapping[str, Any]],
+) -> dict[int, str]:
+    """Of each visual token that is shown in the judged moments the true label that they have most often while it is. Moments
+    with several labels or none are left out. ``videos`` by digest."""
+    found: dict[int, Counter[str]] = {}
+    by_video: dict[str, list[Mapping[str, Any]]] = {}
+    for answer in answers:
+        if answer["true"] in classes and videos[answer["video"]].clips:
+            by_video.setdefault(answer["video"], []).append(answer)
+    for video, judged in by_video.items():
+        material = read_material(store, trained.codebook, videos[video])
+        moments = moments_at(material, [(answer["start"], answer["end"]) for answer in judged])
+        for answer, moment in zip(judged, moments, strict=True):
+            for token in moment.tokens:
+                found.setdefault(token, Counter())[answer["true"]] += 1
+    return {token: labels.most_common(1)[0][0] for token, labels in found.items()}

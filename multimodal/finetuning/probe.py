@@ -12,7 +12,7 @@ from multimodal.finetuning.task import TEST, TRAIN, Split, Task
 from multimodal.inference.layers import layer_states
 from multimodal.inference.trained import Trained
 from multimodal.scoring.intervals import Figure, ScoredQuestions
-from multimodal.scoring.layer_probe import linear_probe
+from multimodal.scoring.layer_probe import linear_probe, most_frequent
 from multimodal.store import InputError
 from multimodal.terms import LABEL
 
@@ -26,7 +26,8 @@ def check_probe(task: Task) -> None:
 
 
 def layer_figures(trained: Trained, task: Task, seed: int = 0) -> dict[str, Figure]:
-    """The accuracy of logistic regression on the states of each layer, ``layer_0`` being the embeddings."""
+    """The accuracy of logistic regression on the states of each layer, ``layer_0`` being the embeddings. Chance is the label most
+    frequent in what was learned from."""
     states = {
         name: layer_states(trained, _examples(trained, task, task.splits[name])) for name in (TRAIN, TEST)
     }
@@ -35,8 +36,9 @@ def layer_figures(trained: Trained, task: Task, seed: int = 0) -> dict[str, Figu
     for layer, (train_NH, test_NH) in enumerate(zip(states[TRAIN], states[TEST], strict=True)):
         said = linear_probe(train_NH, label[TRAIN], test_NH)
         questions = ScoredQuestions()
-        for unit, right in zip(task.splits[TEST].units, said == label[TEST], strict=True):
-            questions.add(unit.video, right, 1 / len(task.classes))
+        by_chance = most_frequent(label[TRAIN]) == label[TEST]
+        for unit, right, chance in zip(task.splits[TEST].units, said == label[TEST], by_chance, strict=True):
+            questions.add(unit.video, right, chance)
         found[f"{LAYER}{layer}"] = questions.figure(seed)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from multimodal.terms import LABEL
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class SequencePlace:
     """A word or a visual token in the sequence of a moment: the number of the moment, the position, from 1 on, and of a visual
     token its number among the moment's."""
 
@@ -46,17 +47,25 @@ def layer_states(trained: Trained, examples: Sequence[Example]) -> np.ndarray:
     return np.concatenate(found, 1)
 
 
-def word_and_clip_states(trained: Trained, moments: Sequence[Segment]) -> tuple[list[Place], np.ndarray]:
-    """The words and visual tokens of moments that have both, and what each layer holds of them float32 [L + 1, N, H]. A moment is
-    read as words and visual tokens together."""
-    examples: list[Example] = []
-    places: list[Place] = []
+def words_and_clips(trained: Trained, moments: Sequence[Segment]) -> list[SequencePlace]:
+    """The words and visual tokens of moments that have both, each read as one sequence. The model is not asked."""
+    places: list[SequencePlace] = []
     for number, moment in enumerate(moments):
-        ids, types = sequence(trained.vocabulary, trained.vocabulary.encode(moment.text), moment.tokens)
-        clips = clip_positions(trained.vocabulary, ids)
+        clips = clip_positions(trained.vocabulary, _read(trained, moment)[0])
         # [CLS], [>] and [SEP] are neither words nor clips
-        own = [Place(number, position, None) for position in range(1, clips[0] - 1)]
-        own += [Place(number, position, clip) for clip, position in enumerate(clips)]
-        examples.append(Example(ids, types, {LABEL: [(place.position, 0) for place in own]}))
-        places += own
-    return places, layer_states(trained, examples)
+        places += [SequencePlace(number, position, None) for position in range(1, clips[0] - 1)]
+        places += [SequencePlace(number, position, clip) for clip, position in enumerate(clips)]
+    return places
+
+
+def place_states(trained: Trained, moments: Sequence[Segment], places: Sequence[SequencePlace]) -> np.ndarray:
+    """What each layer holds at ``places``, in the order of their moments, float32 [L + 1, N, H]."""
+    examples = [
+        Example(*_read(trained, moments[number]), {LABEL: [(place.position, 0) for place in own]})
+        for number, own in groupby(places, key=lambda place: place.moment)
+    ]
+    return layer_states(trained, examples)
+
+
+def _read(trained: Trained, moment: Segment) -> tuple[list[int], list[int]]:
+    return sequence(trained.vocabulary, trained.vocabulary.encode(moment.text), moment.tokens)

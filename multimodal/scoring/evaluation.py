@@ -21,7 +21,9 @@ from multimodal.library import Material, read_json, read_material
 from multimodal.progress import Report, announce
 from multimodal.scoring.caption_tokenizer import METEOR_JAR, PTB_JAR, why_not_java
 from multimodal.scoring.intervals import Figure
+from multimodal.scoring.layer_probe import VERSION as PROBE_VERSION
 from multimodal.scoring.layer_probe import probe_figures
+from multimodal.scoring.layers import PROBE
 from multimodal.scoring.metrics import NEAREST, CaptionFunction, evaluate, plain_figures
 from multimodal.scoring.references import ReferencedMoment, evaluation_moments
 from multimodal.scoring.truth import read_truth
@@ -69,10 +71,12 @@ def evaluate_store(
         "java": [why_not_java(PTB_JAR), why_not_java(METEOR_JAR)],
     }
     prefix = evaluation_prefix(trained, captioner and captioner.name)
-    plain, probed = (store.evaluation(prefix + recipe(**about, **more)) for more in ({}, {"probe": True}))
+    plain, probed = (
+        store.evaluation(prefix + recipe(**about, **more)) for more in ({}, {"probe": PROBE_VERSION})
+    )
     path = probed if probe or probed.exists() else plain
     if path.exists():
-        read_json(path)
+        _say_unprobed(read_json(path), probe, say)
         return path
 
     def materials(some: Sequence[Video]) -> list[Material]:
@@ -101,12 +105,17 @@ def evaluate_store(
         )
     if probe:
         announce("asking each layer")
-        asked = probe_figures(trained, train, held_out, truth)
-        if not asked:
-            say("--probe: no held-out video has speech beside its clips, so no layer is judged")
-        figures |= _documents(asked)
+        figures |= _documents(probe_figures(trained, train, held_out, truth))
+        _say_unprobed(figures, probe, say)
     write_artefact(path, canonical_json(figures).encode())
     return path
+
+
+def _say_unprobed(figures: Mapping[str, Any], probe: bool, say: Callable[[str], None]) -> None:
+    if probe and not any(name.startswith(PROBE) for name in figures):
+        say(
+            "--probe: no layer is judged, which takes speech beside clips both in the videos learned from and in those held out"
+        )
 
 
 def _documents(figures: Mapping[str, Figure]) -> dict[str, Any]:

@@ -6,20 +6,23 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from multimodal.inference.layers import word_and_clip_states
+from multimodal.inference.layers import SequencePlace, place_states, words_and_clips
 from multimodal.inference.trained import Trained
 from multimodal.library import Material
 from multimodal.scoring.intervals import Figure, ScoredQuestions, sample_questions
 from multimodal.scoring.layers import MODALITY, NOUN, PLACES, POSITION, PROPERTIES, VERB, probe_figure
 from multimodal.scoring.truth import Truth
+from multimodal.segments import Segment
 from vision.clips import CLIP_SECONDS
 
+VERSION = 1
 STRENGTH = 0.1
 """Inverse penalty of the regression, the same for all layers."""
 MOST_MOMENTS = 400
@@ -35,13 +38,21 @@ def linear_probe(train_NH: np.ndarray, labels_N: np.ndarray, test_MH: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
-class _Asked:
-    """The words and clips of some moments: the states that each layer has of them [L + 1, N, H], the video of each, and of each
-    property the label, "" where it has none."""
+class _Places:
+    """The words and clips of some moments, and of each property the label of each, "" where it has none."""
 
-    states_LNH: np.ndarray
-    videos: list[str]
+    moments: list[Segment]
+    places: list[SequencePlace]
     labels: dict[str, np.ndarray]
+
+    def drawn(self, what: str, seed: int) -> tuple[np.ndarray, str]:
+        """The numbers of the places that are asked for a property, and a note where they are a sample."""
+        some, note = sample_questions(np.flatnonzero(self.labels[what] != ""), seed, what="words and clips")
+        return np.asarray(some, np.int64), note
+
+    def states(self, trained: Trained, numbers_N: np.ndarray) -> np.ndarray:
+        """float32 [L + 1, N, H] at places with rising numbers."""
+        return place_states(trained, self.moments, [self.places[n] for n in numbers_N])
 
 
 def probe_figures(
@@ -55,41 +66,50 @@ def probe_figures(
 
     A probe learns from spoken moments of ``train_videos``, read as words and visual tokens together. The properties: whether a
     state is a word's or a clip's (``modality``), its place in the sequence up to the 16th (``position``), and with a truth the
-    action and the thing shown in a clip (``verb``, ``noun``). Chance is the label that is most frequent in what was learned
-    from. Layer 0, the embeddings, knows a token without the others around it; what a later layer knows more of verb and noun
-    comes from these. Left out is a property that has one label alone.
+    action and the thing shown in a clip (``verb``, ``noun``). A property is learned from
+    :data:`~multimodal.scoring.intervals.MOST_QUESTIONS` words and clips at most, and asked of as many. Chance is the label that
+    is most frequent in what was learned from. Layer 0, the embeddings, knows a token, its modality and its place, but not the
+    others around it; what a later layer knows more of verb and noun comes from these. Left out is a property that has one label
+    alone; there is no figure where nothing is said while a clip is shown, in either group of videos.
     """
-    learned, judged = (_asked(trained, some, truth, seed) for some in (train_videos, held_out))
-    if learned is None or judged is None:
-        return {}
-    found: dict[str, Figure] = {}
+    learned, judged = (_places(trained, some, truth, seed) for some in (train_videos, held_out))
+    drawn: dict[str, tuple[np.ndarray, np.ndarray, str]] = {}
     for what in PROPERTIES:
-        train_labels, test_labels = learned.labels[what], judged.labels[what]
-        train, _ = sample_questions(np.flatnonzero(train_labels != ""), seed)
-        test, note = sample_questions(np.flatnonzero(test_labels != ""), seed)
-        names, counts = np.unique(train_labels[train], return_counts=True)
-        if len(names) < 2 or not len(test):
-            continue
-        by_chance = names[counts.argmax()] == test_labels[test]
-        for layer, (train_NH, test_NH) in enumerate(zip(learned.states_LNH, judged.states_LNH, strict=True)):
-            said = linear_probe(train_NH[train], train_labels[train], test_NH[test])
+        (train, _), (test, note) = learned.drawn(what, seed), judged.drawn(what, seed)
+        if len(np.unique(learned.labels[what][train])) > 1 and len(test):
+            drawn[what] = train, test, note
+    if not drawn:
+        return {}
+    train_rows, test_rows = (np.unique(np.concatenate([d[i] for d in drawn.values()])) for i in (0, 1))
+    train_LNH, test_LMH = learned.states(trained, train_rows), judged.states(trained, test_rows)
+    found: dict[str, Figure] = {}
+    for what, (train, test, note) in drawn.items():
+        labels, true = learned.labels[what][train], judged.labels[what][test]
+        by_chance = most_frequent(labels) == true
+        videos = [judged.moments[judged.places[n].moment].video for n in test]
+        rows = np.searchsorted(train_rows, train), np.searchsorted(test_rows, test)
+        for layer, (train_NH, test_MH) in enumerate(zip(train_LNH, test_LMH, strict=True)):
+            said = linear_probe(train_NH[rows[0]], labels, test_MH[rows[1]])
             questions = ScoredQuestions()
-            for i, right, chance in zip(test, said == test_labels[test], by_chance, strict=True):
-                questions.add(judged.videos[i], right, chance)
+            for video, right, chance in zip(videos, said == true, by_chance, strict=True):
+                questions.add(video, right, chance)
             found[probe_figure(what, layer)] = questions.figure(seed, note)
     return found
 
 
-def _asked(trained: Trained, videos: Sequence[Material], truth: Truth | None, seed: int) -> _Asked | None:
-    """``None`` where nothing is said while a clip is shown."""
+def most_frequent(labels_N: np.ndarray) -> Any:
+    names, counts = np.unique(labels_N, return_counts=True)
+    return names[counts.argmax()]
+
+
+def _places(trained: Trained, videos: Sequence[Material], truth: Truth | None, seed: int) -> _Places:
     spoken = [(m, s) for m in videos for s in m.spoken() if s.text and s.tokens]
-    moments, _ = sample_questions(spoken, seed, MOST_MOMENTS)
-    if not moments:
-        return None
-    places, states_LNH = word_and_clip_states(trained, [moment for _, moment in moments])
+    some, _ = sample_questions(spoken, seed, MOST_MOMENTS)
+    moments = [moment for _, moment in some]
+    places = words_and_clips(trained, moments)
     rows: dict[str, list[str]] = {what: [] for what in PROPERTIES}
     for place in places:
-        material, moment = moments[place.moment]
+        material, moment = some[place.moment]
         step = None
         if truth is not None and place.clip is not None:
             start = float(material.starts[moment.clips[place.clip]])
@@ -98,5 +118,4 @@ def _asked(trained: Trained, videos: Sequence[Material], truth: Truth | None, se
         rows[NOUN].append(step.thing if step else "")
         rows[MODALITY].append("word" if place.clip is None else "clip")
         rows[POSITION].append(str(place.position) if place.position <= PLACES else "")
-    labels = {what: np.array(found) for what, found in rows.items()}
-    return _Asked(states_LNH, [moments[place.moment][1].video for place in places], labels)
+    return _Places(moments, places, {what: np.array(found, str) for what, found in rows.items()})

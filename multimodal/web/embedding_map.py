@@ -8,14 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from multimodal.finetuning.judged import map_of
 from multimodal.inference.embedding import embed_texts, embed_videos
 from multimodal.inference.trained import Trained
-from multimodal.maps import square_map
 
 MOST_WORDS = 80
 """Words on a map at most, those that name the most visual tokens: more would hide each other."""
-LEAST_PLACES = 5
-"""Words and tokens of a map; fewer have no neighbours to be near to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +31,10 @@ def embedding_map(trained: Trained, tokens: Sequence[int], names: Mapping[int, s
     """
     named = Counter(word for token in tokens for word in _words(names.get(token)))
     words = [word for word, _ in named.most_common(MOST_WORDS)]
-    if not words or len(words) + len(tokens) < LEAST_PLACES:
-        return None
     rows = [embed_texts(trained, words), embed_videos(trained, [[token] for token in tokens])]
-    xy = square_map(np.concatenate(rows)).round(4).tolist()
+    xy = map_of(np.concatenate(rows))
+    if not words or not xy:
+        return None
     return EmbeddingMap(
         tuple((word, *place) for word, place in zip(words, xy, strict=False)),
         tuple((token, *place) for token, place in zip(tokens, xy[len(words) :], strict=True)),

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from multimodal.catalogue import Video
+from multimodal.finetuning.judged import labelled_tokens
 from multimodal.finetuning.options import LAYER
 from multimodal.finetuning.table import in_a_line
 from multimodal.inference.heads import head_names, read_head
 from multimodal.inference.trained import Trained, model_digest
-from multimodal.library import read_material
 from multimodal.scoring.layers import by_layer
 from multimodal.store import Store
 from multimodal.web.charts import FigureChart, layer_chart
-from vision.clips import CLIP_SECONDS
 
-BEFORE = "How often logistic regression tells the label from a layer of the model as pretraining left it."
+PROBED = "How often logistic regression tells the label from a layer of the model as pretraining left it."
 MOST_SHOWN = 20
 """Answers of a head on the page at most."""
 
@@ -72,30 +70,8 @@ def task_views(store: Store, trained: Trained, videos: Mapping[str, Video]) -> l
             TaskView(
                 *(name, about["kind"], in_a_line(about["figures"]), tuple(about["notes"])),
                 *(tuple(about["classes"]), tuple(map(tuple, about.get("confusion", ()))), answers),
-                chart=layer_chart("What each layer knows of the labels", BEFORE, layers) if layers else None,
+                chart=layer_chart("What each layer knows of the labels", PROBED, layers) if layers else None,
                 token_labels=labelled_tokens(store, trained, videos, about["classes"], answers),
             )
         )
     return found
-
-
-def labelled_tokens(
-    store: Store,
-    trained: Trained,
-    videos: Mapping[str, Video],
-    classes: Sequence[str],
-    answers: Sequence[Mapping[str, Any]],
-) -> dict[int, str]:
-    """Of each visual token that is shown in the judged moments the true label that they have most often while it is."""
-    found: dict[int, Counter[str]] = {}
-    by_video: dict[str, list[Mapping[str, Any]]] = {}
-    for answer in answers:
-        if answer["true"] in classes and videos[answer["video"]].clips:
-            by_video.setdefault(answer["video"], []).append(answer)
-    for video, moments in by_video.items():
-        material = read_material(store, trained.codebook, videos[video])
-        middle_N = material.starts + CLIP_SECONDS / 2
-        for moment in moments:
-            for token in material.tokens[(middle_N >= moment["start"]) & (middle_N < moment["end"])].tolist():
-                found.setdefault(token, Counter())[moment["true"]] += 1
-    return {token: labels.most_common(1)[0][0] for token, labels in found.items()}
