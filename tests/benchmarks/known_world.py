@@ -6,7 +6,8 @@ Draws a world, writes and imports its corpus (``--keep FOLDER`` leaves it there)
 with the recipe of `--size small`, and prints the figures over the same 100 held-out videos at every size.
 ``--write FOLDER`` writes the corpus alone, for `videobert ingest --import`. ``--limits`` trains nothing: how good the best
 answers are at several strengths of the signal, and from so many clips. ``--ahead`` adds the next tokens after every
-clip of these videos: accuracy and cross entropy, in nats, of model and best answer.
+clip of these videos: accuracy and cross entropy, in nats, of model and best answer. ``--questions N`` asks N questions of cloze
+in place of 1,000, without their limits, for narrower intervals.
 """
 
 import argparse
@@ -31,6 +32,8 @@ from multimodal.known_world.inference import BestAnswers
 from multimodal.known_world.process import Sampler, WorldOptions, make_world
 from multimodal.library import Material, read_material, split, usable
 from multimodal.objectives.weights import LossWeights
+from multimodal.scoring import intervals
+from multimodal.scoring.cloze import cloze_figures
 from multimodal.scoring.intervals import Figure
 from multimodal.scoring.metrics import evaluate
 from multimodal.segments import HORIZONS
@@ -147,6 +150,23 @@ def print_limits(seed: int) -> None:
         print(f"{context} clips: ", {h: round(float(np.mean(r)), 3) for h, r in ahead.items()})
 
 
+def print_cloze(trained: Trained, learned: list[Material], held_out: list[Material], most: int) -> None:
+    """Cloze of so many questions at most, beside counts, and what the other modality adds."""
+    intervals.MOST_QUESTIONS = most
+    paired, train = ([s for m in some for s in m.spoken() if s.text] for some in (held_out, learned))
+    silent = [s for m in learned for s in m.moments() if not s.text]
+    figures = cloze_figures(trained, [s for s in paired if s.tokens], train, None, silent=silent)
+    for name in (name for name in NAMES if name in figures):
+        model, counts, more = (figures[f"{name}{end}"] for end in ("", "_counts", "_minus_counts"))
+        print(
+            f"{name:<28}{model.n:6d}{counts.value:8.3f}{model.value:8.3f}  {more.low:6.3f} to {more.high:.3f}"
+        )
+    for modality, other in (("text", "video"), ("video", "text")):
+        name = f"{modality}_cloze_with_{other}"
+        more = figures[f"{name}_minus_{modality}_cloze_without_{other}"]
+        print(f"{name}: {more.value:.3f} more ({more.low:.3f} to {more.high:.3f}) than without")
+
+
 def print_ahead(trained: Trained, held_out: list[Material], best: BestAnswers) -> None:
     """Accuracy and cross entropy of the next tokens at each horizon, over all clips of the held-out videos."""
     found: dict[int, list[tuple[float, ...]]] = {h: [] for h in HORIZONS}
@@ -185,6 +205,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="folder of a model of this world to go on from")
     parser.add_argument("--limits", action="store_true")
     parser.add_argument("--ahead", action="store_true")
+    parser.add_argument("--questions", type=int)
     parser.add_argument("--write", type=Path)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", type=Path, help="file for all figures")
@@ -213,6 +234,9 @@ def main() -> None:
         )
         trained = load_trained(store, name, codebook, "cpu")
         best = BestAnswers(read_world(folder / "corpus" / WORLD))
+        if given.questions:
+            print_cloze(trained, learned, held_out, given.questions)
+            return
         if given.ahead:
             print_ahead(trained, held_out, best)
         figures = evaluate(trained, learned, held_out, None, quiet, best=best)
