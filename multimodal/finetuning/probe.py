@@ -11,8 +11,8 @@ from multimodal.finetuning.options import LAYER
 from multimodal.finetuning.task import TEST, TRAIN, Split, Task
 from multimodal.inference.layers import layer_states
 from multimodal.inference.trained import Trained
-from multimodal.scoring.intervals import Figure, ScoredQuestions
-from multimodal.scoring.layer_probe import linear_probe, most_frequent
+from multimodal.scoring.intervals import Figure
+from multimodal.scoring.layer_probe import probe_layers
 from multimodal.store import InputError
 from multimodal.terms import LABEL
 
@@ -32,15 +32,9 @@ def layer_figures(trained: Trained, task: Task, seed: int = 0) -> dict[str, Figu
         name: layer_states(trained, _examples(trained, task, task.splits[name])) for name in (TRAIN, TEST)
     }
     label = {name: np.array([u.target.argmax() for u in task.splits[name].units]) for name in (TRAIN, TEST)}
-    found = {}
-    for layer, (train_NH, test_NH) in enumerate(zip(states[TRAIN], states[TEST], strict=True)):
-        said = linear_probe(train_NH, label[TRAIN], test_NH)
-        questions = ScoredQuestions()
-        by_chance = most_frequent(label[TRAIN]) == label[TEST]
-        for unit, right, chance in zip(task.splits[TEST].units, said == label[TEST], by_chance, strict=True):
-            questions.add(unit.video, right, chance)
-        found[f"{LAYER}{layer}"] = questions.figure(seed)
-    return found
+    videos = [unit.video for unit in task.splits[TEST].units]
+    layers = probe_layers(states[TRAIN], states[TEST], label[TRAIN], label[TEST], videos, seed)
+    return {f"{LAYER}{layer}": figure for layer, figure in enumerate(layers)}
 
 
 def _examples(trained: Trained, task: Task, split: Split) -> list[Example]:

@@ -54,8 +54,9 @@ def evaluate_store(
     ``probe``: with those of :func:`~multimodal.scoring.layer_probe.probe_figures`. A file that has them is taken where they are
     not asked for too, and one without them is added to.
 
-    ``say`` is told which references are left out, and where no layer can be judged. Raises :class:`~multimodal.store.InputError` where the references name
-    no video of the store, or a known world is not the one that made it.
+    ``say`` is told which references are left out, and where no layer can be judged. Raises
+    :class:`~multimodal.store.InputError` where the references name no video of the store, or a known world is not the one that
+    made it.
     """
     truth = read_truth(truth_file) if truth_file else None
     best = BestAnswers(read_world(world_file)) if world_file else None

@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -35,6 +34,26 @@ def linear_probe(train_NH: np.ndarray, labels_N: np.ndarray, test_MH: np.ndarray
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one that has not converged is as good a probe
         return linear.fit(train_NH, labels_N).predict(test_MH)
+
+
+def probe_layers(
+    train_LNH: np.ndarray,
+    test_LMH: np.ndarray,
+    labels_N: np.ndarray,
+    true_M: np.ndarray,
+    videos: Sequence[str],
+    seed: int,
+    note: str = "",
+) -> list[Figure]:
+    """How often a linear probe of each layer tells the label of a state; ``videos`` are those of the M states to judge by. Chance
+    is the label that is most frequent in ``labels_N``."""
+    names, counts = np.unique(labels_N, return_counts=True)
+    chances = (true_M == names[counts.argmax()]).astype(float).tolist()
+    found = []
+    for train_NH, test_MH in zip(train_LNH, test_LMH, strict=True):
+        right = linear_probe(train_NH, labels_N, test_MH) == true_M
+        found.append(ScoredQuestions(right.astype(float).tolist(), list(videos), chances).figure(seed, note))
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,21 +104,14 @@ def probe_figures(
     found: dict[str, Figure] = {}
     for what, (train, test, note) in drawn.items():
         labels, true = learned.labels[what][train], judged.labels[what][test]
-        by_chance = most_frequent(labels) == true
         videos = [judged.moments[judged.places[n].moment].video for n in test]
-        rows = np.searchsorted(train_rows, train), np.searchsorted(test_rows, test)
-        for layer, (train_NH, test_MH) in enumerate(zip(train_LNH, test_LMH, strict=True)):
-            said = linear_probe(train_NH[rows[0]], labels, test_MH[rows[1]])
-            questions = ScoredQuestions()
-            for video, right, chance in zip(videos, said == true, by_chance, strict=True):
-                questions.add(video, right, chance)
-            found[probe_figure(what, layer)] = questions.figure(seed, note)
+        states = (
+            train_LNH[:, np.searchsorted(train_rows, train)],
+            test_LMH[:, np.searchsorted(test_rows, test)],
+        )
+        layers = probe_layers(*states, labels, true, videos, seed, note)
+        found |= {probe_figure(what, layer): figure for layer, figure in enumerate(layers)}
     return found
-
-
-def most_frequent(labels_N: np.ndarray) -> Any:
-    names, counts = np.unique(labels_N, return_counts=True)
-    return names[counts.argmax()]
 
 
 def _places(trained: Trained, videos: Sequence[Material], truth: Truth | None, seed: int) -> _Places:

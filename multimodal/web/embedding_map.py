@@ -31,9 +31,11 @@ def embedding_map(trained: Trained, tokens: Sequence[int], names: Mapping[int, s
     """
     named = Counter(word for token in tokens for word in _words(names.get(token)))
     words = [word for word, _ in named.most_common(MOST_WORDS)]
+    if not words:
+        return None
     rows = [embed_texts(trained, words), embed_videos(trained, [[token] for token in tokens])]
     xy = map_of(np.concatenate(rows))
-    if not words or not xy:
+    if not xy:
         return None
     return EmbeddingMap(
         tuple((word, *place) for word, place in zip(words, xy, strict=False)),
