@@ -69,7 +69,9 @@ def ingest(folder: Path, store: Store, catalogue: Catalogue) -> str:
 
 
 def options(given: argparse.Namespace) -> PretrainOptions:
-    settings = Settings(size="small", seed=given.seed, context=given.context, system=given.system)
+    settings = Settings(
+        size="small", seed=given.seed, context=given.context, system=given.system, weights=given.weights
+    )
     training = dataclasses.replace(settings.training, most_steps=given.steps)
     if given.epochs:
         training = dataclasses.replace(training, epochs=given.epochs)
@@ -80,6 +82,9 @@ def options(given: argparse.Namespace) -> PretrainOptions:
         training = dataclasses.replace(training, weights=weights)
     settings = dataclasses.replace(settings, text_start=NOTHING)
     made = narrow(settings, training, given.layers, given.hidden, given.dropout)
+    if given.runs:
+        examples = dataclasses.replace(made.examples, runs_per_spoken_segment=given.runs)
+        made = dataclasses.replace(made, examples=examples)
     return dataclasses.replace(made, text_start=str(given.start), shape=None) if given.start else made
 
 
@@ -197,11 +202,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000, help="training steps at most")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--examples", type=int, help="spoken segments and runs of a step")
+    parser.add_argument("--runs", type=int, help="runs of tokens for each spoken segment")
     parser.add_argument("--context", type=int, help="clips that the next ones are forecast from")
     parser.add_argument("--ask", type=int, nargs="+", help="lengths of contexts whose forecasts are averaged")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--terms", nargs="+", choices=PRETRAINING_TERMS, help="terms of the loss; all")
+    parser.add_argument("--weights", help="of the terms of the loss: contrast=0,alignment=5")
     parser.add_argument("--start", type=Path, help="folder of a model of this world to go on from")
     parser.add_argument("--limits", action="store_true")
     parser.add_argument("--ahead", action="store_true")
