@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import os
+import shutil
 import socket
 import sqlite3
 from pathlib import Path
@@ -74,3 +75,12 @@ def part_of(path: Path) -> Path:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
     return path.with_name(f".{name}.{machine}-{os.getpid()}.part")
+
+
+def remove_parts(root: Path) -> None:
+    """Removes what :func:`part_of` names under a folder: the unfinished files of killed writers, where nobody else may write."""
+    for left in list(root.glob("**/.*.part")):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)

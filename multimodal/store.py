@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal import locks
-from multimodal.disk import part_of, share, sync
+from multimodal.disk import part_of, remove_parts, share, sync
 from multimodal.machine import refused_by_machine
 from multimodal.sums import ALL, file_digest, is_as_written, sum_file, sum_line
 
@@ -256,6 +256,15 @@ def check_published(folder: Path, names: Iterable[str]) -> None:
         raise DamagedFile(folder, f"{wrong[0]} is not as it was written")
 
 
+def _write_version(path: Path) -> None:
+    """Makes a folder a store; again where one that made it at the same moment holds it by now and has removed the parts."""
+    data = canonical_json({"format": FORMAT_VERSION}).encode()
+    try:
+        write_artefact(path, data)
+    except FileNotFoundError:
+        write_artefact(path, data)
+
+
 class Store:
     """The paths of a store's artefacts. Opening a store makes its folder and checks its format version.
 
@@ -279,7 +288,7 @@ class Store:
         version_file = self.root / VERSION_FILE
         try:
             if not version_file.exists():
-                write_artefact(version_file, canonical_json({"format": FORMAT_VERSION}).encode())
+                _write_version(version_file)
             version = int(json.loads(version_file.read_text())["format"])
         except OSError as error:
             raise InputError(
@@ -363,7 +372,7 @@ class Store:
             yield
             return
         with self._locked(locks.exclusive):
-            self._sweep()
+            remove_parts(self.root)
             _held.add(self.root)
             try:
                 yield
@@ -389,11 +398,3 @@ class Store:
                     "choose another with --store"
                 ) from error
             yield
-
-    def _sweep(self) -> None:
-        """Removes the unfinished files of killed writers; nobody else writes while the lock is held."""
-        for left in list(self.root.glob("**/.*.part")):
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multimodal import store as store_module
 from multimodal.disk import out_of_space, part_of
 from multimodal.store import (
     FORMAT_VERSION,
@@ -31,6 +32,7 @@ from multimodal.store import (
     recipe,
     write_whole,
 )
+from multimodal.sums import is_as_written, sum_file
 
 
 def python(code: str, environment: dict, *arguments: object, **options) -> subprocess.Popen:
@@ -304,3 +306,19 @@ def test_processes_of_two_machines_write_beside_each_other(tmp_path, monkeypatch
     assert part_of(tmp_path / "a.json") == mine
     monkeypatch.setattr(socket, "gethostname", lambda: "another")
     assert part_of(tmp_path / "a.json") != mine
+
+
+def test_a_store_that_two_make_at_once_is_whole_where_one_holds_it_first(tmp_path, monkeypatch):
+    root, synced = tmp_path / "store", store_module.sync
+
+    def other_first(path: Path) -> None:
+        monkeypatch.setattr(store_module, "sync", synced)
+        code = "import sys; from multimodal.store import Store\nwith Store(sys.argv[1]).writing(): pass"
+        subprocess.run([sys.executable, "-c", code, root], check=True)
+        synced(path)
+
+    monkeypatch.setattr(store_module, "SYNC_THREADS", 1)
+    monkeypatch.setattr(store_module, "sync", other_first)
+    Store(root)
+    assert sum_file(root / "store.json").exists() and is_as_written(root / "store.json")
+    assert not list(root.glob(".*.part"))
