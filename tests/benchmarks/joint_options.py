@@ -5,7 +5,6 @@
 
 import argparse
 import dataclasses
-import json
 import shutil
 import tempfile
 import time
@@ -20,9 +19,8 @@ from multimodal.scoring.metrics import evaluate
 from multimodal.scoring.truth import read_truth
 from multimodal.store import Store
 from multimodal.tokens import train_and_held_out
-from multimodal.training.options import TEXT_STARTS, PretrainOptions
+from multimodal.training.options import PretrainOptions
 from multimodal.training.pretraining import pretrain
-from multimodal.training.start import text_start
 
 TRUTH = Path(__file__).parents[1] / "samples/truth.json"
 OPTIONS = {
@@ -39,6 +37,8 @@ OPTIONS = {
     "growing batch": {},
     "no dropout": {},
     "450 steps": {},
+    "no dropout, 27 passes": {},
+    "no dropout, 29 passes": {},
     "no dropout, 450 steps": {},
     "600 steps of 80": {},
     "300 steps of 80": {},
@@ -47,23 +47,17 @@ TRAINING = {
     "joint and video twice, 28 passes": {"epochs": 28},
     "steps of 28": {"examples_per_step": 28},
     "growing batch": {"growing": 0.5},
+    "no dropout": {"dropout": 0.0},
     "450 steps": {"least_steps": 450, "most_steps": 450, "patience": None},
-    "no dropout, 450 steps": {"least_steps": 450, "most_steps": 450, "patience": None},
+    "no dropout, 27 passes": {"epochs": 27, "dropout": 0.0},
+    "no dropout, 29 passes": {"epochs": 29, "dropout": 0.0},
+    "no dropout, 450 steps": {"least_steps": 450, "most_steps": 450, "patience": None, "dropout": 0.0},
     "600 steps of 80": {"examples_per_step": 80, "least_steps": 600, "most_steps": 600},
     "300 steps of 80": {"examples_per_step": 80, "least_steps": 300, "most_steps": 300},
 }
 """Fields of the training's options that no setting sets."""
 EXAMPLES = {"whole pairs": {"whole_pairs": True}}
 """Such fields of the examples' options."""
-
-
-def without_dropout(folder: Path) -> Path:
-    """A copy of the text start whose configuration has no dropout."""
-    shutil.copytree(text_start(TEXT_STARTS[0]), folder, dirs_exist_ok=True)
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
 
 
 def figures(store: Store, options: PretrainOptions) -> tuple[dict[str, Figure], float]:
@@ -99,9 +93,6 @@ def main() -> None:
                 training = dataclasses.replace(options.training, **changed)
                 examples = dataclasses.replace(options.examples, **EXAMPLES.get(name, {}))
                 options = dataclasses.replace(options, training=training, examples=examples)
-                if name.startswith("no dropout"):
-                    start = without_dropout(Path(aside) / "no-dropout")
-                    options = dataclasses.replace(options, text_start=str(start))
                 found, spent = figures(Store(copy), options)
                 print(f"{name}, seed {seed}: {spent:.0f} CPU s", flush=True)
                 shown = (f"{n} {f.value:.3f} ({f.low:.3f} to {f.high:.3f})" for n, f in found.items())
