@@ -25,12 +25,3 @@ class Dropout(nn.Dropout):
         draws = draws.view(torch.int16)[: x.numel()].view(x.shape)
         keep = torch.ge(draws, LOWEST + round(self.p * LEVELS), out=torch.empty(x.shape, dtype=x.dtype))
         return x * keep.mul_(1 / (1 - self.p))
-
-
-def set_dropout(network: nn.Module, p: float) -> None:
-    """Sets the share that every dropout of ``network`` zeroes, those within PyTorch's own attention too."""
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = p
-        elif isinstance(module, nn.MultiheadAttention):
-            module.dropout = p

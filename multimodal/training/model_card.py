@@ -150,7 +150,7 @@ def _numbers(last: dict[str, Any], held_out: dict[str, Any]) -> str:
         [
             "## Numbers",
             "",
-            f"Cross entropies in nats: of one batch, the last of step {last['step']}, as it was trained{after}.",
+            f"Cross entropies in nats: of one batch, the last of step {last['step']}, with dropout{after}.",
             "`videobert evaluate` gives accuracies with their intervals and chance.",
             "",
             "| term | last batch | held-out videos |",

@@ -34,8 +34,6 @@ class StepOptions:
     ``beta2`` is the decay of AdamW's second moment: 0.999 in BERT; 0.98 (RoBERTa, Liu et al. 2019) forgets the large gradients
     of the first steps, which a short training cannot wait for.
     ``epsilon`` is AdamW's.
-    ``dropout`` is the share that every dropout of the network zeroes in this training, ``None`` what the network's own
-    configuration says. A stored model keeps its configuration: fine-tuning and captioning take their dropout from there.
     ``precision`` is ``auto`` (bf16 where the processor multiplies it fast), ``bf16`` or ``fp32``. ``spike``: a loss so many
     times the median of those before it is a loss spike (:class:`TrainingOptions`).
     Raises :class:`InputError` for a value out of its range.
@@ -48,7 +46,6 @@ class StepOptions:
     beta2: float = 0.999
     epsilon: float = EPSILON
     clip: float = 1.0
-    dropout: float | None = None
     seed: int = 0
     precision: str = "auto"
     spike: float | None = None
@@ -73,8 +70,6 @@ class StepOptions:
             raise InputError(f"epsilon {self.epsilon:g}: more than 0; {EPSILON:g} is BERT's")
         if not self.clip > 0:
             raise InputError(f"clip {self.clip:g}: more than 0; 1 is BERT's")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise InputError(f"dropout {self.dropout:g}: a share from 0 to below 1; 0.1 is BERT's")
         if self.precision not in PRECISIONS:
             raise InputError(f"precision {self.precision}: one of {', '.join(PRECISIONS)}")
         if self.spike is not None and not self.spike > 1:
@@ -263,7 +258,6 @@ class PretrainOptions:
         for name, plain in (
             ("patience", None),
             ("epsilon", EPSILON),
-            ("dropout", None),
             ("growing", 0.0),
             ("held_out_examples", 1),
         ):

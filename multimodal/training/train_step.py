@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from multimodal.joint.dropout import set_dropout
 from multimodal.objectives.objective import Objective
 from multimodal.store import InputError
 from multimodal.training.batches import AnyBatch
@@ -42,8 +41,6 @@ class Trainer:
 
     def __init__(self, objective: Objective, options: StepOptions, context: DistributedContext):
         self.objective, self.options, self.context = objective, options, context
-        if options.dropout is not None:
-            set_dropout(objective, options.dropout)
         self.dtype = choose_precision(options.precision, objective.device)
         self.optimizer = self._adamw()
         self._wrapped: nn.Module = objective

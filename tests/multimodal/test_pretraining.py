@@ -192,7 +192,6 @@ def test_every_option_is_in_the_name(kitchen, bert, tmp_path):
         TrainingOptions(weights=LossWeights(joint=0.0)),
         TrainingOptions(seed=1),
         TrainingOptions(learning_rate=1e-4),
-        TrainingOptions(dropout=0.0),
     )
     options = [
         plain,

@@ -19,7 +19,6 @@ from multimodal.joint.model import JointBert
 from multimodal.machine import cores
 from multimodal.objectives.pretraining import PretrainingObjective
 from multimodal.store import InputError
-from multimodal.systems import SYSTEMS
 from multimodal.training import checkpoints, loop
 from multimodal.training.distributed import SINGLE_PROCESS, DistributedContext
 from multimodal.training.loop import train
@@ -223,9 +222,6 @@ def test_how_many_steps():
         ("final", math.nan, "--final-rate nan"),
         ("weight_decay", -1.0, "weight_decay -1"),
         ("clip", 0.0, "clip 0"),
-        ("dropout", 1.0, "dropout 1"),
-        ("dropout", -0.1, "dropout -0.1"),
-        ("dropout", math.nan, "dropout nan"),
         ("precision", "fp16", "precision fp16"),
         ("spike", 1.0, "--spike 1"),
         ("spike", math.nan, "--spike nan"),
@@ -301,26 +297,6 @@ def test_held_out_losses_know_no_dropout():
     objective = trainer.objective.train()
     with torch.no_grad():
         assert objective.losses(batch) != objective.losses(batch), "dropout would be seen"
-
-
-@pytest.mark.parametrize("name", SYSTEMS)
-@pytest.mark.parametrize(("dropout", "still"), [(0.0, True), (None, False)])
-def test_the_dropout_of_a_training_takes_the_place_of_the_networks(name, dropout, still):
-    system = SYSTEMS[name]
-    shares = {"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5}
-    model = joint_samples.model_of(system, 1, **shares)
-    objective = PretrainingObjective(model, joint_samples.vocabulary_of(system), system=system)
-    options = StepOptions(precision="fp32", dropout=dropout)
-    trained = Trainer(objective, options, SINGLE_PROCESS).objective
-    batch = joint_samples.examples(system=system).batch([(0, item) for item in range(6)])
-    found = []
-    for training in (False, True):
-        torch.manual_seed(0)  # what ELECTRA's generator puts in is drawn
-        with torch.no_grad():
-            losses = trained.train(training).losses(batch)
-            found.append({name: loss.item() for name, loss in losses.items()})
-    assert (found[0] == pytest.approx(found[1], rel=1e-5)) == still
-    assert model.options.hidden_dropout_prob == 0.5, "what is stored is the network's own"
 
 
 def test_the_loss_of_what_can_be_learned_falls(learned):
