@@ -69,25 +69,23 @@ def without_dropout(folder: Path) -> Path:
 
 
 def figures(
-    store: Store, options: PretrainOptions, truths: list[Truth]
-) -> tuple[list[dict[str, Figure]], float]:
-    """The figures of one model on the held-out videos and, with a second truth, on those that only it knows; and the CPU
-    seconds of the training."""
+    store: Store, options: PretrainOptions, truths: dict[str, Truth]
+) -> tuple[dict[str, dict[str, Figure]], float]:
+    """The figures of one model on each part of the videos that has a truth, `held out` or `fresh`, which came later; and the
+    CPU seconds of the training."""
     with Catalogue(store.catalogue) as catalogue:
         codebook, videos = catalogue.current("codebook"), usable(catalogue)
     began = time.process_time()
     name, _ = pretrain(store, videos, codebook, options, "cpu", lambda *_: None)
     spent = time.process_time() - began
     learned, held_out = train_and_held_out(store, videos, codebook)
-    fresh = [v for v in videos if v not in learned and v not in held_out]
+    parts = {"held out": held_out, "fresh": [v for v in videos if v not in learned and v not in held_out]}
+    known = [read_material(store, codebook, v) for v in learned]
     trained = load_trained(store, name, codebook, "cpu")
-    known, *judged = [
-        [read_material(store, codebook, v) for v in part] for part in (learned, held_out, fresh)
-    ]
-    found = [
-        evaluate(trained, known, part, truth, lambda *_: None)
-        for part, truth in zip(judged, truths, strict=False)
-    ]
+    found = {}
+    for part, truth in truths.items():
+        judged = [read_material(store, codebook, v) for v in parts[part]]
+        found[part] = evaluate(trained, known, judged, truth, lambda *_: None)
     return found, spent
 
 
@@ -99,7 +97,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--fresh", type=Path, help="truth.json of videos that came later, to evaluate on too")
     given = parser.parse_args()
-    truths = [read_truth(truth) for truth in (TRUTH, given.fresh) if truth]
+    truths = {"held out": read_truth(TRUTH)}
+    if given.fresh:
+        truths["fresh"] = read_truth(given.fresh)
     with tempfile.TemporaryDirectory() as aside:
         copy = Path(aside) / "store"
         shutil.copytree(given.store, copy, ignore=shutil.ignore_patterns("models", "indexes", "evaluations"))
@@ -117,9 +117,9 @@ def main() -> None:
                     options = dataclasses.replace(options, text_start=str(start))
                 found, spent = figures(Store(copy), options, truths)
                 print(f"{name}, seed {seed}: {spent:.0f} CPU s", flush=True)
-                for videos, part in zip(("held out", "fresh"), found, strict=False):
-                    shown = (f"{n} {f.value:.3f} ({f.low:.3f} to {f.high:.3f})" for n, f in part.items())
-                    print(f"  {videos}: " + ", ".join(shown), flush=True)
+                for part, of_part in found.items():
+                    shown = (f"{n} {f.value:.3f} ({f.low:.3f} to {f.high:.3f})" for n, f in of_part.items())
+                    print(f"  {part}: " + ", ".join(shown), flush=True)
 
 
 if __name__ == "__main__":
