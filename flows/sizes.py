@@ -29,7 +29,7 @@ class Sized:
 
 
 QUICK = (
-    ExampleOptions(mask=0.2, runs_per_spoken_segment=6),
+    ExampleOptions(mask=0.2, runs_per_spoken_segment=6, whole_pairs=True),
     TrainingOptions(
         examples_per_step=56,
         epochs=23,
