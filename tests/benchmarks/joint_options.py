@@ -1,6 +1,6 @@
 """What options of the joint model give on a store's held-out videos: `python tests/benchmarks/joint_options.py [STORE]`.
 
-`--only default "600 steps of 80"` compares the recipe of the small sizes with the one before it, figures and CPU seconds. STORE holds a codebook over the sample corpus, as `make demo` leaves it in `demo-store`; its models are made in a copy. `--only NAME…` takes some of the options, `--seeds 0 1 2` repeats, `--steps N` shortens.
+`--masked-pairs --only default "600 steps of 80"` compares the two former recipes of the small sizes, figures and CPU seconds; `--only default` is the present one. STORE holds a codebook over the sample corpus, as `make demo` leaves it in `demo-store`; its models are made in a copy. `--only NAME…` takes some of the options, `--seeds 0 1 2` repeats, `--steps N` shortens.
 
 Six held-out videos ask 66 visual tokens, so a seed moves most figures by more than an option does: `--fresh TRUTH` evaluates each
 model on videos that came into the store later too (`tests/benchmarks/fresh_kitchen.py`). `--masked-pairs` trains as the
